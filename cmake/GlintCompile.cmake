@@ -1,0 +1,53 @@
+# How every target of glint is compiled: warnings, sanitizers, the shared precompiled header, ccache.
+
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+# ccache can only reuse objects that include a precompiled header if it may ignore macros defined inside it.
+find_program(GLINT_CCACHE ccache)
+mark_as_advanced(GLINT_CCACHE)
+if(GLINT_CCACHE AND PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${GLINT_CCACHE}")
+endif()
+
+add_library(glint_flags INTERFACE)
+# -fPIC everywhere, programs too: a precompiled header is accepted only by files with the same setting.
+target_compile_options(glint_flags INTERFACE -fPIC)
+if(GLINT_DEV)
+  target_compile_options(glint_flags INTERFACE
+    -Wall -Wextra -Wpedantic -Wshadow
+    $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor;-Woverloaded-virtual;-Wextra-semi>)
+endif()
+if(GLINT_WERROR)
+  target_compile_options(glint_flags INTERFACE -Werror)
+endif()
+if(GLINT_SANITIZE)
+  target_compile_options(glint_flags INTERFACE -fsanitize=${GLINT_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(glint_flags INTERFACE -fsanitize=${GLINT_SANITIZE})
+endif()
+
+# One precompiled header, built once in glint_pch and reused by every target: parsing libtorch's headers is most of
+# the compile time. It links what the other targets link, because a macro that differs (FMT_SHARED) makes it invalid.
+if(GLINT_PCH)
+  add_library(glint_pch OBJECT "${PROJECT_SOURCE_DIR}/src/pch.cpp")
+  target_include_directories(glint_pch PRIVATE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}")
+  target_link_libraries(glint_pch PRIVATE glint_flags glint::torch fmt::fmt)
+  set_target_properties(glint_pch PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  target_precompile_headers(glint_pch PRIVATE "${PROJECT_SOURCE_DIR}/src/pch.hpp")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(glint_pch PRIVATE -fpch-preprocess)  # so that ccache sees the precompiled header
+  endif()
+endif()
+
+# glint_target(<target>): applies all of the above to a target of this project.
+function(glint_target target)
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:glint_flags>)
+  set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  if(GLINT_PCH)
+    target_precompile_headers(${target} REUSE_FROM glint_pch)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
+    endif()
+  endif()
+endfunction()
