@@ -1,0 +1,109 @@
+// What a network predicts, and the exact way from any prediction to the pair (x0, eps) and to the next latent.
+#pragma once
+
+#include <glint/core/level.hpp>
+#include <glint/error.hpp>
+#include <glint/tensor.hpp>
+
+#include <string_view>
+
+namespace glint {
+
+/// Meaning of a network's raw output for x = alpha x0 + sigma eps.
+enum class Parameterization {
+  Epsilon,  ///< the noise eps
+  V,        ///< alpha eps - sigma x0
+  X0,       ///< the data x0
+  Velocity  ///< eps - x0, the derivative of a straight flow path in sigma
+};
+
+constexpr const char* to_string(Parameterization p) {
+  switch (p) {
+    case Parameterization::Epsilon: return "epsilon";
+    case Parameterization::V: return "v";
+    case Parameterization::X0: return "x0";
+    case Parameterization::Velocity: return "velocity";
+  }
+  return "unknown";
+}
+
+/// Returns the parameterization called `name` (epsilon, v, x0, velocity).
+/// Errors: InvalidArgument for any other name.
+inline Parameterization parse_parameterization(std::string_view name) {
+  for (auto p : {Parameterization::Epsilon, Parameterization::V, Parameterization::X0, Parameterization::Velocity})
+    if (name == to_string(p)) return p;
+  fail(ErrorCode::InvalidArgument, "parameterization: expected epsilon, v, x0 or velocity, got '{}'", name);
+}
+
+/// The scalars of `value = of_x * x + of_output * output`. Every conversion and every first-order update is one
+/// such combination, so conversions compose in double precision and tensors are touched once.
+struct Affine {
+  double of_x = 0.0;
+  double of_output = 0.0;
+
+  at::Tensor operator()(const at::Tensor& x, const at::Tensor& output) const {
+    if (of_x == 0.0) return output.mul(of_output);
+    return x.mul(of_x).add_(output, of_output);
+  }
+  friend Affine operator*(double s, Affine a) { return {s * a.of_x, s * a.of_output}; }
+  friend Affine operator+(Affine a, Affine b) { return {a.of_x + b.of_x, a.of_output + b.of_output}; }
+  friend Affine operator-(Affine a, Affine b) { return {a.of_x - b.of_x, a.of_output - b.of_output}; }
+};
+
+/// Returns x0 as a combination of x (at `level`) and the raw output.
+/// Errors: Numerical for epsilon at a level without signal (alpha = 0), where x0 is not determined.
+inline Affine denoised_from(Parameterization p, const Level& level) {
+  const double a = level.alpha, s = level.sigma;
+  switch (p) {
+    case Parameterization::Epsilon:
+      GLINT_CHECK(a > 0.0, Numerical, "epsilon prediction: x0 is undetermined at a level without signal (alpha = 0); "
+                  "use a v or x0 model, or a schedule whose first level has alpha > 0");
+      return {1.0 / a, -s / a};
+    case Parameterization::V: return {a / (a * a + s * s), -s / (a * a + s * s)};
+    case Parameterization::X0: return {0.0, 1.0};
+    case Parameterization::Velocity: return {1.0 / (a + s), -s / (a + s)};
+  }
+  fail(ErrorCode::Internal, "parameterization: unknown value {}", static_cast<int>(p));
+}
+
+/// Returns eps as a combination of x (at `level`) and the raw output.
+/// Errors: Numerical for x0 at a level without noise (sigma = 0), where eps is not determined.
+inline Affine epsilon_from(Parameterization p, const Level& level) {
+  const double a = level.alpha, s = level.sigma;
+  switch (p) {
+    case Parameterization::Epsilon: return {0.0, 1.0};
+    case Parameterization::V: return {s / (a * a + s * s), a / (a * a + s * s)};
+    case Parameterization::X0:
+      GLINT_CHECK(s > 0.0, Numerical, "x0 prediction: eps is undetermined at a level without noise (sigma = 0); "
+                  "do not invert from the last level");
+      return {1.0 / s, -a / s};
+    case Parameterization::Velocity: return {1.0 / (a + s), a / (a + s)};
+  }
+  fail(ErrorCode::Internal, "parameterization: unknown value {}", static_cast<int>(p));
+}
+
+/// Returns the first-order update from one level to another, x_to = alpha_to x0 + sigma_to eps, as a combination of
+/// x (at `from`) and the raw output. It is the DDIM step for VP, the Euler step for flow, and the inversion of both
+/// when `to` is the noisier level.
+/// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, Eq. 12 with eta = 0.
+inline Affine move_coefficients(Parameterization p, const Level& from, const Level& to) {
+  if (to.sigma == 0.0) return to.alpha * denoised_from(p, from);
+  if (to.alpha == 0.0) return to.sigma * epsilon_from(p, from);
+  // Written through the coefficient of x, so that equal levels give exactly {1, 0} and constant predictions cancel.
+  switch (p) {
+    case Parameterization::Epsilon: return {to.alpha / from.alpha, to.sigma - from.sigma * (to.alpha / from.alpha)};
+    case Parameterization::X0: return {to.sigma / from.sigma, to.alpha - from.alpha * (to.sigma / from.sigma)};
+    default: return to.alpha * denoised_from(p, from) + to.sigma * epsilon_from(p, from);
+  }
+}
+
+/// Returns x carried from one level to another along a prediction, in either direction. With the same prediction
+/// move(b, a) undoes move(a, b) to rounding.
+/// Shapes:  x, output of one shape; returns that shape.   Cost: two passes, one allocation.
+/// Errors:  Numerical where the conversion is singular (see denoised_from, epsilon_from).
+inline at::Tensor move(const at::Tensor& x, const at::Tensor& output, Parameterization p, const Level& from,
+                       const Level& to) {
+  return move_coefficients(p, from, to)(x, output);
+}
+
+}  // namespace glint

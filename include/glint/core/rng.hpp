@@ -1,0 +1,37 @@
+// Seeded Gaussian noise, one independent stream per sample, so that a picture does not depend on its batch.
+#pragma once
+
+#include <glint/tensor.hpp>
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace glint {
+
+/// Standard normal draws for a batch in which sample b has its own generator, seeded `seed + b`.
+/// A batch of one draws exactly what `torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))` draws,
+/// call after call; sample b of any batch draws what a batch of one with seed + b draws.
+/// Thread:  not shared; each run owns its stream.
+class NoiseStream {
+ public:
+  /// Errors: InvalidArgument if batch < 1.
+  NoiseStream(uint64_t seed, int64_t batch);
+
+  uint64_t seed() const { return seed_; }
+  int64_t batch() const { return static_cast<int64_t>(generators_.size()); }
+
+  /// Returns the next draw, one slice from each sample's generator.
+  /// Shapes:  sample_shape [C,...]; returns [B,C,...].   Dtype: float32 unless float64 is asked for.
+  at::Tensor normal(at::IntArrayRef sample_shape, at::ScalarType dtype = at::kFloat);
+
+  /// Returns a stream of the same batch whose draws are independent of this one's, the same for the same name.
+  /// A strategy draws from a fork, so that switching it on does not change the noise of anything else.
+  NoiseStream fork(std::string_view name) const;
+
+ private:
+  uint64_t seed_;
+  std::vector<at::Generator> generators_;
+};
+
+}  // namespace glint

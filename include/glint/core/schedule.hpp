@@ -1,0 +1,74 @@
+// The noise grid of a run: where each step starts and lands. A value of doubles; knows nothing of tensors.
+#pragma once
+
+#include <glint/core/level.hpp>
+#include <glint/error.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+namespace glint {
+
+/// N steps through N+1 levels, noisiest first, terminal included. Immutable.
+/// diffusers' schedulers are such a grid plus a solver; schedule_vp.hpp and schedule_flow.hpp build theirs.
+class NoiseSchedule {
+ public:
+  /// Shapes:  levels N+1 >= 2, sigma/alpha strictly decreasing.
+  /// Units:   initial_scale in standard deviations of the first latents (1, but for grids that start at sigma < 1).
+  /// Errors:  InvalidArgument for fewer than 2 levels, values that are not finite or negative, or no decrease.
+  NoiseSchedule(NoiseKind kind, std::vector<Level> levels, double train_steps = 1000.0, double initial_scale = 1.0)
+      : kind_(kind), levels_(std::move(levels)), train_steps_(train_steps), initial_scale_(initial_scale) {
+    GLINT_CHECK(levels_.size() >= 2, InvalidArgument, "steps: expected at least 1, got {}",
+                static_cast<long>(levels_.size()) - 1);
+    for (size_t i = 0; i < levels_.size(); ++i) {
+      const Level& l = levels_[i];
+      GLINT_CHECK(std::isfinite(l.model_time) && l.alpha >= 0.0 && l.sigma >= 0.0 && std::isfinite(l.alpha + l.sigma),
+                  InvalidArgument, "schedule: level {} is not finite or negative (time {}, alpha {}, sigma {})", i,
+                  l.model_time, l.alpha, l.sigma);
+      // Cross-multiplied, because alpha is 0 at the pure-noise end of a flow.
+      GLINT_CHECK(i == 0 || levels_[i - 1].sigma * l.alpha > l.sigma * levels_[i - 1].alpha, InvalidArgument,
+                  "schedule: noise must fall at every step, but level {} (sigma {}) is no cleaner than level {} "
+                  "(sigma {}); fewer steps may help",
+                  i, l.sigma, i - 1, levels_[i - 1].sigma);
+    }
+  }
+
+  NoiseKind kind() const { return kind_; }
+  int steps() const { return static_cast<int>(levels_.size()) - 1; }
+  double train_steps() const { return train_steps_; }
+  /// Standard deviation of the initial latents.
+  double initial_scale() const { return initial_scale_; }
+
+  /// Returns level i, 0 <= i <= steps(); 0 is the noisiest.
+  const Level& level(int i) const { return levels_[static_cast<size_t>(i)]; }
+  const std::vector<Level>& levels() const { return levels_; }
+
+  /// Returns the level at which step i lands: level(i + 1), unless with_landings() said otherwise.
+  const Level& landing(int i) const {
+    return landings_.empty() ? level(i + 1) : landings_[static_cast<size_t>(i)];
+  }
+
+  /// Returns this grid with steps that land beside the next level, as diffusers' DDIM does wherever its timesteps
+  /// are not spaced by exactly train_steps / N. Needed for pictures identical to diffusers'; nothing else wants it.
+  NoiseSchedule with_landings(std::vector<Level> landings) const {
+    GLINT_CHECK(landings.size() == static_cast<size_t>(steps()), InvalidArgument,
+                "landings: expected one per step ({}), got {}", steps(), landings.size());
+    NoiseSchedule copy = *this;
+    copy.landings_ = std::move(landings);
+    return copy;
+  }
+
+  /// Returns `position` clamped to the grid.
+  int clamp(int position) const { return std::clamp(position, 0, steps()); }
+
+ private:
+  NoiseKind kind_;
+  std::vector<Level> levels_;
+  std::vector<Level> landings_;
+  double train_steps_;
+  double initial_scale_;
+};
+
+}  // namespace glint

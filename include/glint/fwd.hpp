@@ -1,0 +1,27 @@
+// Forward declarations of the public types: what an interface header may include and stay cheap.
+#pragma once
+
+namespace at {
+class Tensor;
+}
+
+namespace glint {
+
+class Error;
+class Model;
+class NoiseSchedule;
+class GuidanceRule;
+class Solver;
+class NoiseStrategy;
+class StepStrategy;
+class Observer;
+class Sampler;
+class Run;
+class NoiseStream;
+struct Conditioning;
+struct Leg;
+struct Level;
+struct SampleRequest;
+struct SampleResult;
+
+}  // namespace glint

@@ -1,0 +1,58 @@
+// Interface of a guidance rule: which branches a step needs, and how their outputs become one prediction.
+#pragma once
+
+#include <glint/core/level.hpp>
+#include <glint/core/parameterization.hpp>
+
+#include <memory>
+
+namespace glint {
+
+/// Where in a run a prediction is made.
+struct StepPosition {
+  int step = 0;   ///< 0 is the noisiest
+  int steps = 1;  ///< steps of the run
+};
+
+/// The branches one prediction evaluates. Each costs one row per sample.
+struct BranchSet {
+  bool cond = true;   ///< under the prompt
+  bool null = false;  ///< under the null (negative) prompt
+};
+
+/// Raw network outputs of the branches asked for; the others are undefined.
+struct BranchOutputs {
+  at::Tensor cond;
+  at::Tensor null;
+};
+
+/// Everything `combine` may look at besides the outputs.
+struct GuidanceStep {
+  StepPosition position;
+  const at::Tensor& x;
+  const Level& level;  ///< the level the network was told
+  Parameterization parameterization;
+};
+
+/// Mutable state of one rule in one run (a momentum buffer, say). Most rules have none.
+struct GuidanceState {
+  virtual ~GuidanceState() = default;
+};
+
+/// A way to combine conditional and unconditional predictions. Immutable: state lives in GuidanceState, per run.
+/// Thread:  const calls are safe concurrently.
+class GuidanceRule {
+ public:
+  virtual ~GuidanceRule() = default;
+
+  /// Returns what to evaluate at this step; a branch that cannot matter is not asked for.
+  virtual BranchSet branches(const StepPosition& position) const = 0;
+
+  /// Returns the guided output, in the space of the raw outputs. Never writes into its inputs.
+  virtual at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step, GuidanceState* state) const = 0;
+
+  /// Returns fresh state for one run, or null if the rule has none.
+  virtual std::unique_ptr<GuidanceState> begin() const { return nullptr; }
+};
+
+}  // namespace glint

@@ -1,0 +1,40 @@
+// Any C++ callable as a model: another engine, an analytic function, a stub.
+#pragma once
+
+#include <glint/error.hpp>
+#include <glint/model/model.hpp>
+#include <glint/tensor.hpp>
+
+#include <functional>
+#include <utility>
+
+namespace glint {
+
+/// Wraps a function with the signature of Model::predict. Checks that it returns one tensor of x's shape per branch.
+class CallableModel final : public Model {
+ public:
+  using Function = std::function<std::vector<at::Tensor>(const ModelInput&)>;
+
+  CallableModel(ModelInfo info, Function function) : info_(std::move(info)), function_(std::move(function)) {
+    GLINT_CHECK(function_ != nullptr, InvalidArgument, "function: expected a callable, got an empty one");
+  }
+
+  const ModelInfo& info() const override { return info_; }
+
+  std::vector<at::Tensor> predict(const ModelInput& input) const override {
+    std::vector<at::Tensor> outputs = function_(input);
+    GLINT_CHECK(outputs.size() == input.branches.size(), ShapeMismatch, "model '{}': expected {} outputs, got {}",
+                info_.name, input.branches.size(), outputs.size());
+    for (const at::Tensor& output : outputs)
+      GLINT_CHECK(output.defined() && output.sizes() == input.x.sizes(), ShapeMismatch,
+                  "model '{}': expected an output of shape {}, got {}", info_.name, shape_string(input.x.sizes()),
+                  output.defined() ? shape_string(output.sizes()) : "an undefined tensor");
+    return outputs;
+  }
+
+ private:
+  ModelInfo info_;
+  Function function_;
+};
+
+}  // namespace glint

@@ -1,0 +1,42 @@
+// The exact denoiser of a Gaussian mixture: the oracle of the tests, and a model that needs no weights.
+#pragma once
+
+#include <glint/core/parameterization.hpp>
+#include <glint/model/model.hpp>
+#include <glint/text/conditioning.hpp>
+
+namespace glint {
+
+/// Data distribution sum_k w_k N(mean_k, diag(variance_k)).
+struct GaussianMixture {
+  at::Tensor means;      ///< [K,C,...], float64: K components over one latent's shape
+  at::Tensor variances;  ///< [K,C,...] or [K], float64, >= 0; 0 is a point mass
+  at::Tensor weights;    ///< [K], float64, > 0; need not sum to one
+};
+
+/// Predicts E[eps|x], E[x0|x] or their combinations exactly, for VP and flow levels alike. A condition is a choice of
+/// components; the null condition is all of them. It is carried by the token embeddings: [B,1,K] component weights.
+/// Cost:    O(B K D) for D values per sample.   Thread: stateless.
+/// Source:  Bayes' rule for x = alpha x0 + sigma eps with x0 normal in each component.
+class GaussianMixtureModel final : public Model {
+ public:
+  /// Errors: ShapeMismatch, UnsupportedDtype, InvalidArgument, naming the tensor, for a malformed mixture.
+  GaussianMixtureModel(GaussianMixture mixture, Parameterization parameterization, NoiseKind kind);
+
+  const ModelInfo& info() const override { return info_; }
+  std::vector<at::Tensor> predict(const ModelInput& input) const override;
+
+  /// Returns the conditioning on a subset of components (with their weights); empty = all of them, the null prompt.
+  Conditioning condition(const std::vector<int64_t>& components = {}) const;
+
+ private:
+  struct Moments {
+    at::Tensor denoised, epsilon;
+  };
+  Moments posterior(const at::Tensor& x, const Level& level, const Conditioning& conditioning) const;
+
+  at::Tensor means_, variances_, weights_;  // [K,D], [K,D], [K]
+  ModelInfo info_;
+};
+
+}  // namespace glint

@@ -1,0 +1,51 @@
+// Read-only view of a run in progress: progress, previews, traces, cancellation.
+#pragma once
+
+#include <glint/core/level.hpp>
+#include <glint/core/parameterization.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace glint {
+
+/// Network evaluations so far. One row is one sample through the network once.
+struct Usage {
+  int64_t calls = 0;
+  int64_t rows = 0;
+  double seconds = 0.0;
+};
+
+/// An accepted step of the sampler.
+struct StepEvent {
+  int step;                  ///< 0 is the noisiest
+  int steps;                 ///< steps of the run
+  const Level& from;         ///< where the step began
+  const Level& to;           ///< where it landed
+  const at::Tensor& x_from;  ///< latents at `from`, before any step strategy
+  const at::Tensor& x;       ///< latents at `to`
+  const Usage& usage;        ///< of the run so far
+  const at::Tensor& x_refined;  ///< latents the accepted prediction was made from
+  const at::Tensor& output;     ///< that prediction, guided, in the model's parameterization
+  Parameterization parameterization;
+
+  /// Returns the step's estimate of the clean latents, for previews. Cost: two passes, only when asked for.
+  at::Tensor denoised() const { return denoised_from(parameterization, from)(x_refined, output); }
+};
+
+/// What a host overrides to watch or stop a run. Called on the thread that samples; never called after the run.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+
+  /// Asked before every model call, inside inversion and optimization loops too. False cancels the run.
+  virtual bool keep_going() { return true; }
+
+  /// Told when work other than a step begins: "noise", or a strategy's name.
+  virtual void on_stage(std::string_view /*name*/, int /*step*/, int /*steps*/) {}
+
+  /// Told after every accepted step. False cancels the run.
+  virtual bool on_step(const StepEvent&) { return true; }
+};
+
+}  // namespace glint

@@ -1,0 +1,67 @@
+// The state of one request: what is shared by the loop, its solver and its strategies while it lasts.
+#pragma once
+
+#include <glint/core/rng.hpp>
+#include <glint/core/schedule.hpp>
+#include <glint/leg.hpp>
+#include <glint/observer.hpp>
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace glint {
+
+/// Counts, cancels, and makes guided predictions. Everything mutable about a run is here or in the loop's locals.
+/// Thread:  owned by one run on one thread.
+class Run {
+ public:
+  Run(const NoiseSchedule& schedule, const Prompt& prompt, NoiseStream noise, Observer* observer)
+      : schedule_(schedule), prompt_(prompt), noise_(std::move(noise)), observer_(observer) {}
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  const NoiseSchedule& schedule() const { return schedule_; }
+  const Prompt& prompt() const { return prompt_; }
+  NoiseStream& noise() { return noise_; }
+  Observer* observer() const { return observer_; }
+
+  /// Returns the leg's guided raw output for x, evaluated as if x were at `level`.
+  /// Cost:    one model call; B rows for each branch the rule asks for at this step.
+  /// Errors:  Cancelled if the observer says stop; whatever the model throws.
+  at::Tensor predict(const Leg& leg, const at::Tensor& x, const Level& level, int step);
+
+  /// Returns evaluations in total, and by who asked for them ("denoise", or a strategy's name).
+  const Usage& total() const { return total_; }
+  const std::map<std::string, Usage, std::less<>>& by_stage() const { return by_stage_; }
+
+  /// Charges calls, rows and time until its destruction to `name`; an inner stage's are its own alone.
+  class Stage {
+   public:
+    Stage(Run& run, std::string_view name, int step);
+    ~Stage();
+    Stage(const Stage&) = delete;
+    Stage& operator=(const Stage&) = delete;
+
+   private:
+    Run& run_;
+    Usage* outer_;
+  };
+
+ private:
+  GuidanceState* state_of(const GuidanceRule& rule);
+
+  const NoiseSchedule& schedule_;
+  const Prompt& prompt_;
+  NoiseStream noise_;
+  Observer* observer_;
+  Usage total_;
+  std::map<std::string, Usage, std::less<>> by_stage_;
+  Usage* current_ = nullptr;
+  double segment_start_ = 0.0;
+  // A run uses one to three rules: a scan of a vector beats a map.
+  std::vector<std::pair<const GuidanceRule*, std::unique_ptr<GuidanceState>>> states_;
+};
+
+}  // namespace glint

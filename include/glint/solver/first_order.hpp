@@ -1,0 +1,129 @@
+// The first-order solvers: DDIM, Euler, Euler ancestral, flow Euler. One update; they differ in grid and in eta.
+#pragma once
+
+#include <glint/solver/solver.hpp>
+
+namespace glint {
+
+/// Returns the standard deviation of fresh noise in a step between two levels: eta times that of the exact posterior
+/// of the noising process, sigma' sqrt(1 - (S'/S)^2) with S = sigma/alpha.
+/// Source:  Song et al., "DDIM", ICLR 2021, Eq. 16; the same number is sigma_up of Karras et al. 2022 ancestral steps.
+inline double ancestral_sigma(const Level& from, const Level& to, double eta) {
+  if (eta == 0.0 || to.sigma == 0.0) return 0.0;
+  const double quotient = (to.sigma * from.alpha) / (to.alpha * from.sigma);  // S'/S, finite where alpha is 0
+  return eta * to.sigma * std::sqrt(std::max(0.0, 1.0 - quotient * quotient));
+}
+
+/// Returns alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z with s = ancestral_sigma(eta).
+inline at::Tensor first_order_step(const SolverStep& step, double eta, NoiseStream& noise) {
+  const double fresh = ancestral_sigma(step.from(), step.to(), eta);
+  Level target = step.to();
+  target.sigma = std::sqrt(std::max(0.0, target.sigma * target.sigma - fresh * fresh));
+  at::Tensor x = move(step.x, step.output, step.parameterization, step.from(), target);
+  if (fresh > 0.0) x.add_(noise.normal(x.sizes().slice(1), x.scalar_type()).to(x.device()), fresh);
+  return x;
+}
+
+struct EtaOptions {
+  double eta = 0.0;
+  static void fields(auto& visit, auto& o) {
+    visit("eta", o.eta, Field{.help = "share of fresh noise per step; 0 is deterministic, 1 ancestral", .minimum = 0, .maximum = 1});
+  }
+};
+
+struct NoOptions {
+  static void fields(auto&, auto&) {}
+};
+
+/// DDIM.
+/// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, arXiv:2010.02502, Eq. 12 and 16.
+class Ddim final : public Solver {
+ public:
+  using Options = EtaOptions;
+  static constexpr EntryInfo info{.kind = "solver",
+                                  .name = "ddim",
+                                  .summary = "DDIM, order 1; eta > 0 adds fresh noise",
+                                  .cost = "N predictions",
+                                  .source = "Song et al. 2021, arXiv:2010.02502, Eq. 12"};
+
+  explicit Ddim(EtaOptions options = {}) : eta_(options.eta) { check_ranges(info.name, options); }
+
+  at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
+    return first_order_step(step, eta_, noise);
+  }
+  GridConvention grid() const override { return GridConvention::Ddim; }
+
+ private:
+  double eta_;
+};
+
+/// The Euler method on dX/dS = eps, with X = x/alpha, S = sigma/alpha. In x it is the DDIM update.
+/// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 without correction.
+class Euler final : public Solver {
+ public:
+  using Options = NoOptions;
+  static constexpr EntryInfo info{.kind = "solver",
+                                  .name = "euler",
+                                  .summary = "Euler on the probability-flow ODE, order 1",
+                                  .cost = "N predictions",
+                                  .source = "Karras et al. 2022, arXiv:2206.00364, Alg. 1"};
+
+  explicit Euler(NoOptions = {}) {}
+
+  at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
+    return first_order_step(step, 0.0, noise);
+  }
+  GridConvention grid() const override { return GridConvention::Euler; }
+};
+
+/// Euler with ancestral noise: a step down to sigma_down, then fresh noise up to the next level.
+/// Source:  Karras et al. 2022 (k-diffusion's ancestral step); equals DDIM with eta on the Euler grid.
+class EulerAncestral final : public Solver {
+ public:
+  struct Options {
+    double eta = 1.0;
+    static void fields(auto& visit, auto& o) {
+      visit("eta", o.eta, Field{.help = "share of fresh noise per step; 0 is Euler", .minimum = 0, .maximum = 1});
+    }
+  };
+  static constexpr EntryInfo info{.kind = "solver",
+                                  .name = "euler-ancestral",
+                                  .summary = "Euler with fresh noise at every step but the last, order 1",
+                                  .cost = "N predictions",
+                                  .source = "Karras et al. 2022, arXiv:2206.00364; Song et al. 2021, Eq. 16"};
+
+  explicit EulerAncestral(Options options = {}) : eta_(options.eta) { check_ranges(info.name, options); }
+
+  at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
+    return first_order_step(step, eta_, noise);
+  }
+  GridConvention grid() const override { return GridConvention::Euler; }
+
+ private:
+  double eta_;
+};
+
+/// The Euler method on dx/dsigma = velocity.
+/// Source:  Lipman et al., "Flow Matching", ICLR 2023, arXiv:2210.02747; Esser et al., SD3, arXiv:2403.03206.
+class FlowEuler final : public Solver {
+ public:
+  using Options = NoOptions;
+  static constexpr EntryInfo info{.kind = "solver",
+                                  .name = "flow-euler",
+                                  .summary = "Euler on the flow ODE, order 1",
+                                  .cost = "N predictions",
+                                  .source = "Lipman et al. 2023, arXiv:2210.02747"};
+
+  explicit FlowEuler(NoOptions = {}) {}
+
+  at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
+    return first_order_step(step, 0.0, noise);
+  }
+  GridConvention grid() const override { return GridConvention::FlowEuler; }
+  void validate(const NoiseSchedule& schedule) const override {
+    GLINT_CHECK(schedule.kind() == NoiseKind::Flow, InvalidArgument,
+                "solver flow-euler: expected a flow model, got a variance-preserving one; use euler or ddim");
+  }
+};
+
+}  // namespace glint

@@ -1,0 +1,95 @@
+// The one operator behind Z-Sampling, W2SD, RF-Sampling and Z-CoRe2: denoise with one leg, invert with another.
+#pragma once
+
+#include <glint/step/moves.hpp>
+#include <glint/step/step_strategy.hpp>
+
+#include <functional>
+#include <string>
+#include <utility>
+
+namespace glint {
+
+/// Returns a leg of the reflection, given the run's own leg.
+using LegTransform = std::function<Leg(const Leg&)>;
+
+struct ReflectOptions {
+  int span = 1;        ///< K: steps forward, and the same number back
+  double merge = 1.0;  ///< m: x + m (x' - x)
+  int repeats = 1;     ///< T: reflections per step
+  ActiveWindow window = {};
+  InvertOptions invert = {};
+
+  /// The fields every reflection strategy has, for their own `fields` to call.
+  static void fields(auto& visit, auto& o) {
+    visit("repeats", o.repeats, Field{.help = "reflections per active step; 0 is off", .minimum = 0, .maximum = 1000});
+    visit("span", o.span, Field{.help = "steps forward and back in one reflection", .minimum = 1, .maximum = 1000, .unit = "steps"});
+    visit("merge", o.merge, Field{.help = "share of the displacement that is kept; 0 is off", .minimum = -10, .maximum = 10});
+    visit("start", o.window.start, Field{.help = "first active step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    visit("stop", o.window.stop, Field{.help = "end of the active steps; the last step is never active", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
+    visit("iterations", o.invert.iterations, Field{.help = "iterations of evaluation=fixed-point", .minimum = 1, .maximum = 1000});
+    visit("coefficients", o.invert.coefficients, Field{.help = "levels the inversion's coefficients come from"});
+  }
+};
+
+/// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong leg, I^W inverts them with the weak.
+/// To first order the next prediction gains T m (P_strong - P_weak): the gap between the legs, at no change of level.
+/// Cost:    T K (G_strong + G_weak) rows per sample and active step, G = rows of one prediction of that leg
+///          (fixed-point: G_weak times its iterations).
+/// Errors:  InvalidArgument for options out of range, or legs whose models differ in parameterization or noise kind.
+/// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
+///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of repeating
+///          the last step, so the terminal level is never inverted.
+class Reflect final : public StepStrategy {
+ public:
+  Reflect(std::string name, LegTransform strong, LegTransform weak, ReflectOptions options)
+      : name_(std::move(name)), strong_(std::move(strong)), weak_(std::move(weak)), options_(options) {
+    check_ranges(name_, options_);
+  }
+
+  std::string_view name() const override { return name_; }
+
+  bool active(int i, int n) const override {
+    return options_.repeats > 0 && options_.merge != 0.0 && options_.window.contains(i, n);
+  }
+
+  at::Tensor refine(const at::Tensor& x, const StepContext& context) const override {
+    const Leg strong = strong_(context.leg), weak = weak_(context.leg);
+    at::Tensor refined = x;
+    for (int t = 0; t < options_.repeats; ++t) refined = reflect_once(refined, context, strong, weak);
+    return refined;
+  }
+
+  void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
+    const ModelInfo& base = leg.model->info();
+    for (const Leg& side : {strong_(leg), weak_(leg)}) {
+      GLINT_CHECK(side.model && side.rule, InvalidArgument, "{}: both legs need a model and a guidance rule", name_);
+      const ModelInfo& info = side.model->info();
+      GLINT_CHECK(info.parameterization == base.parameterization && info.noise_kind == base.noise_kind,
+                  InvalidArgument, "{}: model '{}' predicts {} but the run's model '{}' predicts {}; legs must agree",
+                  name_, info.name, to_string(info.parameterization), base.name, to_string(base.parameterization));
+    }
+    GLINT_CHECK(options_.span < schedule.steps() || schedule.steps() == 1, InvalidArgument,
+                "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(), options_.span);
+  }
+
+ private:
+  at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Leg& strong, const Leg& weak) const {
+    const int i = c.step, end = std::min(i + options_.span, c.run.schedule().steps() - 1);
+    at::Tensor y = x;
+    at::Tensor before_last = x;  // where a fixed-point inversion of the last denoise starts
+    for (int j = i; j < end; ++j) {
+      before_last = y;
+      y = denoise(c.run, strong, y, j, j + 1);
+    }
+    for (int j = end; j > i; --j) y = invert(c.run, weak, y, j, j - 1, options_.invert, j == end ? &before_last : nullptr);
+    return options_.merge == 1.0 ? y : at::lerp(x, y, options_.merge);
+  }
+
+  std::string name_;
+  LegTransform strong_, weak_;
+  ReflectOptions options_;
+};
+
+}  // namespace glint

@@ -1,0 +1,49 @@
+// Interface of a step strategy: it improves the latents of a step before that step is taken.
+#pragma once
+
+#include <glint/options.hpp>
+#include <glint/run.hpp>
+
+#include <string>
+
+namespace glint {
+
+/// The steps a strategy works on, as fractions of the run. The last step is never among them: the terminal level
+/// cannot be left again for every parameterization, and there is nothing after it to gain.
+struct ActiveWindow {
+  double start = 0.0;
+  double stop = 1.0;
+
+  /// Returns whether step i of n is inside: int(start n) <= i < int(stop n), and not the last.
+  bool contains(int i, int n) const {
+    return static_cast<int>(start * n) <= i && i < static_cast<int>(stop * n) && i < n - 1;
+  }
+};
+
+/// What a strategy may use. `leg` is the run's own leg: the one the accepted step predicts with.
+struct StepContext {
+  Run& run;
+  const Leg& leg;
+  int step;
+};
+
+/// Returns better latents for a step than the ones it was handed. Runs before the denoise of the step, in list order.
+/// Never sees or touches a solver's history. Immutable; const calls are safe concurrently.
+class StepStrategy {
+ public:
+  virtual ~StepStrategy() = default;
+
+  /// Returns the name usage and reports are listed under.
+  virtual std::string_view name() const = 0;
+
+  /// Returns whether the strategy does anything at step i of n.
+  virtual bool active(int i, int n) const = 0;
+
+  /// Returns x_i' for x_i. Never writes into x.   Shapes: x [B,...]; returns the same shape.
+  virtual at::Tensor refine(const at::Tensor& x, const StepContext& context) const = 0;
+
+  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work there.
+  virtual void validate(const NoiseSchedule& /*schedule*/, const Leg& /*leg*/) const {}
+};
+
+}  // namespace glint

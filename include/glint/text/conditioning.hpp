@@ -1,0 +1,39 @@
+// What a prompt becomes: the tensors a network is conditioned on, with linear arithmetic on the token embeddings.
+#pragma once
+
+#include <glint/tensor.hpp>
+
+#include <map>
+#include <string>
+
+namespace glint {
+
+/// Network inputs for one prompt (or one per sample). An undefined tensor means "not used by this model".
+/// Shapes:  tokens [B,L,D], pooled [B,P], mask [B,L]; B is 1 (shared by every sample) or the batch size.
+struct Conditioning {
+  at::Tensor tokens;                         ///< token embeddings
+  at::Tensor pooled;                         ///< pooled embedding
+  at::Tensor mask;                           ///< true where a token counts
+  std::map<std::string, at::Tensor> extras;  ///< further named inputs, e.g. time_ids
+};
+
+/// Returns `conditioning` with its token embeddings replaced; pooled, mask and extras are shared.
+inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
+  conditioning.tokens = std::move(tokens);
+  return conditioning;
+}
+
+/// Returns c with its token embeddings times `factor`.
+inline Conditioning scale(const Conditioning& c, double factor) { return with_tokens(c, c.tokens.mul(factor)); }
+
+/// Returns c with token embeddings c + factor * other.
+inline Conditioning add(const Conditioning& c, const Conditioning& other, double factor = 1.0) {
+  return with_tokens(c, c.tokens.add(other.tokens, factor));
+}
+
+/// Returns c with token embeddings (1 - weight) c + weight other.
+inline Conditioning lerp(const Conditioning& c, const Conditioning& other, double weight) {
+  return with_tokens(c, at::lerp(c.tokens, other.tokens, weight));
+}
+
+}  // namespace glint

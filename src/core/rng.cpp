@@ -1,0 +1,38 @@
+#include <glint/core/rng.hpp>
+#include <glint/error.hpp>
+
+#include <ATen/CPUGeneratorImpl.h>
+
+namespace glint {
+namespace {
+
+// FNV-1a over the name, finished by SplitMix64: any change of seed or name gives an unrelated seed on every platform.
+uint64_t mix(uint64_t seed, std::string_view name) {
+  uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
+  for (unsigned char c : name) hash = (hash ^ c) * 0x100000001b3ULL;
+  hash += 0x9e3779b97f4a7c15ULL;
+  hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebULL;
+  return hash ^ (hash >> 31);
+}
+
+}  // namespace
+
+NoiseStream::NoiseStream(uint64_t seed, int64_t batch) : seed_(seed) {
+  GLINT_CHECK(batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", batch);
+  generators_.reserve(static_cast<size_t>(batch));
+  for (int64_t b = 0; b < batch; ++b)
+    generators_.push_back(at::detail::createCPUGenerator(seed + static_cast<uint64_t>(b)));
+}
+
+at::Tensor NoiseStream::normal(at::IntArrayRef sample_shape, at::ScalarType dtype) {
+  std::vector<int64_t> shape{batch()};
+  shape.insert(shape.end(), sample_shape.begin(), sample_shape.end());
+  at::Tensor noise = at::empty(shape, at::TensorOptions().dtype(dtype));
+  for (int64_t b = 0; b < batch(); ++b) noise.select(0, b).normal_(0.0, 1.0, generators_[static_cast<size_t>(b)]);
+  return noise;
+}
+
+NoiseStream NoiseStream::fork(std::string_view name) const { return NoiseStream(mix(seed_, name), batch()); }
+
+}  // namespace glint
