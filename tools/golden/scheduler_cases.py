@@ -82,6 +82,8 @@ def ddim_cases() -> Iterator[Case]:
         yield Case("ddim", f"{spacing}_first_eps", 8, ddim(spacing, "epsilon", False))
     for spacing, steps in itertools.product(SPACINGS, (4, 20, 30)):
         yield Case("ddim", f"{spacing}_n{steps}", steps, ddim(spacing, "epsilon", spacing != "leading"))
+    for steps in (16, 48):  # trailing timesteps that end in .5: half goes to even, and at 48 the sum falls just beside it
+        yield Case("ddim", f"trailing_ties_n{steps}", steps, ddim("trailing", "epsilon"))
     etas = (("leading", "epsilon", False), ("leading", "epsilon", True), ("trailing", "v_prediction", True), ("linspace", "sample", True))
     for spacing, prediction, one in etas:
         name = f"{spacing}_{'one' if one else 'first'}_{SHORT[prediction]}_eta"
