@@ -34,7 +34,8 @@ if(GLINT_PCH)
   target_include_directories(glint_pch PRIVATE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}")
   target_link_libraries(glint_pch PRIVATE glint_flags glint::torch fmt::fmt)
   set_target_properties(glint_pch PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
-  target_precompile_headers(glint_pch PRIVATE "${PROJECT_SOURCE_DIR}/src/pch.hpp")
+  target_precompile_headers(glint_pch PRIVATE
+    "${PROJECT_SOURCE_DIR}/src/pch.hpp" "$<$<BOOL:${GLINT_TESTS}>:${PROJECT_SOURCE_DIR}/tests/support/catch.hpp>")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(glint_pch PRIVATE -fpch-preprocess)  # so that ccache sees the precompiled header
   endif()

@@ -17,17 +17,40 @@ endif()
 set(_glint_torch_header include/ATen/core/Tensor.h)
 set(_glint_torch_tried "")
 
+# Sets <variable> to the version in the headers below root, or to nothing.
+function(_glint_torch_read_version root variable)
+  set(${variable} "" PARENT_SCOPE)
+  foreach(header include/torch/headeronly/version.h include/torch/csrc/api/include/torch/version.h)
+    if(EXISTS "${root}/${header}")
+      file(READ "${root}/${header}" text)
+      if(text MATCHES "define TORCH_VERSION[ \\\n]+\"([0-9.]+)")
+        set(${variable} "${CMAKE_MATCH_1}" PARENT_SCOPE)
+        return()
+      endif()
+    endif()
+  endforeach()
+endfunction()
+
+# Takes root as libtorch unless one is taken already; keeps the reason when it cannot be used.
 function(_glint_torch_accept root origin)
   if(_glint_torch_root OR NOT root)
     return()
   endif()
   get_filename_component(root "${root}" ABSOLUTE)
-  if(EXISTS "${root}/${_glint_torch_header}")
+  _glint_torch_read_version("${root}" version)
+  if(NOT EXISTS "${root}/${_glint_torch_header}")
+    set(reason "no ${_glint_torch_header} in ${root}")
+  elseif(version VERSION_LESS 2.11)
+    set(reason "${root} is version ${version}")
+  elseif(NOT EXISTS "${root}/lib/libtorch_cpu.so" OR NOT EXISTS "${root}/lib/libc10.so")
+    set(reason "no libtorch_cpu.so or no libc10.so in ${root}/lib")
+  else()
     set(_glint_torch_root "${root}" PARENT_SCOPE)
     set(_glint_torch_origin "${origin}" PARENT_SCOPE)
-  else()
-    set(_glint_torch_tried "${_glint_torch_tried}\n  ${origin}: no ${_glint_torch_header} in ${root}" PARENT_SCOPE)
+    set(GLINT_TORCH_VERSION "${version}" PARENT_SCOPE)
+    return()
   endif()
+  set(_glint_torch_tried "${_glint_torch_tried}\n  ${origin}: ${reason}" PARENT_SCOPE)
 endfunction()
 
 set(_glint_torch_root "")
@@ -44,7 +67,8 @@ foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
 endforeach()
 _glint_torch_accept("${GLINT_TORCH_ROOT}" "GLINT_TORCH_ROOT")
 _glint_torch_accept("$ENV{GLINT_TORCH_ROOT}" "environment variable GLINT_TORCH_ROOT")
-if(NOT _glint_torch_root)
+# What the user named must be usable; only without any such wish is Python asked.
+if(NOT _glint_torch_root AND NOT _glint_torch_tried)
   # find_spec locates the package without importing it, which would take seconds.
   execute_process(
     COMMAND python3 -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
@@ -53,7 +77,7 @@ if(NOT _glint_torch_root)
 endif()
 
 if(NOT _glint_torch_root)
-  set(_glint_torch_message "glint needs libtorch 2.11 or newer, and none was found.${_glint_torch_tried}
+  set(_glint_torch_message "glint needs libtorch 2.11 or newer, and found none.${_glint_torch_tried}
 Do one of:
   run ./glint, which downloads libtorch once and configures with it;
   pass -DTorch_DIR=<libtorch>/share/cmake/Torch or -DGLINT_TORCH_ROOT=<libtorch>, where <libtorch> holds include/ and lib/;
@@ -66,27 +90,8 @@ Do one of:
   message(FATAL_ERROR "${_glint_torch_message}")
 endif()
 
-# The version is a string literal on the line after the macro's name in some releases, on the same line in others.
-set(GLINT_TORCH_VERSION "")
-foreach(_header include/torch/headeronly/version.h include/torch/csrc/api/include/torch/version.h)
-  if(NOT GLINT_TORCH_VERSION AND EXISTS "${_glint_torch_root}/${_header}")
-    file(READ "${_glint_torch_root}/${_header}" _text)
-    if(_text MATCHES "define TORCH_VERSION[ \\\n]+\"([0-9.]+)")
-      set(GLINT_TORCH_VERSION "${CMAKE_MATCH_1}")
-    endif()
-  endif()
-endforeach()
-if(GLINT_TORCH_VERSION VERSION_LESS 2.11)
-  message(FATAL_ERROR "glint needs libtorch 2.11 or newer; ${_glint_torch_root} (${_glint_torch_origin}) "
-                      "is version ${GLINT_TORCH_VERSION}.")
-endif()
-
-set(GLINT_TORCH_LIB_DIR "${_glint_torch_root}/lib")
+set(GLINT_TORCH_LIB_DIR "${_glint_torch_root}/lib" CACHE INTERNAL "libtorch's libraries")
 foreach(_lib torch_cpu c10)
-  if(NOT EXISTS "${GLINT_TORCH_LIB_DIR}/lib${_lib}.so")
-    message(FATAL_ERROR "${GLINT_TORCH_LIB_DIR}/lib${_lib}.so is missing: the libtorch found by ${_glint_torch_origin} "
-                        "is incomplete. Unpack it again.")
-  endif()
   add_library(glint::${_lib} SHARED IMPORTED)
   set_target_properties(glint::${_lib} PROPERTIES IMPORTED_LOCATION "${GLINT_TORCH_LIB_DIR}/lib${_lib}.so")
 endforeach()

@@ -24,8 +24,3 @@
 #include <utility>
 #include <variant>
 #include <vector>
-
-// Only on the include path when the tests are built.
-#ifdef GLINT_PCH_TESTS
-#include "tests/support/catch.hpp"
-#endif
