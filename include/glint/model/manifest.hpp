@@ -1,0 +1,117 @@
+// What a model bundle says of itself: the content of its model.json, format version 1.
+#pragma once
+
+#include <glint/core/level.hpp>
+#include <glint/export.hpp>
+#include <glint/fwd.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace glint {
+
+enum class Parameterization;
+
+/// What runs a component's file.
+enum class Backend {
+  TorchScript,      ///< "torchscript": torch::jit archive
+  ExportedProgram,  ///< "pt2": torch.export archive, interpreted
+  AotInductor,      ///< "aoti": compiled package, tied to an architecture
+  Words             ///< "words": a tokenizer's word table
+};
+GLINT_API const char* to_string(Backend backend);
+
+/// The number by which a denoiser is told the noise level.
+enum class TimeUnit {
+  Timestep,  ///< "timestep": 0 to train_steps
+  Sigma,     ///< "sigma": the level's share of noise
+  Unit       ///< "unit": 0 to 1; sigma for flow models, timestep / train_steps for VP
+};
+GLINT_API const char* to_string(TimeUnit unit);
+
+/// Flow shift that grows with the number of image tokens, as FLUX has it: mu runs linearly from base_shift at
+/// base_tokens to max_shift at max_tokens.
+struct DynamicShift {
+  double base_shift = 0.5;
+  double max_shift = 1.15;
+  int64_t base_tokens = 256;
+  int64_t max_tokens = 4096;
+};
+
+/// The noise schedule the model was trained with, as plain fields: NoiseSchedule is built from it.
+struct ScheduleSpec {
+  NoiseKind kind = NoiseKind::VariancePreserving;
+  int64_t train_steps = 1000;
+  // VP only.
+  std::string betas;              ///< scaled_linear | linear | squaredcos
+  double beta_start = 0.00085;    ///< beta of the first training step, in (0,1)
+  double beta_end = 0.012;        ///< beta of the last training step, in (0,1)
+  bool zero_terminal_snr = false; ///< betas rescaled so that the last level is pure noise
+  std::string spacing;            ///< leading | trailing | linspace | karras | exponential
+  int64_t steps_offset = 0;       ///< added to every timestep, for "leading"
+  std::string final_alpha;        ///< alpha of the terminal level: "first" training step's, or "one"
+  // Flow only.
+  double shift = 1.0;                         ///< static shift; 1 is none
+  std::optional<DynamicShift> dynamic_shift;  ///< set if the shift is "dynamic"; `shift` is then 1
+};
+
+/// The space the denoiser works in.
+struct LatentSpec {
+  int64_t channels = 0;
+  int64_t spatial_scale = 1;           ///< pixels per latent pixel, each side
+  std::optional<int64_t> frame_scale;  ///< video frames per latent frame; none for images
+  double scaling_factor = 1.0;         ///< the decoder is given latents / scaling_factor + shift_factor
+  double shift_factor = 0.0;
+  std::optional<int64_t> height, width, frames;  ///< default size, in latent units
+};
+
+struct GuidanceSpec {
+  bool null_branch = true;     ///< the model can be conditioned on nothing
+  bool embedded = false;       ///< the scale is an input of the network
+  double default_scale = 1.0;  ///< "default"; 1 is off
+};
+
+/// One file of the bundle.
+struct Component {
+  std::string file;  ///< relative to the bundle's folder, inside it
+  Backend backend = Backend::TorchScript;
+  std::string sha256;               ///< of the file, 64 lower-case hexadecimal digits
+  std::string dtype = "float32";    ///< what it computes in: float32 | float16 | bfloat16 | float64
+  std::vector<std::string> inputs;  ///< denoisers: names of the arguments, in order
+  TimeUnit time = TimeUnit::Timestep;
+};
+
+/// A parsed and checked model.json. A component's name is its role: `denoiser` always exists; `tokenizer`,
+/// `text_encoder`, `vae_decoder`, `vae_encoder`, `weak_denoiser`, `npnet`, `core2_weak`, `scorer` may, as may further
+/// ones such as `denoiser_early` or `text_encoder_2`.
+struct Manifest {
+  std::string name;
+  std::string family;  ///< sdxl | sd3 | flux | wan | emoji | tensor
+  Parameterization parameterization{};
+  ScheduleSpec schedule;
+  LatentSpec latent;
+  GuidanceSpec guidance;
+  std::optional<int64_t> default_steps;
+  std::string torch;  ///< version of torch that made the files; empty if not told
+  std::map<std::string, Component> components;
+};
+
+/// Returns the manifest in `text`. Messages begin with `where` and name the field by its path in the document.
+/// Errors:  BadModel if it is not JSON or breaks a rule of the format: unknown, missing or mistyped field, value out of
+///          range, unsupported format version, file path that leaves the bundle's folder.
+GLINT_API Manifest parse_manifest(std::string_view text, const std::string& where = "model.json");
+
+/// Returns the manifest of the bundle in `folder`.
+/// Errors:  NotFound if there is no folder or no model.json in it; as parse_manifest.
+GLINT_API Manifest read_manifest(const std::filesystem::path& folder);
+
+/// Returns every field the parser knows as a dotted path, sorted. `components.*` stands for a component that is not a
+/// denoiser or tokenizer; alternatives of one place are listed together.
+GLINT_API std::vector<std::string> manifest_fields();
+
+}  // namespace glint

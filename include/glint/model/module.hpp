@@ -1,0 +1,44 @@
+// A loaded network component of a bundle, whatever runs it: TorchScript, an exported program or a compiled package.
+#pragma once
+
+#include <glint/export.hpp>
+#include <glint/fwd.hpp>
+#include <glint/model/manifest.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace glint {
+
+/// How network components are loaded.
+struct LoadOptions {
+  std::string device = "cpu";  ///< cpu | cuda | cuda:N
+  /// float32 | float16 | bfloat16 | float64: what TorchScript weights are converted to, whatever they are stored as.
+  /// Empty: what the manifest says, in load_module float32. Other backends compute in what they were exported with.
+  std::string dtype;
+  bool gradients = false;  ///< keep outputs differentiable with respect to inputs (TorchScript only)
+};
+
+/// A network: tensors in, tensors out.
+/// Thread: `run` may be called concurrently.
+class GLINT_API Module {
+ public:
+  virtual ~Module() = default;
+
+  /// Returns the network's outputs, in order. Inputs must be on the module's device, of the dtypes it was made for.
+  /// Outputs are ordinary tensors; without `gradients` they have no history.
+  /// Errors:  Internal with the engine's message if it refuses the inputs; OutOfMemory.
+  virtual std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const = 0;
+};
+
+/// Returns the component in `path`, ready to run. TorchScript and AOTInductor files are executable code: load only
+/// files you trust, such as those whose SHA-256 a trusted manifest gives (Bundle checks it).
+/// Errors:  NotFound if there is no such file; BadModel if it is not what `backend` reads, was made by a torch that
+///          this one cannot read, or for another architecture; UnsupportedDevice; InvalidArgument for a dtype or
+///          gradients that the backend cannot give.
+GLINT_API std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Backend backend,
+                                                    const LoadOptions& options = {});
+
+}  // namespace glint

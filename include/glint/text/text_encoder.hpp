@@ -1,0 +1,41 @@
+// Prompts to what a network is conditioned on.
+#pragma once
+
+#include <glint/export.hpp>
+#include <glint/model/module.hpp>
+#include <glint/text/conditioning.hpp>
+#include <glint/text/tokenizer.hpp>
+
+#include <memory>
+#include <string_view>
+
+namespace glint {
+
+/// A prompt's conditioning, and what of the prompt it does not hold.
+struct EncodedPrompt {
+  Conditioning conditioning;   ///< one row: tokens [1,L,D], pooled [1,P] if the network gives one, mask [1,L]
+  TokenizedPrompt tokenized;
+};
+
+/// A tokenizer and the network behind it, which takes ids [B,L] int64 and returns tokens [B,L,D] or (tokens, pooled).
+/// Thread:  const calls are safe concurrently.
+class GLINT_API TextEncoder {
+ public:
+  /// `device` is where `network` was loaded: cpu | cuda | cuda:N.   Errors: InvalidArgument if either is null.
+  TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Module> network,
+              std::string device = "cpu");
+
+  /// Returns the conditioning of `prompt`, float32 on the CPU. The empty prompt gives the null branch.
+  /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the network returns
+  ///          something else; Internal with the engine's message.
+  EncodedPrompt encode(std::string_view prompt) const;
+
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const Module> network_;
+  std::string device_;
+};
+
+}  // namespace glint

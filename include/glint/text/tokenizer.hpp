@@ -1,0 +1,63 @@
+// Prompts to token ids.
+#pragma once
+
+#include <glint/export.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace glint {
+
+/// A prompt as token ids, and what of it the ids do not hold. Whoever shows results should show these lists too.
+struct TokenizedPrompt {
+  std::vector<int64_t> ids;          ///< Tokenizer::length() of them, padded at the end
+  std::vector<std::string> unknown;  ///< words the vocabulary lacks, in order, each once; their id is the unknown id
+  std::vector<std::string> dropped;  ///< words beyond the length, in order; they have no effect
+};
+
+/// Thread:  const calls are safe concurrently.
+class GLINT_API Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// Returns a prompt's ids. The empty prompt is all padding.
+  /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8.
+  virtual TokenizedPrompt encode(std::string_view prompt) const = 0;
+
+  /// Number of ids every prompt gets.
+  virtual int64_t length() const = 0;
+
+  /// The id that fills up short prompts.
+  virtual int64_t pad() const = 0;
+};
+
+/// A table of whole words. ASCII letters are lower-cased; anything but [a-z0-9] separates words.
+class GLINT_API WordTokenizer final : public Tokenizer {
+ public:
+  struct Options {
+    std::map<std::string, int64_t, std::less<>> words;  ///< word -> id
+    int64_t pad = 0;
+    int64_t unknown = 1;
+    int64_t max_tokens = 16;
+  };
+
+  /// Errors:  InvalidArgument for a negative id, max_tokens outside 1..65536, or a word that no prompt can contain.
+  explicit WordTokenizer(Options options);
+
+  /// Returns the tokenizer in a JSON file {"version": 1, "type": "words", "pad", "unknown", "max_tokens", "words"}.
+  /// Errors:  NotFound if there is no such file; BadModel naming the field if it is malformed.
+  static WordTokenizer load(const std::filesystem::path& path);
+
+  TokenizedPrompt encode(std::string_view prompt) const override;
+  int64_t length() const override { return options_.max_tokens; }
+  int64_t pad() const override { return options_.pad; }
+
+ private:
+  Options options_;
+};
+
+}  // namespace glint

@@ -1,0 +1,137 @@
+#include <glint/error.hpp>
+#include <glint/io/sha256.hpp>
+#include <glint/core/parameterization.hpp>
+#include <glint/model/bundle.hpp>
+#include <glint/model/module_model.hpp>
+#include <glint/text/text_encoder.hpp>
+#include <glint/vae/image_decoder.hpp>
+
+#include "model/module_loaders.hpp"
+
+#include <mutex>
+
+namespace glint {
+
+struct Bundle::State {
+  std::filesystem::path folder;
+  LoadOptions options;
+  Manifest manifest;
+
+  // Guards the caches. Held while a component loads: loading is rare, and two loads at once would only be slower.
+  std::recursive_mutex mutex;
+  std::map<std::string, std::shared_ptr<const Module>> modules;
+  std::map<std::string, std::shared_ptr<const Model>> models;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const TextEncoder> text_encoder;
+  std::shared_ptr<const ImageDecoder> decoder;
+
+  const Component& component(const std::string& name) const {
+    const auto found = manifest.components.find(name);
+    GLINT_CHECK(found != manifest.components.end(), NotFound, "{}: the bundle has no component '{}'", folder.string(),
+                name);
+    return found->second;
+  }
+
+  /// The dtype a component computes in: what the caller wishes, where the backend can follow, else what it is made for.
+  std::string dtype(const Component& component) const {
+    return component.backend == Backend::TorchScript && !options.dtype.empty() ? options.dtype : component.dtype;
+  }
+
+  /// The path of a component's file, once its bytes are known to be the manifest's.
+  std::filesystem::path checked_file(const std::string& name) const {
+    const auto& wanted = component(name);
+    const auto path = folder / wanted.file;
+    const auto actual = sha256_file(path);
+    GLINT_CHECK(actual == wanted.sha256, BadModel,
+                "{}: the file is not the one components.{} describes (damaged or replaced?): expected SHA-256 {}, got {}",
+                path.string(), name, wanted.sha256, actual);
+    return path;
+  }
+};
+
+Bundle Bundle::load(const std::filesystem::path& folder, const LoadOptions& options) {
+  auto state = std::make_shared<State>();
+  state->folder = folder;
+  state->options = options;
+  detail::parse_device(options.device);
+  if (!options.dtype.empty()) detail::parse_dtype(options.dtype);
+  state->manifest = read_manifest(folder);
+  for (const auto& [name, component] : state->manifest.components) {
+    std::error_code ignored;
+    GLINT_CHECK(std::filesystem::is_regular_file(folder / component.file, ignored), NotFound,
+                "{}: no such file, though components.{} names it", (folder / component.file).string(), name);
+  }
+  return Bundle(std::move(state));
+}
+
+const Manifest& Bundle::manifest() const { return state_->manifest; }
+const std::filesystem::path& Bundle::folder() const { return state_->folder; }
+const LoadOptions& Bundle::options() const { return state_->options; }
+
+std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
+  const std::lock_guard lock(state_->mutex);
+  auto& module = state_->modules[name];
+  if (module) return module;
+  const auto& component = state_->component(name);
+  GLINT_CHECK(component.backend != Backend::Words, InvalidArgument, "components.{}: a tokenizer is no network", name);
+  auto options = state_->options;
+  options.dtype = state_->dtype(component);
+  options.gradients = options.gradients && component.backend == Backend::TorchScript;
+  return module = load_module(state_->checked_file(name), component.backend, options);
+}
+
+std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
+  const std::lock_guard lock(state_->mutex);
+  auto& model = state_->models[name];
+  if (model) return model;
+  const auto& component = state_->component(name);
+  GLINT_CHECK(!component.inputs.empty(), InvalidArgument, "components.{}: not a denoiser", name);
+  auto info = model_info(state_->manifest);
+  const auto& names = component.inputs;
+  info.embedded_guidance = std::find(names.begin(), names.end(), "guidance") != names.end();
+  info.gradients = state_->options.gradients && component.backend == Backend::TorchScript;
+  ModuleInputs inputs{.names = names, .time = component.time, .train_steps = state_->manifest.schedule.train_steps,
+                      .dtype = state_->dtype(component), .device = state_->options.device};
+  return model = std::make_shared<const ModuleModel>(module(name), std::move(info), std::move(inputs));
+}
+
+std::shared_ptr<const Tokenizer> Bundle::tokenizer() const {
+  const std::lock_guard lock(state_->mutex);
+  auto& tokenizer = state_->tokenizer;
+  if (!tokenizer) tokenizer = std::make_shared<const WordTokenizer>(WordTokenizer::load(state_->checked_file("tokenizer")));
+  return tokenizer;
+}
+
+std::shared_ptr<const TextEncoder> Bundle::text_encoder() const {
+  const std::lock_guard lock(state_->mutex);
+  auto& encoder = state_->text_encoder;
+  if (encoder) return encoder;
+  auto network = module("text_encoder");
+  return encoder = std::make_shared<const TextEncoder>(tokenizer(), std::move(network), state_->options.device);
+}
+
+std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
+  const std::lock_guard lock(state_->mutex);
+  auto& decoder = state_->decoder;
+  if (decoder) return decoder;
+  const auto& latent = state_->manifest.latent;
+  ImageDecoderOptions options{.channels = latent.channels, .spatial_scale = latent.spatial_scale,
+                              .scaling_factor = latent.scaling_factor, .shift_factor = latent.shift_factor,
+                              .dtype = state_->dtype(state_->component("vae_decoder")),
+                              .device = state_->options.device};
+  return decoder = std::make_shared<const ImageDecoder>(module("vae_decoder"), std::move(options));
+}
+
+void Bundle::preload() const {
+  for (const auto& [name, component] : manifest().components) {
+    if (!component.inputs.empty())
+      model(name);
+    else if (component.backend != Backend::Words)
+      module(name);
+  }
+  if (has("tokenizer")) tokenizer();
+  if (has("text_encoder")) text_encoder();
+  if (has("vae_decoder")) decoder();
+}
+
+}  // namespace glint

@@ -1,0 +1,281 @@
+// The format is written down once, in the `fields` functions below; docs/model.schema.json says the same to editors.
+#include "io/file.hpp"
+#include "model/json_fields.hpp"
+
+#include <glint/core/parameterization.hpp>
+#include <glint/model/manifest.hpp>
+
+#include <type_traits>
+
+namespace glint {
+namespace {
+
+using detail::Choices;
+using detail::FieldLister;
+using detail::FieldReader;
+
+constexpr int64_t kFormat = 1;
+
+Choices<std::string> texts(std::initializer_list<const char*> names) {
+  Choices<std::string> choices;
+  for (const char* name : names) choices.emplace_back(name, name);
+  return choices;
+}
+
+const Choices<NoiseKind> kNoiseKinds{{"vp", NoiseKind::VariancePreserving}, {"flow", NoiseKind::Flow}};
+const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization::Epsilon},
+                                                   {"v", Parameterization::V},
+                                                   {"x0", Parameterization::X0},
+                                                   {"velocity", Parameterization::Velocity}};
+const Choices<Backend> kNetworkBackends{
+    {"torchscript", Backend::TorchScript}, {"pt2", Backend::ExportedProgram}, {"aoti", Backend::AotInductor}};
+const Choices<TimeUnit> kTimeUnits{
+    {"timestep", TimeUnit::Timestep}, {"sigma", TimeUnit::Sigma}, {"unit", TimeUnit::Unit}};
+/// Components by role. More of the kinds marked with '_' may follow, e.g. denoiser_early.
+const std::vector<std::string> kRoles{"denoiser",    "weak_denoiser", "text_encoder", "tokenizer", "vae_decoder",
+                                      "vae_encoder", "npnet",         "core2_weak",   "scorer"};
+const std::vector<std::string> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_"};
+
+template <typename Visitor>
+void fields(Visitor& v, DynamicShift& shift) {
+  v.required("base_shift", shift.base_shift);
+  v.required("max_shift", shift.max_shift);
+  v.required("base_tokens", shift.base_tokens);
+  v.required("max_tokens", shift.max_tokens);
+  v.rule(shift.base_tokens > 0, "base_tokens", "a positive integer");
+  v.rule(shift.max_tokens > shift.base_tokens, "max_tokens", "an integer above base_tokens");
+}
+
+template <typename Visitor>
+void vp_fields(Visitor& v, ScheduleSpec& schedule) {
+  v.choice("betas", schedule.betas, texts({"scaled_linear", "linear", "squaredcos"}));
+  if (!Visitor::kReads || schedule.betas != "squaredcos") {
+    v.required("beta_start", schedule.beta_start);
+    v.required("beta_end", schedule.beta_end);
+    v.rule(schedule.beta_start > 0 && schedule.beta_start < 1, "beta_start", "a number between 0 and 1");
+    v.rule(schedule.beta_end >= schedule.beta_start && schedule.beta_end < 1, "beta_end",
+           "a number from beta_start to 1");
+  }
+  v.optional("zero_terminal_snr", schedule.zero_terminal_snr);
+  schedule.spacing = "leading";
+  v.choice("spacing", schedule.spacing, texts({"leading", "trailing", "linspace", "karras", "exponential"}), false);
+  v.optional("steps_offset", schedule.steps_offset);
+  v.rule(schedule.steps_offset >= 0 && schedule.steps_offset < schedule.train_steps, "steps_offset",
+         "an integer from 0 to train_steps - 1");
+  schedule.final_alpha = "first";
+  v.choice("final_alpha", schedule.final_alpha, texts({"first", "one"}), false);
+}
+
+/// The shift is a number, "dynamic" with FLUX's values, or an object with other values.
+void shift_field(FieldReader& v, ScheduleSpec& schedule) {
+  const auto* value = v.find("shift");
+  if (!value) return;
+  if (value->is_object()) {
+    FieldReader dynamic(*value, v.place("shift"), "");
+    DynamicShift shift;
+    dynamic.object("dynamic", true, [&](FieldReader& inner) { fields(inner, shift); });
+    dynamic.finish();
+    schedule.dynamic_shift = shift;
+  } else if (*value == "dynamic") {
+    schedule.dynamic_shift.emplace();
+  } else {
+    v.rule(value->is_number(), "shift", "a number, \"dynamic\" or {\"dynamic\": {...}}");
+    schedule.shift = value->get<double>();
+    v.rule(std::isfinite(schedule.shift) && schedule.shift > 0, "shift", "a positive number");
+  }
+}
+
+void shift_field(FieldLister& v, ScheduleSpec&) {
+  v.object("shift", false, [](FieldLister& shift) {
+    shift.object("dynamic", true, [](FieldLister& dynamic) {
+      DynamicShift unused;
+      fields(dynamic, unused);
+    });
+  });
+}
+
+template <typename Visitor>
+void fields(Visitor& v, ScheduleSpec& schedule) {
+  v.choice("kind", schedule.kind, kNoiseKinds);
+  v.optional("train_steps", schedule.train_steps);
+  v.rule(schedule.train_steps > 0, "train_steps", "a positive integer");
+  if (!Visitor::kReads || schedule.kind == NoiseKind::VariancePreserving) vp_fields(v, schedule);
+  if (!Visitor::kReads || schedule.kind == NoiseKind::Flow) shift_field(v, schedule);
+}
+
+template <typename Visitor>
+void fields(Visitor& v, LatentSpec& latent) {
+  v.required("channels", latent.channels);
+  v.optional("spatial_scale", latent.spatial_scale);
+  v.optional("frame_scale", latent.frame_scale);
+  v.optional("scaling_factor", latent.scaling_factor);
+  v.optional("shift_factor", latent.shift_factor);
+  v.optional("height", latent.height);
+  v.optional("width", latent.width);
+  v.optional("frames", latent.frames);
+  v.rule(latent.channels > 0, "channels", "a positive integer");
+  v.rule(latent.spatial_scale > 0, "spatial_scale", "a positive integer");
+  v.rule(latent.frame_scale.value_or(1) > 0, "frame_scale", "a positive integer or null");
+  v.rule(latent.scaling_factor != 0.0, "scaling_factor", "a number other than 0");
+  v.rule(latent.height.value_or(1) > 0, "height", "a positive integer");
+  v.rule(latent.width.value_or(1) > 0, "width", "a positive integer");
+  v.rule(latent.frames.value_or(1) > 0, "frames", "a positive integer");
+}
+
+template <typename Visitor>
+void fields(Visitor& v, GuidanceSpec& guidance) {
+  v.optional("null_branch", guidance.null_branch);
+  v.optional("embedded", guidance.embedded);
+  v.optional("default", guidance.default_scale);
+}
+
+bool is_denoiser(std::string_view role) { return role.starts_with("denoiser") || role == "weak_denoiser"; }
+bool is_tokenizer(std::string_view role) { return role.starts_with("tokenizer"); }
+
+/// A path is the bundle's own if it is relative and never goes up.
+bool stays_inside(const std::string& file) {
+  const std::filesystem::path path(file);
+  if (path.empty() || path.is_absolute() || file.find('\\') != std::string::npos) return false;
+  return std::none_of(path.begin(), path.end(), [](const auto& part) { return part == ".." || part == "."; }) &&
+         path.has_filename() && file.find('\0') == std::string::npos;
+}
+
+bool is_sha256(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+template <typename Visitor>
+void fields(Visitor& v, Component& component, std::string_view role) {
+  v.required("file", component.file);
+  v.rule(stays_inside(component.file), "file", "a relative path inside the bundle's folder");
+  if (is_tokenizer(role))
+    v.choice("backend", component.backend, {{"words", Backend::Words}});
+  else
+    v.choice("backend", component.backend, kNetworkBackends);
+  v.required("sha256", component.sha256);
+  v.rule(is_sha256(component.sha256), "sha256", "64 lower-case hexadecimal digits");
+  if (is_tokenizer(role)) return;
+  v.choice("dtype", component.dtype, texts({"float32", "float16", "bfloat16", "float64"}), false);
+  if (!is_denoiser(role)) return;
+  v.required("inputs", component.inputs);
+  v.rule(std::find(component.inputs.begin(), component.inputs.end(), "latents") != component.inputs.end(), "inputs",
+         "an array with \"latents\" in it");
+  auto sorted = component.inputs;
+  std::sort(sorted.begin(), sorted.end());
+  v.rule(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "inputs", "names that differ");
+  v.choice("time", component.time, kTimeUnits);
+}
+
+bool is_role(const std::string& name) {
+  if (std::find(kRoles.begin(), kRoles.end(), name) != kRoles.end()) return true;
+  return std::any_of(kNumberedRoles.begin(), kNumberedRoles.end(), [&](const std::string& prefix) {
+    return name.size() > prefix.size() && name.starts_with(prefix) &&
+           name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
+  });
+}
+
+void components(FieldReader& v, std::map<std::string, Component>& out) {
+  for (const auto& [name, unused] : v.json().items()) {
+    GLINT_CHECK(is_role(name), BadModel, "{}: unknown component{}", v.place(name), did_you_mean(name, kRoles));
+    Component component;
+    v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, component, name); });
+    out.emplace(name, std::move(component));
+  }
+  GLINT_CHECK(out.contains("denoiser"), BadModel, "{}: missing component", v.place("denoiser"));
+}
+
+void components(FieldLister& v, std::map<std::string, Component>&) {
+  for (const char* role : {"denoiser", "tokenizer", "*"})
+    v.object(role, false, [&](FieldLister& inner) {
+      Component unused;
+      fields(inner, unused, role);
+    });
+}
+
+void format_field(FieldReader& v) {
+  int64_t format = 0;
+  v.required("format", format);
+  GLINT_CHECK(format == kFormat, BadModel, "{}: version {} is not supported; this build reads version {}",
+              v.place("format"), format, kFormat);
+}
+
+void format_field(FieldLister& v) { v.add("format"); }
+
+template <typename Visitor>
+void fields(Visitor& v, Manifest& manifest) {
+  format_field(v);
+  v.required("name", manifest.name);
+  v.choice("family", manifest.family, texts({"sdxl", "sd3", "flux", "wan", "emoji", "tensor"}));
+  v.choice("parameterization", manifest.parameterization, kParameterizations);
+  v.object("schedule", true, [&](auto& inner) { fields(inner, manifest.schedule); });
+  v.object("latent", true, [&](auto& inner) { fields(inner, manifest.latent); });
+  v.object("guidance", false, [&](auto& inner) { fields(inner, manifest.guidance); });
+  v.optional("default_steps", manifest.default_steps);
+  v.rule(manifest.default_steps.value_or(1) > 0, "default_steps", "a positive integer");
+  v.optional("torch", manifest.torch);
+  v.object("components", true, [&](auto& inner) { components(inner, manifest.components); });
+}
+
+/// Rules between fields.
+void check(const Manifest& manifest, const std::string& where) {
+  for (const auto& [name, component] : manifest.components) {
+    if (!is_denoiser(name)) continue;
+    const bool takes = std::find(component.inputs.begin(), component.inputs.end(), "guidance") != component.inputs.end();
+    GLINT_CHECK(takes == manifest.guidance.embedded || name != "denoiser", BadModel,
+                "{}: guidance.embedded is {}, but components.denoiser.inputs has {}'guidance'", where,
+                manifest.guidance.embedded, takes ? "" : "no ");
+  }
+}
+
+}  // namespace
+
+const char* to_string(Backend backend) {
+  switch (backend) {
+    case Backend::TorchScript: return "torchscript";
+    case Backend::ExportedProgram: return "pt2";
+    case Backend::AotInductor: return "aoti";
+    case Backend::Words: return "words";
+  }
+  return "unknown";
+}
+
+const char* to_string(TimeUnit unit) {
+  switch (unit) {
+    case TimeUnit::Timestep: return "timestep";
+    case TimeUnit::Sigma: return "sigma";
+    case TimeUnit::Unit: return "unit";
+  }
+  return "unknown";
+}
+
+Manifest parse_manifest(std::string_view text, const std::string& where) {
+  const auto document = detail::parse_json(text, where);
+  Manifest manifest;
+  FieldReader reader(document, where, "");
+  fields(reader, manifest);
+  reader.finish();
+  check(manifest, where);
+  return manifest;
+}
+
+Manifest read_manifest(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  GLINT_CHECK(std::filesystem::exists(folder, ignored), NotFound, "{}: no such model bundle", folder.string());
+  GLINT_CHECK(std::filesystem::is_directory(folder, ignored), InvalidArgument,
+              "{}: expected a model bundle, which is a folder with a model.json", folder.string());
+  const auto path = folder / "model.json";
+  GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound, "{}: not a model bundle: there is no model.json in it",
+              folder.string());
+  return parse_manifest(detail::MappedFile(path).text(), path.string());
+}
+
+std::vector<std::string> manifest_fields() {
+  std::vector<std::string> names;
+  FieldLister lister(names, "");
+  Manifest unused;
+  fields(lister, unused);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace glint

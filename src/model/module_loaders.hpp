@@ -1,0 +1,32 @@
+// One loader per backend. Each is alone in its file, because the headers of its engine are slow to compile.
+#pragma once
+
+#include <glint/model/module.hpp>
+#include <glint/tensor.hpp>
+
+#include <ATen/core/LegacyTypeDispatch.h>
+
+namespace glint::detail {
+
+/// LoadOptions, understood.
+struct ModuleOptions {
+  at::Device device;
+  at::ScalarType dtype;
+  bool gradients = false;
+};
+
+std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path, const ModuleOptions& options);
+std::shared_ptr<const Module> load_exported_program(const std::filesystem::path& path, const ModuleOptions& options);
+std::shared_ptr<const Module> load_aoti(const std::filesystem::path& path, const ModuleOptions& options);
+
+/// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.
+at::ScalarType parse_dtype(const std::string& name);
+
+/// Returns the device called `name` (cpu, cuda, cuda:N).   Errors: InvalidArgument; UnsupportedDevice if absent.
+at::Device parse_device(const std::string& name);
+
+/// Runs what follows without autograd, at inference mode's speed. Not c10::InferenceMode: its outputs are special
+/// tensors that may not be changed in place outside of it, and ours go to strategies that a host wrote.
+using WithoutAutograd = at::AutoDispatchBelowADInplaceOrView;
+
+}  // namespace glint::detail

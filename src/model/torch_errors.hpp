@@ -1,0 +1,44 @@
+// Where torch's exceptions become ours: the message is kept, the backtrace is not.
+#pragma once
+
+#include <glint/error.hpp>
+
+#include <c10/util/Exception.h>
+
+#include <exception>
+#include <new>
+#include <string>
+
+namespace glint::detail {
+
+/// Returns what a person can use of an engine's message: no C++ backtrace, no interpreter's stack.
+inline std::string without_backtrace(std::string message) {
+  for (const char* mark : {"Exception raised from", "\nframe #", "\nC++ CapturedTraceback"})
+    if (const auto at = message.find(mark); at != std::string::npos) message.resize(at);
+  // The interpreter prefixes its own stack; the reason is the last "RuntimeError: ...".
+  if (message.find("TorchScript interpreter") != std::string::npos)
+    if (const auto at = message.rfind("RuntimeError: "); at != std::string::npos) message.erase(0, at + 14);
+  while (!message.empty() && (message.back() == '\n' || message.back() == ' ' || message.back() == '('))
+    message.pop_back();
+  return message;
+}
+
+/// Returns `function()`. Exceptions of torch and of the standard library come out as Error(code, "what: message").
+template <typename Function>
+auto translated(ErrorCode code, const std::string& what, Function&& function) {
+  try {
+    return function();
+  } catch (const Error&) {
+    throw;
+  } catch (const c10::OutOfMemoryError& error) {
+    fail(ErrorCode::OutOfMemory, "{}: {}", what, without_backtrace(error.what_without_backtrace()));
+  } catch (const c10::Error& error) {
+    fail(code, "{}: {}", what, without_backtrace(error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::OutOfMemory, "{}: out of memory", what);
+  } catch (const std::exception& error) {
+    fail(code, "{}: {}", what, without_backtrace(error.what()));
+  }
+}
+
+}  // namespace glint::detail

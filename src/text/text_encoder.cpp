@@ -1,0 +1,44 @@
+#include "model/module_loaders.hpp"
+
+#include <glint/error.hpp>
+#include <glint/text/text_encoder.hpp>
+
+#include <cstring>
+
+namespace glint {
+
+TextEncoder::TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Module> network,
+                         std::string device)
+    : tokenizer_(std::move(tokenizer)), network_(std::move(network)), device_(std::move(device)) {
+  GLINT_CHECK(tokenizer_ && network_, InvalidArgument, "text encoder: expected a tokenizer and a network");
+  detail::parse_device(device_);
+}
+
+EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
+  EncodedPrompt result;
+  result.tokenized = tokenizer_->encode(prompt);
+  const auto length = static_cast<int64_t>(result.tokenized.ids.size());
+  auto ids = at::empty({1, length}, at::TensorOptions().dtype(at::kLong));
+  std::memcpy(ids.mutable_data_ptr(), result.tokenized.ids.data(), ids.nbytes());
+
+  const auto outputs = network_->run({ids.to(detail::parse_device(device_))});
+  GLINT_CHECK(outputs.size() == 1 || outputs.size() == 2, BadModel,
+              "text encoder: expected tokens or (tokens, pooled), got {} outputs", outputs.size());
+  for (const auto& output : outputs)
+    GLINT_CHECK(output.is_floating_point(), BadModel, "text encoder: expected floating-point outputs, got {}",
+                at::toString(output.scalar_type()));
+  const auto tokens = outputs[0].to(at::kCPU, at::kFloat);
+  GLINT_CHECK(tokens.dim() == 3 && tokens.size(0) == 1 && tokens.size(1) == length, BadModel,
+              "text encoder: tokens: expected [1,{},D], got {}", length, shape_string(tokens.sizes()));
+  result.conditioning.tokens = tokens;
+  if (outputs.size() == 2) {
+    const auto pooled = outputs[1].to(at::kCPU, at::kFloat);
+    GLINT_CHECK(pooled.dim() == 2 && pooled.size(0) == 1, BadModel, "text encoder: pooled: expected [1,P], got {}",
+                shape_string(pooled.sizes()));
+    result.conditioning.pooled = pooled;
+  }
+  result.conditioning.mask = ids.ne(tokenizer_->pad());
+  return result;
+}
+
+}  // namespace glint
