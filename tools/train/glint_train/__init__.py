@@ -1,0 +1,1 @@
+"""Training pipeline of the bundled emoji models: data, autoencoder, denoiser, export."""

@@ -1,0 +1,103 @@
+"""Rendering of scenes: font glyphs, tints, sizes and placement, 64 x 64 pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .grammar import Grammar, Part, Scene
+from .objects import COLOURS
+
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+FONT_SIZE = 109  # the only size the bitmap font has
+SIDE = 64
+
+# Longest side of an object in pixels: (lowest, highest), and the largest shift of its centre.
+SINGLE_SIZES = {None: (52, 56), "small": (26, 30), "big": (63, 64)}
+SINGLE_SHIFT = {None: 2, "small": 4, "big": 0}
+PAIR_SIZES = {None: (28, 30), "small": (17, 19)}
+PAIR_CENTRES = {"left of": ((16, 32), (48, 32)), "above": ((32, 16), (32, 48))}
+
+
+def glyph_image(text: str, font: ImageFont.FreeTypeFont) -> np.ndarray:
+    """One glyph as straight RGBA floats [H, W, 4] in [0, 1], cropped to its ink."""
+    canvas = Image.new("RGBA", (160, 160))
+    ImageDraw.Draw(canvas).text((8, 8), text, font=font, embedded_color=True)
+    box = canvas.getchannel("A").getbbox()
+    if box is None:
+        raise ValueError(f"the font has no glyph for {text!r}")
+    return np.asarray(canvas.crop(box), dtype=np.float32) / 255.0
+
+
+def tint(image: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """The glyph [H, W, 4] in shades of one colour: its median luminance becomes the colour itself."""
+    target = np.asarray(colour, dtype=np.float32) / 255.0
+    luminance = image[..., :3] @ np.asarray([0.299, 0.587, 0.114], dtype=np.float32)
+    inked = luminance[image[..., 3] > 0.5]
+    middle = float(np.clip(np.median(inked) if inked.size else 0.5, 0.2, 0.9))
+    dark = np.clip(luminance / middle, 0, 1)[..., None]
+    light = np.clip((luminance - middle) / (1 - middle), 0, 1)[..., None] * 0.75
+    shaded = target * (0.25 + 0.75 * dark)
+    return np.concatenate([shaded + (1 - shaded) * light, image[..., 3:]], axis=-1)
+
+
+class Renderer:
+    """Draws scenes; glyphs are rasterised once and tints are kept."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
+        font = ImageFont.truetype(str(FONT), FONT_SIZE)
+        self.glyphs = {item.name: glyph_image(item.glyph, font) for item in grammar.objects}
+        self._layers: dict[tuple[str, str | None, int], np.ndarray] = {}
+
+    def layer(self, part: Part, side: int) -> np.ndarray:
+        """Premultiplied RGBA [h, w, 4] of a part with the longest side `side`."""
+        key = (part.entry, part.colour, side)
+        if key not in self._layers:
+            item, tinted = self.grammar.entries[part.entry].glyph(part.colour)
+            image = self.glyphs[item.name]
+            if tinted and part.colour:
+                image = tint(image, COLOURS[part.colour])
+            self._layers[key] = self._resize(image, side)
+        return self._layers[key]
+
+    @staticmethod
+    def _resize(image: np.ndarray, side: int) -> np.ndarray:
+        height, width = image.shape[:2]
+        scale = side / max(height, width)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        premultiplied = image * np.concatenate([np.repeat(image[..., 3:], 3, -1), np.ones_like(image[..., 3:])], -1)
+        channels = [Image.fromarray(premultiplied[..., c]).resize(size, Image.Resampling.BOX if scale < 0.3 else Image.Resampling.HAMMING) for c in range(4)]
+        return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+
+    def render(self, scene: Scene, rng: np.random.Generator | None = None) -> np.ndarray:
+        """A scene as uint8 [64, 64, 3]; without `rng` at its nominal sizes and places."""
+        fill = COLOURS[scene.background] if scene.background else (255, 255, 255)
+        canvas = np.empty((SIDE, SIDE, 3), dtype=np.float32)
+        canvas[:] = np.asarray(fill, dtype=np.float32) / 255.0
+        for part, (x, y), sizes, shift in self._places(scene):
+            low, high = sizes
+            side = (low + high) // 2 if rng is None else int(rng.integers(low, high + 1))
+            dx, dy = (0, 0) if rng is None else rng.integers(-shift, shift + 1, 2)
+            self._paste(canvas, self.layer(part, side), int(x + dx), int(y + dy))
+        return (canvas * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+
+    @staticmethod
+    def _places(scene: Scene) -> list[tuple[Part, tuple[int, int], tuple[int, int], int]]:
+        if scene.relation is None:
+            part = scene.parts[0]
+            return [(part, (SIDE // 2, SIDE // 2), SINGLE_SIZES[part.size], SINGLE_SHIFT[part.size])]
+        swapped = scene.relation in ("right of", "below")
+        first, second = PAIR_CENTRES["left of" if scene.relation in ("left of", "right of") else "above"]
+        centres = (second, first) if swapped else (first, second)
+        return [(part, centre, PAIR_SIZES[part.size], 1) for part, centre in zip(scene.parts, centres)]
+
+    @staticmethod
+    def _paste(canvas: np.ndarray, layer: np.ndarray, x: int, y: int) -> None:
+        height, width = layer.shape[:2]
+        left, top = x - width // 2, y - height // 2
+        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, SIDE), min(top + height, SIDE)
+        part = layer[y0 - top : y1 - top, x0 - left : x1 - left]
+        canvas[y0:y1, x0:x1] = canvas[y0:y1, x0:x1] * (1 - part[..., 3:]) + part[..., :3]

@@ -1,0 +1,66 @@
+"""What every training stage shares: wall-clock schedule, batches in a fixed shuffled order, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Clock:
+    """Progress of a run as elapsed wall time over its budget; time spent before a resume counts."""
+
+    budget: float
+    spent: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        return self.spent + time.monotonic() - self.started
+
+    @property
+    def progress(self) -> float:
+        return min(self.elapsed / self.budget, 1.0)
+
+
+def learning_rate(peak: float, step: int, warmup: int, progress: float, floor: float = 0.01) -> float:
+    """Linear warm-up in steps, then cosine from `peak` to `floor * peak` in progress."""
+    cosine = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+    return peak * cosine * min(1.0, (step + 1) / warmup)
+
+
+def shuffled_batches(count: int, batch: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
+    """Endless batches of sample indices; a run resumed at step `start` goes on where it stopped."""
+    per_epoch = count // batch
+    step = start
+    while True:
+        epoch, within = divmod(step, per_epoch)
+        order = np.random.default_rng([seed, epoch]).permutation(count)
+        for position in range(within, per_epoch):
+            yield order[position * batch : (position + 1) * batch]
+            step += 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes a checkpoint whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint, or None when there is none yet."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+
+def to_images(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 [B, 64, 64, 3] to float [B, 3, 64, 64] in [-1, 1]."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
