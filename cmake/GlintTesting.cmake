@@ -18,6 +18,8 @@ function(glint_add_tests)
     target_sources(glint_tests PRIVATE "${file}")
     add_test(NAME "${label}/${name}" COMMAND glint_tests "-#" "[#${stem}]" -w NoTests
              WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-    set_tests_properties("${label}/${name}" PROPERTIES LABELS "${label}" TIMEOUT 300)
+    # One thread for libtorch: CTest runs as many tests at once as there are cores, and OpenMP threads that wait for
+    # each other on busy cores cost many times what they gain.
+    set_tests_properties("${label}/${name}" PROPERTIES LABELS "${label}" TIMEOUT 300 ENVIRONMENT "OMP_NUM_THREADS=1")
   endforeach()
 endfunction()

@@ -7,7 +7,8 @@
 # Looked at, in order:
 #   1. Torch_DIR (.../share/cmake/Torch), then CMAKE_PREFIX_PATH: what the user gave
 #   2. GLINT_TORCH_ROOT: the folder with include/ and lib/, as a CMake or an environment variable
-#   3. the torch of the first python3 in PATH
+#   3. GLINT_TORCH_BUILT_WITH: set by glintConfig.cmake to the libtorch that glint was built with
+#   4. the torch of the first python3 in PATH
 # Sets GLINT_TORCH_LIB_DIR and GLINT_TORCH_VERSION.
 
 if(TARGET glint::torch)
@@ -67,7 +68,10 @@ foreach(_prefix IN LISTS CMAKE_PREFIX_PATH)
 endforeach()
 _glint_torch_accept("${GLINT_TORCH_ROOT}" "GLINT_TORCH_ROOT")
 _glint_torch_accept("$ENV{GLINT_TORCH_ROOT}" "environment variable GLINT_TORCH_ROOT")
-# What the user named must be usable; only without any such wish is Python asked.
+# What the user named must be usable; only without any such wish is another one looked for.
+if(NOT _glint_torch_tried AND EXISTS "${GLINT_TORCH_BUILT_WITH}")
+  _glint_torch_accept("${GLINT_TORCH_BUILT_WITH}" "the libtorch glint was built with")
+endif()
 if(NOT _glint_torch_root AND NOT _glint_torch_tried)
   # find_spec locates the package without importing it, which would take seconds.
   execute_process(

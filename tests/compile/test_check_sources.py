@@ -1,0 +1,56 @@
+"""Each rule finds the fault it is made for, and leaves correct files alone."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+from check_sources import RULES
+
+
+class RulesFindFaults(unittest.TestCase):
+    def violations(self, rule: str, files: dict[str, str]) -> list[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            return list(RULES[rule](Path(folder)))
+
+    def test_a_banned_header_is_found_anywhere(self) -> None:
+        found = self.violations("banned-includes", {"tests/unit/a.tests.cpp": "int x;\n# include <torch/torch.h>\n"})
+        self.assertEqual(len(found), 1)
+        self.assertIn("tests/unit/a.tests.cpp:2", found[0])
+
+    def test_a_heavy_header_is_found_outside_its_folders(self) -> None:
+        text = "#include <torch/csrc/jit/api/module.h>\n"
+        self.assertEqual(self.violations("banned-includes", {"src/model/a.cpp": text}), [])
+        self.assertEqual(len(self.violations("banned-includes", {"src/sampler.cpp": text})), 1)
+
+    def test_heavy_headers_are_kept_to_a_few_files(self) -> None:
+        files = {f"src/model/{i}.cpp": "#include <torch/script.h>\n" for i in range(5)}
+        self.assertIn("at most 4", self.violations("banned-includes", files)[0])
+
+    def test_an_include_of_a_later_layer_is_found(self) -> None:
+        files = {
+            "include/glint/core/a.hpp": "#include <glint/step/b.hpp>\n",
+            "include/glint/step/b.hpp": "#include <glint/core/c.hpp>\n",
+            "include/glint/core/c.hpp": "#include <vector>\n",
+            "src/core/a.cpp": '#include "io/d.hpp"\n#include <glint/core/a.hpp>\n',
+            "src/io/d.hpp": "",
+        }
+        found = self.violations("include-direction", files)
+        self.assertEqual([line.split(" ")[0] for line in found], ["include/glint/core/a.hpp:1:", "src/core/a.cpp:1:"])
+
+    def test_a_file_without_a_layer_is_found(self) -> None:
+        self.assertIn("in no layer", self.violations("include-direction", {"src/misc/a.cpp": ""})[0])
+
+    def test_an_unlisted_source_is_found(self) -> None:
+        files = {"src/CMakeLists.txt": "core/a.cpp\n", "src/core/a.cpp": "", "src/core/b.cpp": ""}
+        self.assertEqual(self.violations("file-lists", files), ["src/core/b.cpp: not listed in src/CMakeLists.txt"])
+
+    def test_a_long_file_is_found(self) -> None:
+        self.assertEqual(len(self.violations("file-length", {"src/a.cpp": "\n" * 501})), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
