@@ -24,12 +24,12 @@ struct SampleRequest {
 
 /// What a run produced and what it cost.
 struct SampleResult {
-  at::Tensor latents;                  ///< [B,...], the sampler's dtype
-  std::vector<at::Tensor> trajectory;  ///< N+1 tensors [B,...], if asked for
+  at::Tensor latents = {};                  ///< [B,...], the sampler's dtype
+  std::vector<at::Tensor> trajectory = {};  ///< N+1 tensors [B,...], if asked for
   uint64_t seed = 0;
   int steps = 0;
-  Usage usage;                            ///< of the whole run
-  std::map<std::string, Usage> by_stage;  ///< "denoise" and one entry per strategy that did anything
+  Usage usage = {};                            ///< of the whole run
+  std::map<std::string, Usage> by_stage = {};  ///< "denoise" and one entry per strategy that did anything
 };
 
 }  // namespace glint

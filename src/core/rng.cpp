@@ -33,6 +33,10 @@ at::Tensor NoiseStream::normal(at::IntArrayRef sample_shape, at::ScalarType dtyp
   return noise;
 }
 
+at::Tensor NoiseStream::normal_like(const at::Tensor& x) {
+  return normal(x.sizes().slice(1), x.scalar_type()).to(x.device());
+}
+
 NoiseStream NoiseStream::fork(std::string_view name) const { return NoiseStream(mix(seed_, name), batch()); }
 
 }  // namespace glint

@@ -1,6 +1,7 @@
 #include <glint/error.hpp>
 #include <glint/model/gaussian_mixture_model.hpp>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/softmax.h>
 
 namespace glint {

@@ -25,6 +25,9 @@ class NoiseStream {
   /// Shapes:  sample_shape [C,...]; returns [B,C,...].   Dtype: float32 unless float64 is asked for.
   at::Tensor normal(at::IntArrayRef sample_shape, at::ScalarType dtype = at::kFloat);
 
+  /// Returns the next draw in the shape, dtype and device of x [B,...]; drawn on the CPU, so no device changes it.
+  at::Tensor normal_like(const at::Tensor& x);
+
   /// Returns a stream of the same batch whose draws are independent of this one's, the same for the same name.
   /// A strategy draws from a fork, so that switching it on does not change the noise of anything else.
   NoiseStream fork(std::string_view name) const;

@@ -15,9 +15,9 @@ namespace glint {
 /// diffusers' schedulers are such a grid plus a solver; schedule_vp.hpp and schedule_flow.hpp build theirs.
 class NoiseSchedule {
  public:
-  /// Shapes:  levels N+1 >= 2, sigma/alpha strictly decreasing.
+  /// Shapes:  levels N+1 >= 2, sigma/alpha never rising.
   /// Units:   initial_scale in standard deviations of the first latents (1, but for grids that start at sigma < 1).
-  /// Errors:  InvalidArgument for fewer than 2 levels, values that are not finite or negative, or no decrease.
+  /// Errors:  InvalidArgument for fewer than 2 levels, values that are not finite or negative, or noise that rises.
   NoiseSchedule(NoiseKind kind, std::vector<Level> levels, double train_steps = 1000.0, double initial_scale = 1.0)
       : kind_(kind), levels_(std::move(levels)), train_steps_(train_steps), initial_scale_(initial_scale) {
     GLINT_CHECK(levels_.size() >= 2, InvalidArgument, "steps: expected at least 1, got {}",
@@ -28,9 +28,8 @@ class NoiseSchedule {
                   InvalidArgument, "schedule: level {} is not finite or negative (time {}, alpha {}, sigma {})", i,
                   l.model_time, l.alpha, l.sigma);
       // Cross-multiplied, because alpha is 0 at the pure-noise end of a flow.
-      GLINT_CHECK(i == 0 || levels_[i - 1].sigma * l.alpha > l.sigma * levels_[i - 1].alpha, InvalidArgument,
-                  "schedule: noise must fall at every step, but level {} (sigma {}) is no cleaner than level {} "
-                  "(sigma {}); fewer steps may help",
+      GLINT_CHECK(i == 0 || levels_[i - 1].sigma * l.alpha >= l.sigma * levels_[i - 1].alpha, InvalidArgument,
+                  "schedule: noise may not rise, but level {} (sigma {}) is noisier than level {} (sigma {})",
                   i, l.sigma, i - 1, levels_[i - 1].sigma);
     }
   }
@@ -58,6 +57,13 @@ class NoiseSchedule {
     NoiseSchedule copy = *this;
     copy.landings_ = std::move(landings);
     return copy;
+  }
+
+  /// Returns whether noise falls at every step but perhaps the last. Multistep solvers divide by the previous fall.
+  bool strictly_falling() const {
+    for (size_t i = 1; i + 1 < levels_.size(); ++i)
+      if (!(levels_[i - 1].sigma * levels_[i].alpha > levels_[i].sigma * levels_[i - 1].alpha)) return false;
+    return true;
   }
 
   /// Returns `position` clamped to the grid.

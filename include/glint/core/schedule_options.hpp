@@ -74,12 +74,21 @@ struct DynamicShift {
   }
 };
 
+/// Where the unshifted sigmas of a flow grid of N steps end: at 1/N, as FLUX's pipeline hands them to its solver, or
+/// at the smallest one trained on, as SD3's does.
+enum class FlowSpacing { PerStep, Training };
+template <>
+struct EnumNames<FlowSpacing> {
+  static constexpr std::array<std::string_view, 2> values{"per_step", "training"};
+};
+
 /// What a flow model was trained with. Belongs to the model.
 struct FlowTraining {
+  FlowSpacing spacing = FlowSpacing::PerStep;
   int train_steps = 1000;
   double shift = 1.0;                    ///< static shift s: sigma <- s sigma / (1 + (s - 1) sigma)
-  std::optional<DynamicShift> dynamic;   ///< replaces the static shift
-  std::optional<double> shift_terminal;  ///< stretches the grid so that its last sigma before 0 is this
+  std::optional<DynamicShift> dynamic = {};   ///< replaces the static shift
+  std::optional<double> shift_terminal = {};  ///< stretches the grid so that its last sigma before 0 is this
 };
 
 /// How one run places its levels. Belongs to the run; defaults are the model's.

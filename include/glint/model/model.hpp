@@ -20,14 +20,14 @@ using Adapters = std::map<std::string, double>;
 
 /// What a model is and can do. Fixed for the model's lifetime.
 struct ModelInfo {
-  std::string name;
-  Parameterization parameterization;
+  std::string name = {};
+  Parameterization parameterization = {};
   NoiseKind noise_kind = NoiseKind::VariancePreserving;
-  std::vector<int64_t> latent_shape;  ///< without the batch dimension; -1 where any size is accepted
+  std::vector<int64_t> latent_shape = {};  ///< without the batch dimension; -1 where any size is accepted
   bool null_branch = true;            ///< can be conditioned on nothing, so classifier-free guidance applies
   bool embedded_guidance = false;     ///< takes the guidance scale as an input (guidance-distilled)
   bool gradients = false;             ///< outputs are differentiable with respect to x
-  std::vector<std::string> adapters;  ///< names `Adapters` may use
+  std::vector<std::string> adapters = {};  ///< names `Adapters` may use
 };
 
 /// One batched evaluation: the same latents under several conditionings ("branches").
@@ -36,7 +36,7 @@ struct ModelInput {
   const Level& level;                              ///< the noise level the network is told
   std::span<const Conditioning* const> branches;   ///< one output is returned for each, in this order; never empty
   const Adapters& adapters;
-  std::optional<double> embedded_guidance;         ///< set only if info().embedded_guidance
+  std::optional<double> embedded_guidance = {};    ///< set only if info().embedded_guidance
 };
 
 /// A denoising network.

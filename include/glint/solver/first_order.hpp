@@ -20,7 +20,7 @@ inline at::Tensor first_order_step(const SolverStep& step, double eta, NoiseStre
   Level target = step.to();
   target.sigma = std::sqrt(std::max(0.0, target.sigma * target.sigma - fresh * fresh));
   at::Tensor x = move(step.x, step.output, step.parameterization, step.from(), target);
-  if (fresh > 0.0) x.add_(noise.normal(x.sizes().slice(1), x.scalar_type()).to(x.device()), fresh);
+  if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
   return x;
 }
 
@@ -76,16 +76,18 @@ class Euler final : public Solver {
   GridConvention grid() const override { return GridConvention::Euler; }
 };
 
+struct AncestralOptions {
+  double eta = 1.0;
+  static void fields(auto& visit, auto& o) {
+    visit("eta", o.eta, Field{.help = "share of fresh noise per step; 0 is Euler", .minimum = 0, .maximum = 1});
+  }
+};
+
 /// Euler with ancestral noise: a step down to sigma_down, then fresh noise up to the next level.
 /// Source:  Karras et al. 2022 (k-diffusion's ancestral step); equals DDIM with eta on the Euler grid.
 class EulerAncestral final : public Solver {
  public:
-  struct Options {
-    double eta = 1.0;
-    static void fields(auto& visit, auto& o) {
-      visit("eta", o.eta, Field{.help = "share of fresh noise per step; 0 is Euler", .minimum = 0, .maximum = 1});
-    }
-  };
+  using Options = AncestralOptions;
   static constexpr EntryInfo info{.kind = "solver",
                                   .name = "euler-ancestral",
                                   .summary = "Euler with fresh noise at every step but the last, order 1",

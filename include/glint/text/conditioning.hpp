@@ -11,10 +11,10 @@ namespace glint {
 /// Network inputs for one prompt (or one per sample). An undefined tensor means "not used by this model".
 /// Shapes:  tokens [B,L,D], pooled [B,P], mask [B,L]; B is 1 (shared by every sample) or the batch size.
 struct Conditioning {
-  at::Tensor tokens;                         ///< token embeddings
-  at::Tensor pooled;                         ///< pooled embedding
-  at::Tensor mask;                           ///< true where a token counts
-  std::map<std::string, at::Tensor> extras;  ///< further named inputs, e.g. time_ids
+  at::Tensor tokens = {};                         ///< token embeddings
+  at::Tensor pooled = {};                         ///< pooled embedding
+  at::Tensor mask = {};                           ///< true where a token counts
+  std::map<std::string, at::Tensor> extras = {};  ///< further named inputs, e.g. time_ids
 };
 
 /// Returns `conditioning` with its token embeddings replaced; pooled, mask and extras are shared.

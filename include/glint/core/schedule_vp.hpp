@@ -1,0 +1,228 @@
+// Grids of variance-preserving models: the training table of alpha_bar, and the N levels a run takes from it.
+#pragma once
+
+#include <glint/core/schedule.hpp>
+#include <glint/core/schedule_options.hpp>
+
+#include <numbers>
+
+namespace glint {
+
+/// Returns alpha_bar, the share of signal variance left after each training step; train_steps values, falling.
+/// Computed in float32 where the reference implementations do: 1 - beta loses digits that show in the last steps of a
+/// run, and the models were trained with what is left.
+/// Errors: InvalidArgument for betas outside (0, 1) or fewer than 2 training steps.
+/// Source: Ho et al., DDPM, arXiv:2006.11239; Nichol and Dhariwal 2021, Eq. 17; Lin et al., arXiv:2305.08891, Alg. 1.
+inline std::vector<double> alpha_bars(const VpTraining& training) {
+  const int n = training.train_steps;
+  GLINT_CHECK(n >= 2, InvalidArgument, "train_steps: expected at least 2, got {}", n);
+  GLINT_CHECK(0.0 < training.beta_start && training.beta_start < training.beta_end && training.beta_end < 1.0,
+              InvalidArgument, "beta_start, beta_end: expected 0 < beta_start < beta_end < 1, got {} and {}",
+              training.beta_start, training.beta_end);
+  const bool scaled = training.betas == Betas::ScaledLinear;
+  const double first = scaled ? std::sqrt(training.beta_start) : training.beta_start;
+  const double last = scaled ? std::sqrt(training.beta_end) : training.beta_end;
+  const float step = (static_cast<float>(last) - static_cast<float>(first)) / static_cast<float>(n - 1);
+  const auto cosine = [n](int i) {
+    const double angle = (static_cast<double>(i) / n + 0.008) / 1.008 * std::numbers::pi / 2.0;
+    return std::cos(angle) * std::cos(angle);
+  };
+  const auto beta = [&](int i) -> float {
+    if (training.betas == Betas::SquaredCosine) return static_cast<float>(std::min(1.0 - cosine(i + 1) / cosine(i), 0.999));
+    const float value = i < n / 2 ? static_cast<float>(first) + step * static_cast<float>(i)
+                                  : static_cast<float>(last) - step * static_cast<float>(n - 1 - i);
+    return scaled ? value * value : value;
+  };
+
+  std::vector<double> table(static_cast<size_t>(n));
+  double product = 1.0;
+  for (int i = 0; i < n; ++i) {
+    product *= static_cast<double>(1.0f - beta(i));
+    table[static_cast<size_t>(i)] = static_cast<double>(static_cast<float>(product));
+  }
+  if (!training.zero_terminal_snr) return table;
+
+  // Shift sqrt(alpha_bar) so that it ends at 0 and scale it so that its first value stays, then go through the betas
+  // again as the reference does.
+  const float kept = std::sqrt(static_cast<float>(table.front())), lost = std::sqrt(static_cast<float>(table.back()));
+  float before = 1.0f;
+  product = 1.0;
+  for (double& value : table) {
+    const float root = (std::sqrt(static_cast<float>(value)) - lost) * (kept / (kept - lost));
+    const float bar = root * root;
+    const float rescaled_beta = 1.0f - bar / before;
+    before = bar;
+    product *= static_cast<double>(1.0f - rescaled_beta);
+    value = static_cast<double>(static_cast<float>(product));
+  }
+  return table;
+}
+
+namespace detail {
+
+/// The training table as levels, and as the ratio S = sigma/alpha that k-diffusion's conventions interpolate.
+class TrainingTable {
+ public:
+  explicit TrainingTable(std::vector<double> alpha_bar) : alpha_bar_(std::move(alpha_bar)) {
+    for (double bar : alpha_bar_) ratios_.push_back(static_cast<double>(static_cast<float>(std::sqrt((1.0 - bar) / bar))));
+  }
+
+  int size() const { return static_cast<int>(alpha_bar_.size()); }
+  double ratio_max() const { return ratios_.back(); }
+  double ratio_min() const { return ratios_.front(); }
+
+  static Level from_alpha_bar(double time, double bar) { return {time, std::sqrt(bar), std::sqrt(1.0 - bar)}; }
+  /// The level of ratio S, which the references keep in float32.
+  static Level from_ratio(double time, double ratio) {
+    const double s = static_cast<double>(static_cast<float>(ratio));
+    const double alpha = 1.0 / std::sqrt(s * s + 1.0);
+    return {static_cast<double>(static_cast<float>(time)), alpha, s * alpha};
+  }
+
+  Level level(int timestep) const { return from_alpha_bar(timestep, alpha_bar_[static_cast<size_t>(timestep)]); }
+
+  double ratio_at(double time) const {
+    const auto low = static_cast<size_t>(std::clamp(std::floor(time), 0.0, static_cast<double>(size() - 1)));
+    const size_t high = std::min(low + 1, ratios_.size() - 1);
+    return ratios_[low] + (time - static_cast<double>(low)) * (ratios_[high] - ratios_[low]);
+  }
+
+  /// The (fractional) timestep whose log ratio is that of S. The table's logarithms are float32 in the references, which
+  /// decides what an integer timestep truncates to.
+  double time_of(double ratio) const {
+    const double target = std::log(std::max(ratio, 1e-10));
+    const auto log_ratio = [this](size_t i) { return static_cast<double>(std::log(static_cast<float>(ratios_[i]))); };
+    size_t low = 0, high = ratios_.size() - 1;  // the answer lies in [low, low + 1]
+    while (high - low > 1) {
+      const size_t middle = (low + high) / 2;
+      (log_ratio(middle) <= target ? low : high) = middle;
+    }
+    return static_cast<double>(low) +
+           std::clamp((target - log_ratio(low)) / (log_ratio(low + 1) - log_ratio(low)), 0.0, 1.0);
+  }
+
+ private:
+  std::vector<double> alpha_bar_;
+  std::vector<double> ratios_;
+};
+
+/// Timesteps of a spacing, noisiest first, by the convention of diffusers' solver. DPM-Solver++ and UniPC place N + 1
+/// points and drop the cleanest; only Euler's linspace is fractional.
+inline std::vector<double> timesteps(const GridOptions& grid, GridConvention convention, int train_steps) {
+  const int n = grid.steps;
+  const bool extra = convention == GridConvention::Multistep || convention == GridConvention::UniPc;
+  std::vector<double> times(static_cast<size_t>(n));
+  for (int i = 0; i < n; ++i) {
+    double& time = times[static_cast<size_t>(i)];
+    switch (grid.spacing) {
+      case Spacing::Leading: {
+        const int stride = train_steps / (extra ? n + 1 : n);
+        time = static_cast<double>((extra ? n - i : n - 1 - i) * stride + grid.steps_offset);
+        break;
+      }
+      case Spacing::Trailing: {
+        // The stride as numpy's arange has it: its rounding decides which way halves go.
+        const double stride = (train_steps - static_cast<double>(train_steps) / n) - train_steps;
+        time = std::nearbyint(train_steps + i * stride) - 1.0;
+        break;
+      }
+      case Spacing::Linspace: {
+        const double points = extra ? n : n - 1;
+        time = points == 0 ? 0.0 : (points - i) * ((train_steps - 1) / points);
+        if (convention != GridConvention::Euler) time = std::nearbyint(time);
+        break;
+      }
+    }
+    time = std::clamp(time, 0.0, static_cast<double>(train_steps - 1));
+  }
+  return times;
+}
+
+/// n ratios from `high` down to `low`, spread as `sigmas` says.
+inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double low, int n) {
+  std::vector<double> ratios(static_cast<size_t>(n));
+  for (int i = 0; i < n; ++i) {
+    const double share = n == 1 ? 0.0 : static_cast<double>(i) / (n - 1);
+    ratios[static_cast<size_t>(i)] =
+        sigmas == Sigmas::Karras
+            ? std::pow(std::pow(high, 1.0 / rho) + share * (std::pow(low, 1.0 / rho) - std::pow(high, 1.0 / rho)), rho)
+            : std::exp(std::log(high) + share * (std::log(low) - std::log(high)));
+  }
+  return ratios;
+}
+
+/// DDIM's grid: training levels themselves, each step landing train_steps / N further, wherever the next one starts.
+inline NoiseSchedule ddim_grid(const VpTraining& training, const GridOptions& grid, const TrainingTable& table) {
+  GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
+              "sigmas: solver ddim takes the model's own levels; use euler for karras or exponential");
+  const int stride = training.train_steps / grid.steps;
+  const Level end = training.final_alpha == FinalAlpha::One ? Level{} : table.level(0);
+  std::vector<Level> levels, landings;
+  bool chained = true;
+  for (double time : timesteps(grid, GridConvention::Ddim, training.train_steps)) {
+    if (!landings.empty()) chained = chained && landings.back().model_time == time;
+    levels.push_back(table.level(static_cast<int>(time)));
+    const int landing = static_cast<int>(time) - stride;
+    landings.push_back(landing >= 0 ? table.level(landing) : end);
+  }
+  levels.push_back(landings.back());
+  NoiseSchedule schedule(NoiseKind::VariancePreserving, std::move(levels), training.train_steps);
+  return chained ? schedule : schedule.with_landings(std::move(landings));
+}
+
+/// LCM's grid: N of the 50 timesteps consistency distillation trains on.
+inline NoiseSchedule lcm_grid(const VpTraining& training, const GridOptions& grid, const TrainingTable& table) {
+  constexpr int kOriginSteps = 50;
+  GLINT_CHECK(grid.steps <= kOriginSteps, InvalidArgument, "steps: solver lcm takes at most {}, got {}", kOriginSteps,
+              grid.steps);
+  std::vector<Level> levels;
+  for (int i = 0; i < grid.steps; ++i) {
+    const int index = static_cast<int>(std::floor(i * (static_cast<double>(kOriginSteps) / grid.steps)));
+    levels.push_back(table.level((kOriginSteps - index) * (training.train_steps / kOriginSteps) - 1));
+  }
+  levels.push_back({});
+  return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps)};
+}
+
+}  // namespace detail
+
+/// Returns the levels a run of `grid.steps` steps takes through a variance-preserving model, where diffusers' solver
+/// of that convention would place them.
+/// Errors: InvalidArgument if steps is not in [1, train_steps], or an option does not apply to the solver.
+/// Source: diffusers 0.42 schedulers; Karras et al. 2022, Eq. 5; Lin et al. 2024, arXiv:2305.08891, Tab. 2.
+inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& grid, GridConvention convention) {
+  GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
+              "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
+  check_ranges("schedule", grid);
+  std::vector<double> bars = alpha_bars(training);
+  if (convention == GridConvention::Ddim) return detail::ddim_grid(training, grid, detail::TrainingTable(std::move(bars)));
+  if (convention == GridConvention::Lcm) return detail::lcm_grid(training, grid, detail::TrainingTable(std::move(bars)));
+
+  // S is infinite without signal; the references put this in its place.
+  if (training.zero_terminal_snr) bars.back() = std::pow(2.0, -24);
+  const detail::TrainingTable table(std::move(bars));
+  const bool euler = convention == GridConvention::Euler || convention == GridConvention::FlowEuler;
+  std::vector<double> times = detail::timesteps(grid, euler ? GridConvention::Euler : convention, training.train_steps);
+  std::vector<double> ratios;
+  for (double time : times) ratios.push_back(table.ratio_at(time));
+  if (grid.sigmas != Sigmas::Model) {
+    // Euler spreads between the ends of its own spacing, the multistep solvers over the whole training range.
+    ratios = detail::spread(grid.sigmas, grid.rho, euler ? ratios.front() : table.ratio_max(),
+                            euler ? ratios.back() : table.ratio_min(), grid.steps);
+    for (size_t i = 0; i < times.size(); ++i) {
+      times[i] = table.time_of(ratios[i]);
+      // The multistep solvers hand the network integers: Karras rounds, the others truncate.
+      const bool rounds = grid.sigmas == Sigmas::Karras &&
+                          (convention == GridConvention::UniPc || training.betas != Betas::SquaredCosine);
+      if (!euler) times[i] = rounds ? std::nearbyint(times[i]) : std::floor(times[i]);
+    }
+  }
+  std::vector<Level> levels;
+  for (size_t i = 0; i < times.size(); ++i) levels.push_back(detail::TrainingTable::from_ratio(times[i], ratios[i]));
+  levels.push_back(grid.terminal == Terminal::Zero ? Level{} : detail::TrainingTable::from_ratio(0.0, table.ratio_min()));
+  // Euler starts at X = S_max z where the spacing reaches the last training step, else at X = sqrt(S^2 + 1) z.
+  const double scale = euler && grid.spacing != Spacing::Leading ? levels.front().sigma : 1.0;
+  return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps), scale};
+}
+
+}  // namespace glint

@@ -1,0 +1,25 @@
+// Everything a C++ program needs, in the order data flows.
+#pragma once
+
+#include <glint/error.hpp>
+#include <glint/version.hpp>
+
+#include <glint/text/conditioning.hpp>
+
+#include <glint/core/schedule_flow.hpp>
+#include <glint/core/schedule_vp.hpp>
+
+#include <glint/model/callable_model.hpp>
+#include <glint/model/gaussian_mixture_model.hpp>
+
+#include <glint/guidance/cfg.hpp>
+
+#include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/first_order.hpp>
+#include <glint/solver/lcm.hpp>
+#include <glint/solver/unipc.hpp>
+
+#include <glint/step/reflect.hpp>
+#include <glint/step/z_sampling.hpp>
+
+#include <glint/sampler.hpp>

@@ -1,0 +1,39 @@
+// The multistep sampler of latent consistency models.
+#pragma once
+
+#include <glint/solver/first_order.hpp>
+
+namespace glint {
+
+/// Jumps to the consistency function's estimate of x0 and re-noises it to the next level:
+///   x' = alpha' (c_out x0 + c_skip x) + sigma' z, no noise at the end.
+/// c_skip = d^2 / ((10 t)^2 + d^2), c_out = 10 t / sqrt((10 t)^2 + d^2), d = 0.5, t the timestep. Flow models have no
+/// such boundary scalings: c_skip = 0, c_out = 1.
+/// Source:  Luo et al., "Latent Consistency Models", arXiv:2310.04378, Alg. 3.
+class Lcm final : public Solver {
+ public:
+  using Options = NoOptions;
+  static constexpr EntryInfo info{.kind = "solver",
+                                  .name = "lcm",
+                                  .summary = "multistep consistency sampling, 1 to 8 steps, for distilled models",
+                                  .cost = "N predictions",
+                                  .source = "Luo et al. 2023, arXiv:2310.04378, Alg. 3"};
+
+  explicit Lcm(NoOptions = {}) {}
+
+  at::Tensor step(const SolverStep& s, SolverHistory&, NoiseStream& noise) const override {
+    Affine denoised = denoised_from(s.parameterization, s.from());
+    if (s.schedule.kind() == NoiseKind::VariancePreserving) {
+      constexpr double kData = 0.5, kTimeScale = 10.0;
+      const double t = kTimeScale * s.from().model_time, norm = t * t + kData * kData;
+      denoised = (t / std::sqrt(norm)) * denoised + Affine{.of_x = kData * kData / norm};
+    }
+    const bool last = s.index == s.schedule.steps() - 1;
+    at::Tensor x = ((last ? 1.0 : s.to().alpha) * denoised)(s.x, s.output);
+    if (!last) x.add_(noise.normal_like(x), s.to().sigma);
+    return x;
+  }
+  GridConvention grid() const override { return GridConvention::Lcm; }
+};
+
+}  // namespace glint
