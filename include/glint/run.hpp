@@ -1,6 +1,7 @@
 // The state of one request: what is shared by the loop, its solver and its strategies while it lasts.
 #pragma once
 
+#include <glint/export.hpp>
 #include <glint/core/rng.hpp>
 #include <glint/core/schedule.hpp>
 #include <glint/leg.hpp>
@@ -15,7 +16,7 @@ namespace glint {
 
 /// Counts, cancels, and makes guided predictions. Everything mutable about a run is here or in the loop's locals.
 /// Thread:  owned by one run on one thread.
-class Run {
+class GLINT_API Run {
  public:
   Run(const NoiseSchedule& schedule, const Prompt& prompt, NoiseStream noise, Observer* observer)
       : schedule_(schedule), prompt_(prompt), noise_(std::move(noise)), observer_(observer) {}

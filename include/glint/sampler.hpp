@@ -1,6 +1,7 @@
 // The sampler: a model, a grid, a solver, and the strategies around them.
 #pragma once
 
+#include <glint/export.hpp>
 #include <glint/noise/noise_strategy.hpp>
 #include <glint/request.hpp>
 #include <glint/solver/solver.hpp>
@@ -22,7 +23,7 @@ struct SamplerParts {
 
 /// Samples latents from noise. Immutable after construction; a failed or cancelled run changes nothing.
 /// Thread:  sample() may run on several threads at once.
-class Sampler {
+class GLINT_API Sampler {
  public:
   /// Errors: InvalidArgument, naming the part and the reason, for any combination that cannot work.
   explicit Sampler(SamplerParts parts);

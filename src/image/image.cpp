@@ -148,7 +148,7 @@ Image enlarge(const Image& image, int64_t factor, Enlarging how) {
   return how == Enlarging::Smooth ? enlarge_smooth(image, factor) : enlarge_nearest(image, factor);
 }
 
-Image grid(std::span<const Image> images, const GridOptions& options) {
+Image contact_sheet(std::span<const Image> images, const SheetOptions& options) {
   GLINT_CHECK(!images.empty(), InvalidArgument, "grid: expected at least one picture");
   GLINT_CHECK(options.columns >= 0, InvalidArgument, "columns: expected at least 0, got {}", options.columns);
   GLINT_CHECK(options.gap >= 0, InvalidArgument, "gap: expected at least 0, got {}", options.gap);

@@ -90,7 +90,7 @@ std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
   const auto& names = component.inputs;
   info.embedded_guidance = std::find(names.begin(), names.end(), "guidance") != names.end();
   info.gradients = state_->options.gradients && component.backend == Backend::TorchScript;
-  ModuleInputs inputs{.names = names, .time = component.time, .train_steps = state_->manifest.schedule.train_steps,
+  ModuleInputs inputs{.names = names, .time = component.time, .train_steps = state_->manifest.schedule.vp.train_steps,
                       .dtype = state_->dtype(component), .device = state_->options.device};
   return model = std::make_shared<const ModuleModel>(module(name), std::move(info), std::move(inputs));
 }

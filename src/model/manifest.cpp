@@ -23,6 +23,14 @@ Choices<std::string> texts(std::initializer_list<const char*> names) {
 }
 
 const Choices<NoiseKind> kNoiseKinds{{"vp", NoiseKind::VariancePreserving}, {"flow", NoiseKind::Flow}};
+const Choices<Betas> kBetas{
+    {"scaled_linear", Betas::ScaledLinear}, {"linear", Betas::Linear}, {"squaredcos", Betas::SquaredCosine}};
+const Choices<Spacing> kSpacings{
+    {"leading", Spacing::Leading}, {"trailing", Spacing::Trailing}, {"linspace", Spacing::Linspace}};
+const Choices<Sigmas> kSigmas{
+    {"model", Sigmas::Model}, {"karras", Sigmas::Karras}, {"exponential", Sigmas::Exponential}};
+const Choices<FinalAlpha> kFinalAlphas{{"first", FinalAlpha::First}, {"one", FinalAlpha::One}};
+const Choices<FlowSpacing> kFlowSpacings{{"per_step", FlowSpacing::PerStep}, {"training", FlowSpacing::Training}};
 const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization::Epsilon},
                                                    {"v", Parameterization::V},
                                                    {"x0", Parameterization::X0},
@@ -42,50 +50,50 @@ void fields(Visitor& v, DynamicShift& shift) {
   v.required("max_shift", shift.max_shift);
   v.required("base_tokens", shift.base_tokens);
   v.required("max_tokens", shift.max_tokens);
-  v.rule(shift.base_tokens > 0, "base_tokens", "a positive integer");
-  v.rule(shift.max_tokens > shift.base_tokens, "max_tokens", "an integer above base_tokens");
+  v.rule(shift.base_tokens > 0, "base_tokens", "a positive number");
+  v.rule(shift.max_tokens > shift.base_tokens, "max_tokens", "a number above base_tokens");
 }
 
 template <typename Visitor>
 void vp_fields(Visitor& v, ScheduleSpec& schedule) {
-  v.choice("betas", schedule.betas, texts({"scaled_linear", "linear", "squaredcos"}));
-  if (!Visitor::kReads || schedule.betas != "squaredcos") {
-    v.required("beta_start", schedule.beta_start);
-    v.required("beta_end", schedule.beta_end);
-    v.rule(schedule.beta_start > 0 && schedule.beta_start < 1, "beta_start", "a number between 0 and 1");
-    v.rule(schedule.beta_end >= schedule.beta_start && schedule.beta_end < 1, "beta_end",
-           "a number from beta_start to 1");
+  VpTraining& vp = schedule.vp;
+  v.choice("betas", vp.betas, kBetas);
+  if (!Visitor::kReads || vp.betas != Betas::SquaredCosine) {
+    v.required("beta_start", vp.beta_start);
+    v.required("beta_end", vp.beta_end);
+    v.rule(vp.beta_start > 0 && vp.beta_start < 1, "beta_start", "a number between 0 and 1");
+    v.rule(vp.beta_end > vp.beta_start && vp.beta_end < 1, "beta_end", "a number between beta_start and 1");
   }
-  v.optional("zero_terminal_snr", schedule.zero_terminal_snr);
-  schedule.spacing = "leading";
-  v.choice("spacing", schedule.spacing, texts({"leading", "trailing", "linspace", "karras", "exponential"}), false);
-  v.optional("steps_offset", schedule.steps_offset);
-  v.rule(schedule.steps_offset >= 0 && schedule.steps_offset < schedule.train_steps, "steps_offset",
-         "an integer from 0 to train_steps - 1");
-  schedule.final_alpha = "first";
-  v.choice("final_alpha", schedule.final_alpha, texts({"first", "one"}), false);
+  v.optional("zero_terminal_snr", vp.zero_terminal_snr);
+  v.choice("spacing", schedule.grid.spacing, kSpacings, false);
+  v.choice("sigmas", schedule.grid.sigmas, kSigmas, false);
+  int64_t offset = 0;
+  v.optional("steps_offset", offset);
+  v.rule(offset >= 0 && offset < vp.train_steps, "steps_offset", "an integer from 0 to train_steps - 1");
+  schedule.grid.steps_offset = static_cast<int>(offset);
+  v.choice("final_alpha", vp.final_alpha, kFinalAlphas, false);
 }
 
 /// The shift is a number, "dynamic" with FLUX's values, or an object with other values.
-void shift_field(FieldReader& v, ScheduleSpec& schedule) {
+void shift_field(FieldReader& v, FlowTraining& flow) {
   const auto* value = v.find("shift");
   if (!value) return;
   if (value->is_object()) {
-    FieldReader dynamic(*value, v.place("shift"), "");
+    FieldReader outer(*value, v.place("shift"), "");
     DynamicShift shift;
-    dynamic.object("dynamic", true, [&](FieldReader& inner) { fields(inner, shift); });
-    dynamic.finish();
-    schedule.dynamic_shift = shift;
+    outer.object("dynamic", true, [&](FieldReader& inner) { fields(inner, shift); });
+    outer.finish();
+    flow.dynamic = shift;
   } else if (*value == "dynamic") {
-    schedule.dynamic_shift.emplace();
+    flow.dynamic.emplace();
   } else {
     v.rule(value->is_number(), "shift", "a number, \"dynamic\" or {\"dynamic\": {...}}");
-    schedule.shift = value->get<double>();
-    v.rule(std::isfinite(schedule.shift) && schedule.shift > 0, "shift", "a positive number");
+    flow.shift = value->get<double>();
+    v.rule(std::isfinite(flow.shift) && flow.shift > 0, "shift", "a positive number");
   }
 }
 
-void shift_field(FieldLister& v, ScheduleSpec&) {
+void shift_field(FieldLister& v, FlowTraining&) {
   v.object("shift", false, [](FieldLister& shift) {
     shift.object("dynamic", true, [](FieldLister& dynamic) {
       DynamicShift unused;
@@ -95,12 +103,20 @@ void shift_field(FieldLister& v, ScheduleSpec&) {
 }
 
 template <typename Visitor>
+void flow_fields(Visitor& v, FlowTraining& flow) {
+  shift_field(v, flow);
+  v.choice("last_sigma", flow.spacing, kFlowSpacings, false);
+}
+
+template <typename Visitor>
 void fields(Visitor& v, ScheduleSpec& schedule) {
   v.choice("kind", schedule.kind, kNoiseKinds);
-  v.optional("train_steps", schedule.train_steps);
-  v.rule(schedule.train_steps > 0, "train_steps", "a positive integer");
+  int64_t train_steps = 1000;
+  v.optional("train_steps", train_steps);
+  v.rule(train_steps >= 2, "train_steps", "an integer of at least 2");
+  schedule.vp.train_steps = schedule.flow.train_steps = static_cast<int>(train_steps);
   if (!Visitor::kReads || schedule.kind == NoiseKind::VariancePreserving) vp_fields(v, schedule);
-  if (!Visitor::kReads || schedule.kind == NoiseKind::Flow) shift_field(v, schedule);
+  if (!Visitor::kReads || schedule.kind == NoiseKind::Flow) flow_fields(v, schedule.flow);
 }
 
 template <typename Visitor>

@@ -1,6 +1,7 @@
 // Seeded Gaussian noise, one independent stream per sample, so that a picture does not depend on its batch.
 #pragma once
 
+#include <glint/export.hpp>
 #include <glint/tensor.hpp>
 
 #include <cstdint>
@@ -13,7 +14,7 @@ namespace glint {
 /// A batch of one draws exactly what `torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed))` draws,
 /// call after call; sample b of any batch draws what a batch of one with seed + b draws.
 /// Thread:  not shared; each run owns its stream.
-class NoiseStream {
+class GLINT_API NoiseStream {
  public:
   /// Errors: InvalidArgument if batch < 1.
   NoiseStream(uint64_t seed, int64_t batch);

@@ -39,7 +39,7 @@ enum class Enlarging {
 /// Source:  Keys, "Cubic convolution interpolation for digital image processing", 1981, a = -1/2.
 GLINT_API Image enlarge(const Image& image, int64_t factor, Enlarging how = Enlarging::Smooth);
 
-struct GridOptions {
+struct SheetOptions {
   int64_t columns = 0;  ///< 0: as square as can be
   int64_t gap = 0;      ///< px between pictures
   std::array<uint8_t, 3> background = {255, 255, 255};
@@ -47,6 +47,6 @@ struct GridOptions {
 
 /// Returns the pictures row by row in one, cells as large as the largest picture, each at its cell's top left.
 /// Errors:  InvalidArgument if there is no picture, or for negative options.
-GLINT_API Image grid(std::span<const Image> images, const GridOptions& options = {});
+GLINT_API Image contact_sheet(std::span<const Image> images, const SheetOptions& options = {});
 
 }  // namespace glint

@@ -1,6 +1,7 @@
 // The exact denoiser of a Gaussian mixture: the oracle of the tests, and a model that needs no weights.
 #pragma once
 
+#include <glint/export.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/model/model.hpp>
 #include <glint/text/conditioning.hpp>
@@ -18,7 +19,7 @@ struct GaussianMixture {
 /// components; the null condition is all of them. It is carried by the token embeddings: [B,1,K] component weights.
 /// Cost:    O(B K D) for D values per sample.   Thread: stateless.
 /// Source:  Bayes' rule for x = alpha x0 + sigma eps with x0 normal in each component.
-class GaussianMixtureModel final : public Model {
+class GLINT_API GaussianMixtureModel final : public Model {
  public:
   /// Errors: ShapeMismatch, UnsupportedDtype, InvalidArgument, naming the tensor, for a malformed mixture.
   GaussianMixtureModel(GaussianMixture mixture, Parameterization parameterization, NoiseKind kind);

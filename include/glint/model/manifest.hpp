@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/core/level.hpp>
+#include <glint/core/schedule_options.hpp>
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
 
@@ -34,30 +35,12 @@ enum class TimeUnit {
 };
 GLINT_API const char* to_string(TimeUnit unit);
 
-/// Flow shift that grows with the number of image tokens, as FLUX has it: mu runs linearly from base_shift at
-/// base_tokens to max_shift at max_tokens.
-struct DynamicShift {
-  double base_shift = 0.5;
-  double max_shift = 1.15;
-  int64_t base_tokens = 256;
-  int64_t max_tokens = 4096;
-};
-
-/// The noise schedule the model was trained with, as plain fields: NoiseSchedule is built from it.
+/// The noise schedule the model was trained with, and where a run's levels lie unless it says otherwise.
 struct ScheduleSpec {
   NoiseKind kind = NoiseKind::VariancePreserving;
-  int64_t train_steps = 1000;
-  // VP only.
-  std::string betas;              ///< scaled_linear | linear | squaredcos
-  double beta_start = 0.00085;    ///< beta of the first training step, in (0,1)
-  double beta_end = 0.012;        ///< beta of the last training step, in (0,1)
-  bool zero_terminal_snr = false; ///< betas rescaled so that the last level is pure noise
-  std::string spacing;            ///< leading | trailing | linspace | karras | exponential
-  int64_t steps_offset = 0;       ///< added to every timestep, for "leading"
-  std::string final_alpha;        ///< alpha of the terminal level: "first" training step's, or "one"
-  // Flow only.
-  double shift = 1.0;                         ///< static shift; 1 is none
-  std::optional<DynamicShift> dynamic_shift;  ///< set if the shift is "dynamic"; `shift` is then 1
+  VpTraining vp = {};      ///< of a variance-preserving model
+  FlowTraining flow = {};  ///< of a flow model
+  GridOptions grid = {};   ///< defaults of a run: spacing, steps_offset, sigmas
 };
 
 /// The space the denoiser works in.

@@ -17,7 +17,7 @@ struct LoadOptions {
   std::string device = "cpu";  ///< cpu | cuda | cuda:N
   /// float32 | float16 | bfloat16 | float64: what TorchScript weights are converted to, whatever they are stored as.
   /// Empty: what the manifest says, in load_module float32. Other backends compute in what they were exported with.
-  std::string dtype;
+  std::string dtype = {};
   bool gradients = false;  ///< keep outputs differentiable with respect to inputs (TorchScript only)
 };
 

@@ -15,7 +15,7 @@ namespace glint {
 struct ModuleInputs {
   /// Argument names in order: latents, time, tokens, pooled, mask, guidance; any other is looked up in
   /// Conditioning::extras.
-  std::vector<std::string> names;
+  std::vector<std::string> names = {};
   TimeUnit time = TimeUnit::Timestep;
   int64_t train_steps = 1000;
   /// What floating-point inputs are cast to: float32 | float16 | bfloat16 | float64. `time` and `guidance` are at least

@@ -39,7 +39,7 @@ class GLINT_API Tokenizer {
 class GLINT_API WordTokenizer final : public Tokenizer {
  public:
   struct Options {
-    std::map<std::string, int64_t, std::less<>> words;  ///< word -> id
+    std::map<std::string, int64_t, std::less<>> words = {};  ///< word -> id
     int64_t pad = 0;
     int64_t unknown = 1;
     int64_t max_tokens = 16;
