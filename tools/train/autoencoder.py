@@ -1,6 +1,6 @@
 """Stage 2: train the autoencoder.
 
-    python tools/train/autoencoder.py --work DIR [--seconds 1200] [--threads 2] [--seed 11] [--smoke]
+python tools/train/autoencoder.py --work DIR [--seconds 1200] [--threads 2] [--seed 11] [--smoke]
 """
 
 from __future__ import annotations
@@ -71,9 +71,22 @@ def main() -> None:
         step += 1
         if clock.elapsed - saved > 60:
             saved = clock.elapsed
-            save_checkpoint(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": clock.elapsed})
-            print(f"step {step} {clock.elapsed:.0f} s loss {loss:.4f} held-out PSNR {evaluate(model, test[:128]):.2f} dB", flush=True)
-    save_checkpoint(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": clock.elapsed})
+            save_checkpoint(
+                path,
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "elapsed": clock.elapsed,
+                },
+            )
+            print(
+                f"step {step} {clock.elapsed:.0f} s loss {loss:.4f} held-out PSNR {evaluate(model, test[:128]):.2f} dB",
+                flush=True,
+            )
+    save_checkpoint(
+        path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": clock.elapsed}
+    )
     print(f"step {step} {clock.elapsed:.0f} s final held-out PSNR {evaluate(model, test):.2f} dB")
 
 

@@ -1,6 +1,6 @@
 """Stage 1: render the training and the held-out samples, and write the vocabulary.
 
-    python tools/train/data.py --work DIR [--samples 32768] [--seed 7] [--smoke]
+python tools/train/data.py --work DIR [--samples 32768] [--seed 7] [--smoke]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stage 4: write the bundle folder of format version 1.
 
-    python tools/train/export.py --work DIR --out models/emoji-flow [--guidance 3] [--weights average]
+python tools/train/export.py --work DIR --out models/emoji-flow [--guidance 3] [--weights average]
 """
 
 from __future__ import annotations
@@ -83,7 +83,13 @@ def export_component(module: nn.Module, name: str, words: int, out: Path) -> dic
     path = out / f"{name}.pt"
     save_stripped(traced.half(), path)
     check_component(module.float(), path, name, words)
-    entry: dict[str, object] = {"file": path.name, "backend": "torchscript", "sha256": sha256(path), "dtype": "float16", "inputs": INPUTS[name]}
+    entry: dict[str, object] = {
+        "file": path.name,
+        "backend": "torchscript",
+        "sha256": sha256(path),
+        "dtype": "float16",
+        "inputs": INPUTS[name],
+    }
     if name == "denoiser":
         entry["time"] = "unit"
     return entry
@@ -98,14 +104,24 @@ def check_component(module: nn.Module, path: Path, name: str, words: int) -> Non
     for batch in (1, 2, 3, 8):
         inputs = example_inputs(batch, words)[name]
         ours, theirs = module(*inputs), loaded(*inputs)
-        for a, b in zip(ours if isinstance(ours, tuple) else (ours,), theirs if isinstance(theirs, tuple) else (theirs,)):
+        for a, b in zip(
+            ours if isinstance(ours, tuple) else (ours,), theirs if isinstance(theirs, tuple) else (theirs,)
+        ):
             if a.shape != b.shape or b.dtype != torch.float32 or not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
                 raise RuntimeError(f"{path.name} differs at batch {batch} by {float((a - b).abs().max()):.2e}")
 
 
 def manifest(components: dict[str, object], guidance: float) -> dict[str, object]:
     """model.json of format version 1."""
-    latent = {"channels": 4, "height": 16, "width": 16, "spatial_scale": 4, "frame_scale": None, "scaling_factor": 1.0, "shift_factor": 0.0}
+    latent = {
+        "channels": 4,
+        "height": 16,
+        "width": 16,
+        "spatial_scale": 4,
+        "frame_scale": None,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+    }
     return {
         "format": 1,
         "name": "emoji-flow",
@@ -139,7 +155,9 @@ def main() -> None:
         "vae_decoder": DecodeLatents(autoencoder),
         "vae_encoder": EncodeImage(autoencoder),
     }
-    components: dict[str, object] = {name: export_component(module, name, words, options.out) for name, module in modules.items()}
+    components: dict[str, object] = {
+        name: export_component(module, name, words, options.out) for name, module in modules.items()
+    }
     tokenizer = options.out / "tokenizer.json"
     shutil.copyfile(options.work / "tokenizer.json", tokenizer)
     components["tokenizer"] = {"file": tokenizer.name, "backend": "words", "sha256": sha256(tokenizer)}

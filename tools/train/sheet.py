@@ -1,7 +1,7 @@
 """Stage 5: sample a bundle from its files and write contact sheets; `--sweep` prints measures by guidance scale.
 
-    python tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--kind singles|composed|held-out] [--count 100]
-    python tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4
+python tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--kind singles|composed|held-out] [--count 100]
+python tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def contact_sheet(images: np.ndarray, captions: list[str] | None, columns: int) 
     return sheet
 
 
-def measures(images: np.ndarray, scenes: list[Scene], names: list[str], kind: str, renderer: Renderer, retrieval: Retrieval) -> str:
+def measures(
+    images: np.ndarray, scenes: list[Scene], names: list[str], kind: str, renderer: Renderer, retrieval: Retrieval
+) -> str:
     """One line: error against the truth, background, and for singles how often the own glyph is the nearest."""
     error = np.mean([shifted_rmse(image, renderer.render(scene)) for image, scene in zip(images, scenes)])
     background = np.mean([background_right(image, scene) for image, scene in zip(images, scenes)])
@@ -82,7 +84,10 @@ def main() -> None:
     for scale in scales:
         images = bundle.generate(options.prompts or prompts, scale, steps)
         if not options.prompts:
-            print(f"guidance {scale:g}: {measures(images, scenes, prompts, options.kind, renderer, retrieval)}", flush=True)
+            print(
+                f"guidance {scale:g}: {measures(images, scenes, prompts, options.kind, renderer, retrieval)}",
+                flush=True,
+            )
         if options.out:
             path = options.out if len(scales) == 1 else options.out.with_stem(f"{options.out.stem}_{scale:g}")
             contact_sheet(images, None if options.blind else options.prompts or prompts, options.columns).save(path)

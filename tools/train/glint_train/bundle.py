@@ -50,7 +50,9 @@ class Bundle:
         return x
 
     @torch.no_grad()
-    def generate(self, prompts: list[str], guidance: float, steps: int = 20, seed: int = 0, batch: int = 8) -> np.ndarray:
+    def generate(
+        self, prompts: list[str], guidance: float, steps: int = 20, seed: int = 0, batch: int = 8
+    ) -> np.ndarray:
         """Images uint8 [B, 64, 64, 3]; picture i uses the seed `seed + i`."""
         parts = []
         for start in range(0, len(prompts), batch):

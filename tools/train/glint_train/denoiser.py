@@ -68,7 +68,9 @@ class Denoiser(nn.Module):
         self.transformer = make_transformer()
         rows = torch.arange(GRID).repeat_interleave(GRID)
         columns = torch.arange(GRID).repeat(GRID)
-        self.register_buffer("img_ids", torch.stack([torch.zeros_like(rows), rows, columns], -1).float(), persistent=False)
+        self.register_buffer(
+            "img_ids", torch.stack([torch.zeros_like(rows), rows, columns], -1).float(), persistent=False
+        )
         self.register_buffer("txt_ids", torch.zeros(MAX_TOKENS, 3), persistent=False)
 
     def forward(self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:

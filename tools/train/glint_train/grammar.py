@@ -87,7 +87,11 @@ class Grammar:
         self.common = [name for name in self.names if name in COMMON]
         # A base with many natural colours ("heart") is a grid of its own, held out like the tints.
         self.grids = {name for name, entry in self.entries.items() if len(entry.natural) >= 5}
-        self.singles = [item for item in self.objects if not (item.base in self.grids and self.tint_held_out(item.colour, item.base))]
+        self.singles = [
+            item
+            for item in self.objects
+            if not (item.base in self.grids and self.tint_held_out(item.colour, item.base))
+        ]
         self.unique_synonyms = self._unique_synonyms()
 
     def _unique_synonyms(self) -> dict[str, list[str]]:

@@ -36,6 +36,7 @@ SPANS = (
     ("glasses", "moai"),
 )
 
+
 def name_set(text: str) -> frozenset[str]:
     """The names of a text separated by bars."""
     return frozenset(" ".join(name.split()) for name in text.split("|"))
@@ -66,41 +67,47 @@ EXCLUDED_WORDS = re.compile(
     r"|arrow|cableway|tramway|chart|medal|departure|arrival|suspension|mountain|speaker|control|muted|football)\b"
 )
 EXCLUDED = name_set(
-    """service dog|guide dog|ewe|ox|water buffalo|rat|two-hump camel|hatching chick|spider web|feather|paw prints|wilted flower
-    |spouting whale|tropical fish|microbe|sheaf of rice|herb|leaf fluttering in wind|fallen leaf|white flower|rosette|blossom
-    |melon|leafy green|flatbread|stuffed flatbread|falafel|meat on bone|cooking|shallow pan of food|pot of food|oden|mate
-    |bowl with spoon|tamale|bento box|rice cracker|cooked rice|curry rice|fish cake with swirl|moon cake|dango|canned food
-    |fortune cookie|shaved ice|soft ice cream|shortcake|pie|sake|clinking beer mugs|clinking glasses|beverage box|tumbler glass
-    |teacup without handle|fork and knife with plate|fork and knife|hot beverage|bottle with popping cork|chopsticks|amphora
-    |high-speed train|bullet train|metro|light rail|station|railway car|tram car|monorail|trolleybus|minibus|tram|bus stop|motorway
-    |railway track|passenger ship|ferry|motor boat|small airplane|satellite|seat|articulated lorry|sport utility vehicle
-    |horizontal traffic light|construction|manual wheelchair|motorized wheelchair|auto rickshaw|police car light|oil drum|roller skate
-    |fireworks|sparkler|confetti ball|tanabata tree|pine decoration|carp streamer|wind chime|moon viewing ceremony
-    |reminder ribbon|admission tickets|softball|field hockey|lacrosse|cricket game|badminton|martial arts uniform|running shirt
-    |flower playing cards|performing arts|nesting dolls|knot|goal net|flag in hole|ice hockey|fishing pole|curling stone|bowling
-    |mahjong red dragon|safety vest|kimono|sari|one-piece swimsuit|briefs|shorts|clutch bag|purse|shopping bags|flat shoe
-    |thong sandal|rescue worker’s helmet|prayer beads|bell with slash|musical score|musical notes|level slider|long drum|pager
-    |fax machine|trackball|computer disk|dvd|film projector|film frames|camera with flash|videocassette|diya lamp
-    |notebook with decorative cover|ledger|page with curl|page facing up|rolled-up newspaper|bookmark tabs|receipt|e-mail
-    |ballot box with ballot|black nib|pen|memo|open file folder|card index dividers|tear-off calendar|spiral notepad
-    |spiral calendar|card index|round pushpin|linked paperclips|card file box|file cabinet|locked with pen|locked with key
-    |hammer and pick|hammer and wrench|bow and arrow|clamp|white cane|link|hook|petri dish|satellite antenna|adhesive bandage
-    |elevator|plunger|mouse trap|lotion bottle|toilet|shower|cigarette|coffin|funeral urn|placard|headstone|razor|mobile phone with arrow
-    |money with wings|postal horn|telephone receiver|optical disk|unlocked|triangular ruler|magnifying glass tilted right|worm
-    |military helmet|long drum|studio microphone|video camera|desktop computer|mouse trap|speedboat|pick|label|old key|couch and lamp
-    |crossed swords|postbox|joker|red envelope|playground slide|ice skate|diving mask|boar|badger|bison|skunk|open book|bookmark
-    |lungs|anatomical heart|ear|mirror ball|empty nest|ring buoy|wheel|collision|orangutan|poodle|mammoth|beaver
-    |front-facing baby chick|deciduous tree|seedling|chestnut|olive|beans|jar|bubbles
-    |cut of meat|poultry leg|roasted sweet potato|fried shrimp|takeout box|squid|oyster|custard|cocktail glass|bubble tea|tropical drink
-    |rice ball|steaming bowl|fondue|green salad|burrito|butter|salt|bagel|baguette bread|hut|brick|wood|office building
-    |carousel horse|kick scooter|motor scooter|fuel pump|mantelpiece clock|stopwatch|hourglass not done
-    |cloud with snow|cyclone|party popper|flying disc|ping pong|skis|nazar amulet|slot machine|piñata|thread
-    |sewing needle|framed picture|bikini|scarf|billed cap|loudspeaker|clapper board|movie camera|electric plug
-    |red paper lantern|newspaper|crayon|paintbrush|fountain pen|file folder|clipboard|straight ruler|wastebasket|boomerang
-    |carpentry saw|screwdriver|chains|alembic|stethoscope|bathtub|safety pin|roll of paper|soap|sponge|moai|trident emblem|tent
-    |fleur-de-lis|desert island|full moon|moon viewing ceremony|hollow red circle|heart with ribbon|nerd face|cold face|ogre|goblin
-    |mirror|abacus|accordion|banjo|sled|otter|ram|mosquito|fly|cockroach|cricket|lizard|roller skate|dizzy|clown face
-    |gloves|socks|coat|lab coat|goggles|hiking boot|ballet shoes|chipmunk|hamster|leopard|black cat|sauropod|dodo|nest with eggs"""
+    """mirror ball|empty nest|nest with eggs|beans|jar|bubbles|playground slide|wheel|ring buoy|cold face
+    |nerd face|clown face|ogre|goblin|heart with ribbon|collision|dizzy|ear|anatomical heart|lungs
+    |orangutan|guide dog|service dog|poodle|black cat|leopard|bison|ox|water buffalo|boar|ram|ewe
+    |two-hump camel|mammoth|rat|hamster|chipmunk|beaver|otter|skunk|badger|paw prints|hatching chick
+    |front-facing baby chick|dodo|feather|lizard|sauropod|spouting whale|tropical fish|cricket|cockroach
+    |spider web|mosquito|fly|worm|microbe|white flower|rosette|wilted flower|blossom|seedling
+    |deciduous tree|sheaf of rice|herb|fallen leaf|leaf fluttering in wind|melon|olive|leafy green|chestnut
+    |baguette bread|flatbread|bagel|meat on bone|poultry leg|cut of meat|burrito|tamale|stuffed flatbread
+    |falafel|cooking|shallow pan of food|pot of food|fondue|bowl with spoon|green salad|butter|salt
+    |canned food|bento box|rice cracker|rice ball|cooked rice|curry rice|steaming bowl|roasted sweet potato
+    |oden|fried shrimp|fish cake with swirl|moon cake|dango|fortune cookie|takeout box|squid|oyster
+    |soft ice cream|shaved ice|shortcake|pie|custard|hot beverage|teacup without handle|sake
+    |bottle with popping cork|cocktail glass|tropical drink|clinking beer mugs|clinking glasses|tumbler glass
+    |bubble tea|beverage box|mate|chopsticks|fork and knife|amphora|desert island|brick|wood|hut
+    |office building|tent|carousel horse|railway car|high-speed train|bullet train|metro|light rail|station
+    |tram|monorail|tram car|trolleybus|minibus|sport utility vehicle|articulated lorry|motor scooter
+    |manual wheelchair|motorized wheelchair|auto rickshaw|kick scooter|roller skate|bus stop|motorway
+    |railway track|oil drum|fuel pump|police car light|horizontal traffic light|construction|speedboat
+    |passenger ship|ferry|motor boat|small airplane|seat|satellite|stopwatch|mantelpiece clock|full moon
+    |cloud with snow|cyclone|fireworks|sparkler|party popper|confetti ball|tanabata tree|pine decoration
+    |carp streamer|wind chime|moon viewing ceremony|reminder ribbon|admission tickets|softball|flying disc
+    |bowling|cricket game|field hockey|ice hockey|lacrosse|ping pong|badminton|martial arts uniform|goal net
+    |flag in hole|ice skate|fishing pole|diving mask|running shirt|skis|sled|curling stone|nazar amulet
+    |slot machine|piñata|nesting dolls|joker|mahjong red dragon|performing arts|framed picture|thread
+    |sewing needle|knot|goggles|lab coat|safety vest|scarf|gloves|coat|socks|kimono|sari
+    |one-piece swimsuit|briefs|shorts|bikini|purse|clutch bag|shopping bags|thong sandal|hiking boot
+    |flat shoe|ballet shoes|billed cap|military helmet|rescue worker’s helmet|prayer beads|loudspeaker
+    |postal horn|bell with slash|musical score|musical notes|studio microphone|level slider|accordion|banjo
+    |long drum|telephone receiver|pager|fax machine|electric plug|desktop computer|trackball|computer disk
+    |optical disk|dvd|abacus|movie camera|film frames|film projector|clapper board|camera with flash
+    |video camera|videocassette|magnifying glass tilted right|red paper lantern|diya lamp
+    |notebook with decorative cover|open book|ledger|page with curl|page facing up|newspaper
+    |rolled-up newspaper|bookmark tabs|bookmark|label|money with wings|receipt|e-mail|postbox
+    |ballot box with ballot|black nib|fountain pen|pen|paintbrush|crayon|memo|file folder|open file folder
+    |card index dividers|tear-off calendar|spiral notepad|spiral calendar|card index|clipboard|round pushpin
+    |linked paperclips|straight ruler|triangular ruler|card file box|file cabinet|wastebasket|unlocked
+    |locked with pen|locked with key|old key|pick|hammer and pick|hammer and wrench|crossed swords|boomerang
+    |carpentry saw|screwdriver|clamp|white cane|link|chains|hook|alembic|petri dish|satellite antenna
+    |adhesive bandage|stethoscope|elevator|mirror|couch and lamp|toilet|plunger|shower|bathtub|mouse trap
+    |razor|lotion bottle|safety pin|roll of paper|soap|sponge|cigarette|coffin|headstone|funeral urn|moai
+    |fleur-de-lis|trident emblem|hollow red circle"""
 )
 
 _TIDY = ((r"’", ""), (r"[^a-z0-9]+", " "))

@@ -69,7 +69,12 @@ class Renderer:
         scale = side / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         premultiplied = image * np.concatenate([np.repeat(image[..., 3:], 3, -1), np.ones_like(image[..., 3:])], -1)
-        channels = [Image.fromarray(premultiplied[..., c]).resize(size, Image.Resampling.BOX if scale < 0.3 else Image.Resampling.HAMMING) for c in range(4)]
+        channels = [
+            Image.fromarray(premultiplied[..., c]).resize(
+                size, Image.Resampling.BOX if scale < 0.3 else Image.Resampling.HAMMING
+            )
+            for c in range(4)
+        ]
         return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
     def render(self, scene: Scene, rng: np.random.Generator | None = None) -> np.ndarray:

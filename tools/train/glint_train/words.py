@@ -40,5 +40,12 @@ class WordTokenizer:
 
     def save(self, path: Path) -> None:
         """Writes the tokenizer file of a bundle."""
-        body = {"version": 1, "type": "words", "pad": PAD, "unknown": UNKNOWN, "max_tokens": MAX_TOKENS, "words": self.vocabulary}
+        body = {
+            "version": 1,
+            "type": "words",
+            "pad": PAD,
+            "unknown": UNKNOWN,
+            "max_tokens": MAX_TOKENS,
+            "words": self.vocabulary,
+        }
         path.write_text(json.dumps(body, indent=0, ensure_ascii=True) + "\n")
