@@ -18,6 +18,7 @@ constexpr size_t kSignature = 8;    // bytes before the first chunk
 constexpr size_t kFrame = 12;       // a chunk's length, type and check sum
 constexpr size_t kHeaderChunk = 25; // IHDR, always first
 constexpr int64_t kMostPixels = int64_t{1} << 26;
+constexpr int64_t kBestCompression = 1032;  // deflate cannot do better: 258 bytes from 2 bits
 constexpr std::string_view kTextChunk = "iTXt";
 
 /// Frees what libpng holds, whatever happens.
@@ -68,6 +69,14 @@ std::string text_chunk(const std::string& keyword, const std::string& text) {
   return big_endian(static_cast<uint32_t>(body.size() - kTextChunk.size())) + body + big_endian(check_sum(body));
 }
 
+/// Bits of a pixel as stored, from the header chunk that libpng has accepted.
+int64_t bits_per_pixel(std::span<const uint8_t> bytes) {
+  constexpr size_t kDepth = kSignature + 16, kColourType = kSignature + 17;
+  constexpr std::array<int64_t, 7> kSamples{1, 1, 3, 1, 2, 1, 4};  // by colour type
+  if (bytes.size() <= kColourType || bytes[kColourType] >= kSamples.size()) return 1;
+  return std::max<int64_t>(1, kSamples[bytes[kColourType]] * bytes[kDepth]);
+}
+
 /// Adds the text of one iTXt chunk, if it is one that this file writes (not compressed).
 void read_text(std::string_view data, PngTexts& texts) {
   const auto end = data.find('\0');
@@ -80,17 +89,18 @@ void read_text(std::string_view data, PngTexts& texts) {
   if (!invalid_utf8_offset(text)) texts[std::string(data.substr(0, end))] = text;
 }
 
-/// The chunks were checked by libpng when it read the picture; lengths are checked again all the same.
-PngTexts read_texts(std::string_view bytes) {
-  PngTexts texts;
-  size_t at = kSignature;
-  while (bytes.size() - at >= kFrame) {
+/// Calls `visit(type, data)` for every chunk. Returns false at the first that is longer than what is left: libpng would
+/// take the memory a chunk's length asks for before it looks whether the file has it.
+template <typename Visit>
+bool each_chunk(std::string_view bytes, Visit&& visit) {
+  for (size_t at = kSignature; at < bytes.size();) {
+    if (bytes.size() - at < kFrame) return false;
     const size_t length = big_endian(bytes.substr(at, 4));
-    if (length > bytes.size() - at - kFrame) break;
-    if (bytes.substr(at + 4, 4) == kTextChunk) read_text(bytes.substr(at + 8, length), texts);
+    if (length > bytes.size() - at - kFrame) return false;
+    visit(bytes.substr(at + 4, 4), bytes.substr(at + 8, length));
     at += kFrame + length;
   }
-  return texts;
+  return true;
 }
 
 }  // namespace
@@ -117,18 +127,30 @@ std::vector<uint8_t> encode_png(const Image& image, const PngTexts& texts) {
 }
 
 Image decode_png(std::span<const uint8_t> bytes, PngTexts* texts, const std::string& where) {
+  const std::string_view text{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  GLINT_CHECK(bytes.size() >= kSignature && png_sig_cmp(bytes.data(), 0, kSignature) == 0, InvalidArgument,
+              "{}: not a PNG file", where);
+  PngTexts found;
+  const bool whole = each_chunk(text, [&](std::string_view type, std::string_view data) {
+    if (type == kTextChunk) read_text(data, found);
+  });
+  GLINT_CHECK(whole, InvalidArgument, "{}: damaged PNG file: cut off or wrong chunk length", where);
   Control control;
   if (!png_image_begin_read_from_memory(&control.image, bytes.data(), bytes.size()))
-    control.fail_with(where, "not a PNG file");
+    control.fail_with(where, "damaged PNG file");
   const int64_t width = control.image.width, height = control.image.height;
   GLINT_CHECK(width > 0 && height > 0 && width <= kMostPixels / height, InvalidArgument,
               "{}: {}x{} is more than {} pixels", where, width, height, kMostPixels);
+  // Before memory is taken for a picture that the file cannot hold.
+  const auto size = static_cast<int64_t>(bytes.size());
+  GLINT_CHECK(width * height <= size * kBestCompression / bits_per_pixel(bytes) * 8, InvalidArgument,
+              "{}: damaged PNG file: {} bytes cannot hold {}x{} pixels", where, size, width, height);
   control.image.format = PNG_FORMAT_RGB;
   Image image{width, height, std::vector<uint8_t>(PNG_IMAGE_SIZE(control.image))};
   const png_color white{255, 255, 255};
   if (!png_image_finish_read(&control.image, &white, image.pixels.data(), 0, nullptr))
     control.fail_with(where, "damaged PNG file");
-  if (texts) *texts = read_texts({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  if (texts) *texts = std::move(found);
   return image;
 }
 

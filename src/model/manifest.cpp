@@ -145,7 +145,6 @@ void fields(Visitor& v, GuidanceSpec& guidance) {
   v.optional("default", guidance.default_scale);
 }
 
-bool is_denoiser(std::string_view role) { return role.starts_with("denoiser") || role == "weak_denoiser"; }
 bool is_tokenizer(std::string_view role) { return role.starts_with("tokenizer"); }
 
 /// A path is the bundle's own if it is relative and never goes up.
@@ -172,7 +171,10 @@ void fields(Visitor& v, Component& component, std::string_view role) {
   v.rule(is_sha256(component.sha256), "sha256", "64 lower-case hexadecimal digits");
   if (is_tokenizer(role)) return;
   v.choice("dtype", component.dtype, texts({"float32", "float16", "bfloat16", "float64"}), false);
-  if (!is_denoiser(role)) return;
+  if (!is_denoiser(role)) {
+    v.optional("inputs", component.inputs);
+    return;
+  }
   v.required("inputs", component.inputs);
   v.rule(std::find(component.inputs.begin(), component.inputs.end(), "latents") != component.inputs.end(), "inputs",
          "an array with \"latents\" in it");
@@ -262,6 +264,10 @@ const char* to_string(TimeUnit unit) {
     case TimeUnit::Unit: return "unit";
   }
   return "unknown";
+}
+
+bool is_denoiser(std::string_view component) {
+  return component == "denoiser" || component == "weak_denoiser" || component.starts_with("denoiser_");
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& where) {

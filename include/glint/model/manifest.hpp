@@ -64,10 +64,15 @@ struct Component {
   std::string file;  ///< relative to the bundle's folder, inside it
   Backend backend = Backend::TorchScript;
   std::string sha256;               ///< of the file, 64 lower-case hexadecimal digits
-  std::string dtype = "float32";    ///< what it computes in: float32 | float16 | bfloat16 | float64
-  std::vector<std::string> inputs;  ///< denoisers: names of the arguments, in order
-  TimeUnit time = TimeUnit::Timestep;
+  /// float32 | float16 | bfloat16 | float64. TorchScript: what weights are stored in; it computes in that on a GPU, but
+  /// not in half precision on a CPU. Others: what it was exported to compute in.
+  std::string dtype = "float32";
+  std::vector<std::string> inputs;     ///< names of the arguments, in order; denoisers must tell
+  TimeUnit time = TimeUnit::Timestep;  ///< denoisers only
 };
+
+/// Whether a component of this name is a denoiser: denoiser, weak_denoiser, denoiser_*.
+GLINT_API bool is_denoiser(std::string_view component);
 
 /// A parsed and checked model.json. A component's name is its role: `denoiser` always exists; `tokenizer`,
 /// `text_encoder`, `vae_decoder`, `vae_encoder`, `weak_denoiser`, `npnet`, `core2_weak`, `scorer` may, as may further

@@ -1,0 +1,94 @@
+"""A compiled package runs behind the same interface as the other backends.
+
+Packages are tied to a processor and a torch, so none is stored: this compiles a tiny one, writes a bundle around it and
+hands it to the C++ tests and to the glint program. Each part skips, with the reason, if its program is not built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from modules import CHANNELS, POOLED_DIM, TOKEN_DIM, Denoiser, seeded
+from safetensors.torch import load_file, save_file
+
+ROOT = Path(__file__).parents[2]
+LENGTH = 5
+
+
+def program(name: str, variable: str) -> Path:
+    """The newest build of a program, or the one the environment variable names."""
+    if variable in os.environ:
+        return Path(os.environ[variable])
+    built = sorted(ROOT.glob(f"build/*/{name}"), key=lambda path: path.stat().st_mtime)
+    built = [path for path in built if path.is_file() and os.access(path, os.X_OK)]
+    if not built:
+        pytest.skip(f"{name} is not built (looked for build/*/{name})")
+    return built[-1]
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("g++") and not shutil.which("clang++"):
+        pytest.skip("AOTInductor needs a C++ compiler")
+    folder = tmp_path_factory.mktemp("aoti-bundle")
+    batch, height, width, length = (torch.export.Dim(n, min=1, max=256) for n in ("batch", "height", "width", "length"))
+    example = (torch.zeros(2, CHANNELS, 8, 8), torch.zeros(2), torch.zeros(2, LENGTH, TOKEN_DIM), torch.zeros(2, POOLED_DIM))
+    shapes = ({0: batch, 2: height, 3: width}, {0: batch}, {0: batch, 1: length}, {0: batch})
+    exported = torch.export.export(seeded(Denoiser(), 1), example, dynamic_shapes=shapes)
+    # Linked with libtorch.so a package drags in the CUDA libraries, which a CPU set-up does not have.
+    torch._inductor.config.aot_inductor.link_libtorch = False
+    package = Path(torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "denoiser.pt2")))
+    digest = hashlib.sha256(package.read_bytes()).hexdigest()
+    denoiser = {"file": package.name, "backend": "aoti", "sha256": digest, "inputs": ["latents", "time", "tokens", "pooled"], "time": "unit"}
+    manifest = {
+        "format": 1,
+        "name": "tiny-aoti",
+        "family": "tensor",
+        "parameterization": "velocity",
+        "schedule": {"kind": "flow", "shift": 1.0},
+        "latent": {"channels": CHANNELS, "height": 8, "width": 8},
+        "components": {"denoiser": denoiser},
+    }
+    (folder / "model.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_module_gives_the_expected_outputs(bundle: Path) -> None:
+    said = run(program("tests/glint_tests", "GLINT_TEST_PROGRAM"), "[aoti]", "-w", "NoTests", GLINT_AOTI_PACKAGE=str(bundle / "denoiser.pt2"))
+    assert "All tests passed" in said
+
+
+def test_program_inspects_the_bundle(bundle: Path) -> None:
+    assert "aoti" in run(program("glint", "GLINT_PROGRAM"), "inspect", bundle)
+
+
+def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> None:
+    glint = program("glint", "GLINT_PROGRAM")
+    generator = torch.Generator().manual_seed(5)
+    noise = torch.randn(1, CHANNELS, 8, 8, generator=generator)
+    tokens = torch.randn(LENGTH, TOKEN_DIM, generator=generator)
+    pooled = torch.randn(POOLED_DIM, generator=generator)
+    save_file({"noise": noise}, tmp_path / "noise.safetensors")
+    save_file({"tokens": tokens, "pooled": pooled}, tmp_path / "conditioning.safetensors")
+    latents = tmp_path / "latents.safetensors"
+    run(
+        glint, "generate", "--model", bundle, "--cond-in", tmp_path / "conditioning.safetensors",
+        "--noise-in", tmp_path / "noise.safetensors", "--steps", "1", "--guidance", "1", "--solver", "flow-euler",
+        "--latents-out", latents, "--quiet",
+    )  # fmt: skip
+    # One Euler step from pure noise to data.
+    velocity = seeded(Denoiser(), 1)(noise, torch.ones(1), tokens[None], pooled[None])
+    torch.testing.assert_close(load_file(latents)["latents"], noise - velocity, rtol=1e-4, atol=1e-4)
