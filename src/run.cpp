@@ -1,7 +1,9 @@
 #include <glint/run.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 
 namespace glint {
 namespace {
@@ -12,6 +14,23 @@ double now() {
 }
 
 }  // namespace
+
+void check_leg(std::string_view owner, const Leg& leg, int steps) {
+  GLINT_CHECK(leg.model, InvalidArgument, "{}model: expected one, got none", owner);
+  GLINT_CHECK(leg.rule, InvalidArgument, "{}rule: expected a guidance rule, got none", owner);
+  const ModelInfo& info = leg.model->info();
+  GLINT_CHECK(info.null_branch || !leg.rule->branches({0, steps}).null, InvalidArgument,
+              "{}rule: model '{}' has no null branch, so guidance by difference cannot apply; use scale 1{}", owner,
+              info.name, info.embedded_guidance ? " and the embedded guidance" : "");
+  GLINT_CHECK(!leg.embedded_guidance || info.embedded_guidance, InvalidArgument,
+              "{}embedded guidance: model '{}' does not take it", owner, info.name);
+  for (const auto& [name, scale] : leg.adapters) {
+    const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
+    GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'", owner, info.name, name);
+    GLINT_CHECK(std::isfinite(scale), InvalidArgument, "{}adapters.{}: expected a finite scale, got {}", owner, name,
+                scale);
+  }
+}
 
 at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level, int step) {
   if (observer_ && !observer_->keep_going())
@@ -39,6 +58,7 @@ at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level,
     usage->calls += 1;
     usage->rows += rows;
   }
+  charge_time();
 
   BranchOutputs outputs;
   if (wanted.cond) outputs.cond = std::move(raw.front());
@@ -46,19 +66,27 @@ at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level,
   return leg.rule->combine(
       outputs,
       {.position = position, .x = x, .level = level, .parameterization = leg.model->info().parameterization},
-      state_of(*leg.rule));
+      state_of(leg.rule));
 }
 
-GuidanceState* Run::state_of(const GuidanceRule& rule) {
+GuidanceState* Run::state_of(const std::shared_ptr<const GuidanceRule>& rule) {
   for (const auto& [known, state] : states_)
-    if (known == &rule) return state.get();
-  return states_.emplace_back(&rule, rule.begin()).second.get();
+    if (known == rule) return state.get();
+  return states_.emplace_back(rule, rule->begin()).second.get();
+}
+
+// The time since the last charge goes to the current stage and to the total, so that the stages add up to it.
+void Run::charge_time() {
+  const double time = now();
+  if (current_) {
+    current_->seconds += time - segment_start_;
+    total_.seconds += time - segment_start_;
+  }
+  segment_start_ = time;
 }
 
 Run::Stage::Stage(Run& run, std::string_view name, int step) : run_(run), outer_(run.current_) {
-  const double time = now();
-  if (outer_) outer_->seconds += time - run_.segment_start_;
-  run_.segment_start_ = time;
+  run_.charge_time();
   auto found = run_.by_stage_.find(name);
   if (found == run_.by_stage_.end()) found = run_.by_stage_.emplace(std::string(name), Usage{}).first;
   run_.current_ = &found->second;
@@ -66,10 +94,7 @@ Run::Stage::Stage(Run& run, std::string_view name, int step) : run_(run), outer_
 }
 
 Run::Stage::~Stage() {
-  const double time = now();
-  run_.current_->seconds += time - run_.segment_start_;
-  run_.total_.seconds += time - run_.segment_start_;
-  run_.segment_start_ = time;
+  run_.charge_time();
   run_.current_ = outer_;
 }
 

@@ -7,22 +7,12 @@ constexpr std::string_view kDenoise = "denoise";
 
 void check_parts(const SamplerParts& p) {
   GLINT_CHECK(p.leg.model, InvalidArgument, "model: expected one, got none");
-  GLINT_CHECK(p.leg.rule, InvalidArgument, "rule: expected a guidance rule, got none");
   GLINT_CHECK(p.solver, InvalidArgument, "solver: expected one, got none");
   const ModelInfo& info = p.leg.model->info();
   GLINT_CHECK(info.noise_kind == p.schedule.kind(), InvalidArgument,
               "schedule: model '{}' was trained with {} noise, but the schedule is {}", info.name,
               to_string(info.noise_kind), to_string(p.schedule.kind()));
-  GLINT_CHECK(info.null_branch || !p.leg.rule->branches({0, p.schedule.steps()}).null, InvalidArgument,
-              "rule: model '{}' has no null branch, so guidance by difference cannot apply; use scale 1{}", info.name,
-              info.embedded_guidance ? " and the embedded guidance" : "");
-  GLINT_CHECK(!p.leg.embedded_guidance || info.embedded_guidance, InvalidArgument,
-              "embedded guidance: model '{}' does not take it", info.name);
-  for (const auto& [name, scale] : p.leg.adapters) {
-    const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
-    GLINT_CHECK(known, InvalidArgument, "adapters: model '{}' has no adapter '{}'", info.name, name);
-    GLINT_CHECK(std::isfinite(scale), InvalidArgument, "adapters.{}: expected a finite scale, got {}", name, scale);
-  }
+  check_leg("", p.leg, p.schedule.steps());
   // The conversions a first-order update needs exist at every level, or the run would fail midway.
   for (int i = 0; i < p.schedule.steps(); ++i)
     move_coefficients(info.parameterization, p.schedule.level(i), p.schedule.landing(i));
@@ -44,18 +34,28 @@ void check_finite(const at::Tensor& x, const char* what, int step) {
               step < 0 ? "" : fmt::format(" after step {}", step));
 }
 
+// `argument` is what the user gave the shape in.
+void check_latent_shape(std::string_view argument, at::IntArrayRef shape, const ModelInfo& info) {
+  const at::IntArrayRef expected = info.latent_shape;
+  bool fits = expected.empty() || shape.size() == expected.size();
+  for (size_t d = 0; fits && d < shape.size(); ++d)
+    fits = shape[d] > 0 && (expected.empty() || expected[d] < 0 || expected[d] == shape[d]);
+  GLINT_CHECK(fits, ShapeMismatch, "{}: model '{}' expects latents {}, got {}", argument, info.name,
+              expected.empty() ? "of positive sizes" : shape_string(expected) + " (-1: any positive size)",
+              shape_string(shape));
+}
+
 // Returns [C,...] of the latents: from the request, or from the model where it is fixed.
 std::vector<int64_t> latent_shape(const SampleRequest& request, const ModelInfo& info) {
-  std::vector<int64_t> shape = request.latent_shape.empty() ? info.latent_shape : request.latent_shape;
-  const auto text = [](const std::vector<int64_t>& s) { return shape_string(s); };
-  GLINT_CHECK(!shape.empty(), ShapeMismatch, "latent_shape: model '{}' does not state one; give it in the request",
-              info.name);
-  bool fits = info.latent_shape.empty() || shape.size() == info.latent_shape.size();
-  for (size_t d = 0; fits && d < shape.size(); ++d)
-    fits = shape[d] > 0 && (info.latent_shape.empty() || info.latent_shape[d] < 0 || info.latent_shape[d] == shape[d]);
-  GLINT_CHECK(fits, ShapeMismatch, "latent_shape: model '{}' expects {} (-1: any positive size), got {}", info.name,
-              text(info.latent_shape), text(shape));
-  return shape;
+  if (!request.latent_shape.empty()) {
+    check_latent_shape("latent_shape", request.latent_shape, info);
+    return request.latent_shape;
+  }
+  const bool fixed = !info.latent_shape.empty() &&
+                     std::all_of(info.latent_shape.begin(), info.latent_shape.end(), [](int64_t n) { return n > 0; });
+  GLINT_CHECK(fixed, ShapeMismatch, "latent_shape: model '{}' leaves it open ({}); give it in the request", info.name,
+              shape_string(info.latent_shape));
+  return info.latent_shape;
 }
 
 void check_noise(const at::Tensor& noise, const ModelInfo& info) {
@@ -63,9 +63,7 @@ void check_noise(const at::Tensor& noise, const ModelInfo& info) {
               "noise: expected float32 or float64, got {}", c10::toString(noise.scalar_type()));
   GLINT_CHECK(noise.dim() >= 2 && noise.size(0) >= 1, ShapeMismatch, "noise: expected [B,C,...] with B >= 1, got {}",
               shape_string(noise.sizes()));
-  SampleRequest shape_only;
-  shape_only.latent_shape.assign(noise.sizes().begin() + 1, noise.sizes().end());
-  latent_shape(shape_only, info);
+  check_latent_shape("noise", noise.sizes().slice(1), info);
   check_finite(noise, "noise", -1);
 }
 

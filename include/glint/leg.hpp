@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 namespace glint {
 
@@ -19,12 +20,16 @@ struct Prompt {
 
 /// A way to predict. Reflections hold two; the sampler holds one. Cheap to copy, immutable in use.
 struct Leg {
-  std::shared_ptr<const Model> model;
-  std::shared_ptr<const GuidanceRule> rule;
+  std::shared_ptr<const Model> model = {};
+  std::shared_ptr<const GuidanceRule> rule = {};
   Adapters adapters = {};
   /// Returns the prompt this leg uses instead of the request's; empty = the request's own.
   std::function<Prompt(const Prompt&)> condition = nullptr;
   std::optional<double> embedded_guidance = std::nullopt;  ///< input of a guidance-distilled model
 };
+
+/// Throws InvalidArgument, its message led by `owner`, unless the leg's model can do what the leg asks of it: it has the
+/// branches of the rule, the adapters, and an input for the embedded guidance.
+void check_leg(std::string_view owner, const Leg& leg, int steps);
 
 }  // namespace glint

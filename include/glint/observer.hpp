@@ -41,7 +41,7 @@ class Observer {
   /// Asked before every model call, inside inversion and optimization loops too. False cancels the run.
   virtual bool keep_going() { return true; }
 
-  /// Told when work other than a step begins: "noise", or a strategy's name.
+  /// Told when a stage begins: "denoise" at the start of the run, a strategy's name each time that strategy works.
   virtual void on_stage(std::string_view /*name*/, int /*step*/, int /*steps*/) {}
 
   /// Told after every accepted step. False cancels the run.

@@ -51,7 +51,8 @@ class GLINT_API Run {
   };
 
  private:
-  GuidanceState* state_of(const GuidanceRule& rule);
+  GuidanceState* state_of(const std::shared_ptr<const GuidanceRule>& rule);
+  void charge_time();
 
   const NoiseSchedule& schedule_;
   const Prompt& prompt_;
@@ -61,8 +62,9 @@ class GLINT_API Run {
   std::map<std::string, Usage, std::less<>> by_stage_;
   Usage* current_ = nullptr;
   double segment_start_ = 0.0;
-  // A run uses one to three rules: a scan of a vector beats a map.
-  std::vector<std::pair<const GuidanceRule*, std::unique_ptr<GuidanceState>>> states_;
+  // A run uses one to three rules: a scan of a vector beats a map. Rules are kept alive, so that no later one can have
+  // the address, and with it the state, of one that is gone.
+  std::vector<std::pair<std::shared_ptr<const GuidanceRule>, std::unique_ptr<GuidanceState>>> states_;
 };
 
 }  // namespace glint

@@ -3,6 +3,9 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <numeric>
+#include <utility>
+
 namespace glint {
 namespace {
 
@@ -16,14 +19,21 @@ uint64_t mix(uint64_t seed, std::string_view name) {
   return hash ^ (hash >> 31);
 }
 
+std::vector<uint64_t> consecutive(uint64_t seed, int64_t batch) {
+  GLINT_CHECK(batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", batch);
+  std::vector<uint64_t> seeds(static_cast<size_t>(batch));
+  std::iota(seeds.begin(), seeds.end(), seed);
+  return seeds;
+}
+
 }  // namespace
 
-NoiseStream::NoiseStream(uint64_t seed, int64_t batch) : seed_(seed) {
-  GLINT_CHECK(batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", batch);
-  generators_.reserve(static_cast<size_t>(batch));
-  for (int64_t b = 0; b < batch; ++b)
-    generators_.push_back(at::detail::createCPUGenerator(seed + static_cast<uint64_t>(b)));
+NoiseStream::NoiseStream(std::vector<uint64_t> seeds) : seeds_(std::move(seeds)) {
+  generators_.reserve(seeds_.size());
+  for (uint64_t seed : seeds_) generators_.push_back(at::detail::createCPUGenerator(seed));
 }
+
+NoiseStream::NoiseStream(uint64_t seed, int64_t batch) : NoiseStream(consecutive(seed, batch)) {}
 
 at::Tensor NoiseStream::normal(at::IntArrayRef sample_shape, at::ScalarType dtype) {
   std::vector<int64_t> shape{batch()};
@@ -37,6 +47,10 @@ at::Tensor NoiseStream::normal_like(const at::Tensor& x) {
   return normal(x.sizes().slice(1), x.scalar_type()).to(x.device());
 }
 
-NoiseStream NoiseStream::fork(std::string_view name) const { return NoiseStream(mix(seed_, name), batch()); }
+NoiseStream NoiseStream::fork(std::string_view name) const {
+  std::vector<uint64_t> seeds = seeds_;
+  for (uint64_t& seed : seeds) seed = mix(seed, name);
+  return NoiseStream(std::move(seeds));
+}
 
 }  // namespace glint

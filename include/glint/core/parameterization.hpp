@@ -87,9 +87,10 @@ inline Affine epsilon_from(Parameterization p, const Level& level) {
 /// when `to` is the noisier level.
 /// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, Eq. 12 with eta = 0.
 inline Affine move_coefficients(Parameterization p, const Level& from, const Level& to) {
+  if (from.alpha == to.alpha && from.sigma == to.sigma) return {1.0, 0.0};
   if (to.sigma == 0.0) return to.alpha * denoised_from(p, from);
   if (to.alpha == 0.0) return to.sigma * epsilon_from(p, from);
-  // Written through the coefficient of x, so that equal levels give exactly {1, 0} and constant predictions cancel.
+  // Written through the coefficient of x, so that constant predictions cancel.
   switch (p) {
     case Parameterization::Epsilon: return {to.alpha / from.alpha, to.sigma - from.sigma * (to.alpha / from.alpha)};
     case Parameterization::X0: return {to.sigma / from.sigma, to.alpha - from.alpha * (to.sigma / from.sigma)};

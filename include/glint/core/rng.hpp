@@ -19,8 +19,8 @@ class GLINT_API NoiseStream {
   /// Errors: InvalidArgument if batch < 1.
   NoiseStream(uint64_t seed, int64_t batch);
 
-  uint64_t seed() const { return seed_; }
-  int64_t batch() const { return static_cast<int64_t>(generators_.size()); }
+  uint64_t seed() const { return seeds_.front(); }
+  int64_t batch() const { return static_cast<int64_t>(seeds_.size()); }
 
   /// Returns the next draw, one slice from each sample's generator.
   /// Shapes:  sample_shape [C,...]; returns [B,C,...].   Dtype: float32 unless float64 is asked for.
@@ -29,12 +29,15 @@ class GLINT_API NoiseStream {
   /// Returns the next draw in the shape, dtype and device of x [B,...]; drawn on the CPU, so no device changes it.
   at::Tensor normal_like(const at::Tensor& x);
 
-  /// Returns a stream of the same batch whose draws are independent of this one's, the same for the same name.
+  /// Returns a stream of the same batch whose draws are independent of this one's, the same for the same name. Forking
+  /// keeps samples apart: sample b of a fork draws what the fork of a batch of one with seed + b draws.
   /// A strategy draws from a fork, so that switching it on does not change the noise of anything else.
   NoiseStream fork(std::string_view name) const;
 
  private:
-  uint64_t seed_;
+  explicit NoiseStream(std::vector<uint64_t> seeds);
+
+  std::vector<uint64_t> seeds_;
   std::vector<at::Generator> generators_;
 };
 

@@ -18,6 +18,8 @@ inline NoiseSchedule flow_schedule(const FlowTraining& training, const GridOptio
   GLINT_CHECK(n >= 1 && n <= train_steps, InvalidArgument, "steps: expected 1 to {}, got {}", train_steps, n);
   check_ranges("schedule", grid);
   GLINT_CHECK(training.shift > 0.0, InvalidArgument, "shift: expected > 0, got {}", training.shift);
+  GLINT_CHECK(!training.shift_terminal || (*training.shift_terminal >= 0.0 && *training.shift_terminal < 1.0),
+              InvalidArgument, "shift_terminal: expected a sigma in [0, 1), got {}", training.shift_terminal.value_or(0.0));
   GLINT_CHECK(!training.dynamic || grid.shift || grid.tokens > 0.0, InvalidArgument,
               "tokens: a model with a dynamic shift needs the number of image tokens, got {}", grid.tokens);
   const double shift = grid.shift             ? *grid.shift

@@ -26,8 +26,8 @@ class Cfg final : public GuidanceRule {
                                   .cost = "2 N rows; N at scale 0 or 1",
                                   .source = "Ho and Salimans 2022, arXiv:2207.12598"};
 
-  explicit Cfg(CfgOptions options = {}) : scale_(options.scale) {}
-  explicit Cfg(double scale) : scale_(scale) {}
+  explicit Cfg(CfgOptions options = {}) : scale_(options.scale) { check_ranges(info.name, options); }
+  explicit Cfg(double scale) : Cfg(CfgOptions{scale}) {}
 
   double scale() const { return scale_; }
 

@@ -10,7 +10,7 @@
 
 namespace glint {
 
-/// Wraps a function with the signature of Model::predict. Checks that it returns one tensor of x's shape per branch.
+/// Wraps a function with the signature of Model::predict. Checks that it returns one tensor of x's shape and dtype per branch.
 class CallableModel final : public Model {
  public:
   using Function = std::function<std::vector<at::Tensor>(const ModelInput&)>;
@@ -25,10 +25,14 @@ class CallableModel final : public Model {
     std::vector<at::Tensor> outputs = function_(input);
     GLINT_CHECK(outputs.size() == input.branches.size(), ShapeMismatch, "model '{}': expected {} outputs, got {}",
                 info_.name, input.branches.size(), outputs.size());
-    for (const at::Tensor& output : outputs)
+    for (const at::Tensor& output : outputs) {
       GLINT_CHECK(output.defined() && output.sizes() == input.x.sizes(), ShapeMismatch,
                   "model '{}': expected an output of shape {}, got {}", info_.name, shape_string(input.x.sizes()),
                   output.defined() ? shape_string(output.sizes()) : "an undefined tensor");
+      GLINT_CHECK(output.scalar_type() == input.x.scalar_type(), UnsupportedDtype,
+                  "model '{}': expected an output of dtype {}, got {}", info_.name,
+                  c10::toString(input.x.scalar_type()), c10::toString(output.scalar_type()));
+    }
     return outputs;
   }
 

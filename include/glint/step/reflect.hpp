@@ -63,12 +63,17 @@ class Reflect final : public StepStrategy {
 
   void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
     const ModelInfo& base = leg.model->info();
-    for (const Leg& side : {strong_(leg), weak_(leg)}) {
-      GLINT_CHECK(side.model && side.rule, InvalidArgument, "{}: both legs need a model and a guidance rule", name_);
+    for (const auto& [which, side] : {std::pair{"strong", strong_(leg)}, std::pair{"weak", weak_(leg)}}) {
+      check_leg(fmt::format("{}, {} leg: ", name_, which), side, schedule.steps());
       const ModelInfo& info = side.model->info();
       GLINT_CHECK(info.parameterization == base.parameterization && info.noise_kind == base.noise_kind,
-                  InvalidArgument, "{}: model '{}' predicts {} but the run's model '{}' predicts {}; legs must agree",
-                  name_, info.name, to_string(info.parameterization), base.name, to_string(base.parameterization));
+                  InvalidArgument,
+                  "{}: model '{}' predicts {} of {} noise but the run's model '{}' {} of {} noise; legs must agree",
+                  name_, info.name, to_string(info.parameterization), to_string(info.noise_kind), base.name,
+                  to_string(base.parameterization), to_string(base.noise_kind));
+      GLINT_CHECK(info.latent_shape.empty() || base.latent_shape.empty() || info.latent_shape == base.latent_shape,
+                  InvalidArgument, "{}: model '{}' works on latents {} but the run's model '{}' on {}; legs must agree",
+                  name_, info.name, shape_string(info.latent_shape), base.name, shape_string(base.latent_shape));
     }
     GLINT_CHECK(options_.span < schedule.steps() || schedule.steps() == 1, InvalidArgument,
                 "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(), options_.span);

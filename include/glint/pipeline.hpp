@@ -1,0 +1,80 @@
+// One whole request: prompt to pictures through a model bundle.
+#pragma once
+
+#include <glint/image/image.hpp>
+#include <glint/model/bundle.hpp>
+#include <glint/option_values.hpp>
+#include <glint/registry.hpp>
+#include <glint/sampler.hpp>
+#include <glint/text/tokenizer.hpp>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace glint {
+
+/// What to generate. Everything unset is the model's own default.
+struct GenerateRequest {
+  std::string prompt = {};
+  std::string negative = {};                 ///< takes the null prompt's place
+  std::optional<Prompt> conditioning = {};   ///< instead of prompt and negative: for models without a text encoder
+  std::optional<int> steps = {};
+  std::optional<double> guidance = {};       ///< the rule's `scale`, or the input of a guidance-distilled model
+  std::optional<Choice> solver = {};
+  std::optional<Choice> rule = {};
+  OptionValues schedule = {};                ///< GridOptions by name: spacing, sigmas, rho, shift, ...
+  std::vector<Choice> noise_strategies = {};
+  std::vector<Choice> step_strategies = {};
+  uint64_t seed = 0;                         ///< picture k is drawn with seed + k
+  int64_t count = 1;
+  int64_t batch = 8;                         ///< pictures sampled at once; changes memory and time, not pictures
+  std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
+  at::Tensor noise = {};                     ///< initial noise [B,C,H,W]; replaces seed, count and size
+  Observer* observer = nullptr;              ///< borrowed for the call
+  bool keep_trajectory = false;
+  bool decode = true;                        ///< false: latents only
+};
+
+/// What came out, and what it cost.
+struct GenerateResult {
+  std::vector<Image> images = {};
+  SampleResult sample = {};                    ///< latents of all pictures; usage summed over batches
+  std::string solver = {};
+  double guidance = 1.0;
+  std::map<std::string, double> seconds = {};  ///< encode, noise, sample, decode, total
+  TokenizedPrompt prompt = {};                 ///< with the words the model does not know, and those past its length
+};
+
+/// Returns the conditionings in a tensor file's content: tokens [L,D], optional pooled [P], null_tokens, null_pooled.
+/// Errors: BadModel naming the tensor that is missing, unknown, or of the wrong rank.
+GLINT_API Prompt prompt_from_tensors(const std::map<std::string, at::Tensor>& tensors);
+
+/// A model bundle ready to generate.
+/// Thread:  generate() may run on several threads at once; components are loaded when first needed.
+class GLINT_API Pipeline {
+ public:
+  explicit Pipeline(Bundle bundle, Registry registry = builtins());
+
+  const Bundle& bundle() const { return bundle_; }
+
+  /// Returns pictures for the request.
+  /// Errors:  InvalidArgument for options, sizes and names; NotFound for a component the request needs and the bundle
+  ///          lacks; those of Sampler and Bundle. Nothing is left changed by a failed or cancelled call.
+  GenerateResult generate(const GenerateRequest& request) const;
+
+  /// Returns the sampler a request would run, for programs that want to drive it themselves.
+  Sampler sampler(const GenerateRequest& request) const;
+
+ private:
+  Prompt encode(const GenerateRequest& request, GenerateResult& result) const;
+  std::vector<int64_t> latent_shape(const GenerateRequest& request) const;
+  double guidance_scale(const GenerateRequest& request) const;
+  Choice solver_choice(const GenerateRequest& request) const;
+
+  Bundle bundle_;
+  Registry registry_;
+};
+
+}  // namespace glint

@@ -1,0 +1,77 @@
+// glint inspect: what is in a model bundle, and whether its files are what the manifest says.
+#include "cli/cli.hpp"
+
+#include <glint/core/parameterization.hpp>
+#include <glint/io/sha256.hpp>
+#include <glint/model/manifest.hpp>
+
+#include <iostream>
+#include <memory>
+
+namespace glint::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json describe(const std::filesystem::path& folder, const Manifest& m, bool& intact) {
+  Json components = Json::object();
+  for (const auto& [role, component] : m.components) {
+    const std::filesystem::path file = folder / component.file;
+    std::error_code missing;
+    const auto bytes = std::filesystem::file_size(file, missing);
+    const bool matches = !missing && sha256_file(file) == component.sha256;
+    intact = intact && matches;
+    components[role] = {{"file", component.file}, {"backend", to_string(component.backend)}, {"dtype", component.dtype},
+                        {"bytes", missing ? Json() : Json(bytes)}, {"inputs", component.inputs},
+                        {"sha256", missing ? "missing" : matches ? "matches" : "differs"}};
+  }
+  const auto size = [](const std::optional<int64_t>& v) { return v ? Json(*v) : Json(); };
+  return {{"name", m.name}, {"family", m.family}, {"parameterization", to_string(m.parameterization)},
+          {"noise", to_string(m.schedule.kind)},
+          {"latent", {{"channels", m.latent.channels}, {"height", size(m.latent.height)}, {"width", size(m.latent.width)},
+                      {"spatial_scale", m.latent.spatial_scale}}},
+          {"guidance", {{"null_branch", m.guidance.null_branch}, {"embedded", m.guidance.embedded},
+                        {"default", m.guidance.default_scale}}},
+          {"default_steps", size(m.default_steps)}, {"torch", m.torch}, {"components", components}};
+}
+
+void print(const Json& d) {
+  fmt::print("{} ({}): predicts {}, {} noise, made with torch {}\n", d["name"].get<std::string>(),
+             d["family"].get<std::string>(), d["parameterization"].get<std::string>(), d["noise"].get<std::string>(),
+             d["torch"].get<std::string>().empty() ? "of unknown version" : d["torch"].get<std::string>());
+  fmt::print("latent   {}\nguidance {}\n", d["latent"].dump(), d["guidance"].dump());
+  for (const auto& [role, c] : d["components"].items())
+    fmt::print("{:14} {:20} {:12} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
+               c["backend"].get<std::string>(), c["dtype"].get<std::string>(), c["bytes"].dump(),
+               c["sha256"].get<std::string>());
+}
+
+struct InspectArguments {
+  std::string model;
+  bool json = false;
+};
+
+int inspect(const InspectArguments& args) {
+  const std::filesystem::path folder = find_model(args.model);
+  bool intact = true;
+  const Json description = describe(folder, read_manifest(folder), intact);
+  if (args.json) {
+    std::cout << description.dump(2) << '\n';
+  } else {
+    print(description);
+  }
+  if (!intact) spdlog::error("{}: some files are missing or are not the ones the manifest was written for", folder.string());
+  return intact ? kOk : kFailed;
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, int& exit_code) {
+  auto args = std::make_shared<InspectArguments>();
+  CLI::App* command = app.add_subcommand("inspect", "Show what is in a model bundle and check its files");
+  command->add_option("model", args->model, "folder of the bundle, or name of a model")->required();
+  command->add_flag("--json", args->json, "print a JSON object");
+  command->callback([args, &exit_code] { exit_code = inspect(*args); });
+}
+
+}  // namespace glint::cli

@@ -1,0 +1,57 @@
+// The glint program: one command per file, errors and exit codes here.
+#include "cli/cli.hpp"
+
+#include <glint/error.hpp>
+#include <glint/version.hpp>
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+
+#include <exception>
+#include <new>
+
+namespace {
+
+using namespace glint;
+
+int exit_code_of(const Error& error) {
+  if (error.code() == ErrorCode::Cancelled) return cli::kCancelled;
+  return error.code() == ErrorCode::InvalidArgument ? cli::kBadUsage : cli::kFailed;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
+  app.set_version_flag("--version", [] { return cli::versions().dump(); });
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.\n"
+             "Run 'glint COMMAND --help' for a command's options, 'glint list' for solvers, rules and strategies.");
+  int exit_code = cli::kOk;
+  cli::add_generate(app, exit_code);
+  cli::add_list(app, exit_code);
+  cli::add_inspect(app, exit_code);
+  try {
+    app.parse(argc, argv);
+    return exit_code;
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? cli::kOk : cli::kBadUsage;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto logger = spdlog::stderr_color_mt("glint");
+  logger->set_pattern("glint: %^%l%$: %v");
+  spdlog::set_default_logger(logger);
+  try {
+    return run(argc, argv);
+  } catch (const Error& error) {
+    spdlog::error("{}", error.what());
+    return exit_code_of(error);
+  } catch (const std::bad_alloc&) {
+    spdlog::error("out of memory; a smaller --batch, --width or --height needs less");
+  } catch (const std::exception& error) {
+    spdlog::error("{}", error.what());
+  }
+  return cli::kFailed;
+}

@@ -1,0 +1,68 @@
+#include "cli/progress.hpp"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+namespace glint::cli {
+namespace {
+
+volatile std::sig_atomic_t stop_requested = 0;
+
+extern "C" void request_stop(int signal) {
+  stop_requested = 1;
+  std::signal(signal, SIG_DFL);
+}
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+InterruptGuard::InterruptGuard() : before_(std::signal(SIGINT, request_stop)) { stop_requested = 0; }
+InterruptGuard::~InterruptGuard() { std::signal(SIGINT, before_); }
+bool InterruptGuard::interrupted() { return stop_requested != 0; }
+
+Progress::Progress(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+
+void Progress::begin(std::string label) {
+  label_ = std::move(label);
+  start_ = Clock::now();
+  drawn_ = {};
+  reported_ = 0;
+}
+
+void Progress::end() {
+  if (!quiet_ && terminal_) fmt::print(stderr, "\r\x1b[K");
+}
+
+bool Progress::on_step(const StepEvent& event) {
+  if (quiet_) return true;
+  const double seconds = seconds_since(start_);
+  if (terminal_) {
+    constexpr double kRedraw = 0.05;  // seconds; a terminal shows no more, and drawing must not cost a fast model
+    if (seconds_since(drawn_) >= kRedraw || event.step + 1 == event.steps) draw(event, seconds);
+  } else {
+    const int quarter = 4 * (event.step + 1) / event.steps;
+    if (quarter > reported_) {
+      reported_ = quarter;
+      fmt::print(stderr, "{}: step {}/{}, {:.1f} s\n", label_, event.step + 1, event.steps, seconds);
+    }
+  }
+  return true;
+}
+
+void Progress::draw(const StepEvent& event, double seconds) {
+  constexpr int kWidth = 30;
+  const int done = event.step + 1, filled = kWidth * done / event.steps;
+  const double left = seconds / done * (event.steps - done);
+  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}/{}  {:.2f} s/step  {:.0f} s left", label_, std::string(filled, '='),
+             std::string(kWidth - filled, ' '), done, event.steps, seconds / done, left);
+  std::fflush(stderr);
+  drawn_ = Clock::now();
+}
+
+}  // namespace glint::cli

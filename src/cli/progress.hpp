@@ -1,0 +1,48 @@
+// Progress of a run on stderr: a live bar on a terminal, plain lines otherwise; and Ctrl-C.
+#pragma once
+
+#include <glint/observer.hpp>
+
+#include <chrono>
+#include <string>
+
+namespace glint::cli {
+
+/// While it lives, the first Ctrl-C asks the run to stop and a second one ends the program.
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+  static bool interrupted();
+
+ private:
+  void (*before_)(int);
+};
+
+/// Shows steps as they pass, unless quiet, and stops the run after Ctrl-C.
+class Progress final : public Observer {
+ public:
+  explicit Progress(bool quiet);
+
+  /// Names what the following steps belong to, e.g. "red apple, picture 1-8 of 20".
+  void begin(std::string label);
+
+  /// Removes the bar.
+  void end();
+
+  bool keep_going() override { return !InterruptGuard::interrupted(); }
+  bool on_step(const StepEvent& event) override;
+
+ private:
+  void draw(const StepEvent& event, double seconds);
+
+  bool quiet_, terminal_;
+  std::string label_;
+  std::chrono::steady_clock::time_point start_{}, drawn_{};
+  int reported_ = 0;
+};
+
+}  // namespace glint::cli

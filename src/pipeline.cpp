@@ -1,0 +1,190 @@
+#include <glint/core/schedule_flow.hpp>
+#include <glint/pipeline.hpp>
+#include <glint/text/text_encoder.hpp>
+#include <glint/vae/image_decoder.hpp>
+
+#include <chrono>
+
+namespace glint {
+namespace {
+
+/// Adds the time until its destruction to a figure.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void add_usage(Usage& total, const Usage& more) {
+  total.calls += more.calls;
+  total.rows += more.rows;
+  total.seconds += more.seconds;
+}
+
+/// Appends one batch's latents and trajectory, and adds its cost.
+void append(SampleResult& all, SampleResult&& part) {
+  all.steps = part.steps;
+  all.latents = all.latents.defined() ? at::cat({all.latents, part.latents}) : part.latents;
+  if (all.trajectory.empty()) {
+    all.trajectory = std::move(part.trajectory);
+  } else {
+    for (size_t i = 0; i < all.trajectory.size(); ++i)
+      all.trajectory[i] = at::cat({all.trajectory[i], part.trajectory[i]});
+  }
+  add_usage(all.usage, part.usage);
+  for (const auto& [stage, usage] : part.by_stage) add_usage(all.by_stage[stage], usage);
+}
+
+int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, int64_t scale, const char* name) {
+  if (!pixels) {
+    GLINT_CHECK(fallback, InvalidArgument, "{}: this model has no default; give one", name);
+    return *fallback;
+  }
+  GLINT_CHECK(*pixels > 0 && *pixels % scale == 0, InvalidArgument, "{}: expected a positive multiple of {}, got {}", name,
+              scale, *pixels);
+  return *pixels / scale;
+}
+
+NoiseSchedule build_schedule(const ScheduleSpec& spec, const GridOptions& grid, GridConvention convention) {
+  return spec.kind == NoiseKind::Flow ? flow_schedule(spec.flow, grid, convention)
+                                      : vp_schedule(spec.vp, grid, convention);
+}
+
+}  // namespace
+
+Prompt prompt_from_tensors(const std::map<std::string, at::Tensor>& tensors) {
+  Prompt prompt;
+  const auto take = [&](const std::string& name, int64_t rank) -> at::Tensor {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) return {};
+    GLINT_CHECK(found->second.dim() == rank && at::isFloatingType(found->second.scalar_type()), BadModel,
+                "conditioning.{}: expected {} dimensions of floating point, got {} of {}", name, rank,
+                shape_string(found->second.sizes()), c10::toString(found->second.scalar_type()));
+    return found->second.to(at::kFloat).unsqueeze(0);
+  };
+  const std::vector<std::string> known{"tokens", "pooled", "null_tokens", "null_pooled"};
+  for (const auto& [name, tensor] : tensors)
+    GLINT_CHECK(std::find(known.begin(), known.end(), name) != known.end(), BadModel,
+                "conditioning: unknown tensor '{}'{}", name, did_you_mean(name, known));
+  prompt.cond = {.tokens = take("tokens", 2), .pooled = take("pooled", 1)};
+  prompt.null = {.tokens = take("null_tokens", 2), .pooled = take("null_pooled", 1)};
+  GLINT_CHECK(prompt.cond.tokens.defined(), BadModel, "conditioning: expected a tensor 'tokens' [L,D], got none");
+  return prompt;
+}
+
+Pipeline::Pipeline(Bundle bundle, Registry registry) : bundle_(std::move(bundle)), registry_(std::move(registry)) {}
+
+double Pipeline::guidance_scale(const GenerateRequest& request) const {
+  return request.guidance.value_or(bundle_.manifest().guidance.default_scale);
+}
+
+Choice Pipeline::solver_choice(const GenerateRequest& request) const {
+  if (request.solver) return *request.solver;
+  return {.name = bundle_.manifest().schedule.kind == NoiseKind::Flow ? "flow-euler" : "euler"};
+}
+
+std::vector<int64_t> Pipeline::latent_shape(const GenerateRequest& request) const {
+  const LatentSpec& latent = bundle_.manifest().latent;
+  std::vector<int64_t> shape{latent.channels};
+  if (latent.frame_scale) {
+    const int64_t frames = request.frames.value_or((latent.frames.value_or(1) - 1) * *latent.frame_scale + 1);
+    GLINT_CHECK(frames >= 1 && (frames - 1) % *latent.frame_scale == 0, InvalidArgument,
+                "frames: expected one more than a multiple of {}, got {}", *latent.frame_scale, frames);
+    shape.push_back((frames - 1) / *latent.frame_scale + 1);
+  } else {
+    GLINT_CHECK(!request.frames, InvalidArgument, "frames: model '{}' makes pictures, not videos",
+                bundle_.manifest().name);
+  }
+  shape.push_back(latent_size(request.height, latent.height, latent.spatial_scale, "height"));
+  shape.push_back(latent_size(request.width, latent.width, latent.spatial_scale, "width"));
+  return shape;
+}
+
+Sampler Pipeline::sampler(const GenerateRequest& request) const {
+  const Manifest& manifest = bundle_.manifest();
+  const std::shared_ptr<const Solver> solver = registry_.solver(solver_choice(request));
+  GridOptions grid = read_options("schedule", request.schedule, manifest.schedule.grid);
+  grid.steps = request.steps.value_or(static_cast<int>(manifest.default_steps.value_or(20)));
+  if (manifest.schedule.flow.dynamic) {
+    // FLUX counts patches of 2 x 2 latent pixels.
+    const std::vector<int64_t> shape = latent_shape(request);
+    grid.tokens = static_cast<double>(shape.back() * shape[shape.size() - 2]) / 4.0;
+  }
+
+  Leg leg{.model = bundle_.model()};
+  Choice rule = request.rule.value_or(Choice{.name = "cfg"});
+  if (leg.model->info().embedded_guidance) {
+    leg.embedded_guidance = guidance_scale(request);
+    if (!request.rule) rule.options = {{"scale", 1.0}};
+  } else {
+    const auto& options = registry_.entry("rule", rule.name).options;
+    const bool has_scale = std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "scale"; });
+    if (has_scale) rule.options.emplace("scale", guidance_scale(request));
+  }
+  leg.rule = registry_.rule(rule);
+
+  SamplerParts parts{.leg = std::move(leg),
+                     .schedule = build_schedule(manifest.schedule, grid, solver->grid()),
+                     .solver = solver};
+  for (const Choice& choice : request.noise_strategies) parts.noise_strategies.push_back(registry_.noise(choice));
+  for (const Choice& choice : request.step_strategies) parts.step_strategies.push_back(registry_.step(choice));
+  return Sampler(std::move(parts));
+}
+
+Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) const {
+  if (request.conditioning) return *request.conditioning;
+  GLINT_CHECK(bundle_.has("text_encoder"), NotFound,
+              "prompt: model '{}' has no text encoder; give its conditioning instead", bundle_.manifest().name);
+  const auto encoder = bundle_.text_encoder();
+  EncodedPrompt cond = encoder->encode(request.prompt);
+  result.prompt = std::move(cond.tokenized);
+  return {.cond = std::move(cond.conditioning), .null = encoder->encode(request.negative).conditioning};
+}
+
+GenerateResult Pipeline::generate(const GenerateRequest& request) const {
+  GenerateResult result{.solver = solver_choice(request).name, .guidance = guidance_scale(request)};
+  result.seconds = {{"encode", 0.0}, {"noise", 0.0}, {"sample", 0.0}, {"decode", 0.0}, {"total", 0.0}};
+  {
+    Stopwatch total(result.seconds["total"]);
+    GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
+    GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
+    const Sampler sampler = this->sampler(request);
+    SampleRequest sample{.seed = request.seed, .observer = request.observer, .keep_trajectory = request.keep_trajectory};
+    if (!request.noise.defined()) sample.latent_shape = latent_shape(request);
+    {
+      Stopwatch encode_time(result.seconds["encode"]);
+      sample.prompt = encode(request, result);
+    }
+
+    result.sample.seed = request.seed;
+    const int64_t count = request.noise.defined() ? request.noise.size(0) : request.count;
+    for (int64_t done = 0; done < count; done += request.batch) {
+      sample.batch = std::min(request.batch, count - done);
+      sample.seed = request.seed + static_cast<uint64_t>(done);
+      if (request.noise.defined()) sample.noise = request.noise.narrow(0, done, sample.batch);
+      SampleResult part = sampler.sample(sample);
+      if (request.decode) {
+        Stopwatch decode_time(result.seconds["decode"]);
+        for (Image& image : to_images(bundle_.decoder()->decode(part.latents.to(at::kFloat))))
+          result.images.push_back(std::move(image));
+      }
+      append(result.sample, std::move(part));
+    }
+  }
+  result.seconds["sample"] = result.sample.usage.seconds;
+  for (const Choice& choice : request.noise_strategies) {
+    const auto used = result.sample.by_stage.find(choice.name);
+    if (used == result.sample.by_stage.end()) continue;
+    result.seconds["noise"] += used->second.seconds;
+    result.seconds["sample"] -= used->second.seconds;
+  }
+  return result;
+}
+
+}  // namespace glint
