@@ -23,7 +23,10 @@ if(GLINT_WERROR)
   target_compile_options(glint_flags INTERFACE -Werror)
 endif()
 if(GLINT_SANITIZE)
-  target_compile_options(glint_flags INTERFACE -fsanitize=${GLINT_SANITIZE} -fno-omit-frame-pointer)
+  # A finding ends the program, so that a test cannot pass with one.
+  target_compile_options(glint_flags INTERFACE
+    -fsanitize=${GLINT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_definitions(glint_flags INTERFACE _GLIBCXX_ASSERTIONS)
   target_link_options(glint_flags INTERFACE -fsanitize=${GLINT_SANITIZE})
 endif()
 

@@ -2,10 +2,25 @@
 
 find_package(Catch2 REQUIRED)
 
+# What every test runs with. One thread for libtorch: CTest runs as many tests at once as there are cores, and OpenMP
+# threads that wait for each other on busy cores cost many times what they gain.
+set(GLINT_TEST_ENVIRONMENT "OMP_NUM_THREADS=1")
+if(GLINT_SANITIZE)
+  set(_support "${PROJECT_SOURCE_DIR}/tests/support")
+  list(APPEND GLINT_TEST_ENVIRONMENT
+    "LSAN_OPTIONS=suppressions=${_support}/lsan.supp:print_suppressions=0"
+    "TSAN_OPTIONS=suppressions=${_support}/tsan.supp:second_deadlock_stack=1"
+    "UBSAN_OPTIONS=print_stacktrace=1")
+endif()
+
 # glint_add_tests(<folder/name.tests.cpp>...): adds the files to glint_tests and one CTest test per file.
 # Catch2's -# option tags every test case with its file's name, which lets one program run one file's cases.
 function(glint_add_tests)
   set(seen "")
+  set(timeout 300)
+  if(GLINT_SANITIZE)
+    set(timeout 1500)
+  endif()
   foreach(file IN LISTS ARGN)
     get_filename_component(label "${file}" DIRECTORY)
     get_filename_component(stem "${file}" NAME)
@@ -18,8 +33,7 @@ function(glint_add_tests)
     target_sources(glint_tests PRIVATE "${file}")
     add_test(NAME "${label}/${name}" COMMAND glint_tests "-#" "[#${stem}]" -w NoTests
              WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-    # One thread for libtorch: CTest runs as many tests at once as there are cores, and OpenMP threads that wait for
-    # each other on busy cores cost many times what they gain.
-    set_tests_properties("${label}/${name}" PROPERTIES LABELS "${label}" TIMEOUT 300 ENVIRONMENT "OMP_NUM_THREADS=1")
+    set_tests_properties("${label}/${name}" PROPERTIES
+      LABELS "${label}" TIMEOUT ${timeout} ENVIRONMENT "${GLINT_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()
