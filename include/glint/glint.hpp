@@ -5,10 +5,13 @@
 #include <glint/version.hpp>
 
 #include <glint/text/conditioning.hpp>
+#include <glint/text/text_encoder.hpp>
+#include <glint/text/tokenizer.hpp>
 
 #include <glint/core/schedule_flow.hpp>
 #include <glint/core/schedule_vp.hpp>
 
+#include <glint/model/bundle.hpp>
 #include <glint/model/callable_model.hpp>
 #include <glint/model/gaussian_mixture_model.hpp>
 
@@ -23,3 +26,12 @@
 #include <glint/step/z_sampling.hpp>
 
 #include <glint/sampler.hpp>
+
+#include <glint/vae/image_decoder.hpp>
+
+#include <glint/image/png.hpp>
+#include <glint/io/safetensors.hpp>
+
+#include <glint/registry.hpp>
+
+#include <glint/pipeline.hpp>

@@ -6,16 +6,14 @@
 #include <glint/io/safetensors.hpp>
 #include <glint/pipeline.hpp>
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/stack.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <iostream>
 #include <memory>
-
-namespace at {
-void set_num_threads(int threads);  // ATen/Parallel.h, which costs seconds to include
-}
 
 namespace glint::cli {
 namespace {

@@ -21,10 +21,15 @@ std::string range_of(const OptionDescription& o) {
   return fmt::format("[{}, {}]", o.minimum, o.maximum);
 }
 
+Json default_of(const OptionDescription& o) {
+  if (o.default_value.empty()) return nullptr;
+  return o.type == "choice" || o.type == "text" ? Json(o.default_value) : Json::parse(o.default_value);
+}
+
 Json to_json(const Registry::Entry& entry) {
   Json options = Json::array();
   for (const OptionDescription& o : entry.options)
-    options.push_back({{"name", o.name}, {"type", o.type}, {"default", o.default_value.empty() ? Json() : Json(o.default_value)},
+    options.push_back({{"name", o.name}, {"type", o.type}, {"default", default_of(o)},
                        {"unit", o.unit}, {"range", range_of(o)}, {"help", o.help}});
   return {{"kind", entry.info.kind}, {"name", entry.info.name}, {"summary", entry.info.summary},
           {"options", options}, {"cost", entry.info.cost}, {"source", entry.info.source}};

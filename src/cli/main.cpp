@@ -1,8 +1,8 @@
 // The glint program: one command per file, errors and exit codes here.
 #include "cli/cli.hpp"
 
+#include <glint/core/nearest.hpp>
 #include <glint/error.hpp>
-#include <glint/version.hpp>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 
@@ -18,6 +18,27 @@ int exit_code_of(const Error& error) {
   return error.code() == ErrorCode::InvalidArgument ? cli::kBadUsage : cli::kFailed;
 }
 
+/// CLI11 would only say that some command is required.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  GLINT_CHECK(std::find(names.begin(), names.end(), argv[1]) != names.end(), InvalidArgument, "unknown command '{}'{}",
+              argv[1], did_you_mean(argv[1], names));
+}
+
+/// Returns the message for arguments that no option took, with the nearest option.
+std::string unknown_argument(const CLI::App& app) {
+  const CLI::App* command = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command->get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  const std::string given = app.remaining(true).front();
+  const std::string name = given.substr(0, given.find('='));
+  return fmt::format("unknown argument '{}'{}", name, did_you_mean(name, names));
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
   app.set_version_flag("--version", [] { return cli::versions().dump(); });
@@ -28,9 +49,13 @@ int run(int argc, char** argv) {
   cli::add_generate(app, exit_code);
   cli::add_list(app, exit_code);
   cli::add_inspect(app, exit_code);
+  check_command(app, argc, argv);
   try {
     app.parse(argc, argv);
     return exit_code;
+  } catch (const CLI::ExtrasError&) {
+    spdlog::error("{}", unknown_argument(app));
+    return cli::kBadUsage;
   } catch (const CLI::ParseError& error) {
     const int code = app.exit(error);
     return code == 0 ? cli::kOk : cli::kBadUsage;

@@ -35,8 +35,9 @@ LAYERS: list[tuple[str, ...]] = [
     ("step/",),
     ("noise/",),
     ("sampler",),
-    ("pipeline", "pipeline/"),
-    ("builtins", "capi/", "cli/", "glint", "registry", "registry/"),
+    ("builtins", "option_values", "registry"),
+    ("pipeline",),
+    ("capi/", "cli/", "glint"),
 ]
 
 

@@ -1,0 +1,243 @@
+// The glint program, run as a user runs it: what it writes, what it says, how it exits.
+#include <glint/image/png.hpp>
+#include <glint/io/safetensors.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randn.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+using namespace glint;
+using nlohmann::json;
+using test::Contains;
+
+namespace {
+
+struct Outcome {
+  int exit_code;
+  std::string out, err;
+};
+
+/// A folder with the tiny bundle `tiny`, in which the program runs.
+class Program {
+ public:
+  Program() { test::write_bundle(folder / "tiny", manifest()); }
+
+  static json manifest() {
+    json m = test::tiny_manifest();
+    m["latent"]["height"] = m["latent"]["width"] = 8;
+    m["default_steps"] = 3;
+    return m;
+  }
+
+  /// Runs `glint arguments`; the arguments are a shell's.
+  Outcome operator()(const std::string& arguments) const {
+    const std::string command = fmt::format("cd {} && GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {} >out.txt 2>err.txt",
+                                            folder.path().string(), GLINT_PROGRAM, arguments);
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
+            test::read_bytes(folder / "err.txt")};
+  }
+
+  bool exists(const std::string& file) const { return std::filesystem::exists(folder / file); }
+
+  test::TemporaryFolder folder;
+};
+
+}  // namespace
+
+TEST_CASE("generate writes a picture and says where", "[cli]") {
+  const Program glint;
+  const Outcome run = glint("generate 'red star' -m tiny -o star.png");
+  CHECK(run.exit_code == 0);
+  CHECK(run.out == "star.png\n");
+  CHECK_THAT(run.err, Contains("step 3/3"));
+  PngTexts texts;
+  const Image image = read_png(glint.folder / "star.png", &texts);
+  CHECK(image.width == 16);
+  CHECK(image.height == 16);
+  CHECK(texts.at("prompt") == "red star");
+  CHECK(texts.at("seed") == "0");
+}
+
+TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
+  const Program glint;
+  const Outcome run = glint("generate 'red star' -m tiny --count 2 --seed 7 --steps 4 --quiet --json "
+                            "--step z-sampling:guidance_inverse=1");
+  REQUIRE(run.exit_code == 0);
+  CHECK(run.err.empty());
+  const json report = json::parse(run.out);
+  CHECK(report["images"] == json({"glint-1.png", "glint-2.png"}));
+  CHECK(report["seed"] == 7);
+  CHECK(report["steps"] == 4);
+  CHECK(report["solver"] == "flow-euler");
+  // Two samples: 4 guided steps of 2 rows, and 3 reflections of 2 + 1 rows.
+  CHECK(report["rows"] == 2 * (4 * 2 + 3 * 3));
+  CHECK(report["calls"] == 4 + 3 * 2);
+  CHECK(report["strategies"]["z-sampling"]["rows"] == 2 * 3 * 3);
+  CHECK(report["effective_guidance_scale"].is_null());
+  CHECK(report["peak_memory_bytes"] > 1 << 20);
+  for (const char* stage : {"load", "encode", "noise", "sample", "decode", "total"})
+    CHECK(report["seconds"][stage].get<double>() >= 0.0);
+  CHECK(report["versions"].contains("torch"));
+}
+
+TEST_CASE("the same seed gives the same picture, whatever the batch", "[cli]") {
+  const Program glint;
+  REQUIRE(glint("generate 'red star' -m tiny --count 3 --seed 5 --batch 3 -q -o a.png").exit_code == 0);
+  REQUIRE(glint("generate 'red star' -m tiny --count 3 --seed 5 --batch 2 -q -o b.png").exit_code == 0);
+  REQUIRE(glint("generate 'red star' -m tiny --seed 7 -q -o c.png").exit_code == 0);
+  for (const char* index : {"1", "2", "3"})
+    CHECK(read_png(glint.folder / ("a-" + std::string(index) + ".png")) ==
+          read_png(glint.folder / ("b-" + std::string(index) + ".png")));
+  CHECK(read_png(glint.folder / "a-3.png") == read_png(glint.folder / "c.png"));
+}
+
+TEST_CASE("tensors go in and out as safetensors", "[cli]") {
+  const Program glint;
+  write_safetensors(glint.folder / "noise.safetensors", {{"noise", at::randn({2, 4, 8, 8})}});
+  write_safetensors(glint.folder / "cond.safetensors",
+                    {{"tokens", at::randn({8, 16})}, {"pooled", at::randn({8})}, {"null_tokens", at::randn({8, 16})},
+                     {"null_pooled", at::randn({8})}});
+  const Outcome run = glint("generate -m tiny --cond-in cond.safetensors --noise-in noise.safetensors --steps 3 -q "
+                            "--latents-out l.safetensors --trajectory-out t.safetensors -o x.png --sheet sheet.png");
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  const at::Tensor latents = read_safetensors(glint.folder / "l.safetensors").at("latents");
+  const at::Tensor trajectory = read_safetensors(glint.folder / "t.safetensors").at("trajectory");
+  CHECK(latents.sizes() == at::IntArrayRef({2, 4, 8, 8}));
+  CHECK(trajectory.sizes() == at::IntArrayRef({4, 2, 4, 8, 8}));
+  CHECK(at::equal(trajectory[3], latents));
+  CHECK(at::equal(trajectory[0], read_safetensors(glint.folder / "noise.safetensors").at("noise")));
+  CHECK(glint.exists("x-2.png"));
+  CHECK(read_png(glint.folder / "sheet.png").width == 2 * 16 + 4);
+}
+
+TEST_CASE("a model without text encoder and decoder takes a conditioning and gives latents", "[cli]") {
+  const Program glint;
+  json m = Program::manifest();
+  m["family"] = "tensor";
+  for (const char* part : {"text_encoder", "tokenizer", "vae_decoder"}) m["components"].erase(part);
+  test::write_bundle(glint.folder / "bare", m);
+  write_safetensors(glint.folder / "cond.safetensors", {{"tokens", at::randn({8, 16})}, {"pooled", at::randn({8})}});
+  const Outcome run =
+      glint("generate -m bare --cond-in cond.safetensors --guidance 1 --latents-out l.safetensors -q");
+  INFO(run.err);
+  CHECK(run.exit_code == 0);
+  CHECK_THAT(glint("generate -m bare --cond-in cond.safetensors").err, Contains("has no decoder: give --latents-out"));
+  CHECK_THAT(glint("generate 'red star' -m bare --latents-out l.safetensors").err, Contains("has no text encoder"));
+  // Guidance needs the null conditioning, which this file lacks.
+  const Outcome no_null = glint("generate -m bare --cond-in cond.safetensors --guidance 2 --latents-out l.safetensors");
+  CHECK(no_null.exit_code != 0);
+  CHECK_THAT(no_null.err, Contains("tokens"));
+}
+
+TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
+  const Program glint;
+  const std::pair<const char*, const char*> cases[] = {
+      {"generte x", "unknown command 'generte'; did you mean 'generate'?"},
+      {"generate x --stesp 4", "unknown argument '--stesp'; did you mean '--steps'?"},
+      {"generate x -m tiny --solver flow-eule", "unknown solver 'flow-eule'; did you mean 'flow-euler'?"},
+      {"generate x -m tiny --solver z-sampling", "'z-sampling' is a step, not a solver"},
+      {"generate x -m tiny --step z-sampling:guidance_inverze=0", "unknown option 'guidance_inverze'; did you mean 'guidance_inverse'?"},
+      {"generate x -m tiny --step z-sampling:merge=lots", "z-sampling.merge: expected a number, got 'lots'"},
+      {"generate x -m tiny --step z-sampling:start=1.5", "z-sampling.start: expected a value in [0, 1], got 1.5"},
+      {"generate x -m tiny --step z-sampling:evaluation=sourc", "did you mean 'source'?"},
+      {"generate x -m tiny --step z-sampling:merge", "expected key=value, got 'merge'"},
+      {"generate x -m tiny --rule cgf", "unknown rule 'cgf'; did you mean 'cfg'?"},
+      {"generate x -m tiny --noise nothing", "unknown noise 'nothing'"},
+      {"generate x -m tiny --schedule karas", "unknown schedule 'karas'; did you mean 'karras'?"},
+      {"generate x -m tiny --schedule default:rhoo=3", "unknown option 'rhoo'; did you mean 'rho'?"},
+      {"generate x -m tiny --steps 0", "steps: expected 1 to 1000, got 0"},
+      {"generate x -m tiny --steps -3", "steps: expected 1 to 1000, got -3"},
+      {"generate x -m tiny --steps many", "steps"},
+      {"generate x -m tiny --width -8", "width: expected a positive multiple of 2, got -8"},
+      {"generate x -m tiny --height 9", "height: expected a positive multiple of 2, got 9"},
+      {"generate x -m tiny --frames 5", "frames: model 'tiny' makes pictures, not videos"},
+      {"generate x -m tiny --count 0", "count: expected at least 1, got 0"},
+      {"generate x -m tiny --solver lcm:eta=1", "lcm: unknown option 'eta'"},
+      {"generate -m tiny", "prompt: expected one, got none"},
+      {"generate \"$(printf 'red \\377')\" -m tiny", "UTF-8"},
+      {"generate x -m tiny --enlarge 0", "enlarge"},
+      {"generate x -m tiny -o tiny", "tiny: cannot be written"},
+      {"generate x -m tiny --device warp", "warp"},
+      {"list nonsense", "nonsense"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    CAPTURE(arguments);
+    const Outcome run = glint(arguments);
+    CHECK(run.exit_code == 2);
+    CHECK_THAT(run.err, Contains(message));
+    CHECK(run.out.empty());
+  }
+}
+
+TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[cli]") {
+  const Program glint;
+  CHECK_THAT(glint("generate x -m tinny").err, Contains("did you mean 'tiny'?"));
+  CHECK(glint("generate x -m tinny").exit_code == 1);
+  CHECK_THAT(glint("generate x -m tiny -o no/where.png").err, Contains("there is no folder"));
+  CHECK_THAT(glint("generate x -m tiny --noise-in none.safetensors").err, Contains("none.safetensors"));
+
+  write_safetensors(glint.folder / "wrong.safetensors", {{"noise", at::randn({1, 3, 8, 8})}});
+  CHECK_THAT(glint("generate x -m tiny --noise-in wrong.safetensors").err,
+             Contains("expects [4,-1,-1] (-1: any positive size), got [3,8,8]"));
+  write_safetensors(glint.folder / "nan.safetensors", {{"noise", at::full({1, 4, 8, 8}, std::nan(""))}});
+  CHECK_THAT(glint("generate x -m tiny --noise-in nan.safetensors").err, Contains("NaN"));
+  write_safetensors(glint.folder / "int.safetensors", {{"noise", at::full({1, 4, 8, 8}, 1, at::kLong)}});
+  CHECK_THAT(glint("generate x -m tiny --noise-in int.safetensors").err, Contains("expected float32 or float64"));
+
+  std::filesystem::copy(glint.folder / "tiny", glint.folder / "damaged");
+  std::string bytes = test::read_bytes(glint.folder / "damaged/denoiser.pt");
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  test::write_bytes(glint.folder / "damaged/denoiser.pt", bytes);
+  const Outcome damaged = glint("generate x -m damaged");
+  CHECK(damaged.exit_code == 1);
+  CHECK_THAT(damaged.err, Contains("denoiser.pt") && Contains("SHA-256"));
+  CHECK(glint("inspect damaged").exit_code == 1);
+  CHECK_THAT(glint("inspect damaged --json").out, Contains("\"differs\""));
+  CHECK(glint("inspect tiny").exit_code == 0);
+}
+
+TEST_CASE("words the model does not know are reported", "[cli]") {
+  const Program glint;
+  const Outcome run = glint("generate 'red zeppelin' -m tiny -o x.png");
+  CHECK(run.exit_code == 0);
+  CHECK_THAT(run.err, Contains("the model does not know: zeppelin"));
+  CHECK(glint("generate '' -m tiny -o empty.png").exit_code == 0);  // the empty prompt is the null prompt
+}
+
+TEST_CASE("list shows every entry with options, cost and source, for people and for programs", "[cli]") {
+  const Program glint;
+  const json all = json::parse(glint("list --json").out);
+  CHECK(all.size() >= 11);
+  for (const json& entry : all)
+    for (const char* key : {"kind", "name", "summary", "options", "cost", "source"}) CHECK(entry.contains(key));
+  const Outcome steps = glint("list step");
+  CHECK(steps.exit_code == 0);
+  CHECK_THAT(steps.out, Contains("z-sampling") && Contains("guidance_inverse") && Contains("arXiv:2412.10891"));
+  CHECK_THAT(glint("list model").out, Contains("tiny"));
+  CHECK(json::parse(glint("--version").out).contains("glint"));
+  CHECK(glint("--help").exit_code == 0);
+  CHECK(glint("").exit_code == 2);
+}
+
+TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
+  const Program glint;
+  // Far more steps than fit into the time before the signal.
+  const Outcome run = glint("generate 'red star' -m tiny --steps 1000 --count 512 --batch 64 -o x.png & "
+                            "sleep 2; kill -INT $!; wait $!");
+  CHECK(run.exit_code == 130);
+  CHECK_FALSE(glint.exists("x.png"));
+  CHECK_FALSE(glint.exists("x-1.png"));
+}

@@ -1,0 +1,140 @@
+#include <glint/pipeline.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randn.h>
+
+#include <thread>
+
+using namespace glint;
+using test::Contains;
+using test::failure;
+
+namespace {
+
+/// The tiny bundle behind a pipeline, with changes to its manifest.
+struct TinyPipeline {
+  test::TemporaryFolder folder;
+  explicit TinyPipeline(const std::function<void(nlohmann::json&)>& change = [](nlohmann::json&) {}) {
+    auto manifest = test::tiny_manifest();
+    manifest["latent"]["height"] = manifest["latent"]["width"] = 8;
+    change(manifest);
+    test::write_bundle(folder.path(), manifest);
+  }
+  Pipeline operator()() const { return Pipeline(Bundle::load(folder.path())); }
+};
+
+GenerateRequest request(int steps = 3) {
+  return {.prompt = "red star", .steps = steps, .seed = 3};
+}
+
+}  // namespace
+
+TEST_CASE("a pipeline goes from prompt to pictures and says what it did", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  GenerateRequest r = request();
+  r.count = 3;
+  r.batch = 2;
+  const GenerateResult result = pipeline.generate(r);
+  REQUIRE(result.images.size() == 3);
+  CHECK(result.images[0].width == 16);
+  CHECK(result.sample.latents.sizes() == at::IntArrayRef({3, 4, 8, 8}));
+  CHECK(result.sample.usage.calls == 2 * 3);  // two batches of three steps
+  CHECK(result.sample.usage.rows == 3 * 3 * 2);
+  CHECK(result.solver == "flow-euler");
+  CHECK(result.guidance == 3.0);
+  CHECK(result.seconds.at("total") >= result.seconds.at("sample"));
+}
+
+TEST_CASE("the batch size changes nothing but time and memory", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  GenerateRequest r = request();
+  r.count = 4;
+  r.batch = 4;
+  const at::Tensor together = pipeline.generate(r).sample.latents;
+  r.batch = 1;
+  const at::Tensor alone = pipeline.generate(r).sample.latents;
+  // Matrix products of other heights round differently in the last bits.
+  CHECK((together - alone).abs().max().item<double>() < 1e-5);
+}
+
+TEST_CASE("guidance is the rule's scale unless the rule says otherwise", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  GenerateRequest r = request();
+  r.guidance = 2.0;
+  const at::Tensor by_guidance = pipeline.generate(r).sample.latents;
+  r.guidance = 7.0;
+  r.rule = parse_choice("cfg:scale=2");
+  CHECK(at::equal(pipeline.generate(r).sample.latents, by_guidance));
+  r.rule.reset();
+  CHECK_FALSE(at::equal(pipeline.generate(r).sample.latents, by_guidance));
+  r.guidance = 1.0;
+  CHECK(pipeline.generate(r).sample.usage.rows == 3);  // no null branch
+}
+
+TEST_CASE("a negative prompt takes the null prompt's place", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  GenerateRequest r = request();
+  const at::Tensor plain = pipeline.generate(r).sample.latents;
+  r.negative = "blue";
+  CHECK_FALSE(at::equal(pipeline.generate(r).sample.latents, plain));
+  r.negative = r.prompt;  // nothing to steer away from but itself: guidance does nothing
+  const at::Tensor itself = pipeline.generate(r).sample.latents;
+  r.guidance = 1.0;
+  CHECK((pipeline.generate(r).sample.latents - itself).abs().max().item<double>() < 1e-4);
+}
+
+TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  const at::Tensor before = pipeline.generate(request()).sample.latents;
+  const auto refused = [&](const std::function<void(GenerateRequest&)>& change) {
+    GenerateRequest r = request();
+    change(r);
+    return failure([&] { pipeline.generate(r); });
+  };
+  CHECK_THAT(refused([](auto& r) { r.steps = 0; }), Contains("steps: expected 1 to 1000, got 0"));
+  CHECK_THAT(refused([](auto& r) { r.count = 0; }), Contains("count"));
+  CHECK_THAT(refused([](auto& r) { r.batch = 0; }), Contains("batch"));
+  CHECK_THAT(refused([](auto& r) { r.width = 7; }), Contains("width: expected a positive multiple of 2, got 7"));
+  CHECK_THAT(refused([](auto& r) { r.prompt = "\xff"; }), Contains("UTF-8"));
+  CHECK_THAT(refused([](auto& r) { r.solver = Choice{"eulr"}; }), Contains("did you mean 'euler'?"));
+  CHECK_THAT(refused([](auto& r) { r.noise = at::randn({1, 3, 8, 8}); }), Contains("[3,8,8]"));
+  CHECK_THAT(refused([](auto& r) { r.schedule = {{"sigmas", std::string("karras")}}; r.solver = Choice{"unipc"}; }),
+             Contains("does not apply to a multistep solver"));
+  struct Stop final : Observer {
+    bool keep_going() override { return false; }
+  } stop;
+  CHECK_THAT(refused([&](auto& r) { r.observer = &stop; }), Contains("Cancelled"));
+  CHECK(at::equal(pipeline.generate(request()).sample.latents, before));
+}
+
+TEST_CASE("two threads share one pipeline", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  const at::Tensor expected = pipeline.generate(request()).sample.latents;
+  std::array<at::Tensor, 4> results;
+  {
+    std::vector<std::jthread> threads;
+    for (at::Tensor& result : results)
+      threads.emplace_back([&] { result = pipeline.generate(request()).sample.latents; });
+  }
+  for (const at::Tensor& result : results) CHECK(at::equal(result, expected));
+}
+
+TEST_CASE("baked conditionings need tokens and nothing unknown", "[unit]") {
+  const Prompt prompt = prompt_from_tensors({{"tokens", at::randn({5, 6})}, {"null_tokens", at::randn({5, 6})}});
+  CHECK(prompt.cond.tokens.sizes() == at::IntArrayRef({1, 5, 6}));
+  CHECK_FALSE(prompt.cond.pooled.defined());
+  CHECK_THAT(failure([] { prompt_from_tensors({}); }), Contains("expected a tensor 'tokens'"));
+  CHECK_THAT(failure([] { prompt_from_tensors({{"tokens", at::randn({5})}}); }), Contains("expected 2 dimensions"));
+  CHECK_THAT(failure([] { prompt_from_tensors({{"tokens", at::randn({5, 6})}, {"nul_tokens", at::randn({5, 6})}}); }),
+             Contains("did you mean 'null_tokens'?"));
+}

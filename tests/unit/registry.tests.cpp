@@ -1,0 +1,75 @@
+#include <glint/registry.hpp>
+#include <glint/step/z_sampling.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
+
+using namespace glint;
+using test::Contains;
+using test::failure;
+
+TEST_CASE("every shipped entry can be made from its defaults and describes itself", "[unit]") {
+  for (const Registry::Entry& entry : builtins().entries()) {
+    CAPTURE(std::string(entry.info.name));
+    CHECK_NOTHROW(entry.make({}));
+    CHECK_FALSE(entry.info.summary.empty());
+    CHECK_FALSE(entry.info.cost.empty());
+    CHECK_FALSE(entry.info.source.empty());
+    OptionValues defaults;
+    for (const OptionDescription& o : entry.options) {
+      CHECK_FALSE(o.help.empty());
+      if (!o.default_value.empty()) defaults.emplace(o.name, o.default_value);
+    }
+    CHECK_NOTHROW(entry.make(defaults));  // what is described is what is read
+  }
+}
+
+TEST_CASE("a choice is a name and options", "[unit]") {
+  const Choice plain = parse_choice("euler");
+  CHECK(plain.name == "euler");
+  CHECK(plain.options.empty());
+  const Choice full = parse_choice("z-sampling:merge=0.5,evaluation=source");
+  CHECK(full.name == "z-sampling");
+  CHECK(std::get<std::string>(full.options.at("merge")) == "0.5");
+  CHECK_THAT(failure([] { parse_choice(""); }), Contains("got no name"));
+  CHECK_THAT(failure([] { parse_choice(":a=1"); }), Contains("got no name"));
+  CHECK_THAT(failure([] { parse_choice("x:=1"); }), Contains("expected key=value, got '=1'"));
+  CHECK_THAT(failure([] { parse_choice("x:a=1,a=2"); }), Contains("option 'a' is given twice"));
+}
+
+TEST_CASE("JSON options are numbers, strings and booleans", "[unit]") {
+  const OptionValues values = parse_options(R"({"merge": 0.5, "evaluation": "source"})");
+  const auto options = read_options<ZSamplingOptions>("z-sampling", values);
+  CHECK(options.reflect.merge == 0.5);
+  CHECK(options.reflect.invert.evaluation == Evaluation::Source);
+  CHECK_FALSE(options.guidance_forward.has_value());
+  CHECK_THAT(failure([] { parse_options("[1]"); }), Contains("expected a JSON object"));
+  CHECK_THAT(failure([] { parse_options(R"({"a": [1]})"); }), Contains("options.a: expected a number"));
+  CHECK_THAT(failure([] { parse_options("{"); }), Contains("options"));
+}
+
+TEST_CASE("values of the wrong type or range are refused by name", "[unit]") {
+  const auto message = [](const char* name, OptionValue value) {
+    return failure([&] { builtins().step({.name = "z-sampling", .options = {{name, value}}}); });
+  };
+  CHECK_THAT(message("repeats", 1.5), Contains("z-sampling.repeats: expected an integer, got '1.5'"));
+  CHECK_THAT(message("repeats", -1.0), Contains("z-sampling.repeats: expected a value in [0, 1000], got -1"));
+  CHECK_THAT(message("repeats", true), Contains("expected an integer, got 'true'"));
+  CHECK_THAT(message("merge", std::string("nan")), Contains("expected a number, got 'nan'"));
+  CHECK_THAT(message("merge", std::string("1e")), Contains("expected a number"));
+  CHECK_THAT(message("guidance_forward", std::string("")), Contains("expected a number"));
+  CHECK_THAT(message("coefficients", std::string("legacy")), Contains("expected one of matched, legacy-shifted"));
+}
+
+TEST_CASE("a host adds its own entries to a copy, and names stay unique", "[unit]") {
+  Registry mine = builtins();
+  CHECK_THAT(failure([&] { mine.add<ZSampling>(); }), Contains("the name is taken"));
+  Registry::Entry entry = builtins().entry("step", "z-sampling");
+  entry.info.name = "mine";
+  mine.add(entry);
+  CHECK(mine.step({.name = "mine"}) != nullptr);
+  CHECK_THAT(failure([&] { builtins().step({.name = "mine"}); }), Contains("unknown step 'mine'"));
+  entry.info.kind = "stepp";
+  entry.info.name = "other";
+  CHECK_THAT(failure([&] { mine.add(entry); }), Contains("kind: expected rule, solver, step or noise"));
+}
