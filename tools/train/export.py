@@ -82,7 +82,7 @@ def export_component(module: nn.Module, name: str, words: int, out: Path) -> dic
     traced = torch.jit.trace(module, example_inputs(2, words)[name], check_trace=False)
     path = out / f"{name}.pt"
     save_stripped(traced.half(), path)
-    check_component(module.float(), path, name, words)
+    check_component(module.half().float(), path, name, words)
     entry: dict[str, object] = {
         "file": path.name,
         "backend": "torchscript",

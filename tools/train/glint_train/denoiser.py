@@ -18,7 +18,8 @@ class TextEncoder(nn.Module):
     """Word ids [B, 16] to token embeddings [B, 16, 192] and a pooled vector [B, 192] that carries nothing.
 
     There is no normalisation after the layer: the length of the embeddings stays free, so that scaling and mixing
-    them changes the conditioning.
+    them changes the conditioning. Padding looks at the words only, so that every token tells the denoiser about them:
+    a single word among 79 other keys would be learned slowly.
     """
 
     def __init__(self, words: int) -> None:
@@ -33,7 +34,9 @@ class TextEncoder(nn.Module):
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         x = self.words(ids) + self.positions
         query, key, value = self.qkv(self.norm1(x)).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value)
+        padding = ids == 0
+        seen = ~padding | padding.all(dim=1, keepdim=True)  # [B, 16]; the null prompt sees its own padding
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen[:, None, None, :])
         x = x + self.out(attended.transpose(1, 2).flatten(-2))
         x = x + self.down(F.gelu(self.up(self.norm2(x))))
         return x, x[:, 0] * 0.0
@@ -92,16 +95,18 @@ class FlowModel(nn.Module):
         return self.denoiser(latents, time, *self.text_encoder(ids))
 
 
-def training_times(batch: int, generator: torch.Generator) -> Tensor:
-    """Stratified t = sigmoid(N(0.3, 1)): [B] in (0, 1)."""
+def training_times(batch: int, generator: torch.Generator, centre: float = 0.3) -> Tensor:
+    """Stratified t = sigmoid(N(centre, 1)): [B] in (0, 1)."""
     uniform = (torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)) / batch
-    return torch.sigmoid(0.3 + torch.special.ndtri(uniform.clamp(1e-4, 1 - 1e-4)))
+    return torch.sigmoid(centre + torch.special.ndtri(uniform.clamp(1e-4, 1 - 1e-4)))
 
 
-def flow_loss(model: nn.Module, latents: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
+def flow_loss(
+    model: nn.Module, latents: Tensor, ids: Tensor, generator: torch.Generator, centre: float = 0.3
+) -> Tensor:
     """Flow matching: x_t = (1 - t) x0 + t eps, target eps - x0."""
     noise = torch.randn(latents.shape, generator=generator)
-    time = training_times(len(latents), generator)
+    time = training_times(len(latents), generator, centre)
     level = time[:, None, None, None]
     made = model((1 - level) * latents + level * noise, time, ids)
     return F.mse_loss(made.float(), noise - latents)
