@@ -1,23 +1,41 @@
+#include "model/module_loaders.hpp"
+
+#include <glint/core/parameterization.hpp>
 #include <glint/error.hpp>
 #include <glint/io/sha256.hpp>
-#include <glint/core/parameterization.hpp>
 #include <glint/model/bundle.hpp>
 #include <glint/model/module_model.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
-
-#include "model/module_loaders.hpp"
+#include <glint/version.hpp>
 
 #include <mutex>
 
 namespace glint {
+
+namespace {
+
+/// load_module, whose refusals also tell which torch made the file: mostly that is the reason.
+std::shared_ptr<const Module> load_told(const std::filesystem::path& path, Backend backend,
+                                        const LoadOptions& options, const std::string& made_with) {
+  try {
+    return load_module(path, backend, options);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::BadModel || made_with.empty() || made_with == torch_version()) throw;
+    fail(ErrorCode::BadModel, "{} (made with torch {}, loaded with torch {})", error.what(), made_with,
+         torch_version());
+  }
+}
+
+}  // namespace
 
 struct Bundle::State {
   std::filesystem::path folder;
   LoadOptions options;
   Manifest manifest;
 
-  // Guards the caches. Held while a component loads: loading is rare, and two loads at once would only be slower.
+  // Guards the caches. Held while a component loads: loading is rare, and two loads at once would only be
+  // slower.
   std::recursive_mutex mutex;
   std::map<std::string, std::shared_ptr<const Module>> modules;
   std::map<std::string, std::shared_ptr<const Model>> models;
@@ -27,12 +45,13 @@ struct Bundle::State {
 
   const Component& component(const std::string& name) const {
     const auto found = manifest.components.find(name);
-    GLINT_CHECK(found != manifest.components.end(), NotFound, "{}: the bundle has no component '{}'", folder.string(),
-                name);
+    GLINT_CHECK(found != manifest.components.end(), NotFound, "{}: the bundle has no component '{}'",
+                folder.string(), name);
     return found->second;
   }
 
-  /// The dtype a component computes in: what the caller wishes, where the backend can follow, else what it is made for.
+  /// The dtype a component computes in: what the caller wishes, where the backend can follow, else what it is
+  /// made for.
   std::string dtype(const Component& component) const {
     if (component.backend != Backend::TorchScript) return component.dtype;
     if (!options.dtype.empty()) return options.dtype;
@@ -47,7 +66,8 @@ struct Bundle::State {
     const auto path = folder / wanted.file;
     const auto actual = sha256_file(path);
     GLINT_CHECK(actual == wanted.sha256, BadModel,
-                "{}: the file is not the one components.{} describes (damaged or replaced?): expected SHA-256 {}, got {}",
+                "{}: the file is not the one components.{} describes (damaged or replaced?): expected "
+                "SHA-256 {}, got {}",
                 path.string(), name, wanted.sha256, actual);
     return path;
   }
@@ -77,11 +97,12 @@ std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
   auto& module = state_->modules[name];
   if (module) return module;
   const auto& component = state_->component(name);
-  GLINT_CHECK(component.backend != Backend::Words, InvalidArgument, "components.{}: a tokenizer is no network", name);
+  GLINT_CHECK(component.backend != Backend::Words, InvalidArgument,
+              "components.{}: a tokenizer is no network", name);
   auto options = state_->options;
   options.dtype = state_->dtype(component);
   options.gradients = options.gradients && component.backend == Backend::TorchScript;
-  return module = load_module(state_->checked_file(name), component.backend, options);
+  return module = load_told(state_->checked_file(name), component.backend, options, state_->manifest.torch);
 }
 
 std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
@@ -94,15 +115,19 @@ std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
   const auto& names = component.inputs;
   info.embedded_guidance = std::find(names.begin(), names.end(), "guidance") != names.end();
   info.gradients = state_->options.gradients && component.backend == Backend::TorchScript;
-  ModuleInputs inputs{.names = names, .time = component.time, .train_steps = state_->manifest.schedule.vp.train_steps,
-                      .dtype = state_->dtype(component), .device = state_->options.device};
+  ModuleInputs inputs{.names = names,
+                      .time = component.time,
+                      .train_steps = state_->manifest.schedule.vp.train_steps,
+                      .dtype = state_->dtype(component),
+                      .device = state_->options.device};
   return model = std::make_shared<const ModuleModel>(module(name), std::move(info), std::move(inputs));
 }
 
 std::shared_ptr<const Tokenizer> Bundle::tokenizer() const {
   const std::lock_guard lock(state_->mutex);
   auto& tokenizer = state_->tokenizer;
-  if (!tokenizer) tokenizer = std::make_shared<const WordTokenizer>(WordTokenizer::load(state_->checked_file("tokenizer")));
+  if (!tokenizer)
+    tokenizer = std::make_shared<const WordTokenizer>(WordTokenizer::load(state_->checked_file("tokenizer")));
   return tokenizer;
 }
 
@@ -111,7 +136,8 @@ std::shared_ptr<const TextEncoder> Bundle::text_encoder() const {
   auto& encoder = state_->text_encoder;
   if (encoder) return encoder;
   auto network = module("text_encoder");
-  return encoder = std::make_shared<const TextEncoder>(tokenizer(), std::move(network), state_->options.device);
+  return encoder =
+             std::make_shared<const TextEncoder>(tokenizer(), std::move(network), state_->options.device);
 }
 
 std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
@@ -119,8 +145,10 @@ std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
   auto& decoder = state_->decoder;
   if (decoder) return decoder;
   const auto& latent = state_->manifest.latent;
-  ImageDecoderOptions options{.channels = latent.channels, .spatial_scale = latent.spatial_scale,
-                              .scaling_factor = latent.scaling_factor, .shift_factor = latent.shift_factor,
+  ImageDecoderOptions options{.channels = latent.channels,
+                              .spatial_scale = latent.spatial_scale,
+                              .scaling_factor = latent.scaling_factor,
+                              .shift_factor = latent.shift_factor,
                               .dtype = state_->dtype(state_->component("vae_decoder")),
                               .device = state_->options.device};
   return decoder = std::make_shared<const ImageDecoder>(module("vae_decoder"), std::move(options));

@@ -80,7 +80,8 @@ TEST_CASE("components are loaded once, even when threads ask together", "[unit]"
 
 TEST_CASE("what is stored in half precision computes in float32 on a CPU, unless told otherwise", "[unit]") {
   const TinyBundle files([](json& j) {
-    for (const char* name : {"denoiser", "vae_decoder", "text_encoder"}) j["components"][name]["dtype"] = "float16";
+    for (const char* name : {"denoiser", "vae_decoder", "text_encoder"})
+      j["components"][name]["dtype"] = "float16";
     j["components"]["vae_decoder"]["inputs"] = {"latents"};
   });
   const auto x = at::zeros({1, 4, 4, 4});
@@ -88,13 +89,15 @@ TEST_CASE("what is stored in half precision computes in float32 on a CPU, unless
   CHECK(single.module("vae_decoder")->run({x})[0].scalar_type() == at::kFloat);
   CHECK(twice.module("vae_decoder")->run({x.to(at::kDouble)})[0].scalar_type() == at::kDouble);
   CHECK(at::allclose(single.decoder()->decode(x), twice.decoder()->decode(x)));
-  CHECK_THAT(test::failure([&] { single.model("vae_decoder"); }), Contains("InvalidArgument: components.vae_decoder"));
+  CHECK_THAT(test::failure([&] { single.model("vae_decoder"); }),
+             Contains("InvalidArgument: components.vae_decoder"));
 }
 
 TEST_CASE("a bundle may hold an exported program instead of TorchScript", "[unit]") {
   const TinyBundle files([](json& j) {
-    j["components"]["denoiser"].update(
-        {{"file", "denoiser.pt2"}, {"backend", "pt2"}, {"sha256", sha256_file(test::data("modules/denoiser.pt2"))}});
+    j["components"]["denoiser"].update({{"file", "denoiser.pt2"},
+                                        {"backend", "pt2"},
+                                        {"sha256", sha256_file(test::data("modules/denoiser.pt2"))}});
   });
   const TinyBundle torchscript;
   const auto bundle = files.load({.dtype = "float64"});  // only TorchScript components can follow this wish
@@ -104,7 +107,8 @@ TEST_CASE("a bundle may hold an exported program instead of TorchScript", "[unit
                      predict(*torchscript.load().model(), conditioning, x)[0], 1e-4, 1e-5));
 }
 
-TEST_CASE("a damaged file is refused before anything reads it, and the bundle works once it is repaired", "[unit]") {
+TEST_CASE("a damaged file is refused before anything reads it, and the bundle works once it is repaired",
+          "[unit]") {
   const TinyBundle files;
   for (const char* name : {"denoiser.pt", "text_encoder.pt", "vae_decoder.pt", "tokenizer.json"}) {
     const auto bundle = files.load();
@@ -114,8 +118,8 @@ TEST_CASE("a damaged file is refused before anything reads it, and the bundle wo
     test::write_bytes(files.folder / name, bad);
     const auto message = test::failure([&] { bundle.preload(); });
     CAPTURE(name);
-    CHECK_THAT(message, Contains("BadModel: " + (files.folder / name).string()) && Contains("expected SHA-256 " + sha256(good)) &&
-                            Contains("got " + sha256(bad)));
+    CHECK_THAT(message, Contains("BadModel: " + (files.folder / name).string()) &&
+                            Contains("expected SHA-256 " + sha256(good)) && Contains("got " + sha256(bad)));
     test::write_bytes(files.folder / name, good);
     bundle.preload();
   }
@@ -127,15 +131,19 @@ TEST_CASE("missing files and components are named", "[unit]") {
     j["components"].erase("text_encoder");
   });
   const auto bundle = files.load();
-  CHECK_THAT(test::failure([&] { bundle.decoder(); }), Contains("NotFound: ") && Contains("no component 'vae_decoder'"));
-  CHECK_THAT(test::failure([&] { bundle.text_encoder(); }), Contains("NotFound: ") && Contains("'text_encoder'"));
-  CHECK_THAT(test::failure([&] { bundle.model("weak_denoiser"); }), Contains("NotFound: ") && Contains("'weak_denoiser'"));
+  CHECK_THAT(test::failure([&] { bundle.decoder(); }),
+             Contains("NotFound: ") && Contains("no component 'vae_decoder'"));
+  CHECK_THAT(test::failure([&] { bundle.text_encoder(); }),
+             Contains("NotFound: ") && Contains("'text_encoder'"));
+  CHECK_THAT(test::failure([&] { bundle.model("weak_denoiser"); }),
+             Contains("NotFound: ") && Contains("'weak_denoiser'"));
   CHECK_THAT(test::failure([&] { bundle.module("tokenizer"); }), Contains("InvalidArgument: "));
   CHECK(bundle.model());  // and goes on
 
   std::filesystem::remove(files.folder / "denoiser.pt");
-  CHECK_THAT(test::failure([&] { files.load(); }),
-             Contains("NotFound: " + (files.folder / "denoiser.pt").string()) && Contains("components.denoiser"));
+  CHECK_THAT(
+      test::failure([&] { files.load(); }),
+      Contains("NotFound: " + (files.folder / "denoiser.pt").string()) && Contains("components.denoiser"));
   CHECK_THAT(test::failure([&] { Bundle::load(files.folder / "none"); }), Contains("NotFound: "));
 }
 
@@ -144,12 +152,14 @@ TEST_CASE("a right hash does not make a wrong file a module", "[unit]") {
   const auto junk = sha256("junk");
   for (const char* backend : {"torchscript", "pt2", "aoti"}) {
     const TinyBundle files([&](json& j) {
+      j["torch"] = "1.0.0";
       j["components"]["denoiser"].update({{"file", "junk.pt"}, {"backend", backend}, {"sha256", junk}});
     });
     test::write_bytes(files.folder / "junk.pt", "junk");
     const auto bundle = files.load();
     CAPTURE(backend);
-    CHECK_THAT(test::failure([&] { bundle.model(); }), Contains("BadModel: ") && Contains("junk.pt"));
+    CHECK_THAT(test::failure([&] { bundle.model(); }),
+               Contains("BadModel: ") && Contains("junk.pt") && Contains("made with torch 1.0.0"));
     CHECK(bundle.decoder());
   }
 }
@@ -159,21 +169,32 @@ TEST_CASE("wrong prompts and latents are refused, and the same objects go on", "
   const auto bundle = files.load();
   const auto encoder = bundle.text_encoder();
   const auto decoder = bundle.decoder();
-  CHECK(test::failure([&] { encoder->encode("a \xC3"); }) == "InvalidArgument: prompt: not UTF-8 at byte offset 2");
+  CHECK(test::failure([&] { encoder->encode("a \xC3"); }) ==
+        "InvalidArgument: prompt: not UTF-8 at byte offset 2");
   CHECK(encoder->encode("").conditioning.mask.sum().item<int64_t>() == 0);
   CHECK(encoder->encode("a purple star").tokenized.unknown == std::vector<std::string>{"purple"});
-  CHECK_THAT(test::failure([&] { decoder->decode(at::zeros({1, 3, 8, 8})); }), Contains("ShapeMismatch: latents: expected [B,4,H,W]"));
+  CHECK_THAT(test::failure([&] {
+               decoder->decode(at::zeros({1, 3, 8, 8}));
+             }),
+             Contains("ShapeMismatch: latents: expected [B,4,H,W]"));
   CHECK_THAT(test::failure([&] { decoder->decode(at::Tensor()); }), Contains("ShapeMismatch: latents"));
-  CHECK_THAT(test::failure([&] { decoder->decode(at::zeros({1, 4, 8, 8}, at::kLong)); }), Contains("UnsupportedDtype"));
+  CHECK_THAT(test::failure([&] {
+               decoder->decode(at::zeros({1, 4, 8, 8}, at::kLong));
+             }),
+             Contains("UnsupportedDtype"));
   CHECK(decoder->decode(at::zeros({1, 4, 8, 8})).sizes() == at::IntArrayRef({1, 3, 16, 16}));
-  CHECK_THAT(test::failure([&] { predict(*bundle.model(), encoder->encode("a").conditioning, at::zeros({1, 8, 4, 4})); }),
+  CHECK_THAT(test::failure([&] {
+               predict(*bundle.model(), encoder->encode("a").conditioning, at::zeros({1, 8, 4, 4}));
+             }),
              Contains("ShapeMismatch: latents"));
   CHECK(predict(*bundle.model(), encoder->encode("a").conditioning, at::zeros({1, 4, 4, 4})).size() == 1);
 }
 
 TEST_CASE("a decoder that returns another size than the manifest says is a bad model", "[unit]") {
   const TinyBundle files([](json& j) { j["latent"]["spatial_scale"] = 8; });
-  CHECK_THAT(test::failure([&] { files.load().decoder()->decode(at::zeros({1, 4, 8, 8})); }),
+  CHECK_THAT(test::failure([&] {
+               files.load().decoder()->decode(at::zeros({1, 4, 8, 8}));
+             }),
              Contains("BadModel: image decoder: expected [1,3,64,64], got [1,3,16,16]"));
 }
 

@@ -45,14 +45,20 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("AOTInductor needs a C++ compiler")
     folder = tmp_path_factory.mktemp("aoti-bundle")
     batch, height, width, length = (torch.export.Dim(n, min=1, max=256) for n in ("batch", "height", "width", "length"))
-    example = (torch.zeros(2, CHANNELS, 8, 8), torch.zeros(2), torch.zeros(2, LENGTH, TOKEN_DIM), torch.zeros(2, POOLED_DIM))
+    example = tuple(map(torch.zeros, ((2, CHANNELS, 8, 8), (2,), (2, LENGTH, TOKEN_DIM), (2, POOLED_DIM))))
     shapes = ({0: batch, 2: height, 3: width}, {0: batch}, {0: batch, 1: length}, {0: batch})
     exported = torch.export.export(seeded(Denoiser(), 1), example, dynamic_shapes=shapes)
     # Linked with libtorch.so a package drags in the CUDA libraries, which a CPU set-up does not have.
     torch._inductor.config.aot_inductor.link_libtorch = False
     package = Path(torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "denoiser.pt2")))
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    denoiser = {"file": package.name, "backend": "aoti", "sha256": digest, "inputs": ["latents", "time", "tokens", "pooled"], "time": "unit"}
+    denoiser = {
+        "file": package.name,
+        "backend": "aoti",
+        "sha256": digest,
+        "inputs": ["latents", "time", "tokens", "pooled"],
+        "time": "unit",
+    }
     manifest = {
         "format": 1,
         "name": "tiny-aoti",
