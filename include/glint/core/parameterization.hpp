@@ -43,6 +43,7 @@ struct Affine {
 
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& output) const {
     if (of_x == 0.0) return output.mul(of_output);
+    if (of_x == 1.0) return x.add(output, of_output);  // every Euler step of a flow
     return x.mul(of_x).add_(output, of_output);
   }
   friend Affine operator*(double s, Affine a) { return {s * a.of_x, s * a.of_output}; }
@@ -92,8 +93,12 @@ inline Affine move_coefficients(Parameterization p, const Level& from, const Lev
   if (to.alpha == 0.0) return to.sigma * epsilon_from(p, from);
   // Written through the coefficient of x, so that constant predictions cancel.
   switch (p) {
-    case Parameterization::Epsilon: return {to.alpha / from.alpha, to.sigma - from.sigma * (to.alpha / from.alpha)};
-    case Parameterization::X0: return {to.sigma / from.sigma, to.alpha - from.alpha * (to.sigma / from.sigma)};
+    case Parameterization::Epsilon:
+      denoised_from(p, from);  // for its check
+      return {to.alpha / from.alpha, to.sigma - from.sigma * (to.alpha / from.alpha)};
+    case Parameterization::X0:
+      epsilon_from(p, from);  // for its check
+      return {to.sigma / from.sigma, to.alpha - from.alpha * (to.sigma / from.sigma)};
     default: return to.alpha * denoised_from(p, from) + to.sigma * epsilon_from(p, from);
   }
 }
