@@ -1,0 +1,178 @@
+// Reflections that are switched off change nothing, and reflections of constant predictions are guidance,
+// exactly.
+#include "tests/support/catch.hpp"
+#include "tests/support/runs.hpp"
+
+#include <ATen/TensorOperators.h>
+
+#include <numeric>
+
+namespace glint {
+namespace {
+
+using testing::prompt_of;
+using testing::relative_error;
+using testing::schedule_of;
+using testing::token_model;
+
+constexpr int kSteps = 7;
+
+// The variable in which a step's length is a plain difference: s = sigma/alpha for VP, sigma for flow.
+double length(const NoiseSchedule& grid, int i) {
+  const Level &from = grid.level(i), &to = grid.level(i + 1);
+  return grid.kind() == NoiseKind::Flow ? from.sigma - to.sigma : from.ratio() - to.ratio();
+}
+
+// Sum of the steps a reflection of span k passes from step i, in units of that step; 0 on the last, which has
+// none.
+double span_weight(const NoiseSchedule& grid, int i, int span) {
+  double sum = 0.0;
+  for (int k = 0; k < std::min(span, grid.steps() - 1 - i); ++k) sum += length(grid, i + k);
+  return sum / length(grid, i);
+}
+
+// CFG whose scale is given for every step.
+class SteppedCfg final : public GuidanceRule {
+ public:
+  explicit SteppedCfg(std::vector<double> scales) : scales_(std::move(scales)) {}
+  BranchSet branches(const StepPosition&) const override { return {.cond = true, .null = true}; }
+  at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step, GuidanceState*) const override {
+    return outputs.null + scales_[static_cast<size_t>(step.position.step)] * (outputs.cond - outputs.null);
+  }
+
+ private:
+  std::vector<double> scales_;
+};
+
+SampleResult sample(const NoiseSchedule& grid, std::shared_ptr<const GuidanceRule> rule,
+                    std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) {
+  return Sampler({.leg = {.model = token_model(grid.kind(), 0.0), .rule = std::move(rule)},
+                  .schedule = grid,
+                  .solver = std::make_shared<Euler>(),
+                  .step_strategies = std::move(strategies)})
+      .sample({.prompt = prompt_of(), .noise = testing::latents(), .keep_trajectory = true});
+}
+
+TEST_CASE("No repeats, no merge or an empty window is the baseline to the bit, at its cost", "[property]") {
+  const ReflectOptions off[] = {
+      {.repeats = 0}, {.merge = 0.0}, {.window = {.start = 0.5, .stop = 0.5}}, {.window = {.stop = 0.0}}};
+  for (NoiseKind kind : testing::kKinds) {
+    for (const auto& [name, solver] : testing::solvers_for(kind)) {
+      const auto run = [&](std::vector<std::shared_ptr<const StepStrategy>> strategies) {
+        return testing::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
+                                   std::move(strategies))
+            .sample({.prompt = prompt_of(), .noise = testing::latents()});
+      };
+      const SampleResult baseline = run({});
+      for (const ReflectOptions& options : off) {
+        const SampleResult result = run({ZSampling::make({.guidance_forward = 5.0, .reflect = options})});
+        CAPTURE(to_string(kind), name);
+        CHECK(at::equal(result.latents, baseline.latents));
+        CHECK(result.usage.calls == baseline.usage.calls);
+        CHECK(result.usage.rows == baseline.usage.rows);
+        CHECK(result.by_stage.size() == 1);
+      }
+      CHECK_FALSE(at::equal(run({ZSampling::make({})}).latents, baseline.latents));
+    }
+  }
+}
+
+TEST_CASE("With constant predictions Z-Sampling is CFG at g1 + T m (g1 - g2) until the last step",
+          "[property]") {
+  for (NoiseKind kind : testing::kKinds) {
+    const NoiseSchedule grid = schedule_of(kind, kSteps);
+    for (const auto& [g1, g2] : {std::pair{5.5, 0.0}, std::pair{2.0, 1.0}, std::pair{1.5, 3.0}}) {
+      for (int repeats : {1, 3}) {
+        for (double merge : {1.0, 0.5}) {
+          const SampleResult z = sample(
+              grid, std::make_shared<Cfg>(g1),
+              {ZSampling::make({.guidance_inverse = g2, .reflect = {.merge = merge, .repeats = repeats}})});
+          const SampleResult cfg = sample(grid, std::make_shared<Cfg>(g1 + repeats * merge * (g1 - g2)));
+          CAPTURE(to_string(kind), g1, g2, repeats, merge);
+          for (size_t i = 0; i < kSteps; ++i)
+            CHECK(relative_error(z.trajectory[i], cfg.trajectory[i]) < 1e-12);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("A span of K steps weighs the gap with the steps it passes", "[property]") {
+  // P_eff = P_G + T m sum_k (h_{i+k} / h_i) (P_S - P_W), exact for constant predictions; shortened at the
+  // end.
+  constexpr double kForward = 4.0, kInverse = 1.0, kMerge = 0.7;
+  constexpr int kRepeats = 2;
+  for (NoiseKind kind : testing::kKinds) {
+    const NoiseSchedule grid =
+        kind == NoiseKind::Flow ? flow_schedule({.shift = 3.0}, {.steps = kSteps}, GridConvention::FlowEuler)
+                                : schedule_of(kind, kSteps);
+    for (int span : {1, 2, 3}) {
+      std::vector<double> scales;
+      for (int i = 0; i < kSteps; ++i)
+        scales.push_back(kForward + kRepeats * kMerge * span_weight(grid, i, span) * (kForward - kInverse));
+      const ReflectOptions options{.span = span, .merge = kMerge, .repeats = kRepeats};
+      const SampleResult z = sample(grid, std::make_shared<Cfg>(kForward),
+                                    {ZSampling::make({.guidance_inverse = kInverse, .reflect = options})});
+      CAPTURE(to_string(kind), span);
+      CHECK(relative_error(z.latents, sample(grid, std::make_shared<SteppedCfg>(scales)).latents) < 1e-12);
+    }
+  }
+}
+
+TEST_CASE("Two reflections add their displacements where predictions are constant", "[property]") {
+  const NoiseSchedule grid = schedule_of(NoiseKind::Flow, kSteps);
+  const auto z = [](double g1, double g2) {
+    return ZSampling::make({.guidance_forward = g1, .guidance_inverse = g2});
+  };
+  const SampleResult both = sample(grid, std::make_shared<Cfg>(2.0), {z(3.0, 1.0), z(0.5, 0.0)});
+  const SampleResult cfg = sample(grid, std::make_shared<Cfg>(2.0 + 2.0 + 0.5));
+  CHECK(relative_error(both.trajectory[kSteps - 1], cfg.trajectory[kSteps - 1]) < 1e-12);
+}
+
+TEST_CASE("Reflecting between scaled prompts is exact where the velocity is linear in the tokens",
+          "[property]") {
+  // v(x, c) = f + B c on latents [4,8,8] with tokens [1,4,1]: one token per channel.
+  const at::Tensor f = NoiseStream(1, 1).normal({4, 8, 8}, at::kDouble),
+                   b = NoiseStream(2, 1).normal({4, 8, 8}, at::kDouble);
+  const auto field = [&](const at::Tensor& tokens) { return b * tokens.reshape({1, 4, 1, 1}); };
+  const auto model = std::make_shared<CallableModel>(
+      ModelInfo{.parameterization = Parameterization::Velocity, .noise_kind = NoiseKind::Flow},
+      [&](const ModelInput& in) {
+        return std::vector<at::Tensor>{(f + field(in.branches.front()->tokens)).expand_as(in.x).contiguous()};
+      });
+  const Prompt prompt{{.tokens = NoiseStream(3, 1).normal({4, 1}, at::kDouble)},
+                      {.tokens = NoiseStream(4, 1).normal({4, 1}, at::kDouble)}};
+  // c' = c + s ((1 - r) c + r c_null)
+  const auto leg = [](double s, double r) -> LegTransform {
+    return [s, r](Leg base) {
+      base.condition = [s, r](const Prompt& p) {
+        return Prompt{add(p.cond, lerp(p.cond, p.null, r), s), p.null};
+      };
+      return base;
+    };
+  };
+  constexpr double kHigh = 3.5, kLow = -1.0, kMixHigh = 0.3, kMixLow = 0.7, kMerge = 0.5;
+  const auto mixed = [&](double r) { return prompt.cond.tokens * (1.0 - r) + prompt.null.tokens * r; };
+  const at::Tensor gap = field(kHigh * mixed(kMixHigh) - kLow * mixed(kMixLow));
+  const NoiseSchedule grid = flow_schedule({.shift = 3.0}, {.steps = kSteps}, GridConvention::FlowEuler);
+  for (int span : {1, 2, 3}) {
+    const SampleResult result =
+        Sampler(
+            {.leg = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
+             .schedule = grid,
+             .solver = std::make_shared<FlowEuler>(),
+             .step_strategies = {std::make_shared<Reflect>("rf", leg(kHigh, kMixHigh), leg(kLow, kMixLow),
+                                                           ReflectOptions{.span = span, .merge = kMerge})}})
+            .sample({.prompt = prompt, .noise = testing::latents(), .keep_trajectory = true});
+    for (int i = 0; i < kSteps; ++i) {
+      const auto at = static_cast<size_t>(i);
+      const at::Tensor moved = result.trajectory[at + 1] - result.trajectory[at];
+      const at::Tensor effective = f + field(prompt.cond.tokens) + kMerge * span_weight(grid, i, span) * gap;
+      CAPTURE(span, i);
+      CHECK(relative_error(moved, (-length(grid, i) * effective).expand_as(moved)) < 1e-12);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace glint

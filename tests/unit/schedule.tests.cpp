@@ -1,0 +1,204 @@
+// Noise grids: facts of the training tables and spacings that are known by heart, and every argument that is
+// refused.
+#include <glint/core/parameterization.hpp>
+#include <glint/core/schedule_flow.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
+
+#include <limits>
+
+namespace glint {
+namespace {
+
+using test::Contains;
+using test::failure;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<double> times(const NoiseSchedule& schedule) {
+  std::vector<double> all;
+  for (int i = 0; i < schedule.steps(); ++i) all.push_back(schedule.level(i).model_time);
+  return all;
+}
+
+std::vector<double> vp_times(Spacing spacing, int steps) {
+  return times(vp_schedule({}, {.steps = steps, .spacing = spacing}, GridConvention::Ddim));
+}
+
+TEST_CASE("alpha_bar starts at 1 - beta_start and falls to the share of signal Stable Diffusion ends with",
+          "[unit]") {
+  const std::vector<double> bars = alpha_bars({});
+  REQUIRE(bars.size() == 1000);
+  CHECK(bars.front() == Approx(1.0 - 0.00085).epsilon(1e-7));  // float32
+  CHECK(bars.back() == Approx(0.0046601).epsilon(1e-4));       // five digits are commonly quoted
+  CHECK(std::is_sorted(bars.rbegin(), bars.rend(), std::less_equal<>()));
+  // Linear betas: the product of (1 - beta) is exp(-sum beta) to second order in beta, sum = 500 (b0 + b1).
+  const std::vector<double> linear =
+      alpha_bars({.betas = Betas::Linear, .beta_start = 1e-4, .beta_end = 0.02});
+  CHECK(std::log(linear.back()) == Approx(-10.05).epsilon(0.01));
+  // Squared cosine: alpha_bar(t) = cos^2((t/T + 0.008) / 1.008 * pi/2) over its value at 0, here at t = T/2.
+  const std::vector<double> cosine = alpha_bars({.betas = Betas::SquaredCosine});
+  const auto f = [](double t) { return std::pow(std::cos((t + 0.008) / 1.008 * std::numbers::pi / 2.0), 2); };
+  CHECK(cosine[499] == Approx(f(0.5) / f(0.0)).epsilon(1e-5));  // 500 float32 betas
+}
+
+TEST_CASE("Zero terminal SNR removes the last signal and leaves the first level alone", "[unit]") {
+  const std::vector<double> plain = alpha_bars({}), zero = alpha_bars({.zero_terminal_snr = true});
+  CHECK(zero.back() == 0.0);
+  CHECK(zero.front() == Approx(plain.front()).epsilon(1e-6));  // a few roundings of float32
+  for (size_t i = 1; i < zero.size(); ++i) REQUIRE(zero[i] < zero[i - 1]);
+}
+
+TEST_CASE("Spacings take the timesteps the field knows", "[unit]") {
+  CHECK(vp_times(Spacing::Trailing, 4) == std::vector<double>{999, 749, 499, 249});
+  CHECK(vp_times(Spacing::Leading, 4) == std::vector<double>{751, 501, 251, 1});
+  CHECK(vp_times(Spacing::Linspace, 4) == std::vector<double>{999, 666, 333, 0});
+  CHECK(vp_times(Spacing::Trailing, 1) == std::vector<double>{999});
+  CHECK(times(vp_schedule({}, {.steps = 4}, GridConvention::Lcm)) == std::vector<double>{999, 759, 499, 259});
+  const std::vector<double> sdxl = vp_times(Spacing::Leading, 50);
+  for (size_t i = 0; i < 50; ++i) REQUIRE(sdxl[i] == 981.0 - 20.0 * static_cast<double>(i));
+}
+
+TEST_CASE("SDXL's inversion coefficients are those of the released Z-Sampling, matched and shifted",
+          "[unit]") {
+  const NoiseSchedule grid = vp_schedule({}, {.steps = 50}, GridConvention::Ddim);
+  struct Row {
+    int i;
+    double x, eps, shifted_x, shifted_eps;
+  };
+  for (const Row& row : {Row{0, .8906, .1098, .8937, .1068}, Row{25, .9559, .0534, .9579, .0520},
+                         Row{47, .9900, .0591, .9910, .0992}, Row{48, .9910, .0992, .9996, .0121}}) {
+    const auto inverse = [&](int from) {
+      return move_coefficients(Parameterization::Epsilon, grid.level(from), grid.level(from - 1));
+    };
+    const Affine matched = inverse(row.i + 1), shifted = inverse(row.i + 2);
+    CAPTURE(row.i);
+    // The table has four decimals.
+    CHECK(matched.of_x == Approx(row.x).margin(6e-5));
+    CHECK(matched.of_output == Approx(row.eps).margin(6e-5));
+    CHECK(shifted.of_x == Approx(row.shifted_x).margin(6e-5));
+    CHECK(shifted.of_output == Approx(row.shifted_eps).margin(6e-5));
+  }
+}
+
+TEST_CASE("Levels of a variance-preserving grid lie on the circle, of a flow grid on the line", "[unit]") {
+  for (GridConvention convention : {GridConvention::Ddim, GridConvention::Euler, GridConvention::Multistep,
+                                    GridConvention::UniPc, GridConvention::Lcm}) {
+    const NoiseSchedule vp = vp_schedule({}, {.steps = 7}, convention);
+    for (const Level& l : vp.levels())
+      CHECK(l.alpha * l.alpha + l.sigma * l.sigma == Approx(1.0).epsilon(1e-15));
+    CHECK(vp.strictly_falling());
+    const NoiseSchedule flow = flow_schedule({.shift = 3.0}, {.steps = 7}, convention);
+    for (const Level& l : flow.levels()) CHECK(l.alpha + l.sigma == 1.0);
+    CHECK(flow.strictly_falling());
+    CHECK(flow.level(7).sigma == 0.0);
+  }
+}
+
+TEST_CASE("The flow shift moves one half to three quarters at 3 and nothing at 1", "[unit]") {
+  CHECK(shift_sigma(0.5, 3.0) == 0.75);
+  for (double sigma : {0.0, 0.1, 0.37, 0.5, 1.0}) CHECK(shift_sigma(sigma, 1.0) == sigma);
+  CHECK(shift_sigma(1.0, 7.3) == Approx(1.0).epsilon(1e-15));
+  CHECK(DynamicShift{}.mu(1024) == Approx(0.63));
+  CHECK(DynamicShift{}.mu(4096) == Approx(1.15));
+  // A dynamic shift is the static shift e^mu, and a run may replace either.
+  const NoiseSchedule dynamic =
+      flow_schedule({.dynamic = DynamicShift{}}, {.steps = 5, .tokens = 4096}, GridConvention::FlowEuler);
+  const NoiseSchedule fixed =
+      flow_schedule({}, {.steps = 5, .shift = std::exp(1.15)}, GridConvention::FlowEuler);
+  for (int i = 0; i <= 5; ++i)
+    CHECK(dynamic.level(i).sigma == Approx(fixed.level(i).sigma).epsilon(1e-7));  // float32
+}
+
+TEST_CASE("A flow grid is uniform from 1 to 1/N, and ends where shift_terminal says", "[unit]") {
+  const NoiseSchedule grid = flow_schedule({}, {.steps = 8}, GridConvention::FlowEuler);
+  for (int i = 0; i <= 8; ++i) {
+    CHECK(grid.level(i).sigma == 1.0 - i / 8.0);
+    CHECK(grid.level(i).model_time == 1000.0 - 125.0 * i);
+  }
+  const NoiseSchedule stretched =
+      flow_schedule({.shift = 3.0, .shift_terminal = 0.1}, {.steps = 8}, GridConvention::FlowEuler);
+  CHECK(stretched.level(0).sigma == 1.0);
+  CHECK(stretched.level(7).sigma == Approx(0.1).epsilon(1e-6));  // float32
+}
+
+TEST_CASE("Karras and exponential levels are even in their own measure, between the same ends", "[unit]") {
+  const auto ratio = [](const NoiseSchedule& grid, int i) { return grid.level(i).ratio(); };
+  const NoiseSchedule model = vp_schedule({}, {.steps = 5}, GridConvention::Euler);
+  for (Sigmas sigmas : {Sigmas::Karras, Sigmas::Exponential}) {
+    const NoiseSchedule grid =
+        vp_schedule({}, {.steps = 5, .sigmas = sigmas, .rho = 5.0}, GridConvention::Euler);
+    const auto measure = [&](int i) {
+      return sigmas == Sigmas::Karras ? std::pow(ratio(grid, i), 0.2) : std::log(ratio(grid, i));
+    };
+    CHECK(ratio(grid, 0) == Approx(ratio(model, 0)).epsilon(1e-6));  // levels are float32
+    CHECK(ratio(grid, 4) == Approx(ratio(model, 4)).epsilon(1e-6));
+    for (int i = 1; i < 4; ++i)
+      CHECK(measure(i) - measure(i - 1) == Approx(measure(i + 1) - measure(i)).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
+  const auto vp = [](VpTraining training, GridOptions grid, GridConvention c = GridConvention::Euler) {
+    return failure([&] { vp_schedule(training, grid, c); });
+  };
+  const auto flow = [](FlowTraining training, GridOptions grid,
+                       GridConvention c = GridConvention::FlowEuler) {
+    return failure([&] { flow_schedule(training, grid, c); });
+  };
+  for (int steps : {0, -1, 1001}) {
+    const std::string expected = "InvalidArgument: steps: expected 1 to 1000, got " + std::to_string(steps);
+    CHECK(vp({}, {.steps = steps}) == expected);
+    CHECK(flow({}, {.steps = steps}) == expected);
+  }
+  CHECK_THAT(vp({}, {.steps = 51}, GridConvention::Lcm), Contains("InvalidArgument: steps: solver lcm"));
+  CHECK_THAT(vp({.train_steps = 1}, {.steps = 1}), Contains("train_steps"));
+  for (double beta : {0.0, -0.1, 1.0, 2.0, kNan}) {
+    CHECK_THAT(vp({.beta_start = beta}, {}), Contains("InvalidArgument: beta_start"));
+    CHECK_THAT(vp({.beta_end = beta}, {}), Contains("InvalidArgument: beta_start, beta_end"));
+  }
+  CHECK_THAT(vp({}, {.steps_offset = -1}), Contains("steps_offset") && Contains("-1"));
+  CHECK_THAT(vp({}, {.rho = kNan}), Contains("rho") && Contains("nan"));
+  CHECK_THAT(vp({}, {.sigmas = Sigmas::Karras}, GridConvention::Ddim), Contains("sigmas: solver ddim"));
+  for (double shift : {0.0, -3.0, kNan}) {
+    CHECK_THAT(flow({.shift = shift}, {}), Contains("InvalidArgument: shift: expected > 0"));
+    CHECK_THAT(flow({}, {.shift = shift}), Contains("schedule.shift"));
+  }
+  CHECK_THAT(flow({.dynamic = DynamicShift{}}, {}), Contains("InvalidArgument: tokens"));
+  CHECK_THAT(flow({.dynamic = DynamicShift{}}, {.tokens = -5}), Contains("tokens") && Contains("-5"));
+  for (double end : {-0.1, 1.0, 2.0, kNan})
+    CHECK_THAT(flow({.shift_terminal = end}, {}), Contains("shift_terminal"));
+  CHECK_THAT(flow({}, {.sigmas = Sigmas::Karras}, GridConvention::UniPc), Contains("sigmas: karras"));
+}
+
+TEST_CASE("Levels that rise, are not finite, or are none are refused", "[unit]") {
+  const auto levels = [](std::vector<Level> all) {
+    return failure([&] { NoiseSchedule(NoiseKind::Flow, std::move(all)); });
+  };
+  CHECK_THAT(levels({}), Contains("InvalidArgument: steps: expected at least 1, got -1"));
+  CHECK_THAT(levels({{}}), Contains("got 0"));
+  CHECK_THAT(levels({{500, 0.5, 0.5}, {600, 0.4, 0.6}}),
+             Contains("schedule: noise may not rise") && Contains("level 1"));
+  for (const Level& bad :
+       {Level{kNan, 0.5, 0.5}, Level{1, kNan, 0.5}, Level{1, 0.5, kNan}, Level{1, -0.5, 0.5},
+        Level{1, 0.5, -0.5}, Level{1, std::numeric_limits<double>::infinity(), 0.5}})
+    CHECK_THAT(levels({{1000, 0, 1}, bad, {}}),
+               Contains("InvalidArgument: schedule: level 1 is not finite or negative"));
+  const NoiseSchedule grid(NoiseKind::Flow, {{1000, 0, 1}, {500, 0.5, 0.5}, {}});
+  CHECK_THAT(failure([&] { grid.with_landings({{}}); }),
+             Contains("landings: expected one per step (2), got 1"));
+}
+
+TEST_CASE("A schedule clamps positions and knows whether its noise falls", "[unit]") {
+  const NoiseSchedule grid(NoiseKind::Flow, {{1000, 0, 1}, {500, 0.5, 0.5}, {500, 0.5, 0.5}, {}});
+  CHECK(grid.clamp(-2) == 0);
+  CHECK(grid.clamp(2) == 2);
+  CHECK(grid.clamp(9) == 3);
+  CHECK_FALSE(grid.strictly_falling());
+  CHECK(grid.landing(0).sigma == 0.5);
+  CHECK(grid.with_landings({{1, 0.9, 0.1}, {}, {}}).landing(0).sigma == 0.1);
+}
+
+}  // namespace
+}  // namespace glint
