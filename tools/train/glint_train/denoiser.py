@@ -12,6 +12,8 @@ from .words import MAX_TOKENS
 
 WIDTH, HEADS, PATCH = 192, 6, 2
 GRID = LATENT_SIDE // PATCH
+PACKED = LATENT_CHANNELS * PATCH**2
+WAVES = 4  # cosine waves per axis in the position channels
 
 
 class TextEncoder(nn.Module):
@@ -43,12 +45,22 @@ class TextEncoder(nn.Module):
 
 
 def make_transformer() -> FluxTransformer2DModel:
-    """2 double and 4 single blocks, 6 heads of 32, 64 image tokens of 2 x 2 x 4 latent values."""
+    """2 double and 4 single blocks, 6 heads of 32, 64 image tokens of 2 x 2 x 4 latent values and 16 of position."""
     return FluxTransformer2DModel(
-        patch_size=1, in_channels=LATENT_CHANNELS * PATCH**2, num_layers=2, num_single_layers=4,
+        patch_size=1, in_channels=PACKED + WAVES**2, out_channels=PACKED, num_layers=2, num_single_layers=4,
         attention_head_dim=WIDTH // HEADS, num_attention_heads=HEADS, joint_attention_dim=WIDTH,
         pooled_projection_dim=WIDTH, guidance_embeds=False, axes_dims_rope=(8, 12, 12),
     )  # fmt: skip
+
+
+def position_channels() -> Tensor:
+    """Products of cosine waves over rows and columns: [64, 16].
+
+    The rotary embedding tells image tokens how far apart they are; in pure noise nothing tells them where they are.
+    """
+    angles = torch.outer(torch.arange(GRID) + 0.5, torch.arange(WAVES)) * (torch.pi / GRID)
+    waves = angles.cos()  # [8, 4]
+    return torch.einsum("rk,cl->rckl", waves, waves).reshape(GRID * GRID, WAVES**2)
 
 
 def pack(latents: Tensor) -> Tensor:
@@ -75,10 +87,13 @@ class Denoiser(nn.Module):
             "img_ids", torch.stack([torch.zeros_like(rows), rows, columns], -1).float(), persistent=False
         )
         self.register_buffer("txt_ids", torch.zeros(MAX_TOKENS, 3), persistent=False)
+        self.register_buffer("positions", position_channels(), persistent=False)
 
     def forward(self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:
+        packed = pack(latents)
+        positions = self.positions.expand(packed.shape[0], -1, -1)
         made = self.transformer(
-            hidden_states=pack(latents), encoder_hidden_states=tokens, pooled_projections=pooled, timestep=time,
+            hidden_states=torch.cat([packed, positions], dim=-1), encoder_hidden_states=tokens, pooled_projections=pooled, timestep=time,
             img_ids=self.img_ids, txt_ids=self.txt_ids, return_dict=False,
         )[0]  # fmt: skip
         return unpack(made)
