@@ -5,7 +5,9 @@
 #include <glint/error.hpp>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
 #include <new>
 
@@ -62,9 +64,18 @@ int run(int argc, char** argv) {
   }
 }
 
+/// Starts the program again with OpenMP threads that sleep while they wait, unless the user chose. By default they spin, and
+/// where another process holds a core each barrier of a small network then lasts a time slice: 2 s became 40 s on a busy
+/// machine of two cores. libgomp reads the variable when it is loaded, so setting it here would be too late.
+void let_threads_sleep(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") || ::setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
+  ::execv("/proc/self/exe", argv);  // returns only if it cannot; the program then runs as it is
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  let_threads_sleep(argv);
   auto logger = spdlog::stderr_color_mt("glint");
   logger->set_pattern("glint: %^%l%$: %v");
   spdlog::set_default_logger(logger);

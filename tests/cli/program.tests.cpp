@@ -42,7 +42,7 @@ class Program {
 
   /// Runs `glint arguments`; the arguments are a shell's.
   Outcome operator()(const std::string& arguments) const {
-    const std::string command = fmt::format("cd {} && GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {} >out.txt 2>err.txt",
+    const std::string command = fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
                                             folder.path().string(), GLINT_PROGRAM, arguments);
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
@@ -191,7 +191,7 @@ TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[
 
   write_safetensors(glint.folder / "wrong.safetensors", {{"noise", at::randn({1, 3, 8, 8})}});
   CHECK_THAT(glint("generate x -m tiny --noise-in wrong.safetensors").err,
-             Contains("expects [4,-1,-1] (-1: any positive size), got [3,8,8]"));
+             Contains("expects latents [4,-1,-1] (-1: any positive size), got [3,8,8]"));
   write_safetensors(glint.folder / "nan.safetensors", {{"noise", at::full({1, 4, 8, 8}, std::nan(""))}});
   CHECK_THAT(glint("generate x -m tiny --noise-in nan.safetensors").err, Contains("NaN"));
   write_safetensors(glint.folder / "int.safetensors", {{"noise", at::full({1, 4, 8, 8}, 1, at::kLong)}});
