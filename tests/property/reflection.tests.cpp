@@ -174,5 +174,44 @@ TEST_CASE("Reflecting between scaled prompts is exact where the velocity is line
   }
 }
 
+// Adds to the latents of one step.
+class Nudge final : public StepStrategy {
+ public:
+  Nudge(int at_step, at::Tensor by) : at_step_(at_step), by_(std::move(by)) {}
+  std::string_view name() const override { return "nudge"; }
+  bool active(int i, int) const override { return i == at_step_; }
+  at::Tensor refine(const at::Tensor& x, const StepContext&) const override { return x + by_; }
+
+ private:
+  int at_step_;
+  at::Tensor by_;
+};
+
+TEST_CASE("What a strategy adds reaches the next latents, and no corrector takes it back", "[property]") {
+  const std::shared_ptr<const Solver> solvers[] = {std::make_shared<Ddim>(), std::make_shared<Euler>(),
+                                                   std::make_shared<Dpmpp2m>(), std::make_shared<UniPc>()};
+  const at::Tensor noise = testing::latents(), by = testing::latents(2, 9), data = testing::latents(2, 10);
+  for (NoiseKind kind : testing::kKinds) {
+    const auto model =
+        testing::model_of(Parameterization::X0, kind, [&](const at::Tensor&, const Level&) { return data; });
+    for (size_t k = 0; k < std::size(solvers); ++k) {
+      const NoiseSchedule grid = schedule_of(kind, kSteps, solvers[k]->grid());
+      const auto run = [&](std::vector<std::shared_ptr<const StepStrategy>> strategies) {
+        return testing::sampler_of(model, grid, solvers[k], 1.0, std::move(strategies))
+            .sample({.prompt = prompt_of(), .noise = noise, .keep_trajectory = true})
+            .trajectory;
+      };
+      const std::vector<at::Tensor> plain = run({});
+      for (int i : {0, 1, 4}) {
+        // With a constant x0 the next latents hold x through sigma'/sigma alone.
+        const at::Tensor moved = run({std::make_shared<Nudge>(i, by)})[static_cast<size_t>(i) + 1];
+        const at::Tensor expected = by * (grid.landing(i).sigma / grid.level(i).sigma);
+        CAPTURE(to_string(kind), k, i);
+        CHECK(relative_error(moved - plain[static_cast<size_t>(i) + 1], expected) < 1e-12);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace glint
