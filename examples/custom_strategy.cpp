@@ -11,7 +11,10 @@ namespace {
 struct JitterOptions {
   double amount = 0.05;
   static void fields(auto& visit, auto& o) {
-    visit("amount", o.amount, glint::Field{.help = "standard deviation added, as a share of the level's sigma", .minimum = 0, .maximum = 1});
+    visit(
+        "amount", o.amount,
+        glint::Field{
+            .help = "standard deviation added, as a share of the level's sigma", .minimum = 0, .maximum = 1});
   }
 };
 
@@ -45,11 +48,15 @@ int main() {
   registry.add<Jitter>();
   const auto model = std::make_shared<glint::CallableModel>(
       glint::ModelInfo{.name = "zero", .parameterization = glint::Parameterization::X0},
-      [](const glint::ModelInput& in) { return std::vector<at::Tensor>(in.branches.size(), at::zeros_like(in.x)); });
-  const glint::Sampler sampler({.leg = {.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
-                                .schedule = glint::vp_schedule({}, {.steps = 10}, glint::GridConvention::Ddim),
-                                .solver = registry.solver({"ddim"}),
-                                .step_strategies = {registry.step(glint::parse_choice("jitter:amount=0.1"))}});
+      [](const glint::ModelInput& in) {
+        return std::vector<at::Tensor>(in.branches.size(), at::zeros_like(in.x));
+      });
+  const glint::Sampler sampler(
+      {.leg = {.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
+       .schedule = glint::vp_schedule({}, {.steps = 10}, glint::GridConvention::Ddim),
+       .solver = registry.solver({"ddim"}),
+       .step_strategies = {registry.step(glint::parse_choice("jitter:amount=0.1"))}});
   const glint::SampleResult result = sampler.sample({.seed = 1, .latent_shape = {4, 8, 8}});
-  fmt::print("{} calls, largest latent {:.3f}\n", result.usage.calls, result.latents.abs().max().item<double>());
+  fmt::print("{} calls, largest latent {:.3f}\n", result.usage.calls,
+             result.latents.abs().max().item<double>());
 }

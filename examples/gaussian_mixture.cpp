@@ -8,21 +8,24 @@
 
 int main() {
   const auto model = std::make_shared<glint::GaussianMixtureModel>(
-      glint::GaussianMixture{.means = at::tensor({2.0, 0.0, -1.0, 1.5, -1.0, -1.5}, at::kDouble).reshape({3, 2, 1}),
-                             .variances = at::full({3}, 0.15, at::kDouble),
-                             .weights = at::ones({3}, at::kDouble)},
+      glint::GaussianMixture{
+          .means = at::tensor({2.0, 0.0, -1.0, 1.5, -1.0, -1.5}, at::kDouble).reshape({3, 2, 1}),
+          .variances = at::full({3}, 0.15, at::kDouble),
+          .weights = at::ones({3}, at::kDouble)},
       glint::Parameterization::Velocity, glint::NoiseKind::Flow);
   const glint::Prompt prompt{.cond = model->condition({0}), .null = model->condition()};
 
-  glint::SamplerParts parts{.leg = {.model = model, .rule = std::make_shared<glint::Cfg>(1.5)},
-                            .schedule = glint::flow_schedule({}, {.steps = 30}, glint::GridConvention::FlowEuler),
-                            .solver = std::make_shared<glint::FlowEuler>()};
+  glint::SamplerParts parts{
+      .leg = {.model = model, .rule = std::make_shared<glint::Cfg>(1.5)},
+      .schedule = glint::flow_schedule({}, {.steps = 30}, glint::GridConvention::FlowEuler),
+      .solver = std::make_shared<glint::FlowEuler>()};
   for (const bool reflect : {false, true}) {
     if (reflect) parts.step_strategies = {glint::ZSampling::make({.guidance_inverse = 0.0})};
     const glint::SampleResult result =
         glint::Sampler(parts).sample({.prompt = prompt, .seed = 1, .batch = 1000});
     const at::Tensor mean = result.latents.mean(0).flatten();
-    fmt::print("{:22} mean ({:.2f}, {:.2f}), {} rows per sample\n", reflect ? "cfg 1.5 + z-sampling" : "cfg 1.5",
-               mean[0].item<double>(), mean[1].item<double>(), result.usage.rows / 1000);
+    fmt::print("{:22} mean ({:.2f}, {:.2f}), {} rows per sample\n",
+               reflect ? "cfg 1.5 + z-sampling" : "cfg 1.5", mean[0].item<double>(), mean[1].item<double>(),
+               result.usage.rows / 1000);
   }
 }

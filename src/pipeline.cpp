@@ -12,7 +12,9 @@ namespace {
 class Stopwatch {
  public:
   explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  ~Stopwatch() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
 
@@ -41,13 +43,14 @@ void append(SampleResult& all, SampleResult&& part) {
   for (const auto& [stage, usage] : part.by_stage) add_usage(all.by_stage[stage], usage);
 }
 
-int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, int64_t scale, const char* name) {
+int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, int64_t scale,
+                    const char* name) {
   if (!pixels) {
     GLINT_CHECK(fallback, InvalidArgument, "{}: this model has no default; give one", name);
     return *fallback;
   }
-  GLINT_CHECK(*pixels > 0 && *pixels % scale == 0, InvalidArgument, "{}: expected a positive multiple of {}, got {}", name,
-              scale, *pixels);
+  GLINT_CHECK(*pixels > 0 && *pixels % scale == 0, InvalidArgument,
+              "{}: expected a positive multiple of {}, got {}", name, scale, *pixels);
   return *pixels / scale;
 }
 
@@ -74,11 +77,13 @@ Prompt prompt_from_tensors(const std::map<std::string, at::Tensor>& tensors) {
                 "conditioning: unknown tensor '{}'{}", name, did_you_mean(name, known));
   prompt.cond = {.tokens = take("tokens", 2), .pooled = take("pooled", 1)};
   prompt.null = {.tokens = take("null_tokens", 2), .pooled = take("null_pooled", 1)};
-  GLINT_CHECK(prompt.cond.tokens.defined(), BadModel, "conditioning: expected a tensor 'tokens' [L,D], got none");
+  GLINT_CHECK(prompt.cond.tokens.defined(), BadModel,
+              "conditioning: expected a tensor 'tokens' [L,D], got none");
   return prompt;
 }
 
-Pipeline::Pipeline(Bundle bundle, Registry registry) : bundle_(std::move(bundle)), registry_(std::move(registry)) {}
+Pipeline::Pipeline(Bundle bundle, Registry registry)
+    : bundle_(std::move(bundle)), registry_(std::move(registry)) {}
 
 double Pipeline::guidance_scale(const GenerateRequest& request) const {
   return request.guidance.value_or(bundle_.manifest().guidance.default_scale);
@@ -124,7 +129,8 @@ Sampler Pipeline::sampler(const GenerateRequest& request) const {
     if (!request.rule) rule.options = {{"scale", 1.0}};
   } else {
     const auto& options = registry_.entry("rule", rule.name).options;
-    const bool has_scale = std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "scale"; });
+    const bool has_scale =
+        std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "scale"; });
     if (has_scale) rule.options.emplace("scale", guidance_scale(request));
   }
   leg.rule = registry_.rule(rule);
@@ -132,15 +138,18 @@ Sampler Pipeline::sampler(const GenerateRequest& request) const {
   SamplerParts parts{.leg = std::move(leg),
                      .schedule = build_schedule(manifest.schedule, grid, solver->grid()),
                      .solver = solver};
-  for (const Choice& choice : request.noise_strategies) parts.noise_strategies.push_back(registry_.noise(choice));
-  for (const Choice& choice : request.step_strategies) parts.step_strategies.push_back(registry_.step(choice));
+  for (const Choice& choice : request.noise_strategies)
+    parts.noise_strategies.push_back(registry_.noise(choice));
+  for (const Choice& choice : request.step_strategies)
+    parts.step_strategies.push_back(registry_.step(choice));
   return Sampler(std::move(parts));
 }
 
 Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) const {
   if (request.conditioning) return *request.conditioning;
   GLINT_CHECK(bundle_.has("text_encoder"), NotFound,
-              "prompt: model '{}' has no text encoder; give its conditioning instead", bundle_.manifest().name);
+              "prompt: model '{}' has no text encoder; give its conditioning instead",
+              bundle_.manifest().name);
   const auto encoder = bundle_.text_encoder();
   EncodedPrompt cond = encoder->encode(request.prompt);
   result.prompt = std::move(cond.tokenized);
@@ -155,7 +164,8 @@ GenerateResult Pipeline::generate(const GenerateRequest& request) const {
     GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
     GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
     const Sampler sampler = this->sampler(request);
-    SampleRequest sample{.seed = request.seed, .observer = request.observer, .keep_trajectory = request.keep_trajectory};
+    SampleRequest sample{
+        .seed = request.seed, .observer = request.observer, .keep_trajectory = request.keep_trajectory};
     if (!request.noise.defined()) sample.latent_shape = latent_shape(request);
     {
       Stopwatch encode_time(result.seconds["encode"]);

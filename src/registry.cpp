@@ -9,7 +9,8 @@ constexpr std::array<std::string_view, 4> kKinds{"rule", "solver", "step", "nois
 
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
-  GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected rule, solver, step or noise, got '{}'", kind);
+  GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected rule, solver, step or noise, got '{}'",
+              kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 
@@ -18,15 +19,16 @@ size_t rank(std::string_view kind) {
 Choice parse_choice(std::string_view text) {
   const size_t colon = text.find(':');
   Choice choice{.name = std::string(text.substr(0, colon))};
-  GLINT_CHECK(!choice.name.empty(), InvalidArgument, "'{}': expected NAME[:key=value,...], got no name", text);
+  GLINT_CHECK(!choice.name.empty(), InvalidArgument, "'{}': expected NAME[:key=value,...], got no name",
+              text);
   if (colon == std::string_view::npos) return choice;
   std::string_view rest = text.substr(colon + 1);
   while (!rest.empty()) {
     const std::string_view item = rest.substr(0, rest.find(','));
     rest.remove_prefix(std::min(item.size() + 1, rest.size()));
     const size_t equals = item.find('=');
-    GLINT_CHECK(equals != std::string_view::npos && equals > 0, InvalidArgument, "{}: expected key=value, got '{}'",
-                choice.name, item);
+    GLINT_CHECK(equals != std::string_view::npos && equals > 0, InvalidArgument,
+                "{}: expected key=value, got '{}'", choice.name, item);
     const auto [at, fresh] =
         choice.options.emplace(std::string(item.substr(0, equals)), std::string(item.substr(equals + 1)));
     GLINT_CHECK(fresh, InvalidArgument, "{}: option '{}' is given twice", choice.name, at->first);
@@ -45,8 +47,8 @@ OptionValues parse_options(std::string_view json) {
     } else if (value.is_number()) {
       values.emplace(name, value.get<double>());
     } else {
-      GLINT_CHECK(value.is_string(), InvalidArgument, "options.{}: expected a number, string or boolean, got {}", name,
-                  detail::describe(value));
+      GLINT_CHECK(value.is_string(), InvalidArgument,
+                  "options.{}: expected a number, string or boolean, got {}", name, detail::describe(value));
       values.emplace(name, value.get<std::string>());
     }
   }

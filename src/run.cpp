@@ -20,15 +20,15 @@ void check_leg(std::string_view owner, const Leg& leg, int steps) {
   GLINT_CHECK(leg.rule, InvalidArgument, "{}rule: expected a guidance rule, got none", owner);
   const ModelInfo& info = leg.model->info();
   GLINT_CHECK(info.null_branch || !leg.rule->branches({0, steps}).null, InvalidArgument,
-              "{}rule: model '{}' has no null branch, so guidance by difference cannot apply; use scale 1{}", owner,
-              info.name, info.embedded_guidance ? " and the embedded guidance" : "");
+              "{}rule: model '{}' has no null branch, so guidance by difference cannot apply; use scale 1{}",
+              owner, info.name, info.embedded_guidance ? " and the embedded guidance" : "");
   GLINT_CHECK(!leg.embedded_guidance || info.embedded_guidance, InvalidArgument,
               "{}embedded guidance: model '{}' does not take it", owner, info.name);
   for (const auto& [name, scale] : leg.adapters) {
     const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
     GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'", owner, info.name, name);
-    GLINT_CHECK(std::isfinite(scale), InvalidArgument, "{}adapters.{}: expected a finite scale, got {}", owner, name,
-                scale);
+    GLINT_CHECK(std::isfinite(scale), InvalidArgument, "{}adapters.{}: expected a finite scale, got {}",
+                owner, name, scale);
   }
 }
 

@@ -1,5 +1,7 @@
 #include <glint/sampler.hpp>
 
+#include <ATen/core/grad_mode.h>
+
 namespace glint {
 namespace {
 
@@ -52,20 +54,30 @@ std::vector<int64_t> latent_shape(const SampleRequest& request, const ModelInfo&
     check_latent_shape("latent_shape", request.latent_shape, info);
     return request.latent_shape;
   }
-  const bool fixed = !info.latent_shape.empty() &&
-                     std::all_of(info.latent_shape.begin(), info.latent_shape.end(), [](int64_t n) { return n > 0; });
-  GLINT_CHECK(fixed, ShapeMismatch, "latent_shape: model '{}' leaves it open ({}); give it in the request", info.name,
-              shape_string(info.latent_shape));
+  const bool fixed =
+      !info.latent_shape.empty() &&
+      std::all_of(info.latent_shape.begin(), info.latent_shape.end(), [](int64_t n) { return n > 0; });
+  GLINT_CHECK(fixed, ShapeMismatch, "latent_shape: model '{}' leaves it open ({}); give it in the request",
+              info.name, shape_string(info.latent_shape));
   return info.latent_shape;
 }
 
 void check_noise(const at::Tensor& noise, const ModelInfo& info) {
   GLINT_CHECK(noise.scalar_type() == at::kFloat || noise.scalar_type() == at::kDouble, UnsupportedDtype,
               "noise: expected float32 or float64, got {}", c10::toString(noise.scalar_type()));
-  GLINT_CHECK(noise.dim() >= 2 && noise.size(0) >= 1, ShapeMismatch, "noise: expected [B,C,...] with B >= 1, got {}",
-              shape_string(noise.sizes()));
+  GLINT_CHECK(noise.dim() >= 2 && noise.size(0) >= 1, ShapeMismatch,
+              "noise: expected [B,C,...] with B >= 1, got {}", shape_string(noise.sizes()));
   check_latent_shape("noise", noise.sizes().slice(1), info);
   check_finite(noise, "noise", -1);
+}
+
+void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_view strategy) {
+  GLINT_CHECK(refined.defined() && refined.sizes() == x.sizes() && refined.scalar_type() == x.scalar_type(),
+              ShapeMismatch, "strategy '{}': expected latents {} of {} back, got {}", strategy,
+              shape_string(x.sizes()), c10::toString(x.scalar_type()),
+              refined.defined()
+                  ? shape_string(refined.sizes()) + " of " + c10::toString(refined.scalar_type())
+                  : "an undefined tensor");
 }
 
 }  // namespace
@@ -76,6 +88,7 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
   const NoiseSchedule& schedule = parts_.schedule;
   const ModelInfo& info = parts_.leg.model->info();
   const int steps = schedule.steps();
+  const at::NoGradGuard no_gradients;  // a strategy that needs them opens its own scope
   if (request.noise.defined()) check_noise(request.noise, info);
 
   Run run(schedule, request.prompt,
@@ -89,7 +102,9 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
     Run::Stage stage(run, kDenoise, 0);
     for (const auto& strategy : parts_.noise_strategies) {
       Run::Stage inner(run, strategy->name(), 0);
-      x = strategy->refine(x, {run, parts_.leg});
+      at::Tensor refined = strategy->refine(x, {run, parts_.leg});
+      check_refined(refined, x, strategy->name());
+      x = std::move(refined);
     }
     if (request.keep_trajectory) result.trajectory.push_back(x);
 
@@ -100,15 +115,17 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
         if (!strategy->active(i, steps)) continue;
         Run::Stage inner(run, strategy->name(), i);
         refined = strategy->refine(refined, {run, parts_.leg, i});
+        check_refined(refined, x, strategy->name());
         history.x.reset();  // a corrector that starts from it would undo the refinement
       }
       const at::Tensor output = run.predict(parts_.leg, refined, schedule.level(i), i);
-      const at::Tensor next = parts_.solver->step({refined, output, info.parameterization, schedule, i}, history, run.noise());
+      const at::Tensor next =
+          parts_.solver->step({refined, output, info.parameterization, schedule, i}, history, run.noise());
       if (request.check_finite) check_finite(next, "latents", i);
       if (request.keep_trajectory) result.trajectory.push_back(next);
       if (request.observer &&
-          !request.observer->on_step({i, steps, schedule.level(i), schedule.landing(i), x, next, run.total(), refined,
-                                      output, info.parameterization}))
+          !request.observer->on_step({i, steps, schedule.level(i), schedule.landing(i), x, next, run.total(),
+                                      refined, output, info.parameterization}))
         fail(ErrorCode::Cancelled, "the run was cancelled after step {} of {}", i, steps);
       x = next;
     }

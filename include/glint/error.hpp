@@ -11,8 +11,8 @@ namespace glint {
 
 /// What went wrong, as a host program can act on it. Values are stable and shared with the C interface.
 enum class ErrorCode {
-  InvalidArgument = 1,    ///< an option or argument is out of its stated range, or a combination is not allowed
-  ShapeMismatch = 2,      ///< a tensor does not have the shape the model or request asks for
+  InvalidArgument = 1,  ///< an option or argument is out of its stated range, or a combination is not allowed
+  ShapeMismatch = 2,    ///< a tensor does not have the shape the model or request asks for
   UnsupportedDtype = 3,   ///< a tensor's element type cannot be used here
   UnsupportedDevice = 4,  ///< the device is absent, or this build cannot use it
   NotFound = 5,           ///< a file, component or registered name does not exist
@@ -60,8 +60,8 @@ template <typename... Args>
 
 /// Throws glint::Error(glint::ErrorCode::code, formatted message) unless `condition` holds.
 /// Write the message as "argument: expected ..., got ...".
-#define GLINT_CHECK(condition, code, ...)                        \
-  do {                                                           \
-    if (!(condition)) [[unlikely]]                               \
-      ::glint::fail(::glint::ErrorCode::code, __VA_ARGS__);      \
+#define GLINT_CHECK(condition, code, ...)                   \
+  do {                                                      \
+    if (!(condition)) [[unlikely]]                          \
+      ::glint::fail(::glint::ErrorCode::code, __VA_ARGS__); \
   } while (false)

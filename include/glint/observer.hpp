@@ -18,13 +18,13 @@ struct Usage {
 
 /// An accepted step of the sampler.
 struct StepEvent {
-  int step;                  ///< 0 is the noisiest
-  int steps;                 ///< steps of the run
-  const Level& from;         ///< where the step began
-  const Level& to;           ///< where it landed
-  const at::Tensor& x_from;  ///< latents at `from`, before any step strategy
-  const at::Tensor& x;       ///< latents at `to`
-  const Usage& usage;        ///< of the run so far
+  int step;                     ///< 0 is the noisiest
+  int steps;                    ///< steps of the run
+  const Level& from;            ///< where the step began
+  const Level& to;              ///< where it landed
+  const at::Tensor& x_from;     ///< latents at `from`, before any step strategy
+  const at::Tensor& x;          ///< latents at `to`
+  const Usage& usage;           ///< of the run so far
   const at::Tensor& x_refined;  ///< latents the accepted prediction was made from
   const at::Tensor& output;     ///< that prediction, guided, in the model's parameterization
   Parameterization parameterization;

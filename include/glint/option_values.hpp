@@ -86,15 +86,15 @@ class OptionReader {
       set(name, value, field.emplace(), about);
     } else if constexpr (std::is_same_v<T, bool>) {
       const std::string text = text_of(value);
-      GLINT_CHECK(text == "true" || text == "false", InvalidArgument, "{}.{}: expected true or false, got '{}'", owner_,
-                  name, text);
+      GLINT_CHECK(text == "true" || text == "false", InvalidArgument,
+                  "{}.{}: expected true or false, got '{}'", owner_, name, text);
       field = text == "true";
     } else if constexpr (NamedEnum<T>) {
       const std::string text = text_of(value);
       const auto& names = EnumNames<T>::values;
       const auto match = std::find(names.begin(), names.end(), text);
-      GLINT_CHECK(match != names.end(), InvalidArgument, "{}.{}: expected one of {}, got '{}'{}", owner_, name,
-                  fmt::join(names, ", "), text, did_you_mean(text, names));
+      GLINT_CHECK(match != names.end(), InvalidArgument, "{}.{}: expected one of {}, got '{}'{}", owner_,
+                  name, fmt::join(names, ", "), text, did_you_mean(text, names));
       field = static_cast<T>(match - names.begin());
     } else if constexpr (std::is_same_v<T, std::string>) {
       field = text_of(value);
@@ -102,7 +102,8 @@ class OptionReader {
       field = static_cast<T>(number(name, value, std::is_integral_v<T>));
       const double checked = static_cast<double>(field);
       GLINT_CHECK(checked >= about.minimum && checked <= about.maximum, InvalidArgument,
-                  "{}.{}: expected a value in [{}, {}], got {}", owner_, name, about.minimum, about.maximum, checked);
+                  "{}.{}: expected a value in [{}, {}], got {}", owner_, name, about.minimum, about.maximum,
+                  checked);
     }
   }
 
@@ -116,7 +117,8 @@ class OptionReader {
       const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
       valid = error == std::errc() && end == text.data() + text.size();
     }
-    valid = valid && std::isfinite(result) && (!integer || (result == std::floor(result) && std::abs(result) < 2e9));
+    valid = valid && std::isfinite(result) &&
+            (!integer || (result == std::floor(result) && std::abs(result) < 2e9));
     GLINT_CHECK(valid, InvalidArgument, "{}.{}: expected {}, got '{}'", owner_, name,
                 integer ? "an integer" : "a number", text_of(value));
     return result;
@@ -134,8 +136,13 @@ class OptionDescriber {
 
   template <typename T>
   void operator()(std::string_view name, const T& field, const Field& about) {
-    OptionDescription d{.name = std::string(name), .type = "", .default_value = "", .minimum = about.minimum,
-                        .maximum = about.maximum, .unit = std::string(about.unit), .help = std::string(about.help)};
+    OptionDescription d{.name = std::string(name),
+                        .type = "",
+                        .default_value = "",
+                        .minimum = about.minimum,
+                        .maximum = about.maximum,
+                        .unit = std::string(about.unit),
+                        .help = std::string(about.help)};
     describe(field, d);
     found.push_back(std::move(d));
   }

@@ -19,10 +19,10 @@ namespace glint {
 
 /// What is known of one option besides its name, type and default.
 struct Field {
-  std::string_view help;                                     ///< one clause, no full stop
+  std::string_view help;                                      ///< one clause, no full stop
   double minimum = -std::numeric_limits<double>::infinity();  ///< smallest value allowed
   double maximum = std::numeric_limits<double>::infinity();   ///< largest value allowed
-  std::string_view unit = "";                                ///< "steps", "fraction of steps"; empty = no unit
+  std::string_view unit = "";  ///< "steps", "fraction of steps"; empty = no unit
 };
 
 /// What the registry, `glint list` and the documentation say of a registered class.
@@ -39,7 +39,9 @@ template <typename E>
 struct EnumNames;
 
 template <typename E>
-concept NamedEnum = std::is_enum_v<E> && requires { EnumNames<E>::values; };
+concept NamedEnum = std::is_enum_v<E> && requires {
+  EnumNames<E>::values;
+};
 
 template <NamedEnum E>
 constexpr std::string_view enum_name(E value) {
@@ -58,8 +60,9 @@ void check_ranges(std::string_view owner, const Options& options) {
       number = static_cast<double>(value);
     }
     if (!number) return;
-    GLINT_CHECK(std::isfinite(*number) && *number >= field.minimum && *number <= field.maximum, InvalidArgument,
-                "{}.{}: expected a value in [{}, {}], got {}", owner, name, field.minimum, field.maximum, *number);
+    GLINT_CHECK(std::isfinite(*number) && *number >= field.minimum && *number <= field.maximum,
+                InvalidArgument, "{}.{}: expected a value in [{}, {}], got {}", owner, name, field.minimum,
+                field.maximum, *number);
   };
   Options::fields(check, options);
 }

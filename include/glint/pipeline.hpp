@@ -18,33 +18,34 @@ namespace glint {
 /// What to generate. Everything unset is the model's own default.
 struct GenerateRequest {
   std::string prompt = {};
-  std::string negative = {};                 ///< takes the null prompt's place
-  std::optional<Prompt> conditioning = {};   ///< instead of prompt and negative: for models without a text encoder
+  std::string negative = {};  ///< takes the null prompt's place
+  std::optional<Prompt> conditioning =
+      {};  ///< instead of prompt and negative: for models without a text encoder
   std::optional<int> steps = {};
-  std::optional<double> guidance = {};       ///< the rule's `scale`, or the input of a guidance-distilled model
+  std::optional<double> guidance = {};  ///< the rule's `scale`, or the input of a guidance-distilled model
   std::optional<Choice> solver = {};
   std::optional<Choice> rule = {};
-  OptionValues schedule = {};                ///< GridOptions by name: spacing, sigmas, rho, shift, ...
+  OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   std::vector<Choice> noise_strategies = {};
   std::vector<Choice> step_strategies = {};
-  uint64_t seed = 0;                         ///< picture k is drawn with seed + k
+  uint64_t seed = 0;  ///< picture k is drawn with seed + k
   int64_t count = 1;
-  int64_t batch = 8;                         ///< pictures sampled at once; changes memory and time, not pictures
+  int64_t batch = 8;  ///< pictures sampled at once; changes memory and time, not pictures
   std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
-  at::Tensor noise = {};                     ///< initial noise [B,C,H,W]; replaces seed, count and size
-  Observer* observer = nullptr;              ///< borrowed for the call
+  at::Tensor noise = {};         ///< initial noise [B,C,H,W]; replaces seed, count and size
+  Observer* observer = nullptr;  ///< borrowed for the call
   bool keep_trajectory = false;
-  bool decode = true;                        ///< false: latents only
+  bool decode = true;  ///< false: latents only
 };
 
 /// What came out, and what it cost.
 struct GenerateResult {
   std::vector<Image> images = {};
-  SampleResult sample = {};                    ///< latents of all pictures; usage summed over batches
+  SampleResult sample = {};  ///< latents of all pictures; usage summed over batches
   std::string solver = {};
   double guidance = 1.0;
   std::map<std::string, double> seconds = {};  ///< encode, noise, sample, decode, total
-  TokenizedPrompt prompt = {};                 ///< with the words the model does not know, and those past its length
+  TokenizedPrompt prompt = {};  ///< with the words the model does not know, and those past its length
 };
 
 /// Returns the conditionings in a tensor file's content: tokens [L,D], optional pooled [P], null_tokens, null_pooled.

@@ -16,10 +16,10 @@ struct SampleRequest {
   uint64_t seed = 0;                       ///< sample b is drawn with seed + b
   int64_t batch = 1;                       ///< samples; ignored when `noise` is given
   std::vector<int64_t> latent_shape = {};  ///< [C,H,W] or [C,F,H,W]; empty = the model's own, if it is fixed
-  at::Tensor noise = {};                   ///< initial standard normal noise [B,...]; undefined = drawn from seed
-  Observer* observer = nullptr;            ///< borrowed for the call
-  bool keep_trajectory = false;            ///< keep the latents of every level
-  bool check_finite = false;               ///< look for NaN and infinity after every step; costs a pass and a sync
+  at::Tensor noise = {};         ///< initial standard normal noise [B,...]; undefined = drawn from seed
+  Observer* observer = nullptr;  ///< borrowed for the call
+  bool keep_trajectory = false;  ///< keep the latents of every level
+  bool check_finite = false;     ///< look for NaN and infinity after every step; costs a pass and a sync
 };
 
 /// What a run produced and what it cost.

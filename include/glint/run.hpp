@@ -1,9 +1,9 @@
 // The state of one request: what is shared by the loop, its solver and its strategies while it lasts.
 #pragma once
 
-#include <glint/export.hpp>
 #include <glint/core/rng.hpp>
 #include <glint/core/schedule.hpp>
+#include <glint/export.hpp>
 #include <glint/leg.hpp>
 #include <glint/observer.hpp>
 

@@ -12,15 +12,15 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <fmt/format.h>
+
 #include <string>
 
 namespace glint {
 
 /// Returns a tensor's sizes as "[2,4,64,64]", for messages.
 inline std::string shape_string(at::IntArrayRef sizes) {
-  std::string text = "[";
-  for (size_t i = 0; i < sizes.size(); ++i) text += (i ? "," : "") + std::to_string(sizes[i]);
-  return text + "]";
+  return fmt::format("[{}]", fmt::join(sizes.begin(), sizes.end(), ","));
 }
 
 }  // namespace glint

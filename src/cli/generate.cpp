@@ -44,7 +44,8 @@ OptionValues schedule_options(const std::string& text) {
   } else if (is_value(EnumNames<Sigmas>::values)) {
     choice.options.emplace("sigmas", choice.name);
   } else {
-    const std::vector<std::string> known{"default", "leading", "trailing", "linspace", "model", "karras", "exponential"};
+    const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
+                                         "model",   "karras",  "exponential"};
     GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
                 did_you_mean(choice.name, known), fmt::join(known, ", "));
   }
@@ -54,7 +55,8 @@ OptionValues schedule_options(const std::string& text) {
 /// A path with -1, -2, ... before its extension where there are several pictures.
 fs::path numbered(const fs::path& path, size_t index, size_t count) {
   if (count == 1) return path;
-  return path.parent_path() / fmt::format("{}-{}{}", path.stem().string(), index + 1, path.extension().string());
+  return path.parent_path() /
+         fmt::format("{}-{}{}", path.stem().string(), index + 1, path.extension().string());
 }
 
 /// Fails now rather than after minutes of sampling.
@@ -62,8 +64,8 @@ void check_writable(const std::string& path) {
   if (path.empty()) return;
   const fs::path folder = fs::absolute(path).parent_path();
   std::error_code ignored;
-  GLINT_CHECK(fs::is_directory(folder, ignored), NotFound, "{}: cannot be written: there is no folder {}", path,
-              folder.string());
+  GLINT_CHECK(fs::is_directory(folder, ignored), NotFound, "{}: cannot be written: there is no folder {}",
+              path, folder.string());
   GLINT_CHECK(access(folder.c_str(), W_OK) == 0 && !fs::is_directory(path, ignored), InvalidArgument,
               "{}: cannot be written", path);
 }
@@ -84,11 +86,14 @@ void fill_request(Arguments& args) {
   }
   if (!args.noise_in.empty()) {
     const TensorMap tensors = read_safetensors(args.noise_in);
-    GLINT_CHECK(tensors.contains("noise"), BadModel, "{}: expected a tensor 'noise' [B,C,H,W], got none", args.noise_in);
+    GLINT_CHECK(tensors.contains("noise"), BadModel, "{}: expected a tensor 'noise' [B,C,H,W], got none",
+                args.noise_in);
     request.noise = tensors.at("noise");
   }
-  GLINT_CHECK(!args.prompts.empty(), InvalidArgument, "prompt: expected one, got none (\"\" is the empty prompt)");
-  for (const std::string* path : {&args.output, &args.sheet, &args.latents_out, &args.trajectory_out}) check_writable(*path);
+  GLINT_CHECK(!args.prompts.empty(), InvalidArgument,
+              "prompt: expected one, got none (\"\" is the empty prompt)");
+  for (const std::string* path : {&args.output, &args.sheet, &args.latents_out, &args.trajectory_out})
+    check_writable(*path);
 }
 
 struct Outcome {
@@ -104,7 +109,8 @@ struct Outcome {
 
 void report_words(const TokenizedPrompt& prompt) {
   if (!prompt.unknown.empty())
-    spdlog::warn("the model does not know: {} (they count as one unknown word)", fmt::join(prompt.unknown, ", "));
+    spdlog::warn("the model does not know: {} (they count as one unknown word)",
+                 fmt::join(prompt.unknown, ", "));
   if (!prompt.dropped.empty())
     spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
 }
@@ -213,7 +219,8 @@ int generate(Arguments& args) {
   args.request.decode = pipeline.bundle().has("vae_decoder");
   if (!args.request.decode)
     GLINT_CHECK(!args.latents_out.empty() && args.output.empty() && args.sheet.empty(), InvalidArgument,
-                "model '{}' has no decoder: give --latents-out FILE instead of -o", pipeline.bundle().manifest().name);
+                "model '{}' has no decoder: give --latents-out FILE instead of -o",
+                pipeline.bundle().manifest().name);
   if (args.request.decode && args.output.empty() && args.sheet.empty()) args.output = "glint.png";
   pipeline.bundle().preload();
   const auto since = [start] {
@@ -236,33 +243,44 @@ int generate(Arguments& args) {
 void add_options(CLI::App& command, Arguments& args) {
   GenerateRequest& r = args.request;
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
-  command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")->capture_default_str();
+  command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
+      ->capture_default_str();
   command.add_option("--negative", r.negative, "what to steer away from, in the null prompt's place");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: flow-euler or euler");
-  command.add_option("--schedule", args.schedule,
-                     "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "
-                     "steps_offset, terminal, shift");
+  command.add_option(
+      "--schedule", args.schedule,
+      "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "
+      "steps_offset, terminal, shift");
   command.add_option("--rule", args.rule, "guidance rule: NAME[:key=value,...]; default: cfg");
-  command.add_option("--noise", args.noise, "noise strategy: NAME[:key=value,...]; may be repeated")->allow_extra_args(false);
-  command.add_option("--step", args.step, "step strategy: NAME[:key=value,...]; may be repeated")->allow_extra_args(false);
+  command.add_option("--noise", args.noise, "noise strategy: NAME[:key=value,...]; may be repeated")
+      ->allow_extra_args(false);
+  command.add_option("--step", args.step, "step strategy: NAME[:key=value,...]; may be repeated")
+      ->allow_extra_args(false);
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "pictures per prompt")->capture_default_str();
-  command.add_option("--batch", r.batch, "pictures sampled at once; changes memory and time only")->capture_default_str();
+  command.add_option("--batch", r.batch, "pictures sampled at once; changes memory and time only")
+      ->capture_default_str();
   command.add_option("--width", r.width, "px; default: the model's");
   command.add_option("--height", r.height, "px; default: the model's");
   command.add_option("--frames", r.frames, "frames of a video model");
-  command.add_option("--noise-in", args.noise_in, "safetensors with initial 'noise' [B,C,H,W]; replaces --seed and --count");
+  command.add_option("--noise-in", args.noise_in,
+                     "safetensors with initial 'noise' [B,C,H,W]; replaces --seed and --count");
   command.add_option("--cond-in", args.cond_in,
-                     "safetensors with 'tokens' [L,D] and optional 'pooled', 'null_tokens', 'null_pooled'; replaces the prompt");
+                     "safetensors with 'tokens' [L,D] and optional 'pooled', 'null_tokens', 'null_pooled'; "
+                     "replaces the prompt");
   command.add_option("--latents-out", args.latents_out, "write 'latents' as safetensors");
-  command.add_option("--trajectory-out", args.trajectory_out, "write the 'trajectory' of latents as safetensors");
+  command.add_option("--trajectory-out", args.trajectory_out,
+                     "write the 'trajectory' of latents as safetensors");
   command.add_option("--output,-o", args.output, "PNG to write; several get -1, -2, ...; default: glint.png");
   command.add_option("--sheet", args.sheet, "PNG with all pictures side by side");
-  command.add_option("--enlarge", args.enlarge, "make pictures this many times as large")->check(CLI::Range(1, 64))->capture_default_str();
+  command.add_option("--enlarge", args.enlarge, "make pictures this many times as large")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
-  command.add_option("--dtype", args.dtype, "float32, bfloat16 or float16 inside the network; default: the bundle's");
+  command.add_option("--dtype", args.dtype,
+                     "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command.add_option("--threads", args.threads, "CPU threads; default: all");
   command.add_flag("--json", args.json, "print one JSON object about the run");
   command.add_flag("--quiet,-q", args.quiet, "no progress, no paths");

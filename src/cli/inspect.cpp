@@ -21,23 +21,34 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
     const auto bytes = std::filesystem::file_size(file, missing);
     const bool matches = !missing && sha256_file(file) == component.sha256;
     intact = intact && matches;
-    components[role] = {{"file", component.file}, {"backend", to_string(component.backend)}, {"dtype", component.dtype},
-                        {"bytes", missing ? Json() : Json(bytes)}, {"inputs", component.inputs},
-                        {"sha256", missing ? "missing" : matches ? "matches" : "differs"}};
+    components[role] = {
+        {"file", component.file},     {"backend", to_string(component.backend)},
+        {"dtype", component.dtype},   {"bytes", missing ? Json() : Json(bytes)},
+        {"inputs", component.inputs}, {"sha256", missing ? "missing" : matches ? "matches" : "differs"}};
   }
   const auto size = [](const std::optional<int64_t>& v) { return v ? Json(*v) : Json(); };
-  return {{"name", m.name}, {"family", m.family}, {"parameterization", to_string(m.parameterization)},
+  return {{"name", m.name},
+          {"family", m.family},
+          {"parameterization", to_string(m.parameterization)},
           {"noise", to_string(m.schedule.kind)},
-          {"latent", {{"channels", m.latent.channels}, {"height", size(m.latent.height)}, {"width", size(m.latent.width)},
-                      {"spatial_scale", m.latent.spatial_scale}}},
-          {"guidance", {{"null_branch", m.guidance.null_branch}, {"embedded", m.guidance.embedded},
-                        {"default", m.guidance.default_scale}}},
-          {"default_steps", size(m.default_steps)}, {"torch", m.torch}, {"components", components}};
+          {"latent",
+           {{"channels", m.latent.channels},
+            {"height", size(m.latent.height)},
+            {"width", size(m.latent.width)},
+            {"spatial_scale", m.latent.spatial_scale}}},
+          {"guidance",
+           {{"null_branch", m.guidance.null_branch},
+            {"embedded", m.guidance.embedded},
+            {"default", m.guidance.default_scale}}},
+          {"default_steps", size(m.default_steps)},
+          {"torch", m.torch},
+          {"components", components}};
 }
 
 void print(const Json& d) {
   fmt::print("{} ({}): predicts {}, {} noise, made with torch {}\n", d["name"].get<std::string>(),
-             d["family"].get<std::string>(), d["parameterization"].get<std::string>(), d["noise"].get<std::string>(),
+             d["family"].get<std::string>(), d["parameterization"].get<std::string>(),
+             d["noise"].get<std::string>(),
              d["torch"].get<std::string>().empty() ? "of unknown version" : d["torch"].get<std::string>());
   fmt::print("latent   {}\nguidance {}\n", d["latent"].dump(), d["guidance"].dump());
   for (const auto& [role, c] : d["components"].items())
@@ -60,7 +71,9 @@ int inspect(const InspectArguments& args) {
   } else {
     print(description);
   }
-  if (!intact) spdlog::error("{}: some files are missing or are not the ones the manifest was written for", folder.string());
+  if (!intact)
+    spdlog::error("{}: some files are missing or are not the ones the manifest was written for",
+                  folder.string());
   return intact ? kOk : kFailed;
 }
 

@@ -29,24 +29,29 @@ Json default_of(const OptionDescription& o) {
 Json to_json(const Registry::Entry& entry) {
   Json options = Json::array();
   for (const OptionDescription& o : entry.options)
-    options.push_back({{"name", o.name}, {"type", o.type}, {"default", default_of(o)},
-                       {"unit", o.unit}, {"range", range_of(o)}, {"help", o.help}});
+    options.push_back({{"name", o.name},
+                       {"type", o.type},
+                       {"default", default_of(o)},
+                       {"unit", o.unit},
+                       {"range", range_of(o)},
+                       {"help", o.help}});
   return {{"kind", entry.info.kind}, {"name", entry.info.name}, {"summary", entry.info.summary},
-          {"options", options}, {"cost", entry.info.cost}, {"source", entry.info.source}};
+          {"options", options},      {"cost", entry.info.cost}, {"source", entry.info.source}};
 }
 
 Json model_json(const std::string& name) {
   const Manifest manifest = read_manifest(find_model(name));
-  return {{"kind", "model"}, {"name", name}, {"summary", fmt::format("{} model", manifest.family)},
-          {"options", Json::array()}, {"cost", ""}, {"source", "model bundle"}};
+  return {{"kind", "model"},          {"name", name}, {"summary", fmt::format("{} model", manifest.family)},
+          {"options", Json::array()}, {"cost", ""},   {"source", "model bundle"}};
 }
 
 void print(const Registry::Entry& entry) {
-  fmt::print("{} {}\n    {}\n    cost:   {}\n    source: {}\n", entry.info.kind, entry.info.name, entry.info.summary,
-             entry.info.cost, entry.info.source);
+  fmt::print("{} {}\n    {}\n    cost:   {}\n    source: {}\n", entry.info.kind, entry.info.name,
+             entry.info.summary, entry.info.cost, entry.info.source);
   for (const OptionDescription& o : entry.options)
-    fmt::print("    {:18} {:14} {}{}{}\n", o.name, o.default_value.empty() ? "(unset)" : o.default_value, o.help,
-               o.unit.empty() ? "" : " (" + o.unit + ")", range_of(o).empty() ? "" : ", " + range_of(o));
+    fmt::print("    {:18} {:14} {}{}{}\n", o.name, o.default_value.empty() ? "(unset)" : o.default_value,
+               o.help, o.unit.empty() ? "" : " (" + o.unit + ")",
+               range_of(o).empty() ? "" : ", " + range_of(o));
 }
 
 struct ListArguments {
@@ -82,7 +87,8 @@ int list(const ListArguments& args) {
 
 void add_list(CLI::App& app, int& exit_code) {
   auto args = std::make_shared<ListArguments>();
-  CLI::App* command = app.add_subcommand("list", "List rules, solvers, strategies and models with their options");
+  CLI::App* command =
+      app.add_subcommand("list", "List rules, solvers, strategies and models with their options");
   command->add_option("kind", args->kind, "only this kind")
       ->check(CLI::IsMember({"rule", "solver", "step", "noise", "model"}));
   command->add_flag("--json", args->json, "print a JSON array");

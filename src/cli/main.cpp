@@ -26,8 +26,8 @@ void check_command(const CLI::App& app, int argc, char** argv) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
     names.push_back(command->get_name());
-  GLINT_CHECK(std::find(names.begin(), names.end(), argv[1]) != names.end(), InvalidArgument, "unknown command '{}'{}",
-              argv[1], did_you_mean(argv[1], names));
+  GLINT_CHECK(std::find(names.begin(), names.end(), argv[1]) != names.end(), InvalidArgument,
+              "unknown command '{}'{}", argv[1], did_you_mean(argv[1], names));
 }
 
 /// Returns the message for arguments that no option took, with the nearest option.
@@ -45,8 +45,9 @@ int run(int argc, char** argv) {
   CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
   app.set_version_flag("--version", [] { return cli::versions().dump(); });
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.\n"
-             "Run 'glint COMMAND --help' for a command's options, 'glint list' for solvers, rules and strategies.");
+  app.footer(
+      "Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.\n"
+      "Run 'glint COMMAND --help' for a command's options, 'glint list' for solvers, rules and strategies.");
   int exit_code = cli::kOk;
   cli::add_generate(app, exit_code);
   cli::add_list(app, exit_code);

@@ -18,7 +18,9 @@ extern "C" void request_stop(int signal) {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 }  // namespace
 
@@ -43,7 +45,8 @@ bool Progress::on_step(const StepEvent& event) {
   if (quiet_) return true;
   const double seconds = seconds_since(start_);
   if (terminal_) {
-    constexpr double kRedraw = 0.05;  // seconds; a terminal shows no more, and drawing must not cost a fast model
+    constexpr double kRedraw =
+        0.05;  // seconds; a terminal shows no more, and drawing must not cost a fast model
     if (seconds_since(drawn_) >= kRedraw || event.step + 1 == event.steps) draw(event, seconds);
   } else {
     const int quarter = 4 * (event.step + 1) / event.steps;
@@ -59,8 +62,9 @@ void Progress::draw(const StepEvent& event, double seconds) {
   constexpr int kWidth = 30;
   const int done = event.step + 1, filled = kWidth * done / event.steps;
   const double left = seconds / done * (event.steps - done);
-  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}/{}  {:.2f} s/step  {:.0f} s left", label_, std::string(filled, '='),
-             std::string(kWidth - filled, ' '), done, event.steps, seconds / done, left);
+  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}/{}  {:.2f} s/step  {:.0f} s left", label_,
+             std::string(filled, '='), std::string(kWidth - filled, ' '), done, event.steps, seconds / done,
+             left);
   std::fflush(stderr);
   drawn_ = Clock::now();
 }

@@ -39,7 +39,8 @@ at::Tensor NoiseStream::normal(at::IntArrayRef sample_shape, at::ScalarType dtyp
   std::vector<int64_t> shape{batch()};
   shape.insert(shape.end(), sample_shape.begin(), sample_shape.end());
   at::Tensor noise = at::empty(shape, at::TensorOptions().dtype(dtype));
-  for (int64_t b = 0; b < batch(); ++b) noise.select(0, b).normal_(0.0, 1.0, generators_[static_cast<size_t>(b)]);
+  for (int64_t b = 0; b < batch(); ++b)
+    noise.select(0, b).normal_(0.0, 1.0, generators_[static_cast<size_t>(b)]);
   return noise;
 }
 

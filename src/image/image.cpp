@@ -11,11 +11,11 @@ constexpr int64_t kChannels = 3;
 constexpr int64_t kMostPixels = int64_t{1} << 28;
 
 void check(const Image& image) {
-  GLINT_CHECK(image.width > 0 && image.height > 0 && image.width <= kMostPixels / image.height, InvalidArgument,
-              "image: expected positive sizes, got {}x{}", image.width, image.height);
-  GLINT_CHECK(image.pixels.size() == static_cast<size_t>(kChannels * image.width * image.height), InvalidArgument,
-              "image: expected {} bytes of pixels, got {}", kChannels * image.width * image.height,
-              image.pixels.size());
+  GLINT_CHECK(image.width > 0 && image.height > 0 && image.width <= kMostPixels / image.height,
+              InvalidArgument, "image: expected positive sizes, got {}x{}", image.width, image.height);
+  GLINT_CHECK(image.pixels.size() == static_cast<size_t>(kChannels * image.width * image.height),
+              InvalidArgument, "image: expected {} bytes of pixels, got {}",
+              kChannels * image.width * image.height, image.pixels.size());
 }
 
 Image blank(int64_t width, int64_t height) {
@@ -30,8 +30,8 @@ Image to_image(const float* planes, int64_t height, int64_t width) {
   for (int64_t i = 0; i < plane; ++i) {
     for (int64_t c = 0; c < kChannels; ++c) {
       const float value = planes[c * plane + i] / 2.0f + 0.5f;
-      GLINT_CHECK(!std::isnan(value), Numerical, "image: the value at row {}, column {} is not a number", i / width,
-                  i % width);
+      GLINT_CHECK(!std::isnan(value), Numerical, "image: the value at row {}, column {} is not a number",
+                  i / width, i % width);
       image.pixels[static_cast<size_t>(kChannels * i + c)] = to_byte(std::clamp(value, 0.0f, 1.0f));
     }
   }
@@ -123,7 +123,8 @@ std::vector<Image> to_images(const at::Tensor& pixels) {
   const int64_t count = planes.dim() == 4 ? planes.size(0) : 1;
   std::vector<Image> images;
   for (int64_t i = 0; i < count; ++i)
-    images.push_back(to_image(planes.const_data_ptr<float>() + i * kChannels * height * width, height, width));
+    images.push_back(
+        to_image(planes.const_data_ptr<float>() + i * kChannels * height * width, height, width));
   return images;
 }
 
@@ -141,9 +142,11 @@ at::Tensor to_tensor(const Image& image) {
 Image enlarge(const Image& image, int64_t factor, Enlarging how) {
   constexpr int64_t kLargest = 64;
   check(image);
-  GLINT_CHECK(factor >= 1 && factor <= kLargest, InvalidArgument, "factor: expected 1 to {}, got {}", kLargest, factor);
+  GLINT_CHECK(factor >= 1 && factor <= kLargest, InvalidArgument, "factor: expected 1 to {}, got {}",
+              kLargest, factor);
   GLINT_CHECK(image.width * image.height <= kMostPixels / (factor * factor), InvalidArgument,
-              "factor: {} times {}x{} is more than {} pixels", factor, image.width, image.height, kMostPixels);
+              "factor: {} times {}x{} is more than {} pixels", factor, image.width, image.height,
+              kMostPixels);
   if (factor == 1) return image;
   return how == Enlarging::Smooth ? enlarge_smooth(image, factor) : enlarge_nearest(image, factor);
 }
@@ -165,8 +168,8 @@ Image contact_sheet(std::span<const Image> images, const SheetOptions& options) 
   const int64_t gap = std::min(options.gap, kMostPixels);
   const double width = static_cast<double>(columns) * static_cast<double>(cell_width + gap);
   const double height = static_cast<double>(rows) * static_cast<double>(cell_height + gap);
-  GLINT_CHECK(width * height <= static_cast<double>(kMostPixels), InvalidArgument, "grid: more than {} pixels",
-              kMostPixels);
+  GLINT_CHECK(width * height <= static_cast<double>(kMostPixels), InvalidArgument,
+              "grid: more than {} pixels", kMostPixels);
   Image canvas = blank(columns * (cell_width + gap) - gap, rows * (cell_height + gap) - gap);
   for (size_t i = 0; i < canvas.pixels.size(); ++i) canvas.pixels[i] = options.background[i % kChannels];
   for (int64_t i = 0; i < count; ++i)

@@ -14,9 +14,9 @@
 namespace glint {
 namespace {
 
-constexpr size_t kSignature = 8;    // bytes before the first chunk
-constexpr size_t kFrame = 12;       // a chunk's length, type and check sum
-constexpr size_t kHeaderChunk = 25; // IHDR, always first
+constexpr size_t kSignature = 8;     // bytes before the first chunk
+constexpr size_t kFrame = 12;        // a chunk's length, type and check sum
+constexpr size_t kHeaderChunk = 25;  // IHDR, always first
 constexpr int64_t kMostPixels = int64_t{1} << 26;
 constexpr int64_t kBestCompression = 1032;  // deflate cannot do better: 258 bytes from 2 bits
 constexpr std::string_view kTextChunk = "iTXt";
@@ -66,7 +66,8 @@ std::string text_chunk(const std::string& keyword, const std::string& text) {
   GLINT_CHECK(!offset, InvalidArgument, "png text '{}': byte {} is not UTF-8", keyword, *offset);
   // Keyword, then: not compressed, no language, no translated keyword.
   const std::string body = std::string(kTextChunk) + keyword + std::string(5, '\0') + text;
-  return big_endian(static_cast<uint32_t>(body.size() - kTextChunk.size())) + body + big_endian(check_sum(body));
+  return big_endian(static_cast<uint32_t>(body.size() - kTextChunk.size())) + body +
+         big_endian(check_sum(body));
 }
 
 /// Bits of a pixel as stored, from the header chunk that libpng has accepted.
@@ -106,8 +107,9 @@ bool each_chunk(std::string_view bytes, Visit&& visit) {
 }  // namespace
 
 std::vector<uint8_t> encode_png(const Image& image, const PngTexts& texts) {
-  GLINT_CHECK(image.width > 0 && image.height > 0 && image.width <= kMostPixels / image.height, InvalidArgument,
-              "png: expected 1 to {} pixels, got {}x{}", kMostPixels, image.width, image.height);
+  GLINT_CHECK(image.width > 0 && image.height > 0 && image.width <= kMostPixels / image.height,
+              InvalidArgument, "png: expected 1 to {} pixels, got {}x{}", kMostPixels, image.width,
+              image.height);
   GLINT_CHECK(image.pixels.size() == static_cast<size_t>(3 * image.width * image.height), InvalidArgument,
               "png: {} bytes do not fit {}x{} pixels", image.pixels.size(), image.width, image.height);
   std::string chunks;

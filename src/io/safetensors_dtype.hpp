@@ -10,11 +10,17 @@
 
 namespace glint::detail {
 
-inline constexpr std::array<std::pair<std::string_view, at::ScalarType>, 10> kSafetensorsDtypes{{
-    {"F64", at::ScalarType::Double}, {"F32", at::ScalarType::Float}, {"F16", at::ScalarType::Half},
-    {"BF16", at::ScalarType::BFloat16}, {"I64", at::ScalarType::Long}, {"I32", at::ScalarType::Int},
-    {"I16", at::ScalarType::Short}, {"I8", at::ScalarType::Char}, {"U8", at::ScalarType::Byte},
-    {"BOOL", at::ScalarType::Bool}}};
+inline constexpr std::array<std::pair<std::string_view, at::ScalarType>, 10> kSafetensorsDtypes{
+    {{"F64", at::ScalarType::Double},
+     {"F32", at::ScalarType::Float},
+     {"F16", at::ScalarType::Half},
+     {"BF16", at::ScalarType::BFloat16},
+     {"I64", at::ScalarType::Long},
+     {"I32", at::ScalarType::Int},
+     {"I16", at::ScalarType::Short},
+     {"I8", at::ScalarType::Char},
+     {"U8", at::ScalarType::Byte},
+     {"BOOL", at::ScalarType::Bool}}};
 
 inline std::optional<at::ScalarType> dtype_from_safetensors(std::string_view name) {
   for (const auto& [known, dtype] : kSafetensorsDtypes)

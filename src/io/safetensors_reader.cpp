@@ -37,22 +37,26 @@ class HeaderReader {
 
   Entry entry(const std::string& name, const json& value) const {
     const std::string where = file_ + ": tensor '" + name + "'";
-    GLINT_CHECK(value.is_object(), BadModel, "{}: expected an object, got {}", where, detail::describe(value));
+    GLINT_CHECK(value.is_object(), BadModel, "{}: expected an object, got {}", where,
+                detail::describe(value));
     for (const auto& [key, unused] : value.items())
-      GLINT_CHECK(key == "dtype" || key == "shape" || key == "data_offsets", BadModel, "{}: unknown field '{}'", where,
-                  key);
+      GLINT_CHECK(key == "dtype" || key == "shape" || key == "data_offsets", BadModel,
+                  "{}: unknown field '{}'", where, key);
     Entry entry;
     entry.name = name;
     entry.dtype = dtype(value, where);
     const uint64_t bytes = shape(value, where, entry);
     const auto offsets = numbers(value, "data_offsets", where);
-    GLINT_CHECK(offsets.size() == 2, BadModel, "{}: data_offsets: expected 2 numbers, got {}", where, offsets.size());
+    GLINT_CHECK(offsets.size() == 2, BadModel, "{}: data_offsets: expected 2 numbers, got {}", where,
+                offsets.size());
     entry.begin = offsets[0];
     entry.end = offsets[1];
     GLINT_CHECK(entry.begin <= entry.end && entry.end <= data_size_, BadModel,
-                "{}: data_offsets [{},{}] lie outside the {} bytes of data", where, entry.begin, entry.end, data_size_);
-    GLINT_CHECK(entry.end - entry.begin == bytes, BadModel, "{}: shape and dtype need {} bytes, data_offsets give {}",
-                where, bytes, entry.end - entry.begin);
+                "{}: data_offsets [{},{}] lie outside the {} bytes of data", where, entry.begin, entry.end,
+                data_size_);
+    GLINT_CHECK(entry.end - entry.begin == bytes, BadModel,
+                "{}: shape and dtype need {} bytes, data_offsets give {}", where, bytes,
+                entry.end - entry.begin);
     return entry;
   }
 
@@ -71,8 +75,8 @@ class HeaderReader {
     uint64_t bytes = c10::elementSize(entry.dtype);
     for (const uint64_t size : numbers(value, "shape", where)) {
       const auto limit = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-      GLINT_CHECK(size <= limit && (size == 0 || bytes <= limit / size), BadModel, "{}: shape: product overflows",
-                  where);
+      GLINT_CHECK(size <= limit && (size == 0 || bytes <= limit / size), BadModel,
+                  "{}: shape: product overflows", where);
       bytes *= size;
       entry.shape.push_back(static_cast<int64_t>(size));
     }
@@ -81,12 +85,12 @@ class HeaderReader {
 
   static std::vector<uint64_t> numbers(const json& value, const char* key, const std::string& where) {
     const auto found = value.find(key);
-    GLINT_CHECK(found != value.end() && found->is_array(), BadModel, "{}: {}: expected an array of integers", where,
-                key);
+    GLINT_CHECK(found != value.end() && found->is_array(), BadModel, "{}: {}: expected an array of integers",
+                where, key);
     std::vector<uint64_t> result;
     for (const auto& number : *found) {
-      GLINT_CHECK(number.is_number_unsigned(), BadModel, "{}: {}: expected non-negative integers, got {}", where, key,
-                  detail::describe(number));
+      GLINT_CHECK(number.is_number_unsigned(), BadModel, "{}: {}: expected non-negative integers, got {}",
+                  where, key, detail::describe(number));
       result.push_back(number.get<uint64_t>());
     }
     return result;
@@ -110,31 +114,36 @@ Metadata parse_metadata(const json& value, const std::string& file) {
 
 /// Tensors must follow one another without overlap or gap and end with the file, so that no byte is unaccounted for.
 void check_layout(std::vector<Entry>& entries, uint64_t data_size, const std::string& file) {
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
+  });
   uint64_t end = 0;
   for (const auto& entry : entries) {
-    GLINT_CHECK(entry.begin >= end, BadModel, "{}: tensor '{}': data overlaps another tensor's at byte {}", file,
-                entry.name, entry.begin);
-    GLINT_CHECK(entry.begin == end, BadModel, "{}: tensor '{}': {} bytes before its data belong to no tensor", file,
-                entry.name, entry.begin - end);
+    GLINT_CHECK(entry.begin >= end, BadModel, "{}: tensor '{}': data overlaps another tensor's at byte {}",
+                file, entry.name, entry.begin);
+    GLINT_CHECK(entry.begin == end, BadModel, "{}: tensor '{}': {} bytes before its data belong to no tensor",
+                file, entry.name, entry.begin - end);
     end = entry.end;
   }
-  GLINT_CHECK(end == data_size, BadModel, "{}: {} bytes at the end belong to no tensor", file, data_size - end);
+  GLINT_CHECK(end == data_size, BadModel, "{}: {} bytes at the end belong to no tensor", file,
+              data_size - end);
 }
 
 /// Any byte but 0 and 1 is not a bool in C++.
 void check_booleans(std::span<const std::byte> data, const std::string& file, const std::string& name) {
   for (const auto byte : data)
-    GLINT_CHECK(byte <= std::byte{1}, BadModel, "{}: tensor '{}': BOOL data holds a byte other than 0 and 1", file, name);
+    GLINT_CHECK(byte <= std::byte{1}, BadModel, "{}: tensor '{}': BOOL data holds a byte other than 0 and 1",
+                file, name);
 }
 
-at::Tensor tensor_of(const Entry& entry, std::byte* data, const std::shared_ptr<detail::MappedFile>& mapping) {
+at::Tensor tensor_of(const Entry& entry, std::byte* data,
+                     const std::shared_ptr<detail::MappedFile>& mapping) {
   const auto options = at::TensorOptions().dtype(entry.dtype);
   if (entry.begin == entry.end) return at::empty(entry.shape, options);
   std::byte* first = data + entry.begin;
   if (reinterpret_cast<uintptr_t>(first) % c10::elementSize(entry.dtype) == 0)
-    return at::from_blob(first, entry.shape, [mapping](void*) {}, options);
+    return at::from_blob(
+        first, entry.shape, [mapping](void*) {}, options);
   auto tensor = at::empty(entry.shape, options);
   std::memcpy(tensor.data_ptr(), first, entry.end - entry.begin);
   return tensor;
@@ -146,10 +155,11 @@ std::string_view header_text(std::string_view text, const std::string& file) {
               text.size());
   uint64_t length = 0;
   std::memcpy(&length, text.data(), kLengthSize);
-  GLINT_CHECK(length <= kLongestHeader, BadModel, "{}: header length {} is over the limit of {}; not a safetensors file?",
-              file, length, kLongestHeader);
-  GLINT_CHECK(length <= text.size() - kLengthSize, BadModel, "{}: truncated: header length {} is over the file size {}",
-              file, length, text.size());
+  GLINT_CHECK(length <= kLongestHeader, BadModel,
+              "{}: header length {} is over the limit of {}; not a safetensors file?", file, length,
+              kLongestHeader);
+  GLINT_CHECK(length <= text.size() - kLengthSize, BadModel,
+              "{}: truncated: header length {} is over the file size {}", file, length, text.size());
   return text.substr(kLengthSize, length);
 }
 
@@ -161,7 +171,8 @@ TensorMap read_safetensors(const std::filesystem::path& path, Metadata* metadata
   const auto header = header_text(mapping->text(), file);
   const auto data = mapping->bytes().subspan(kLengthSize + header.size());
   const json root = detail::parse_json(header, file + ": header");
-  GLINT_CHECK(root.is_object(), BadModel, "{}: header: expected an object, got {}", file, detail::describe(root));
+  GLINT_CHECK(root.is_object(), BadModel, "{}: header: expected an object, got {}", file,
+              detail::describe(root));
 
   const HeaderReader reader(file, data.size());
   std::vector<Entry> entries;
@@ -176,7 +187,8 @@ TensorMap read_safetensors(const std::filesystem::path& path, Metadata* metadata
 
   TensorMap tensors;
   for (const auto& entry : entries) {
-    if (entry.dtype == at::kBool) check_booleans(data.subspan(entry.begin, entry.end - entry.begin), file, entry.name);
+    if (entry.dtype == at::kBool)
+      check_booleans(data.subspan(entry.begin, entry.end - entry.begin), file, entry.name);
     tensors.emplace(entry.name, tensor_of(entry, data.data(), mapping));
   }
   if (metadata) *metadata = std::move(found);

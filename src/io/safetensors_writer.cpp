@@ -28,7 +28,8 @@ std::vector<Item> items_of(const TensorMap& tensors, const std::filesystem::path
   std::vector<Item> items;
   for (const auto& [name, tensor] : tensors) {
     check_text(name, "tensor name", path);
-    GLINT_CHECK(name != "__metadata__", InvalidArgument, "{}: tensor name '__metadata__' is reserved", path.string());
+    GLINT_CHECK(name != "__metadata__", InvalidArgument, "{}: tensor name '__metadata__' is reserved",
+                path.string());
     GLINT_CHECK(tensor.defined(), InvalidArgument, "{}: tensor '{}' is undefined", path.string(), name);
     const auto dtype = detail::dtype_to_safetensors(tensor.scalar_type());
     GLINT_CHECK(dtype, UnsupportedDtype, "{}: tensor '{}': {} cannot be stored", path.string(), name,
@@ -36,14 +37,16 @@ std::vector<Item> items_of(const TensorMap& tensors, const std::filesystem::path
     items.push_back({&name, tensor.detach().to(at::kCPU).contiguous(), *dtype});
   }
   // Wide elements first: every tensor is then aligned, so that readers need not copy.
-  std::stable_sort(items.begin(), items.end(),
-                   [](const Item& a, const Item& b) { return a.tensor.element_size() > b.tensor.element_size(); });
+  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    return a.tensor.element_size() > b.tensor.element_size();
+  });
   return items;
 }
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors, const Metadata& metadata) {
+void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
+                       const Metadata& metadata) {
   const auto items = items_of(tensors, path);
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   for (const auto& [key, text] : metadata) {
@@ -55,8 +58,9 @@ void write_safetensors(const std::filesystem::path& path, const TensorMap& tenso
   std::vector<std::string_view> pieces(2);
   for (const auto& item : items) {
     const size_t bytes = item.tensor.nbytes();
-    header[*item.name] = {
-        {"dtype", item.dtype}, {"shape", item.tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
+    header[*item.name] = {{"dtype", item.dtype},
+                          {"shape", item.tensor.sizes().vec()},
+                          {"data_offsets", {offset, offset + bytes}}};
     if (bytes > 0) pieces.emplace_back(static_cast<const char*>(item.tensor.const_data_ptr()), bytes);
     offset += bytes;
   }

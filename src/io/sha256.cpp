@@ -26,7 +26,8 @@ class Digest {
   std::string hex() {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned size = 0;
-    GLINT_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, Internal, "SHA-256: final failed");
+    GLINT_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), &size) == 1, Internal,
+                "SHA-256: final failed");
     std::string text;
     for (unsigned i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
     return text;
@@ -48,7 +49,8 @@ std::string sha256_file(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   GLINT_CHECK(std::filesystem::exists(status), NotFound, "{}: no such file", path.string());
-  GLINT_CHECK(std::filesystem::is_regular_file(status), InvalidArgument, "{}: expected a regular file", path.string());
+  GLINT_CHECK(std::filesystem::is_regular_file(status), InvalidArgument, "{}: expected a regular file",
+              path.string());
   std::ifstream file(path, std::ios::binary);
   GLINT_CHECK(file.is_open(), InvalidArgument, "{}: cannot be opened for reading", path.string());
   Digest digest;

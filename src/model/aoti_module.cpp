@@ -33,7 +33,8 @@ class AotiModule final : public Module {
 /// libraries are left out, as in glint's own CPU set-up.
 bool load_libtorch() {
   Dl_info here{};
-  const auto* symbol = reinterpret_cast<const void*>(&torch::inductor::AOTIModelPackageLoader::load_metadata_from_package);
+  const auto* symbol =
+      reinterpret_cast<const void*>(&torch::inductor::AOTIModelPackageLoader::load_metadata_from_package);
   if (!::dladdr(symbol, &here) || !here.dli_fname) return false;
   const auto library = std::filesystem::path(here.dli_fname).parent_path() / "libtorch.so";
   return ::dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr;
@@ -48,7 +49,8 @@ std::shared_ptr<const Module> open_package(const std::string& file, at::DeviceIn
     if (std::string_view(error.what()).find("libtorch.so") == std::string_view::npos) throw;
     GLINT_CHECK(load_libtorch(), BadModel,
                 "{}: the package is linked with libtorch.so, which cannot be loaded here; export it with "
-                "torch._inductor.config.aot_inductor.link_libtorch = False", file);
+                "torch._inductor.config.aot_inductor.link_libtorch = False",
+                file);
     return std::make_shared<const AotiModule>(file, index);
   }
 }
@@ -58,8 +60,9 @@ std::shared_ptr<const Module> open_package(const std::string& file, at::DeviceIn
 std::shared_ptr<const Module> load_aoti(const std::filesystem::path& path, const ModuleOptions& options) {
   const std::string file = path.string();
   const auto index = options.device.is_cuda() ? options.device.index() : at::DeviceIndex{-1};
-  const std::string what = file + ": cannot be loaded as an AOTInductor package (was it compiled on another kind of "
-                                  "processor or by another torch?)";
+  const std::string what = file +
+                           ": cannot be loaded as an AOTInductor package (was it compiled on another kind of "
+                           "processor or by another torch?)";
   return translated(ErrorCode::BadModel, what, [&] { return open_package(file, index); });
 }
 

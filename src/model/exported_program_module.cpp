@@ -51,7 +51,8 @@ class ExportedProgramModule final : public Module {
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
     return translated(ErrorCode::Internal, file_, [&] {
       const WithoutAutograd guard;
-      std::vector<c10::IValue> stack(std::make_move_iterator(inputs.begin()), std::make_move_iterator(inputs.end()));
+      std::vector<c10::IValue> stack(std::make_move_iterator(inputs.begin()),
+                                     std::make_move_iterator(inputs.end()));
       std::vector<at::Tensor> outputs;
       for (const auto& output : runner_.runWithFlatInputsAndOutputs(std::move(stack))) {
         GLINT_CHECK(output.isTensor(), BadModel, "{}: returns {}, expected tensors", file_, output.tagKind());
@@ -69,7 +70,8 @@ class ExportedProgramModule final : public Module {
 
 }  // namespace
 
-std::shared_ptr<const Module> load_exported_program(const std::filesystem::path& path, const ModuleOptions& options) {
+std::shared_ptr<const Module> load_exported_program(const std::filesystem::path& path,
+                                                    const ModuleOptions& options) {
   const std::string file = path.string();
   GLINT_CHECK(options.device.is_cpu(), UnsupportedDevice,
               "{}: exported programs run on the device they were exported for, which is the CPU here", file);

@@ -20,7 +20,8 @@ template <typename T>
 using Choices = std::vector<std::pair<std::string, T>>;
 
 /// "format: expected ..., got ...", with the document and path in front.
-[[noreturn]] inline void bad_field(const std::string& path, const std::string& expected, const nlohmann::json& got) {
+[[noreturn]] inline void bad_field(const std::string& path, const std::string& expected,
+                                   const nlohmann::json& got) {
   fail(ErrorCode::BadModel, "{}: expected {}, got {}", path, expected, describe(got));
 }
 
@@ -53,7 +54,8 @@ inline void read_value(const nlohmann::json& value, const std::string& path, dou
 inline void read_value(const nlohmann::json& value, const std::string& path, std::vector<std::string>& out) {
   if (!value.is_array()) bad_field(path, "array of strings", value);
   out.clear();
-  for (size_t i = 0; i < value.size(); ++i) read_value(value[i], path + "[" + std::to_string(i) + "]", out.emplace_back());
+  for (size_t i = 0; i < value.size(); ++i)
+    read_value(value[i], path + "[" + std::to_string(i) + "]", out.emplace_back());
 }
 
 template <typename T>
@@ -102,7 +104,8 @@ class FieldReader {
       names += (names.empty() ? "" : " | ") + choice;
       known.push_back(choice);
     }
-    fail(ErrorCode::BadModel, "{}: expected {}, got '{}'{}", place(name), names, text, did_you_mean(text, known));
+    fail(ErrorCode::BadModel, "{}: expected {}, got '{}'{}", place(name), names, text,
+         did_you_mean(text, known));
   }
 
   /// A nested object, read by `read(FieldReader&)`.
@@ -127,7 +130,8 @@ class FieldReader {
   void rule(bool holds, const char* name, const char* expected) const {
     if (holds) return;
     const auto value = object_.find(name);
-    if (value == object_.end()) fail(ErrorCode::BadModel, "{}: missing field, expected {}", place(name), expected);
+    if (value == object_.end())
+      fail(ErrorCode::BadModel, "{}: missing field, expected {}", place(name), expected);
     bad_field(place(name), expected, *value);
   }
 
@@ -156,7 +160,8 @@ class FieldReader {
 /// Visitor that only lists the dotted names.
 class FieldLister {
  public:
-  FieldLister(std::vector<std::string>& names, std::string prefix) : names_(names), prefix_(std::move(prefix)) {}
+  FieldLister(std::vector<std::string>& names, std::string prefix)
+      : names_(names), prefix_(std::move(prefix)) {}
 
   template <typename T>
   void required(const char* name, T&) {

@@ -30,7 +30,8 @@ const Choices<Spacing> kSpacings{
 const Choices<Sigmas> kSigmas{
     {"model", Sigmas::Model}, {"karras", Sigmas::Karras}, {"exponential", Sigmas::Exponential}};
 const Choices<FinalAlpha> kFinalAlphas{{"first", FinalAlpha::First}, {"one", FinalAlpha::One}};
-const Choices<FlowSpacing> kFlowSpacings{{"per_step", FlowSpacing::PerStep}, {"training", FlowSpacing::Training}};
+const Choices<FlowSpacing> kFlowSpacings{{"per_step", FlowSpacing::PerStep},
+                                         {"training", FlowSpacing::Training}};
 const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization::Epsilon},
                                                    {"v", Parameterization::V},
                                                    {"x0", Parameterization::X0},
@@ -40,8 +41,9 @@ const Choices<Backend> kNetworkBackends{
 const Choices<TimeUnit> kTimeUnits{
     {"timestep", TimeUnit::Timestep}, {"sigma", TimeUnit::Sigma}, {"unit", TimeUnit::Unit}};
 /// Components by role. More of the kinds marked with '_' may follow, e.g. denoiser_early.
-const std::vector<std::string> kRoles{"denoiser",    "weak_denoiser", "text_encoder", "tokenizer", "vae_decoder",
-                                      "vae_encoder", "npnet",         "core2_weak",   "scorer"};
+const std::vector<std::string> kRoles{"denoiser",  "weak_denoiser", "text_encoder",
+                                      "tokenizer", "vae_decoder",   "vae_encoder",
+                                      "npnet",     "core2_weak",    "scorer"};
 const std::vector<std::string> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_"};
 
 template <typename Visitor>
@@ -151,7 +153,8 @@ bool is_tokenizer(std::string_view role) { return role.starts_with("tokenizer");
 bool stays_inside(const std::string& file) {
   const std::filesystem::path path(file);
   if (path.empty() || path.is_absolute() || file.find('\\') != std::string::npos) return false;
-  return std::none_of(path.begin(), path.end(), [](const auto& part) { return part == ".." || part == "."; }) &&
+  return std::none_of(path.begin(), path.end(),
+                      [](const auto& part) { return part == ".." || part == "."; }) &&
          path.has_filename() && file.find('\0') == std::string::npos;
 }
 
@@ -176,8 +179,8 @@ void fields(Visitor& v, Component& component, std::string_view role) {
     return;
   }
   v.required("inputs", component.inputs);
-  v.rule(std::find(component.inputs.begin(), component.inputs.end(), "latents") != component.inputs.end(), "inputs",
-         "an array with \"latents\" in it");
+  v.rule(std::find(component.inputs.begin(), component.inputs.end(), "latents") != component.inputs.end(),
+         "inputs", "an array with \"latents\" in it");
   auto sorted = component.inputs;
   std::sort(sorted.begin(), sorted.end());
   v.rule(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "inputs", "names that differ");
@@ -194,7 +197,8 @@ bool is_role(const std::string& name) {
 
 void components(FieldReader& v, std::map<std::string, Component>& out) {
   for (const auto& [name, unused] : v.json().items()) {
-    GLINT_CHECK(is_role(name), BadModel, "{}: unknown component{}", v.place(name), did_you_mean(name, kRoles));
+    GLINT_CHECK(is_role(name), BadModel, "{}: unknown component{}", v.place(name),
+                did_you_mean(name, kRoles));
     Component component;
     v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, component, name); });
     out.emplace(name, std::move(component));
@@ -238,7 +242,8 @@ void fields(Visitor& v, Manifest& manifest) {
 void check(const Manifest& manifest, const std::string& where) {
   for (const auto& [name, component] : manifest.components) {
     if (!is_denoiser(name)) continue;
-    const bool takes = std::find(component.inputs.begin(), component.inputs.end(), "guidance") != component.inputs.end();
+    const bool takes =
+        std::find(component.inputs.begin(), component.inputs.end(), "guidance") != component.inputs.end();
     GLINT_CHECK(takes == manifest.guidance.embedded || name != "denoiser", BadModel,
                 "{}: guidance.embedded is {}, but components.denoiser.inputs has {}'guidance'", where,
                 manifest.guidance.embedded, takes ? "" : "no ");
@@ -282,12 +287,13 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
 
 Manifest read_manifest(const std::filesystem::path& folder) {
   std::error_code ignored;
-  GLINT_CHECK(std::filesystem::exists(folder, ignored), NotFound, "{}: no such model bundle", folder.string());
+  GLINT_CHECK(std::filesystem::exists(folder, ignored), NotFound, "{}: no such model bundle",
+              folder.string());
   GLINT_CHECK(std::filesystem::is_directory(folder, ignored), InvalidArgument,
               "{}: expected a model bundle, which is a folder with a model.json", folder.string());
   const auto path = folder / "model.json";
-  GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound, "{}: not a model bundle: there is no model.json in it",
-              folder.string());
+  GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound,
+              "{}: not a model bundle: there is no model.json in it", folder.string());
   return parse_manifest(detail::MappedFile(path).text(), path.string());
 }
 

@@ -20,11 +20,13 @@ at::Device parse_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
   constexpr std::string_view kCuda = "cuda", kNumbered = "cuda:";
   const std::string digits = name.starts_with(kNumbered) ? name.substr(kNumbered.size()) : "";
-  const bool numbered = !digits.empty() && digits.size() <= 3 &&
-                        digits.find_first_not_of("0123456789") == std::string::npos;
-  GLINT_CHECK(name == kCuda || numbered, InvalidArgument, "device: expected cpu, cuda or cuda:N, got '{}'", name);
+  const bool numbered =
+      !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == std::string::npos;
+  GLINT_CHECK(name == kCuda || numbered, InvalidArgument, "device: expected cpu, cuda or cuda:N, got '{}'",
+              name);
   const int index = numbered ? std::stoi(digits) : 0;
-  GLINT_CHECK(at::hasCUDA(), UnsupportedDevice, "device: '{}' asked for, but there is no usable CUDA device", name);
+  GLINT_CHECK(at::hasCUDA(), UnsupportedDevice, "device: '{}' asked for, but there is no usable CUDA device",
+              name);
   GLINT_CHECK(index < static_cast<int>(at::detail::getCUDAHooks().deviceCount()), UnsupportedDevice,
               "device: '{}' asked for, but there are only {} CUDA devices", name,
               at::detail::getCUDAHooks().deviceCount());
@@ -37,13 +39,14 @@ std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Bac
                                           const LoadOptions& options) {
   std::error_code ignored;
   GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound, "{}: no such file", path.string());
-  GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), BadModel, "{}: expected a file", path.string());
+  GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), BadModel, "{}: expected a file",
+              path.string());
   GLINT_CHECK(!options.gradients || backend == Backend::TorchScript, InvalidArgument,
               "gradients: a {} component has none; only torchscript components are differentiable",
               to_string(backend));
-  const detail::ModuleOptions understood{detail::parse_device(options.device),
-                                         detail::parse_dtype(options.dtype.empty() ? "float32" : options.dtype),
-                                         options.gradients};
+  const detail::ModuleOptions understood{
+      detail::parse_device(options.device),
+      detail::parse_dtype(options.dtype.empty() ? "float32" : options.dtype), options.gradients};
   switch (backend) {
     case Backend::TorchScript: return detail::load_torchscript(path, understood);
     case Backend::ExportedProgram: return detail::load_exported_program(path, understood);

@@ -15,8 +15,10 @@ struct ModuleOptions {
   bool gradients = false;
 };
 
-std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path, const ModuleOptions& options);
-std::shared_ptr<const Module> load_exported_program(const std::filesystem::path& path, const ModuleOptions& options);
+std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path,
+                                               const ModuleOptions& options);
+std::shared_ptr<const Module> load_exported_program(const std::filesystem::path& path,
+                                                    const ModuleOptions& options);
 std::shared_ptr<const Module> load_aoti(const std::filesystem::path& path, const ModuleOptions& options);
 
 /// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.

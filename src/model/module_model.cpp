@@ -12,8 +12,12 @@ namespace {
 class Batch {
  public:
   Batch(const ModelInput& input, const ModelInfo& info, const ModuleInputs& inputs)
-      : input_(input), info_(info), inputs_(inputs), size_(input.x.size(0)),
-        branches_(static_cast<int64_t>(input.branches.size())), device_(detail::parse_device(inputs.device)),
+      : input_(input),
+        info_(info),
+        inputs_(inputs),
+        size_(input.x.size(0)),
+        branches_(static_cast<int64_t>(input.branches.size())),
+        device_(detail::parse_device(inputs.device)),
         dtype_(detail::parse_dtype(inputs.dtype)) {}
 
   int64_t size() const { return size_; }
@@ -28,8 +32,8 @@ class Batch {
     for (const auto* branch : input_.branches) parts.push_back(part(*branch, name));
     for (const auto& one : parts)
       GLINT_CHECK(one.sizes() == parts.front().sizes(), ShapeMismatch,
-                  "{}: branches must have one shape, got {} and {}", name, shape_string(parts.front().sizes()),
-                  shape_string(one.sizes()));
+                  "{}: branches must have one shape, got {} and {}", name,
+                  shape_string(parts.front().sizes()), shape_string(one.sizes()));
     return joined(parts);
   }
 
@@ -60,17 +64,19 @@ class Batch {
   }
 
   double guidance() const {
-    GLINT_CHECK(input_.embedded_guidance, InvalidArgument, "guidance: {} takes the guidance scale as an input; none given",
-                info_.name);
+    GLINT_CHECK(input_.embedded_guidance, InvalidArgument,
+                "guidance: {} takes the guidance scale as an input; none given", info_.name);
     return *input_.embedded_guidance;
   }
 
   /// The tensor of one branch, with B rows, on the network's device.
   at::Tensor part(const Conditioning& conditioning, const std::string& name) const {
     const auto& tensor = named(conditioning, name);
-    GLINT_CHECK(tensor.defined(), InvalidArgument, "conditioning: {} takes '{}', which is not set", info_.name, name);
+    GLINT_CHECK(tensor.defined(), InvalidArgument, "conditioning: {} takes '{}', which is not set",
+                info_.name, name);
     const bool fits = tensor.dim() > 0 && (tensor.size(0) == 1 || tensor.size(0) == size_);
-    GLINT_CHECK(fits, ShapeMismatch, "{}: expected 1 or {} rows, got {}", name, size_, shape_string(tensor.sizes()));
+    GLINT_CHECK(fits, ShapeMismatch, "{}: expected 1 or {} rows, got {}", name, size_,
+                shape_string(tensor.sizes()));
     auto cast = tensor.is_floating_point() ? tensor.to(device_, dtype_) : tensor.to(device_);
     if (cast.size(0) == size_) return cast;
     auto sizes = cast.sizes().vec();
@@ -114,15 +120,17 @@ void check_input(const ModelInput& input, const ModelInfo& info) {
 }
 
 /// Compared at every call: a few integers, next to a network.
-void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, int64_t rows, const std::string& name) {
+void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, int64_t rows,
+                  const std::string& name) {
   GLINT_CHECK(!outputs.empty(), BadModel, "{}: the denoiser returned nothing", name);
   auto expected = x.sizes().vec();
   expected[0] = rows;
   GLINT_CHECK(outputs.front().sizes() == at::IntArrayRef(expected), BadModel,
               "{}: the denoiser returned {}, expected the latents' shape {}", name,
               shape_string(outputs.front().sizes()), shape_string(expected));
-  GLINT_CHECK(outputs.front().is_floating_point(), BadModel, "{}: the denoiser returned {}, expected floating point",
-              name, at::toString(outputs.front().scalar_type()));
+  GLINT_CHECK(outputs.front().is_floating_point(), BadModel,
+              "{}: the denoiser returned {}, expected floating point", name,
+              at::toString(outputs.front().scalar_type()));
 }
 
 }  // namespace

@@ -33,8 +33,8 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
   result.conditioning.tokens = tokens;
   if (outputs.size() == 2) {
     const auto pooled = outputs[1].to(at::kCPU, at::kFloat);
-    GLINT_CHECK(pooled.dim() == 2 && pooled.size(0) == 1, BadModel, "text encoder: pooled: expected [1,P], got {}",
-                shape_string(pooled.sizes()));
+    GLINT_CHECK(pooled.dim() == 2 && pooled.size(0) == 1, BadModel,
+                "text encoder: pooled: expected [1,P], got {}", shape_string(pooled.sizes()));
     result.conditioning.pooled = pooled;
   }
   result.conditioning.mask = ids.ne(tokenizer_->pad());

@@ -10,9 +10,10 @@ ImageDecoder::ImageDecoder(std::shared_ptr<const Module> network, ImageDecoderOp
   GLINT_CHECK(network_, InvalidArgument, "image decoder: expected a network");
   GLINT_CHECK(options_.channels > 0, InvalidArgument, "channels: expected a positive number, got {}",
               options_.channels);
-  GLINT_CHECK(options_.spatial_scale > 0, InvalidArgument, "spatial_scale: expected a positive number, got {}",
-              options_.spatial_scale);
-  GLINT_CHECK(options_.scaling_factor != 0.0, InvalidArgument, "scaling_factor: expected a number other than 0");
+  GLINT_CHECK(options_.spatial_scale > 0, InvalidArgument,
+              "spatial_scale: expected a positive number, got {}", options_.spatial_scale);
+  GLINT_CHECK(options_.scaling_factor != 0.0, InvalidArgument,
+              "scaling_factor: expected a number other than 0");
   detail::parse_dtype(options_.dtype);
   detail::parse_device(options_.device);
 }

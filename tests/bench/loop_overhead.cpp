@@ -126,7 +126,7 @@ double microseconds(Function&& function) {
 
 template <typename Function>
 int64_t large_allocations(Function&& function) {
-  const testing::CountingAllocator::Scope scope(kLargeBytes);
+  const test::CountingAllocator::Scope scope(kLargeBytes);
   function();
   return scope.count();
 }
@@ -137,21 +137,20 @@ void loop_overhead(benchmark::State& state, const Case& c, double guidance) {
   const at::Tensor noise = NoiseStream(1, 2).normal(shape);
   const Answers answers{NoiseStream(2, 2).normal(shape), NoiseStream(3, 2).normal(shape), guidance};
   const auto model = std::make_shared<CallableModel>(
-      ModelInfo{.parameterization = testing::output_of(c.kind), .noise_kind = c.kind},
+      ModelInfo{.parameterization = test::output_of(c.kind), .noise_kind = c.kind},
       [&](const ModelInput& in) {
         return in.branches.size() == 1 ? std::vector<at::Tensor>{answers.cond}
                                        : std::vector<at::Tensor>{answers.cond, answers.null};
       });
-  const SampleRequest request{.prompt = testing::prompt_of(), .noise = noise};
+  const SampleRequest request{.prompt = test::prompt_of(), .noise = noise};
   const auto sampler_of = [&](int steps) {
-    return testing::sampler_of(model, testing::schedule_of(c.kind, steps, c.solver->grid()), c.solver,
-                               guidance);
+    return test::sampler_of(model, test::schedule_of(c.kind, steps, c.solver->grid()), c.solver, guidance);
   };
   const Sampler sampler = sampler_of(kSteps), longer = sampler_of(2 * kSteps);
   const auto loop = [&](const Sampler& s) { return s.sample(request).latents; };
   const auto hand = [&](const Sampler& s) { return c.by_hand(s.schedule(), noise, answers); };
   // Float32 rounds in another order where coefficients are grouped differently.
-  if (!(testing::relative_error(loop(sampler), hand(sampler)) < 1e-4))
+  if (!(test::relative_error(loop(sampler), hand(sampler)) < 1e-4))
     return state.SkipWithError("results differ");
 
   std::vector<double> of_loop, of_hand, ratios;

@@ -41,7 +41,8 @@ TEST_CASE("every documented command runs", "[cli]") {
     for (const std::string& command : commands_of(page)) {
       if (!run.insert(command).second) continue;
       CAPTURE(page.filename().string(), command);
-      const std::string line = fmt::format("cd '{}' && '{}' {} >out.txt 2>err.txt", folder.path().string(), GLINT_PROGRAM, command);
+      const std::string line = fmt::format("cd '{}' && '{}' {} >out.txt 2>err.txt", folder.path().string(),
+                                           GLINT_PROGRAM, command);
       const int status = std::system(line.c_str());
       INFO(test::read_bytes(folder / "err.txt"));
       CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));

@@ -42,8 +42,9 @@ class Program {
 
   /// Runs `glint arguments`; the arguments are a shell's.
   Outcome operator()(const std::string& arguments) const {
-    const std::string command = fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
-                                            folder.path().string(), GLINT_PROGRAM, arguments);
+    const std::string command =
+        fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
+                    folder.path().string(), GLINT_PROGRAM, arguments);
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
             test::read_bytes(folder / "err.txt")};
@@ -72,8 +73,9 @@ TEST_CASE("generate writes a picture and says where", "[cli]") {
 
 TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
   const Program glint;
-  const Outcome run = glint("generate 'red star' -m tiny --count 2 --seed 7 --steps 4 --quiet --json "
-                            "--step z-sampling:guidance_inverse=1");
+  const Outcome run = glint(
+      "generate 'red star' -m tiny --count 2 --seed 7 --steps 4 --quiet --json "
+      "--step z-sampling:guidance_inverse=1");
   REQUIRE(run.exit_code == 0);
   CHECK(run.err.empty());
   const json report = json::parse(run.out);
@@ -106,11 +108,13 @@ TEST_CASE("the same seed gives the same picture, whatever the batch", "[cli]") {
 TEST_CASE("tensors go in and out as safetensors", "[cli]") {
   const Program glint;
   write_safetensors(glint.folder / "noise.safetensors", {{"noise", at::randn({2, 4, 8, 8})}});
-  write_safetensors(glint.folder / "cond.safetensors",
-                    {{"tokens", at::randn({8, 16})}, {"pooled", at::randn({8})}, {"null_tokens", at::randn({8, 16})},
-                     {"null_pooled", at::randn({8})}});
-  const Outcome run = glint("generate -m tiny --cond-in cond.safetensors --noise-in noise.safetensors --steps 3 -q "
-                            "--latents-out l.safetensors --trajectory-out t.safetensors -o x.png --sheet sheet.png");
+  write_safetensors(glint.folder / "cond.safetensors", {{"tokens", at::randn({8, 16})},
+                                                        {"pooled", at::randn({8})},
+                                                        {"null_tokens", at::randn({8, 16})},
+                                                        {"null_pooled", at::randn({8})}});
+  const Outcome run = glint(
+      "generate -m tiny --cond-in cond.safetensors --noise-in noise.safetensors --steps 3 -q "
+      "--latents-out l.safetensors --trajectory-out t.safetensors -o x.png --sheet sheet.png");
   INFO(run.err);
   REQUIRE(run.exit_code == 0);
   const at::Tensor latents = read_safetensors(glint.folder / "l.safetensors").at("latents");
@@ -129,15 +133,19 @@ TEST_CASE("a model without text encoder and decoder takes a conditioning and giv
   m["family"] = "tensor";
   for (const char* part : {"text_encoder", "tokenizer", "vae_decoder"}) m["components"].erase(part);
   test::write_bundle(glint.folder / "bare", m);
-  write_safetensors(glint.folder / "cond.safetensors", {{"tokens", at::randn({8, 16})}, {"pooled", at::randn({8})}});
+  write_safetensors(glint.folder / "cond.safetensors",
+                    {{"tokens", at::randn({8, 16})}, {"pooled", at::randn({8})}});
   const Outcome run =
       glint("generate -m bare --cond-in cond.safetensors --guidance 1 --latents-out l.safetensors -q");
   INFO(run.err);
   CHECK(run.exit_code == 0);
-  CHECK_THAT(glint("generate -m bare --cond-in cond.safetensors").err, Contains("has no decoder: give --latents-out"));
-  CHECK_THAT(glint("generate 'red star' -m bare --latents-out l.safetensors").err, Contains("has no text encoder"));
+  CHECK_THAT(glint("generate -m bare --cond-in cond.safetensors").err,
+             Contains("has no decoder: give --latents-out"));
+  CHECK_THAT(glint("generate 'red star' -m bare --latents-out l.safetensors").err,
+             Contains("has no text encoder"));
   // Guidance needs the null conditioning, which this file lacks.
-  const Outcome no_null = glint("generate -m bare --cond-in cond.safetensors --guidance 2 --latents-out l.safetensors");
+  const Outcome no_null =
+      glint("generate -m bare --cond-in cond.safetensors --guidance 2 --latents-out l.safetensors");
   CHECK(no_null.exit_code != 0);
   CHECK_THAT(no_null.err, Contains("tokens"));
 }
@@ -149,9 +157,11 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x --stesp 4", "unknown argument '--stesp'; did you mean '--steps'?"},
       {"generate x -m tiny --solver flow-eule", "unknown solver 'flow-eule'; did you mean 'flow-euler'?"},
       {"generate x -m tiny --solver z-sampling", "'z-sampling' is a step, not a solver"},
-      {"generate x -m tiny --step z-sampling:guidance_inverze=0", "unknown option 'guidance_inverze'; did you mean 'guidance_inverse'?"},
+      {"generate x -m tiny --step z-sampling:guidance_inverze=0",
+       "unknown option 'guidance_inverze'; did you mean 'guidance_inverse'?"},
       {"generate x -m tiny --step z-sampling:merge=lots", "z-sampling.merge: expected a number, got 'lots'"},
-      {"generate x -m tiny --step z-sampling:start=1.5", "z-sampling.start: expected a value in [0, 1], got 1.5"},
+      {"generate x -m tiny --step z-sampling:start=1.5",
+       "z-sampling.start: expected a value in [0, 1], got 1.5"},
       {"generate x -m tiny --step z-sampling:evaluation=sourc", "did you mean 'source'?"},
       {"generate x -m tiny --step z-sampling:merge", "expected key=value, got 'merge'"},
       {"generate x -m tiny --rule cgf", "unknown rule 'cgf'; did you mean 'cfg'?"},
@@ -195,7 +205,8 @@ TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[
   write_safetensors(glint.folder / "nan.safetensors", {{"noise", at::full({1, 4, 8, 8}, std::nan(""))}});
   CHECK_THAT(glint("generate x -m tiny --noise-in nan.safetensors").err, Contains("NaN"));
   write_safetensors(glint.folder / "int.safetensors", {{"noise", at::full({1, 4, 8, 8}, 1, at::kLong)}});
-  CHECK_THAT(glint("generate x -m tiny --noise-in int.safetensors").err, Contains("expected float32 or float64"));
+  CHECK_THAT(glint("generate x -m tiny --noise-in int.safetensors").err,
+             Contains("expected float32 or float64"));
 
   std::filesystem::copy(glint.folder / "tiny", glint.folder / "damaged");
   std::string bytes = test::read_bytes(glint.folder / "damaged/denoiser.pt");
@@ -222,10 +233,12 @@ TEST_CASE("list shows every entry with options, cost and source, for people and 
   const json all = json::parse(glint("list --json").out);
   CHECK(all.size() >= 11);
   for (const json& entry : all)
-    for (const char* key : {"kind", "name", "summary", "options", "cost", "source"}) CHECK(entry.contains(key));
+    for (const char* key : {"kind", "name", "summary", "options", "cost", "source"})
+      CHECK(entry.contains(key));
   const Outcome steps = glint("list step");
   CHECK(steps.exit_code == 0);
-  CHECK_THAT(steps.out, Contains("z-sampling") && Contains("guidance_inverse") && Contains("arXiv:2412.10891"));
+  CHECK_THAT(steps.out,
+             Contains("z-sampling") && Contains("guidance_inverse") && Contains("arXiv:2412.10891"));
   CHECK_THAT(glint("list model").out, Contains("tiny"));
   CHECK(json::parse(glint("--version").out).contains("glint"));
   CHECK(glint("--help").exit_code == 0);
@@ -235,8 +248,9 @@ TEST_CASE("list shows every entry with options, cost and source, for people and 
 TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
   const Program glint;
   // Far more steps than fit into the time before the signal.
-  const Outcome run = glint("generate 'red star' -m tiny --steps 1000 --count 512 --batch 64 -o x.png & "
-                            "sleep 2; kill -INT $!; wait $!");
+  const Outcome run = glint(
+      "generate 'red star' -m tiny --steps 1000 --count 512 --batch 64 -o x.png & "
+      "sleep 2; kill -INT $!; wait $!");
   CHECK(run.exit_code == 130);
   CHECK_FALSE(glint.exists("x.png"));
   CHECK_FALSE(glint.exists("x-1.png"));

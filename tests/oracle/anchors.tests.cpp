@@ -14,7 +14,7 @@
 namespace glint {
 namespace {
 
-using testing::rms_distance;
+using test::rms_distance;
 
 constexpr double kTolerance = 0.15;
 constexpr int64_t kStarts = 500;
@@ -41,19 +41,19 @@ struct Anchor {
   at::Tensor x;
 
   at::Tensor sample(double guidance, std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) const {
-    return testing::sampler_of(model, grid, std::make_shared<Euler>(), guidance, std::move(strategies))
+    return test::sampler_of(model, grid, std::make_shared<Euler>(), guidance, std::move(strategies))
         .sample({.prompt = {model->condition({0}), model->condition()}, .noise = x})
         .latents;
   }
 };
 
 Anchor vp_anchor(int steps) {
-  return {testing::three_gaussians(Parameterization::Epsilon, NoiseKind::VariancePreserving), vp_anchor_grid(steps),
-          starts()};
+  return {test::three_gaussians(Parameterization::Epsilon, NoiseKind::VariancePreserving),
+          vp_anchor_grid(steps), starts()};
 }
 
 Anchor flow_anchor(int steps, double shift) {
-  return {testing::three_gaussians(Parameterization::Velocity, NoiseKind::Flow),
+  return {test::three_gaussians(Parameterization::Velocity, NoiseKind::Flow),
           flow_schedule({.shift = shift}, {.steps = steps}, GridConvention::FlowEuler), starts()};
 }
 
@@ -80,7 +80,7 @@ double round_trip(const Anchor& a, const InvertOptions& options) {
 }
 
 void compare(const char* what, int steps, double measured, double anchor) {
-  testing::report("  N={:<4} {:28} {:.4f} (anchor {:.4f})", steps, what, measured, anchor);
+  test::report("  N={:<4} {:28} {:.4f} (anchor {:.4f})", steps, what, measured, anchor);
   CAPTURE(what, steps, measured, anchor);
   CHECK(measured == Approx(anchor).epsilon(kTolerance));
 }
@@ -95,11 +95,13 @@ TEST_CASE("A same-field zigzag drifts from plain sampling as tabulated, VP", "[o
                             {100, .0344, .0203, .0555, .0936, .0851},
                             {200, .0178, .0124, .0284, .0470, .0439},
                             {400, .0091, .0071, .0144, .0236, .0223}};
-  testing::report("same-field zigzag and round trip, VP");
+  test::report("same-field zigzag and round trip, VP");
   for (const Row& row : kTable) {
     const Anchor a = vp_anchor(row.steps);
     const at::Tensor plain = a.sample(1.0);
-    const auto drift = [&](const InvertOptions& o) { return rms_distance(a.sample(1.0, {zigzag(1.0, 1.0, o)}), plain); };
+    const auto drift = [&](const InvertOptions& o) {
+      return rms_distance(a.sample(1.0, {zigzag(1.0, 1.0, o)}), plain);
+    };
     compare("destination", row.steps, drift(kDestination), row.destination);
     compare("source", row.steps, drift(kSource), row.source);
     compare("legacy-shifted", row.steps, drift(kShifted), row.shifted);
@@ -113,18 +115,20 @@ TEST_CASE("Z-Sampling approaches CFG at 2 g1 - g2 as tabulated", "[oracle]") {
     int steps;
     double forward, inverse, destination, source;
   };
-  constexpr Row kTable[] = {{50, 1.5, 1.0, .0385, .0273}, {100, 1.5, 1.0, .0208, .0179}, {200, 1.5, 1.0, .0109, .0109},
-                            {50, 2.0, 0.0, .0132, .0483}, {100, 2.0, 0.0, .0072, .0301}, {200, 2.0, 0.0, .0038, .0177}};
-  testing::report("Z-Sampling against CFG at 2 g1 - g2, VP");
+  constexpr Row kTable[] = {{50, 1.5, 1.0, .0385, .0273},  {100, 1.5, 1.0, .0208, .0179},
+                            {200, 1.5, 1.0, .0109, .0109}, {50, 2.0, 0.0, .0132, .0483},
+                            {100, 2.0, 0.0, .0072, .0301}, {200, 2.0, 0.0, .0038, .0177}};
+  test::report("Z-Sampling against CFG at 2 g1 - g2, VP");
   for (const Row& row : kTable) {
     const Anchor a = vp_anchor(row.steps);
     const at::Tensor effective = a.sample(2.0 * row.forward - row.inverse);
     const auto distance = [&](const InvertOptions& o) {
       return rms_distance(a.sample(row.forward, {zigzag(row.forward, row.inverse, o)}), effective);
     };
-    compare(row.inverse == 1.0 ? "(1.5, 1) destination" : "(2, 0) destination", row.steps, distance(kDestination),
-            row.destination);
-    compare(row.inverse == 1.0 ? "(1.5, 1) source" : "(2, 0) source", row.steps, distance(kSource), row.source);
+    compare(row.inverse == 1.0 ? "(1.5, 1) destination" : "(2, 0) destination", row.steps,
+            distance(kDestination), row.destination);
+    compare(row.inverse == 1.0 ? "(1.5, 1) source" : "(2, 0) source", row.steps, distance(kSource),
+            row.source);
     CHECK(rms_distance(a.sample(row.forward), effective) > (row.inverse == 1.0 ? 0.11 : 0.27));
   }
 }
@@ -136,12 +140,13 @@ TEST_CASE("A same-field reflection drifts from plain sampling as tabulated, flow
     std::array<double, 5> matched, upper;
   };
   constexpr int kSteps[] = {28, 56, 112, 224, 448};
-  constexpr Row kTable[] = {{1.0, 1, {.0511, .0256, .0127, .0064, .0032}, {.0801, .0412, .0208, .0105, .0053}},
-                            {1.0, 2, {.0996, .0507, .0254, .0127, .0063}, {.1273, .0659, .0334, .0168, .0084}},
-                            {3.0, 1, {.0625, .0351, .0168, .0080, .0039}, {.1490, .0968, .0533, .0277, .0141}},
-                            {3.0, 2, {.1113, .0689, .0340, .0161, .0078}, {.2504, .1778, .1017, .0536, .0274}}};
+  constexpr Row kTable[] = {
+      {1.0, 1, {.0511, .0256, .0127, .0064, .0032}, {.0801, .0412, .0208, .0105, .0053}},
+      {1.0, 2, {.0996, .0507, .0254, .0127, .0063}, {.1273, .0659, .0334, .0168, .0084}},
+      {3.0, 1, {.0625, .0351, .0168, .0080, .0039}, {.1490, .0968, .0533, .0277, .0141}},
+      {3.0, 2, {.1113, .0689, .0340, .0161, .0078}, {.2504, .1778, .1017, .0536, .0274}}};
   for (const Row& row : kTable) {
-    testing::report("same-field reflection, flow, shift {}, span {}", row.shift, row.span);
+    test::report("same-field reflection, flow, shift {}, span {}", row.shift, row.span);
     for (size_t k = 0; k < std::size(kSteps); ++k) {
       const int n = kSteps[k];
       const Anchor a = flow_anchor(n, row.shift);

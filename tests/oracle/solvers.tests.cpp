@@ -15,12 +15,14 @@
 namespace glint {
 namespace {
 
-using testing::gaussian;
+using test::gaussian;
 
 constexpr Parameterization kAll[] = {Parameterization::Epsilon, Parameterization::V, Parameterization::X0,
                                      Parameterization::Velocity};
 
-at::Tensor normal_batch(int64_t batch, uint64_t seed = 7) { return NoiseStream(seed, batch).normal({2, 1}, at::kDouble); }
+at::Tensor normal_batch(int64_t batch, uint64_t seed = 7) {
+  return NoiseStream(seed, batch).normal({2, 1}, at::kDouble);
+}
 
 // Levels evenly spaced in lambda = log(alpha/sigma), the variable the multistep solvers expand in. They end at a level
 // with noise: UniPC's inner steps are of third order and its last of first, whose O(h^2) share of the error only shows
@@ -37,7 +39,9 @@ NoiseSchedule log_snr_grid(NoiseKind kind, int steps, double first = -2.0, doubl
 
 // x(sigma') on the probability flow of N(m, r^2): the standardised value stays.
 at::Tensor exact_flow(const at::Tensor& x, const Level& from, const Level& to, double m, double r) {
-  const auto spread = [r](const Level& l) { return std::sqrt(l.alpha * l.alpha * r * r + l.sigma * l.sigma); };
+  const auto spread = [r](const Level& l) {
+    return std::sqrt(l.alpha * l.alpha * r * r + l.sigma * l.sigma);
+  };
   return (x - from.alpha * m) * (spread(to) / spread(from)) + to.alpha * m;
 }
 
@@ -48,9 +52,11 @@ double measured_order(const std::shared_ptr<const Solver>& solver, NoiseKind kin
   for (int steps : {16, 32, 64, 128}) {
     const NoiseSchedule grid = log_snr_grid(kind, steps);
     const auto model = gaussian(kMean, kDeviation, p, kind);
-    const Sampler sampler = testing::sampler_of(model, grid, solver);
-    const at::Tensor end = sampler.sample({.prompt = {model->condition(), model->condition()}, .noise = x}).latents;
-    errors.push_back(testing::rms_distance(end, exact_flow(x, grid.level(0), grid.level(steps), kMean, kDeviation)));
+    const Sampler sampler = test::sampler_of(model, grid, solver);
+    const at::Tensor end =
+        sampler.sample({.prompt = {model->condition(), model->condition()}, .noise = x}).latents;
+    errors.push_back(
+        test::rms_distance(end, exact_flow(x, grid.level(0), grid.level(steps), kMean, kDeviation)));
   }
   // Least squares through (log2 N, log2 error) at N = 16, 32, 64, 128.
   const auto y = [&](size_t i) { return std::log2(errors[i]); };
@@ -70,13 +76,14 @@ TEST_CASE("Solvers converge to the exact flow of Gaussian data with their order"
   for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow}) {
     for (const auto& [name, solver, order] : cases) {
       const double slope = measured_order(solver, kind, Parameterization::Velocity);
-      testing::report("order of {:12} on {:20}: {:.3f}", name, to_string(kind), slope);
+      test::report("order of {:12} on {:20}: {:.3f}", name, to_string(kind), slope);
       CAPTURE(name, to_string(kind));
       CHECK(std::abs(slope - order) < 0.2);
     }
   }
-  const double flow_euler = measured_order(std::make_shared<FlowEuler>(), NoiseKind::Flow, Parameterization::Velocity);
-  testing::report("order of {:12} on {:20}: {:.3f}", "flow-euler", "flow", flow_euler);
+  const double flow_euler =
+      measured_order(std::make_shared<FlowEuler>(), NoiseKind::Flow, Parameterization::Velocity);
+  test::report("order of {:12} on {:20}: {:.3f}", "flow-euler", "flow", flow_euler);
   CHECK(std::abs(flow_euler - 1.0) < 0.2);
 }
 
@@ -87,9 +94,11 @@ TEST_CASE("The order does not depend on what the model predicts", "[oracle]") {
   }
 }
 
-TEST_CASE("A point mass is returned exactly by every deterministic solver, in any number of steps", "[oracle]") {
+TEST_CASE("A point mass is returned exactly by every deterministic solver, in any number of steps",
+          "[oracle]") {
   const std::vector<std::shared_ptr<const Solver>> solvers = {
-      std::make_shared<Ddim>(), std::make_shared<Euler>(), std::make_shared<Dpmpp2m>(), std::make_shared<UniPc>()};
+      std::make_shared<Ddim>(), std::make_shared<Euler>(), std::make_shared<Dpmpp2m>(),
+      std::make_shared<UniPc>()};
   for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow}) {
     for (const auto& solver : solvers) {
       for (Parameterization p : kAll) {
@@ -101,8 +110,9 @@ TEST_CASE("A point mass is returned exactly by every deterministic solver, in an
               kind == NoiseKind::Flow ? flow_schedule({}, grid, solver->grid())
                                       : vp_schedule({.final_alpha = FinalAlpha::One}, grid, solver->grid());
           const auto model = gaussian(1.25, 0.0, p, kind);
-          const SampleResult result = testing::sampler_of(model, schedule, solver)
-                                          .sample({.prompt = {model->condition(), {}}, .noise = normal_batch(3)});
+          const SampleResult result =
+              test::sampler_of(model, schedule, solver)
+                  .sample({.prompt = {model->condition(), {}}, .noise = normal_batch(3)});
           CAPTURE(to_string(kind), to_string(p), steps);
           // eps models divide by alpha (0.07 at the first level), hence not the last bit.
           CHECK(result.latents.sub(1.25).abs().max().item<double>() < 1e-12);
@@ -127,11 +137,12 @@ TEST_CASE("Moving back along the same prediction undoes the move", "[oracle]") {
       }
     }
   }
-  testing::report("round trip with the same prediction, largest error in float64: {:.1e}", worst);
+  test::report("round trip with the same prediction, largest error in float64: {:.1e}", worst);
   CHECK(worst < 1e-12);
 }
 
-TEST_CASE("Two equal Gaussians under guidance w are the Gaussian at mean_u + w (mean_c - mean_u)", "[oracle]") {
+TEST_CASE("Two equal Gaussians under guidance w are the Gaussian at mean_u + w (mean_c - mean_u)",
+          "[oracle]") {
   for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow}) {
     const auto mixture = std::make_shared<GaussianMixtureModel>(
         GaussianMixture{.means = at::tensor({1.0, 1.0, -0.5, 0.25}, at::kDouble).reshape({2, 2, 1}),
@@ -141,14 +152,15 @@ TEST_CASE("Two equal Gaussians under guidance w are the Gaussian at mean_u + w (
     const Prompt prompt{mixture->condition({0}), mixture->condition({1})};
     const NoiseSchedule grid = log_snr_grid(kind, 400);
     const at::Tensor x = normal_batch(32);
-    const at::Tensor end =
-        testing::sampler_of(mixture, grid, std::make_shared<UniPc>(), 3.0).sample({.prompt = prompt, .noise = x}).latents;
+    const at::Tensor end = test::sampler_of(mixture, grid, std::make_shared<UniPc>(), 3.0)
+                               .sample({.prompt = prompt, .noise = x})
+                               .latents;
     const at::Tensor mean = at::tensor({-0.5 + 3.0 * 1.5, 0.25 + 3.0 * 0.75}, at::kDouble).reshape({1, 2, 1});
     const double r2 = 0.3;
     const auto spread = [&](const Level& l) { return std::sqrt(l.alpha * l.alpha * r2 + l.sigma * l.sigma); };
     const Level &from = grid.level(0), &to = grid.level(400);
     const at::Tensor exact = (x - mean * from.alpha) * (spread(to) / spread(from)) + mean * to.alpha;
-    CHECK(testing::rms_distance(end, exact) < 1e-4);
+    CHECK(test::rms_distance(end, exact) < 1e-4);
   }
 }
 
@@ -159,7 +171,7 @@ TEST_CASE("Stochastic solvers keep the marginal variance of Gaussian data", "[or
   const auto model = gaussian(0.5, 0.8, Parameterization::V, NoiseKind::VariancePreserving);
   for (const auto& solver : solvers) {
     const NoiseSchedule grid = log_snr_grid(NoiseKind::VariancePreserving, 200, -4.0, 4.0);
-    const at::Tensor samples = testing::sampler_of(model, grid, solver)
+    const at::Tensor samples = test::sampler_of(model, grid, solver)
                                    .sample({.prompt = {model->condition(), {}}, .noise = normal_batch(4000)})
                                    .latents;
     // 8000 values: the standard error of the deviation is 0.8 / sqrt(16000) = 0.006; discretisation adds as much.
@@ -175,11 +187,12 @@ TEST_CASE("Gaussian mixtures predict the same x0 and eps in every parameterizati
     for (int i = 0; i < 10; ++i) {
       at::Tensor reference;
       for (Parameterization p : kAll) {
-        const auto model = testing::three_gaussians(p, kind);
+        const auto model = test::three_gaussians(p, kind);
         const Conditioning all = model->condition();
         const Conditioning* branch = &all;
         const at::Tensor output =
-            model->predict({.x = x, .level = grid.level(i), .branches = {&branch, 1}, .adapters = {}}).front();
+            model->predict({.x = x, .level = grid.level(i), .branches = {&branch, 1}, .adapters = {}})
+                .front();
         const at::Tensor denoised = denoised_from(p, grid.level(i))(x, output);
         const at::Tensor rebuilt =
             denoised * grid.level(i).alpha + epsilon_from(p, grid.level(i))(x, output) * grid.level(i).sigma;

@@ -46,7 +46,8 @@ std::shared_ptr<const Solver> solver_of(const Json& c) {
   if (scheduler == "DDIMScheduler") return std::make_shared<Ddim>(EtaOptions{c.value("eta", 0.0)});
   if (scheduler == "EulerDiscreteScheduler") return std::make_shared<Euler>();
   if (scheduler == "EulerAncestralDiscreteScheduler") return std::make_shared<EulerAncestral>();
-  if (scheduler == "LCMScheduler" || config.value("stochastic_sampling", false)) return std::make_shared<Lcm>();
+  if (scheduler == "LCMScheduler" || config.value("stochastic_sampling", false))
+    return std::make_shared<Lcm>();
   if (scheduler == "FlowMatchEulerDiscreteScheduler") return std::make_shared<FlowEuler>();
   if (scheduler == "UniPCMultistepScheduler") return first_order ? nullptr : std::make_shared<UniPc>();
   if (config["algorithm_type"] == "sde-dpmsolver++") return std::make_shared<Dpmpp2mSde>();
@@ -69,8 +70,9 @@ NoiseSchedule schedule_of(const Json& c) {
   if (config.value("use_karras_sigmas", false)) grid.sigmas = Sigmas::Karras;
   if (config.value("use_exponential_sigmas", false)) grid.sigmas = Sigmas::Exponential;
   if (scheduler.starts_with("FlowMatch") || config.value("use_flow_sigmas", false)) {
-    FlowTraining training{.spacing = c.contains("sigmas_given") ? FlowSpacing::PerStep : FlowSpacing::Training,
-                          .shift = config.value("flow_shift", config.value("shift", 1.0))};
+    FlowTraining training{
+        .spacing = c.contains("sigmas_given") ? FlowSpacing::PerStep : FlowSpacing::Training,
+        .shift = config.value("flow_shift", config.value("shift", 1.0))};
     if (config.contains("shift_terminal")) training.shift_terminal = config["shift_terminal"].get<double>();
     if (config.value("use_dynamic_shifting", false)) {
       training.dynamic = DynamicShift{};
@@ -86,12 +88,13 @@ NoiseSchedule schedule_of(const Json& c) {
   grid.spacing = parse<Spacing>(config["timestep_spacing"]);
   grid.steps_offset = config["steps_offset"];
   if (config.value("final_sigmas_type", "zero") == "sigma_min") grid.terminal = Terminal::SigmaMin;
-  return vp_schedule({.betas = parse<Betas>(config["beta_schedule"]),
-                      .beta_start = config["beta_start"],
-                      .beta_end = config["beta_end"],
-                      .zero_terminal_snr = config.value("rescale_betas_zero_snr", false),
-                      .final_alpha = config.value("set_alpha_to_one", true) ? FinalAlpha::One : FinalAlpha::First},
-                     grid, convention_of(scheduler));
+  return vp_schedule(
+      {.betas = parse<Betas>(config["beta_schedule"]),
+       .beta_start = config["beta_start"],
+       .beta_end = config["beta_end"],
+       .zero_terminal_snr = config.value("rescale_betas_zero_snr", false),
+       .final_alpha = config.value("set_alpha_to_one", true) ? FinalAlpha::One : FinalAlpha::First},
+      grid, convention_of(scheduler));
 }
 
 at::Tensor levels_tensor(const NoiseSchedule& schedule) {
@@ -107,10 +110,11 @@ at::Tensor levels_tensor(const NoiseSchedule& schedule) {
 
 std::shared_ptr<const Model> golden_model(const Json& c, const NoiseSchedule& schedule) {
   const std::vector<double> k = c["model"];
-  return testing::model_of(parameterization_of(c["config"], c["class"]), schedule.kind(),
-                           [k](const at::Tensor& x, const Level& level) {
-                             return at::sin(x.mul(k[1]).add(k[2] * level.model_time / 1000.0)).mul(k[0]).add(x, k[3]);
-                           });
+  return test::model_of(
+      parameterization_of(c["config"], c["class"]), schedule.kind(),
+      [k](const at::Tensor& x, const Level& level) {
+        return at::sin(x.mul(k[1]).add(k[2] * level.model_time / 1000.0)).mul(k[0]).add(x, k[3]);
+      });
 }
 
 TEST_CASE("Every solver, spacing and parameterization follows diffusers' trajectory", "[parity]") {
@@ -141,12 +145,13 @@ TEST_CASE("Every solver, spacing and parameterization follows diffusers' traject
     }
 
     // The seed alone must give the same initial noise and the same draws in the same order.
-    const SampleResult result = testing::sampler_of(golden_model(c, schedule), schedule, solver)
-                                    .sample({.seed = c["seed"], .latent_shape = {4, 2, 4}, .keep_trajectory = true});
+    const SampleResult result =
+        test::sampler_of(golden_model(c, schedule), schedule, solver)
+            .sample({.seed = c["seed"], .latent_shape = {4, 2, 4}, .keep_trajectory = true});
     const at::Tensor trajectory = golden("trajectory");
     double error = 0.0;
     for (int i = 0; i <= schedule.steps(); ++i)
-      error = std::max(error, testing::relative_error(result.trajectory[static_cast<size_t>(i)], trajectory[i]));
+      error = std::max(error, test::relative_error(result.trajectory[static_cast<size_t>(i)], trajectory[i]));
     CHECK(error < tolerance);
     auto& [count, largest] = worst[c["class"]];
     ++count;
@@ -154,7 +159,7 @@ TEST_CASE("Every solver, spacing and parameterization follows diffusers' traject
   }
   int total = 0;
   for (const auto& [scheduler, figures] : worst) {
-    testing::report("{:34} {:4} cases, largest relative error {:.1e}", scheduler, figures.first, figures.second);
+    test::report("{:34} {:4} cases, largest relative error {:.1e}", scheduler, figures.first, figures.second);
     total += figures.first;
   }
   CHECK(total >= 180);

@@ -9,10 +9,10 @@
 namespace glint {
 namespace {
 
-using testing::CountingAllocator;
-using testing::prompt_of;
-using testing::schedule_of;
-using testing::token_model;
+using test::CountingAllocator;
+using test::prompt_of;
+using test::schedule_of;
+using test::token_model;
 
 constexpr NoiseKind kFlow = NoiseKind::Flow;
 
@@ -41,11 +41,10 @@ TEST_CASE("Usage by stage adds up to the usage of the run, and seconds are those
     }
   } times(clock);
   const auto model =
-      testing::model_of(Parameterization::Velocity, kFlow,
-                        [&](const at::Tensor& x, const Level&) { return clock.nap(), x.mul(0.3); });
+      test::model_of(Parameterization::Velocity, kFlow,
+                     [&](const at::Tensor& x, const Level&) { return clock.nap(), x.mul(0.3); });
   const auto z = ZSampling::make({.reflect = {.repeats = 2, .window = {.stop = 0.5}}});
-  const Sampler sampler =
-      testing::sampler_of(model, schedule_of(kFlow, 6), std::make_shared<Euler>(), 3.0, {z});
+  const Sampler sampler = test::sampler_of(model, schedule_of(kFlow, 6), std::make_shared<Euler>(), 3.0, {z});
   const double start = Clock::now();
   const SampleResult result =
       sampler.sample({.prompt = prompt_of(), .batch = 2, .latent_shape = {4, 8, 8}, .observer = &times});
@@ -85,11 +84,11 @@ struct Previewer : Observer {
 // Allocations of at least one latent in a run of that many steps.
 int64_t allocations(const std::shared_ptr<const Solver>& solver, int steps, double guidance,
                     Observer* observer = nullptr) {
-  const at::Tensor noise = testing::latents(), prediction = testing::latents(2, 8);
-  const auto model = testing::model_of(Parameterization::Velocity, kFlow,
-                                       [&](const at::Tensor&, const Level&) { return prediction; });
+  const at::Tensor noise = test::latents(), prediction = test::latents(2, 8);
+  const auto model = test::model_of(Parameterization::Velocity, kFlow,
+                                    [&](const at::Tensor&, const Level&) { return prediction; });
   const Sampler sampler =
-      testing::sampler_of(model, schedule_of(kFlow, steps, solver->grid()), solver, guidance);
+      test::sampler_of(model, schedule_of(kFlow, steps, solver->grid()), solver, guidance);
   const SampleRequest request{.prompt = prompt_of(), .noise = noise, .observer = observer};
   const CountingAllocator::Scope scope(noise.nbytes());
   sampler.sample(request);
@@ -109,7 +108,7 @@ TEST_CASE("A step allocates what its update needs, the same at every step", "[pr
   const std::map<std::string, int> needed = {
       {"ddim", 1},         {"ddim, eta 1", 2}, {"euler", 1}, {"euler-ancestral", 2}, {"dpmpp-2m", 2},
       {"dpmpp-2m-sde", 3}, {"unipc", 3},       {"lcm", 2},   {"flow-euler", 1}};
-  for (const auto& [name, solver] : testing::solvers_for(kFlow)) {
+  for (const auto& [name, solver] : test::solvers_for(kFlow)) {
     for (double guidance : {1.0, 3.0}) {
       const int64_t short_run = allocations(solver, 10, guidance),
                     long_run = allocations(solver, 20, guidance);
@@ -122,8 +121,8 @@ TEST_CASE("A step allocates what its update needs, the same at every step", "[pr
 
 TEST_CASE("A model that is free costs calls and rows all the same", "[property]") {
   std::atomic<int> calls = 0;
-  const Sampler sampler = testing::sampler_of(token_model(kFlow, 0.0, &calls), schedule_of(kFlow, 9),
-                                              std::make_shared<Dpmpp2m>(), 2.0);
+  const Sampler sampler = test::sampler_of(token_model(kFlow, 0.0, &calls), schedule_of(kFlow, 9),
+                                           std::make_shared<Dpmpp2m>(), 2.0);
   const SampleResult result = sampler.sample({.prompt = prompt_of(), .batch = 3, .latent_shape = {4, 8, 8}});
   CHECK(result.usage.calls == calls);
   CHECK(result.usage.calls == 9);

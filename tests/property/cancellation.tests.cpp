@@ -9,8 +9,8 @@ namespace {
 
 using test::Contains;
 using test::failure;
-using testing::prompt_of;
-using testing::Watcher;
+using test::prompt_of;
+using test::Watcher;
 
 constexpr NoiseKind kFlow = NoiseKind::Flow;
 constexpr int kSteps = 4;
@@ -25,14 +25,14 @@ struct Fixture {
   Sampler sampler;
 
   explicit Fixture(std::shared_ptr<const Solver> solver = std::make_shared<UniPc>())
-      : sampler(testing::sampler_of(
-            testing::model_of(Parameterization::Velocity, kFlow,
-                              [this](const at::Tensor& x, const Level&) {
-                                if (calls++ == fail_at) throw std::runtime_error("the engine broke");
-                                if (watcher) CHECK(watcher->asks == calls);
-                                return x.mul(0.3);
-                              }),
-            testing::schedule_of(kFlow, kSteps, solver->grid()), solver, 1.0,
+      : sampler(test::sampler_of(
+            test::model_of(Parameterization::Velocity, kFlow,
+                           [this](const at::Tensor& x, const Level&) {
+                             if (calls++ == fail_at) throw std::runtime_error("the engine broke");
+                             if (watcher) CHECK(watcher->asks == calls);
+                             return x.mul(0.3);
+                           }),
+            test::schedule_of(kFlow, kSteps, solver->grid()), solver, 1.0,
             {ZSampling::make(
                 {.guidance_inverse = 1.0,
                  .reflect = {.invert = {.evaluation = Evaluation::FixedPoint, .iterations = 3}}})})) {}

@@ -7,15 +7,15 @@
 namespace glint {
 namespace {
 
-using testing::prompt_of;
-using testing::schedule_of;
-using testing::token_model;
+using test::prompt_of;
+using test::schedule_of;
+using test::token_model;
 
 constexpr int kSteps = 6;
 
 Sampler sampler_with(NoiseKind kind, const std::shared_ptr<const Solver>& solver) {
-  return testing::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
-                             {ZSampling::make({.reflect = {.window = {.stop = 0.5}}})});
+  return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
+                          {ZSampling::make({.reflect = {.window = {.stop = 0.5}}})});
 }
 
 SampleRequest request_of(uint64_t seed, int64_t batch = 1) {
@@ -23,8 +23,8 @@ SampleRequest request_of(uint64_t seed, int64_t batch = 1) {
 }
 
 TEST_CASE("A sample is the same in a batch as alone, for every solver", "[property]") {
-  for (NoiseKind kind : testing::kKinds) {
-    for (const auto& [name, solver] : testing::solvers_for(kind)) {
+  for (NoiseKind kind : test::kKinds) {
+    for (const auto& [name, solver] : test::solvers_for(kind)) {
       const Sampler sampler = sampler_with(kind, solver);
       const at::Tensor batch = sampler.sample(request_of(11, 4)).latents;
       CAPTURE(to_string(kind), name);
@@ -37,8 +37,8 @@ TEST_CASE("A sample is the same in a batch as alone, for every solver", "[proper
 }
 
 TEST_CASE("A sampler keeps nothing from one run to the next", "[property]") {
-  for (NoiseKind kind : testing::kKinds) {
-    for (const auto& [name, solver] : testing::solvers_for(kind)) {
+  for (NoiseKind kind : test::kKinds) {
+    for (const auto& [name, solver] : test::solvers_for(kind)) {
       const Sampler sampler = sampler_with(kind, solver);
       const at::Tensor first = sampler.sample(request_of(3, 2)).latents;
       sampler.sample(request_of(99, 3));
@@ -49,8 +49,8 @@ TEST_CASE("A sampler keeps nothing from one run to the next", "[property]") {
 }
 
 TEST_CASE("One sampler serves four threads at once, and each gets what it would get alone", "[property]") {
-  for (NoiseKind kind : testing::kKinds) {
-    for (const auto& [name, solver] : testing::solvers_for(kind)) {
+  for (NoiseKind kind : test::kKinds) {
+    for (const auto& [name, solver] : test::solvers_for(kind)) {
       const Sampler sampler = sampler_with(kind, solver);
       std::vector<at::Tensor> together(4);
       {
@@ -66,25 +66,25 @@ TEST_CASE("One sampler serves four threads at once, and each gets what it would 
 }
 
 TEST_CASE("Nothing a run is given is written into", "[property]") {
-  for (NoiseKind kind : testing::kKinds) {
-    for (const auto& [name, solver] : testing::solvers_for(kind)) {
+  for (NoiseKind kind : test::kKinds) {
+    for (const auto& [name, solver] : test::solvers_for(kind)) {
       const NoiseSchedule plain = schedule_of(kind, kSteps, solver->grid());
       for (double scale : {1.0, 0.9}) {
         const NoiseSchedule grid(kind, plain.levels(), plain.train_steps(), scale);
-        const at::Tensor noise = testing::latents(), prediction = testing::latents(2, 8);
+        const at::Tensor noise = test::latents(), prediction = test::latents(2, 8);
         const at::Tensor noise_before = noise.clone(), prediction_before = prediction.clone();
         const Prompt prompt = prompt_of();
         // The model answers with a tensor it keeps.
-        const auto model = testing::model_of(testing::output_of(kind), kind,
-                                             [&](const at::Tensor&, const Level&) { return prediction; });
+        const auto model = test::model_of(test::output_of(kind), kind,
+                                          [&](const at::Tensor&, const Level&) { return prediction; });
         for (double guidance : {1.0, 3.0}) {
           const SampleResult result =
-              testing::sampler_of(model, grid, solver, guidance, {ZSampling::make({})})
+              test::sampler_of(model, grid, solver, guidance, {ZSampling::make({})})
                   .sample({.prompt = prompt, .noise = noise, .keep_trajectory = true});
           CAPTURE(to_string(kind), name, scale, guidance);
           CHECK(at::equal(noise, noise_before));
           CHECK(at::equal(prediction, prediction_before));
-          CHECK(testing::token_of(prompt.cond) == 0.7);
+          CHECK(test::token_of(prompt.cond) == 0.7);
           CHECK_FALSE(result.latents.is_alias_of(noise));
           CHECK_FALSE(result.latents.is_alias_of(prediction));
         }

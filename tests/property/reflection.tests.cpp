@@ -10,10 +10,10 @@
 namespace glint {
 namespace {
 
-using testing::prompt_of;
-using testing::relative_error;
-using testing::schedule_of;
-using testing::token_model;
+using test::prompt_of;
+using test::relative_error;
+using test::schedule_of;
+using test::token_model;
 
 constexpr int kSteps = 7;
 
@@ -50,18 +50,18 @@ SampleResult sample(const NoiseSchedule& grid, std::shared_ptr<const GuidanceRul
                   .schedule = grid,
                   .solver = std::make_shared<Euler>(),
                   .step_strategies = std::move(strategies)})
-      .sample({.prompt = prompt_of(), .noise = testing::latents(), .keep_trajectory = true});
+      .sample({.prompt = prompt_of(), .noise = test::latents(), .keep_trajectory = true});
 }
 
 TEST_CASE("No repeats, no merge or an empty window is the baseline to the bit, at its cost", "[property]") {
   const ReflectOptions off[] = {
       {.repeats = 0}, {.merge = 0.0}, {.window = {.start = 0.5, .stop = 0.5}}, {.window = {.stop = 0.0}}};
-  for (NoiseKind kind : testing::kKinds) {
-    for (const auto& [name, solver] : testing::solvers_for(kind)) {
+  for (NoiseKind kind : test::kKinds) {
+    for (const auto& [name, solver] : test::solvers_for(kind)) {
       const auto run = [&](std::vector<std::shared_ptr<const StepStrategy>> strategies) {
-        return testing::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
-                                   std::move(strategies))
-            .sample({.prompt = prompt_of(), .noise = testing::latents()});
+        return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
+                                std::move(strategies))
+            .sample({.prompt = prompt_of(), .noise = test::latents()});
       };
       const SampleResult baseline = run({});
       for (const ReflectOptions& options : off) {
@@ -79,7 +79,7 @@ TEST_CASE("No repeats, no merge or an empty window is the baseline to the bit, a
 
 TEST_CASE("With constant predictions Z-Sampling is CFG at g1 + T m (g1 - g2) until the last step",
           "[property]") {
-  for (NoiseKind kind : testing::kKinds) {
+  for (NoiseKind kind : test::kKinds) {
     const NoiseSchedule grid = schedule_of(kind, kSteps);
     for (const auto& [g1, g2] : {std::pair{5.5, 0.0}, std::pair{2.0, 1.0}, std::pair{1.5, 3.0}}) {
       for (int repeats : {1, 3}) {
@@ -102,7 +102,7 @@ TEST_CASE("A span of K steps weighs the gap with the steps it passes", "[propert
   // end.
   constexpr double kForward = 4.0, kInverse = 1.0, kMerge = 0.7;
   constexpr int kRepeats = 2;
-  for (NoiseKind kind : testing::kKinds) {
+  for (NoiseKind kind : test::kKinds) {
     const NoiseSchedule grid =
         kind == NoiseKind::Flow ? flow_schedule({.shift = 3.0}, {.steps = kSteps}, GridConvention::FlowEuler)
                                 : schedule_of(kind, kSteps);
@@ -163,7 +163,7 @@ TEST_CASE("Reflecting between scaled prompts is exact where the velocity is line
              .solver = std::make_shared<FlowEuler>(),
              .step_strategies = {std::make_shared<Reflect>("rf", leg(kHigh, kMixHigh), leg(kLow, kMixLow),
                                                            ReflectOptions{.span = span, .merge = kMerge})}})
-            .sample({.prompt = prompt, .noise = testing::latents(), .keep_trajectory = true});
+            .sample({.prompt = prompt, .noise = test::latents(), .keep_trajectory = true});
     for (int i = 0; i < kSteps; ++i) {
       const auto at = static_cast<size_t>(i);
       const at::Tensor moved = result.trajectory[at + 1] - result.trajectory[at];
@@ -190,14 +190,14 @@ class Nudge final : public StepStrategy {
 TEST_CASE("What a strategy adds reaches the next latents, and no corrector takes it back", "[property]") {
   const std::shared_ptr<const Solver> solvers[] = {std::make_shared<Ddim>(), std::make_shared<Euler>(),
                                                    std::make_shared<Dpmpp2m>(), std::make_shared<UniPc>()};
-  const at::Tensor noise = testing::latents(), by = testing::latents(2, 9), data = testing::latents(2, 10);
-  for (NoiseKind kind : testing::kKinds) {
+  const at::Tensor noise = test::latents(), by = test::latents(2, 9), data = test::latents(2, 10);
+  for (NoiseKind kind : test::kKinds) {
     const auto model =
-        testing::model_of(Parameterization::X0, kind, [&](const at::Tensor&, const Level&) { return data; });
+        test::model_of(Parameterization::X0, kind, [&](const at::Tensor&, const Level&) { return data; });
     for (size_t k = 0; k < std::size(solvers); ++k) {
       const NoiseSchedule grid = schedule_of(kind, kSteps, solvers[k]->grid());
       const auto run = [&](std::vector<std::shared_ptr<const StepStrategy>> strategies) {
-        return testing::sampler_of(model, grid, solvers[k], 1.0, std::move(strategies))
+        return test::sampler_of(model, grid, solvers[k], 1.0, std::move(strategies))
             .sample({.prompt = prompt_of(), .noise = noise, .keep_trajectory = true})
             .trajectory;
       };

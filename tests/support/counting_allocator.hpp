@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace glint::testing {
+namespace glint::test {
 
 /// libtorch's own CPU allocator, with a count of the allocations from a size up.
 class CountingAllocator final : public c10::Allocator {
@@ -52,4 +52,4 @@ class CountingAllocator final : public c10::Allocator {
   std::atomic<int64_t> count_ = 0;
 };
 
-}  // namespace glint::testing
+}  // namespace glint::test

@@ -6,8 +6,8 @@
 
 #include "tests/support/catch.hpp"
 
-#include <nlohmann/json.hpp>
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <filesystem>

@@ -8,7 +8,7 @@
 
 #include <memory>
 
-namespace glint::testing {
+namespace glint::test {
 
 /// One Gaussian N(mean, deviation^2 I) on [2,1] latents; deviation 0 is a point mass.
 inline std::shared_ptr<const GaussianMixtureModel> gaussian(double mean, double deviation, Parameterization p,
@@ -35,4 +35,4 @@ inline double rms_distance(const at::Tensor& a, const at::Tensor& b) {
   return std::sqrt(a.sub(b).square().flatten(1).sum(1).mean().item<double>());
 }
 
-}  // namespace glint::testing
+}  // namespace glint::test

@@ -6,11 +6,11 @@
 #include <cstdlib>
 #include <utility>
 
-namespace glint::testing {
+namespace glint::test {
 
 template <typename... Args>
 void report(fmt::format_string<Args...> format, Args&&... args) {
   if (std::getenv("GLINT_TEST_REPORT")) fmt::print("{}\n", fmt::format(format, std::forward<Args>(args)...));
 }
 
-}  // namespace glint::testing
+}  // namespace glint::test

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace glint::testing {
+namespace glint::test {
 
 inline NoiseSchedule schedule_of(NoiseKind kind, int steps,
                                  GridConvention convention = GridConvention::Euler) {
@@ -84,4 +84,4 @@ struct Watcher : Observer {
   bool on_step(const StepEvent&) override { return steps++ != stop_at_step; }
 };
 
-}  // namespace glint::testing
+}  // namespace glint::test

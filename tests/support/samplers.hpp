@@ -9,21 +9,24 @@
 #include <memory>
 #include <utility>
 
-namespace glint::testing {
+namespace glint::test {
 
 /// A model that answers every branch with function(x, level).
-inline std::shared_ptr<const Model> model_of(Parameterization p, NoiseKind kind,
-                                             std::function<at::Tensor(const at::Tensor&, const Level&)> function) {
+inline std::shared_ptr<const Model> model_of(
+    Parameterization p, NoiseKind kind, std::function<at::Tensor(const at::Tensor&, const Level&)> function) {
   ModelInfo info{.name = "test", .parameterization = p, .noise_kind = kind, .gradients = true};
-  return std::make_shared<CallableModel>(std::move(info), [function = std::move(function)](const ModelInput& in) {
-    std::vector<at::Tensor> outputs;
-    for (size_t b = 0; b < in.branches.size(); ++b) outputs.push_back(function(in.x, in.level));
-    return outputs;
-  });
+  return std::make_shared<CallableModel>(std::move(info),
+                                         [function = std::move(function)](const ModelInput& in) {
+                                           std::vector<at::Tensor> outputs;
+                                           for (size_t b = 0; b < in.branches.size(); ++b)
+                                             outputs.push_back(function(in.x, in.level));
+                                           return outputs;
+                                         });
 }
 
 inline Sampler sampler_of(std::shared_ptr<const Model> model, NoiseSchedule schedule,
-                          std::shared_ptr<const Solver> solver = std::make_shared<Euler>(), double guidance = 1.0,
+                          std::shared_ptr<const Solver> solver = std::make_shared<Euler>(),
+                          double guidance = 1.0,
                           std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) {
   return Sampler({.leg = {.model = std::move(model), .rule = std::make_shared<Cfg>(guidance)},
                   .schedule = std::move(schedule),
@@ -37,4 +40,4 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   return difference / expected.abs().max().item<double>();
 }
 
-}  // namespace glint::testing
+}  // namespace glint::test

@@ -8,8 +8,8 @@
 namespace glint {
 namespace {
 
-using testing::prompt_of;
-using testing::token_model;
+using test::prompt_of;
+using test::token_model;
 
 constexpr NoiseKind kFlow = NoiseKind::Flow;
 
@@ -32,28 +32,28 @@ TEST_CASE("CFG asks for one branch at scale 0 and 1, for both at every other", "
 
 TEST_CASE("CFG is null + scale (cond - null) to rounding", "[unit]") {
   for (at::ScalarType dtype : {at::kFloat, at::kDouble}) {
-    const at::Tensor c = testing::latents(2, 1), u = testing::latents(2, 2);
+    const at::Tensor c = test::latents(2, 1), u = test::latents(2, 2);
     for (double w : {-1.0, 0.3, 2.0, 7.5}) {
       const at::Tensor result = combined(w, c.to(dtype), u.to(dtype));
       CAPTURE(w, dtype == at::kFloat);
       CHECK(result.scalar_type() == dtype);
       // A handful of roundings of values up to |w| times the difference, which relative_error is relative to.
-      CHECK(testing::relative_error(result, u + w * (c - u)) < (dtype == at::kFloat ? 1e-6 : 1e-15));
+      CHECK(test::relative_error(result, u + w * (c - u)) < (dtype == at::kFloat ? 1e-6 : 1e-15));
     }
   }
 }
 
 TEST_CASE("At scale 1 and 0 the one output is handed through", "[unit]") {
-  const at::Tensor output = testing::latents();
+  const at::Tensor output = test::latents();
   CHECK(combined(1.0, output, {}).is_same(output));
   CHECK(combined(0.0, {}, output).is_same(output));
 }
 
 TEST_CASE("A run evaluates and counts only the branches its scale needs", "[unit]") {
   for (const auto& [scale, rows] : {std::pair{1.0, 1}, std::pair{0.0, 1}, std::pair{4.0, 2}}) {
-    const Sampler sampler = testing::sampler_of(token_model(kFlow), testing::schedule_of(kFlow, 5),
-                                                std::make_shared<Euler>(), scale);
-    const SampleResult result = sampler.sample({.prompt = prompt_of(), .noise = testing::latents(3)});
+    const Sampler sampler =
+        test::sampler_of(token_model(kFlow), test::schedule_of(kFlow, 5), std::make_shared<Euler>(), scale);
+    const SampleResult result = sampler.sample({.prompt = prompt_of(), .noise = test::latents(3)});
     CAPTURE(scale);
     CHECK(result.usage.calls == 5);
     CHECK(result.usage.rows == 5 * 3 * rows);
@@ -62,9 +62,8 @@ TEST_CASE("A run evaluates and counts only the branches its scale needs", "[unit
 
 TEST_CASE("Scales 1 and 0 sample the prompt and the null prompt alone", "[unit]") {
   const auto sample = [](double scale, const Prompt& prompt) {
-    return testing::sampler_of(token_model(kFlow), testing::schedule_of(kFlow, 5), std::make_shared<Euler>(),
-                               scale)
-        .sample({.prompt = prompt, .noise = testing::latents()})
+    return test::sampler_of(token_model(kFlow), test::schedule_of(kFlow, 5), std::make_shared<Euler>(), scale)
+        .sample({.prompt = prompt, .noise = test::latents()})
         .latents;
   };
   CHECK(at::equal(sample(1.0, prompt_of(0.7, -0.2)), sample(1.0, prompt_of(0.7, 99.0))));
@@ -96,13 +95,13 @@ class Fading final : public GuidanceRule {
 TEST_CASE("A rule's state lives through one run and is fresh in the next", "[unit]") {
   std::atomic<int> begun = 0;
   const Sampler sampler({.leg = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
-                         .schedule = testing::schedule_of(kFlow, 4),
+                         .schedule = test::schedule_of(kFlow, 4),
                          .solver = std::make_shared<Euler>()});
-  const SampleRequest request{.prompt = prompt_of(1.0), .noise = testing::latents()};
+  const SampleRequest request{.prompt = prompt_of(1.0), .noise = test::latents()};
   const at::Tensor first = sampler.sample(request).latents;
   CHECK(begun == 1);
   // Constant velocity 1, faded to 1/k in step k of a quarter each.
-  CHECK(testing::relative_error(first, request.noise - 0.25 * (1.0 + 1.0 / 2 + 1.0 / 3 + 1.0 / 4)) < 1e-14);
+  CHECK(test::relative_error(first, request.noise - 0.25 * (1.0 + 1.0 / 2 + 1.0 / 3 + 1.0 / 4)) < 1e-14);
   CHECK(at::equal(first, sampler.sample(request).latents));
   CHECK(begun == 2);
 }
@@ -110,11 +109,11 @@ TEST_CASE("A rule's state lives through one run and is fresh in the next", "[uni
 TEST_CASE("Rules made during a run each get their own state, even where one takes another's place in memory",
           "[unit]") {
   std::atomic<int> begun = 0;
-  const NoiseSchedule schedule = testing::schedule_of(kFlow, 4);
+  const NoiseSchedule schedule = test::schedule_of(kFlow, 4);
   const Prompt prompt = prompt_of(1.0);
   Run run(schedule, prompt, NoiseStream(0, 1), nullptr);
   const auto model = token_model(kFlow, 0.0);
-  const at::Tensor x = testing::latents();
+  const at::Tensor x = test::latents();
   for (int k = 1; k <= 8; ++k) {
     const Leg leg{.model = model, .rule = std::make_shared<Fading>(begun)};
     CHECK(at::equal(run.predict(leg, x, schedule.level(0), 0), at::ones_like(x)));

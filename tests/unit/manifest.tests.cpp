@@ -21,14 +21,23 @@ json example() {
           {"family", "sdxl"},
           {"parameterization", "epsilon"},
           {"schedule",
-           {{"kind", "vp"}, {"betas", "scaled_linear"}, {"beta_start", 0.00085}, {"beta_end", 0.012}, {"steps_offset", 1}}},
-          {"latent", {{"channels", 4}, {"spatial_scale", 8}, {"frame_scale", nullptr}, {"scaling_factor", 0.13025}}},
+           {{"kind", "vp"},
+            {"betas", "scaled_linear"},
+            {"beta_start", 0.00085},
+            {"beta_end", 0.012},
+            {"steps_offset", 1}}},
+          {"latent",
+           {{"channels", 4}, {"spatial_scale", 8}, {"frame_scale", nullptr}, {"scaling_factor", 0.13025}}},
           {"components",
            {{"denoiser",
-             {{"file", "nets/denoiser.pt"}, {"backend", "torchscript"}, {"sha256", kHash},
-              {"inputs", {"latents", "time", "tokens"}}, {"time", "timestep"}}},
+             {{"file", "nets/denoiser.pt"},
+              {"backend", "torchscript"},
+              {"sha256", kHash},
+              {"inputs", {"latents", "time", "tokens"}},
+              {"time", "timestep"}}},
             {"tokenizer", {{"file", "words.json"}, {"backend", "words"}, {"sha256", kHash}}},
-            {"vae_decoder", {{"file", "vae.pt2"}, {"backend", "pt2"}, {"sha256", kHash}, {"dtype", "float16"}}}}}};
+            {"vae_decoder",
+             {{"file", "vae.pt2"}, {"backend", "pt2"}, {"sha256", kHash}, {"dtype", "float16"}}}}}};
 }
 
 /// The failure of the example after `change`.
@@ -39,7 +48,8 @@ std::string failure(const std::function<void(json&)>& change) {
 }
 
 /// The dotted names of all properties of the schema, in the form of manifest_fields.
-void schema_fields(const json& root, const json& schema, const std::string& prefix, std::set<std::string>& names) {
+void schema_fields(const json& root, const json& schema, const std::string& prefix,
+                   std::set<std::string>& names) {
   if (schema.contains("$ref")) {
     const auto pointer = schema.at("$ref").get<std::string>().substr(1);
     schema_fields(root, root.at(json::json_pointer(pointer)), prefix, names);
@@ -113,65 +123,93 @@ TEST_CASE("a flow schedule has a static or a dynamic shift", "[unit]") {
   CHECK(manifest.schedule.flow.shift == 1.0);
 
   document["schedule"]["shift"]["dynamic"].erase("max_shift");
-  CHECK_THAT(test::failure([&] { parse_manifest(document.dump()); }), Contains("schedule.shift: dynamic.max_shift: missing field"));
+  CHECK_THAT(test::failure([&] { parse_manifest(document.dump()); }),
+             Contains("schedule.shift: dynamic.max_shift: missing field"));
   document["schedule"]["shift"] = "dinamic";
-  CHECK_THAT(test::failure([&] { parse_manifest(document.dump()); }), Contains("schedule.shift: expected a number"));
+  CHECK_THAT(test::failure([&] { parse_manifest(document.dump()); }),
+             Contains("schedule.shift: expected a number"));
   document["schedule"] = {{"kind", "flow"}, {"betas", "linear"}};
-  CHECK_THAT(test::failure([&] { parse_manifest(document.dump()); }), Contains("schedule.betas: unknown field"));
+  CHECK_THAT(test::failure([&] { parse_manifest(document.dump()); }),
+             Contains("schedule.betas: unknown field"));
 }
 
 TEST_CASE("unknown fields are refused by path, with the nearest known one", "[unit]") {
   CHECK(failure([](json& j) { j["components"]["denoiser"]["inptus"] = json::array(); }) ==
         "BadModel: model.json: components.denoiser.inptus: unknown field; did you mean 'inputs'?");
-  CHECK_THAT(failure([](json& j) { j["famly"] = "x"; }), Contains("famly: unknown field; did you mean 'family'?"));
-  CHECK_THAT(failure([](json& j) { j["latent"]["chanels"] = 4; }), Contains("latent.chanels: unknown field; did you"));
+  CHECK_THAT(failure([](json& j) { j["famly"] = "x"; }),
+             Contains("famly: unknown field; did you mean 'family'?"));
+  CHECK_THAT(failure([](json& j) { j["latent"]["chanels"] = 4; }),
+             Contains("latent.chanels: unknown field; did you"));
   CHECK_THAT(failure([](json& j) { j["components"]["vae_decodr"] = json::object(); }),
              Contains("components.vae_decodr: unknown component; did you mean 'vae_decoder'?"));
   CHECK_THAT(failure([](json& j) { j["components"]["tokenizer"]["dtype"] = "float32"; }),
              Contains("components.tokenizer.dtype: unknown field"));
-  CHECK_THAT(failure([](json& j) { j["schedule"]["shift"] = 3.0; }), Contains("schedule.shift: unknown field"));
+  CHECK_THAT(failure([](json& j) { j["schedule"]["shift"] = 3.0; }),
+             Contains("schedule.shift: unknown field"));
 }
 
 TEST_CASE("missing fields are named by path", "[unit]") {
-  for (const char* name : {"format", "name", "family", "parameterization", "schedule", "latent", "components"}) {
+  for (const char* name :
+       {"format", "name", "family", "parameterization", "schedule", "latent", "components"}) {
     CAPTURE(name);
-    CHECK(failure([&](json& j) { j.erase(name); }) == "BadModel: model.json: " + std::string(name) + ": missing field");
+    CHECK(failure([&](json& j) { j.erase(name); }) ==
+          "BadModel: model.json: " + std::string(name) + ": missing field");
   }
   for (const char* name : {"file", "backend", "sha256", "inputs", "time"}) {
     CAPTURE(name);
     CHECK_THAT(failure([&](json& j) { j["components"]["denoiser"].erase(name); }),
                Contains("components.denoiser." + std::string(name) + ": missing field"));
   }
-  CHECK_THAT(failure([](json& j) { j["components"].erase("denoiser"); }), Contains("components.denoiser: missing"));
-  CHECK_THAT(failure([](json& j) { j["schedule"].erase("beta_start"); }), Contains("schedule.beta_start: missing"));
+  CHECK_THAT(failure([](json& j) { j["components"].erase("denoiser"); }),
+             Contains("components.denoiser: missing"));
+  CHECK_THAT(failure([](json& j) { j["schedule"].erase("beta_start"); }),
+             Contains("schedule.beta_start: missing"));
 }
 
 TEST_CASE("wrong types and values tell what was expected and what came", "[unit]") {
   CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = "4"; }),
              Contains("latent.channels: expected integer, got string \"4\""));
-  CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = 4.5; }), Contains("expected integer, got number 4.5"));
-  CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = 0; }), Contains("expected a positive integer, got number 0"));
-  CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = uint64_t{1} << 40; }), Contains("at most 31 bits"));
+  CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = 4.5; }),
+             Contains("expected integer, got number 4.5"));
+  CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = 0; }),
+             Contains("expected a positive integer, got number 0"));
+  CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = uint64_t{1} << 40; }),
+             Contains("at most 31 bits"));
   CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = ~uint64_t{0}; }), Contains("at most 31 bits"));
-  CHECK_THAT(failure([](json& j) { j["latent"] = json::array(); }), Contains("latent: expected object, got array"));
-  CHECK_THAT(failure([](json& j) { j["name"] = ""; }), Contains("name: expected a text, got an empty string"));
+  CHECK_THAT(failure([](json& j) { j["latent"] = json::array(); }),
+             Contains("latent: expected object, got array"));
+  CHECK_THAT(failure([](json& j) { j["name"] = ""; }),
+             Contains("name: expected a text, got an empty string"));
   CHECK_THAT(failure([](json& j) { j["parameterization"] = "eps"; }),
              Contains("parameterization: expected epsilon | v | x0 | velocity, got 'eps'"));
-  CHECK_THAT(failure([](json& j) { j["schedule"]["kind"] = "fow"; }), Contains("got 'fow'; did you mean 'flow'?"));
-  CHECK_THAT(failure([](json& j) { j["schedule"]["beta_end"] = 1.5; }), Contains("schedule.beta_end: expected a number"));
-  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["inputs"] = {"latents", 3}; }),
+  CHECK_THAT(failure([](json& j) { j["schedule"]["kind"] = "fow"; }),
+             Contains("got 'fow'; did you mean 'flow'?"));
+  CHECK_THAT(failure([](json& j) { j["schedule"]["beta_end"] = 1.5; }),
+             Contains("schedule.beta_end: expected a number"));
+  CHECK_THAT(failure([](json& j) {
+               j["components"]["denoiser"]["inputs"] = {"latents", 3};
+             }),
              Contains("components.denoiser.inputs[1]: expected string, got number 3"));
-  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["inputs"] = {"time"}; }), Contains("\"latents\" in it"));
-  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["inputs"] = {"latents", "time", "time"}; }),
+  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["inputs"] = {"time"}; }),
+             Contains("\"latents\" in it"));
+  CHECK_THAT(failure([](json& j) {
+               j["components"]["denoiser"]["inputs"] = {"latents", "time", "time"};
+             }),
              Contains("names that differ"));
-  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["sha256"] = "abc"; }), Contains("64 lower-case"));
-  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["backend"] = "words"; }), Contains("got 'words'"));
-  CHECK_THAT(failure([](json& j) { j["guidance"] = {{"embedded", true}}; }),
+  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["sha256"] = "abc"; }),
+             Contains("64 lower-case"));
+  CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["backend"] = "words"; }),
+             Contains("got 'words'"));
+  CHECK_THAT(failure([](json& j) {
+               j["guidance"] = {{"embedded", true}};
+             }),
              Contains("guidance.embedded is true, but components.denoiser.inputs has no 'guidance'"));
   CHECK_THAT(failure([](json& j) { j["format"] = 2; }), Contains("format: version 2 is not supported"));
   CHECK_THAT(test::failure([] { parse_manifest("[]"); }), Contains("model.json: expected object, got array"));
-  CHECK_THAT(test::failure([] { parse_manifest("{\"format\": 1,"); }), Contains("model.json: not valid JSON: parse error"));
-  CHECK_THAT(test::failure([] { parse_manifest(R"({"format":1,"format":1})"); }), Contains("'format' appears twice"));
+  CHECK_THAT(test::failure([] { parse_manifest("{\"format\": 1,"); }),
+             Contains("model.json: not valid JSON: parse error"));
+  CHECK_THAT(test::failure([] { parse_manifest(R"({"format":1,"format":1})"); }),
+             Contains("'format' appears twice"));
 }
 
 TEST_CASE("component files must lie inside the bundle", "[unit]") {
@@ -183,7 +221,8 @@ TEST_CASE("component files must lie inside the bundle", "[unit]") {
 }
 
 TEST_CASE("the JSON schema and the parser know the same fields", "[unit]") {
-  const auto schema = json::parse(test::read_bytes(std::filesystem::path(GLINT_SOURCE_DIR) / "docs/model.schema.json"));
+  const auto schema =
+      json::parse(test::read_bytes(std::filesystem::path(GLINT_SOURCE_DIR) / "docs/model.schema.json"));
   std::set<std::string> in_schema;
   schema_fields(schema, schema, "", in_schema);
   const auto fields = manifest_fields();
@@ -192,8 +231,10 @@ TEST_CASE("the JSON schema and the parser know the same fields", "[unit]") {
 
 TEST_CASE("a folder without a manifest is NotFound", "[unit]") {
   const test::TemporaryFolder folder;
-  CHECK_THAT(test::failure([&] { read_manifest(folder / "none"); }), Contains("NotFound: ") && Contains("no such model"));
-  CHECK_THAT(test::failure([&] { read_manifest(folder.path()); }), Contains("NotFound: ") && Contains("no model.json"));
+  CHECK_THAT(test::failure([&] { read_manifest(folder / "none"); }),
+             Contains("NotFound: ") && Contains("no such model"));
+  CHECK_THAT(test::failure([&] { read_manifest(folder.path()); }),
+             Contains("NotFound: ") && Contains("no model.json"));
   test::write_bytes(folder / "file", "x");
   CHECK_THAT(test::failure([&] { read_manifest(folder / "file"); }), Contains("InvalidArgument: "));
 }

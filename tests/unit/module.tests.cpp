@@ -25,11 +25,14 @@ const TensorMap& expected() {
 
 std::vector<at::Tensor> inputs(const std::string& label) {
   std::vector<at::Tensor> result;
-  for (const char* name : {"latents", "time", "tokens", "pooled"}) result.push_back(expected().at(label + "." + name));
+  for (const char* name : {"latents", "time", "tokens", "pooled"})
+    result.push_back(expected().at(label + "." + name));
   return result;
 }
 
-bool close(const at::Tensor& a, const at::Tensor& b) { return a.sizes() == b.sizes() && at::allclose(a, b, 1e-5, 1e-6); }
+bool close(const at::Tensor& a, const at::Tensor& b) {
+  return a.sizes() == b.sizes() && at::allclose(a, b, 1e-5, 1e-6);
+}
 
 /// A module that records what it is called with and returns what it is told to.
 struct FakeModule final : Module {
@@ -43,12 +46,15 @@ struct FakeModule final : Module {
 };
 
 ModelInfo info() {
-  return {.name = "fake", .parameterization = Parameterization::Velocity, .noise_kind = NoiseKind::Flow,
+  return {.name = "fake",
+          .parameterization = Parameterization::Velocity,
+          .noise_kind = NoiseKind::Flow,
           .latent_shape = {4, -1, -1}};
 }
 
-std::vector<at::Tensor> predict(const Model& model, const at::Tensor& x, std::vector<Conditioning> conditionings,
-                                std::optional<double> guidance = {}, Adapters adapters = {}) {
+std::vector<at::Tensor> predict(const Model& model, const at::Tensor& x,
+                                std::vector<Conditioning> conditionings, std::optional<double> guidance = {},
+                                Adapters adapters = {}) {
   const Level level{.model_time = 250.0, .alpha = 0.75, .sigma = 0.25};
   std::vector<const Conditioning*> branches;
   for (const auto& one : conditionings) branches.push_back(&one);
@@ -59,13 +65,17 @@ Conditioning conditioning(const std::string& label) {
   return {.tokens = expected().at(label + ".tokens"), .pooled = expected().at(label + ".pooled")};
 }
 
-ModuleInputs tiny_inputs() { return {.names = {"latents", "time", "tokens", "pooled"}, .time = TimeUnit::Unit}; }
+ModuleInputs tiny_inputs() {
+  return {.names = {"latents", "time", "tokens", "pooled"}, .time = TimeUnit::Unit};
+}
 
 }  // namespace
 
-TEST_CASE("a TorchScript module stored in half precision runs in float32, at any batch size and resolution", "[unit]") {
+TEST_CASE("a TorchScript module stored in half precision runs in float32, at any batch size and resolution",
+          "[unit]") {
   const auto module = load_module(test::data("modules/denoiser.pt"), Backend::TorchScript);
-  for (int call = 0; call < 3; ++call) {  // calls after the first are where a specialising executor changes its plan
+  for (int call = 0; call < 3;
+       ++call) {  // calls after the first are where a specialising executor changes its plan
     for (const char* label : {"a", "b"}) {
       CAPTURE(call, label);
       const auto outputs = module->run(inputs(label));
@@ -77,7 +87,8 @@ TEST_CASE("a TorchScript module stored in half precision runs in float32, at any
 }
 
 TEST_CASE("a TorchScript module computes in the dtype asked for", "[unit]") {
-  const auto module = load_module(test::data("modules/denoiser.pt"), Backend::TorchScript, {.dtype = "float64"});
+  const auto module =
+      load_module(test::data("modules/denoiser.pt"), Backend::TorchScript, {.dtype = "float64"});
   auto given = inputs("a");
   for (auto& input : given) input = input.to(at::kDouble);
   const auto outputs = module->run(given);
@@ -143,7 +154,8 @@ TEST_CASE("modules may be run by several threads at once", "[unit]") {
       threads.emplace_back([&, t] {
         const std::string label = t % 2 ? "a" : "b";
         right[t] = true;
-        for (int i = 0; i < 5; ++i) right[t] &= close(module->run(inputs(label))[0], expected().at(label + ".output"));
+        for (int i = 0; i < 5; ++i)
+          right[t] &= close(module->run(inputs(label))[0], expected().at(label + ".output"));
       });
     for (auto& thread : threads) thread.join();
     CHECK(right == std::array<bool, 4>{true, true, true, true});
@@ -178,7 +190,8 @@ TEST_CASE("files that are no modules are refused with a message to act on", "[un
 
 TEST_CASE("wrong devices, dtypes and backends are refused by name", "[unit]") {
   const auto load = [](LoadOptions options) {
-    return test::failure([&] { load_module(test::data("modules/denoiser.pt"), Backend::TorchScript, options); });
+    return test::failure(
+        [&] { load_module(test::data("modules/denoiser.pt"), Backend::TorchScript, options); });
   };
   CHECK_THAT(load({.device = "tpu"}), Contains("InvalidArgument: device") && Contains("'tpu'"));
   CHECK_THAT(load({.device = "cuda:99"}), Contains("UnsupportedDevice: device: 'cuda:99'"));
@@ -216,7 +229,8 @@ TEST_CASE("a module model gives the network's output for every branch, from one 
     REQUIRE(both.size() == 2);
     const auto time = at::full({2}, 0.25);
     CHECK(close(both[0], module->run({x, time, first.tokens, first.pooled})[0]));
-    CHECK(close(both[1], module->run({x, time, second.tokens.expand({2, -1, -1}), second.pooled.expand({2, -1})})[0]));
+    CHECK(close(both[1],
+                module->run({x, time, second.tokens.expand({2, -1, -1}), second.pooled.expand({2, -1})})[0]));
     CHECK(both[0].storage().data() == both[1].storage().data());  // views of one output
     CHECK(close(predict(model, x, {first})[0], both[0]));
   }
@@ -227,7 +241,8 @@ TEST_CASE("inputs are named in the manifest's order, cast, and extras looked up"
   auto described = info();
   described.embedded_guidance = true;
   const ModuleModel model(fake, described,
-                          {.names = {"guidance", "mask", "time", "size", "latents"}, .time = TimeUnit::Timestep,
+                          {.names = {"guidance", "mask", "time", "size", "latents"},
+                           .time = TimeUnit::Timestep,
                            .dtype = "float16"});
   fake->answer = [](const std::vector<at::Tensor>& given) { return std::vector<at::Tensor>{given[4]}; };
   const auto x = at::full({2, 4, 3, 3}, 0.5, at::TensorOptions().dtype(at::kDouble));
@@ -254,7 +269,8 @@ TEST_CASE("the noise level is told in the unit the network wants", "[unit]") {
   const auto told = [&](TimeUnit unit, NoiseKind kind) {
     auto described = info();
     described.noise_kind = kind;
-    predict(ModuleModel(fake, described, {.names = {"latents", "time"}, .time = unit}), at::zeros({1, 4, 2, 2}), {{}});
+    predict(ModuleModel(fake, described, {.names = {"latents", "time"}, .time = unit}),
+            at::zeros({1, 4, 2, 2}), {{}});
     return fake->seen[1].item<float>();
   };
   CHECK(told(TimeUnit::Timestep, NoiseKind::Flow) == 250.0f);
@@ -276,18 +292,22 @@ TEST_CASE("a module model refuses what does not fit, and works again afterwards"
   const ModuleModel model(fake, info(), {.names = {"latents", "tokens"}});
   const auto x = at::zeros({2, 4, 3, 3});
   const Conditioning good{.tokens = at::zeros({1, 5, 8})};
-  const auto failure = [&](const at::Tensor& latents, std::vector<Conditioning> branches, Adapters adapters = {}) {
+  const auto failure = [&](const at::Tensor& latents, std::vector<Conditioning> branches,
+                           Adapters adapters = {}) {
     return test::failure([&] { predict(model, latents, std::move(branches), {}, std::move(adapters)); });
   };
-  CHECK_THAT(failure(at::zeros({2, 3, 3, 3}), {good}), Contains("ShapeMismatch: latents: expected a batch of [4,-1,-1]"));
+  CHECK_THAT(failure(at::zeros({2, 3, 3, 3}), {good}),
+             Contains("ShapeMismatch: latents: expected a batch of [4,-1,-1]"));
   CHECK_THAT(failure(at::zeros({4, 3, 3}), {good}), Contains("ShapeMismatch: latents"));
   CHECK_THAT(failure(at::zeros({0, 4, 3, 3}), {good}), Contains("ShapeMismatch: latents"));
   CHECK_THAT(failure(at::zeros({2, 4, 3, 3}, at::kLong), {good}), Contains("UnsupportedDtype: latents"));
   CHECK_THAT(failure(at::Tensor(), {good}), Contains("InvalidArgument: latents"));
   CHECK_THAT(failure(x, {}), Contains("InvalidArgument: branches"));
   CHECK_THAT(failure(x, {{}}), Contains("InvalidArgument: conditioning: fake takes 'tokens'"));
-  CHECK_THAT(failure(x, {{.tokens = at::zeros({3, 5, 8})}}), Contains("ShapeMismatch: tokens: expected 1 or 2 rows"));
-  CHECK_THAT(failure(x, {good, {.tokens = at::zeros({1, 6, 8})}}), Contains("ShapeMismatch: tokens: branches"));
+  CHECK_THAT(failure(x, {{.tokens = at::zeros({3, 5, 8})}}),
+             Contains("ShapeMismatch: tokens: expected 1 or 2 rows"));
+  CHECK_THAT(failure(x, {good, {.tokens = at::zeros({1, 6, 8})}}),
+             Contains("ShapeMismatch: tokens: branches"));
   CHECK_THAT(failure(x, {good}, {{"detail", 0.5}}), Contains("InvalidArgument: adapter 'detail'"));
   CHECK(predict(model, x, {good}, {}, {{"detail", 0.0}}).size() == 1);
 
@@ -297,11 +317,16 @@ TEST_CASE("a module model refuses what does not fit, and works again afterwards"
     return test::failure([&] { predict(ModuleModel(bad, info(), {.names = {"latents"}}), x, {good}); });
   };
   CHECK_THAT(bad_output({}), Contains("BadModel: fake: the denoiser returned nothing"));
-  CHECK_THAT(bad_output({at::zeros({1, 4, 3, 3})}), Contains("BadModel: fake: the denoiser returned [1,4,3,3]"));
-  CHECK_THAT(bad_output({at::zeros({2, 4, 3, 3}, at::kLong)}), Contains("BadModel: fake: the denoiser returned Long"));
+  CHECK_THAT(bad_output({at::zeros({1, 4, 3, 3})}),
+             Contains("BadModel: fake: the denoiser returned [1,4,3,3]"));
+  CHECK_THAT(bad_output({at::zeros({2, 4, 3, 3}, at::kLong)}),
+             Contains("BadModel: fake: the denoiser returned Long"));
 
-  CHECK_THAT(test::failure([&] { ModuleModel(fake, info(), {.names = {"time"}}); }), Contains("InvalidArgument: inputs"));
-  CHECK_THAT(test::failure([&] { ModuleModel(fake, info(), {.names = {"latents", "guidance"}}); }),
+  CHECK_THAT(test::failure([&] { ModuleModel(fake, info(), {.names = {"time"}}); }),
+             Contains("InvalidArgument: inputs"));
+  CHECK_THAT(test::failure([&] {
+               ModuleModel(fake, info(), {.names = {"latents", "guidance"}});
+             }),
              Contains("InvalidArgument: inputs"));
   CHECK_THAT(test::failure([&] { ModuleModel(nullptr, info(), {.names = {"latents"}}); }),
              Contains("InvalidArgument: module"));
@@ -329,7 +354,8 @@ TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]")
   shared.pooled = shared.pooled.narrow(0, 0, 1);
   const auto x = expected().at("a.latents");
   const auto reference = load_module(test::data("modules/denoiser.pt"), Backend::TorchScript);
-  const auto wanted = reference->run({x, at::full({2}, 0.25), shared.tokens.expand({2, -1, -1}), shared.pooled.expand({2, -1})});
+  const auto wanted = reference->run(
+      {x, at::full({2}, 0.25), shared.tokens.expand({2, -1, -1}), shared.pooled.expand({2, -1})});
   CHECK(close(predict(model, x, {shared})[0], wanted[0]));
   CHECK_THAT(test::failure([&] { module->run({x}); }), Contains("Internal: "));
 }

@@ -18,7 +18,7 @@ namespace {
 
 using test::Contains;
 using test::failure;
-using testing::relative_error;
+using test::relative_error;
 
 constexpr Parameterization kAll[] = {Parameterization::Epsilon, Parameterization::V, Parameterization::X0,
                                      Parameterization::Velocity};
@@ -43,10 +43,10 @@ at::Tensor answer(Parameterization p, const Level& l, const at::Tensor& x0, cons
 struct Bench {
   NoiseSchedule schedule;
   Leg leg;
-  Prompt prompt = testing::prompt_of();
+  Prompt prompt = test::prompt_of();
   Run run{schedule, prompt, NoiseStream(0, 1), nullptr};
 
-  Bench(NoiseSchedule s, std::shared_ptr<const Model> model, Prompt p = testing::prompt_of())
+  Bench(NoiseSchedule s, std::shared_ptr<const Model> model, Prompt p = test::prompt_of())
       : schedule(std::move(s)),
         leg{.model = std::move(model), .rule = std::make_shared<Cfg>(1.0)},
         prompt(std::move(p)) {}
@@ -60,8 +60,8 @@ struct Bench {
 TEST_CASE("Every prediction gives back the x0 and eps it was made from, and moves to the exact latents",
           "[unit]") {
   std::mt19937_64 random(1);
-  const at::Tensor x0 = testing::latents(1, 1), eps = testing::latents(1, 2);
-  for (NoiseKind kind : testing::kKinds) {
+  const at::Tensor x0 = test::latents(1, 1), eps = test::latents(1, 2);
+  for (NoiseKind kind : test::kKinds) {
     for (int trial = 0; trial < 10; ++trial) {
       const Level from = random_level(kind, random), to = random_level(kind, random);
       const at::Tensor x = x0 * from.alpha + eps * from.sigma;
@@ -80,7 +80,7 @@ TEST_CASE("Every prediction gives back the x0 and eps it was made from, and move
 TEST_CASE("A move between equal levels changes nothing, to the bit", "[unit]") {
   std::mt19937_64 random(2);
   for (Parameterization p : kAll) {
-    for (NoiseKind kind : testing::kKinds) {
+    for (NoiseKind kind : test::kKinds) {
       std::vector<Level> levels = {{1000, 0, 1}, {0, 1, 0}};
       for (int trial = 0; trial < 20; ++trial) levels.push_back(random_level(kind, random));
       for (const Level& level : levels) {
@@ -125,11 +125,10 @@ TEST_CASE("Parameterizations are known by name, and others are refused", "[unit]
 TEST_CASE(
     "Euler from its own level exactly inverts a straight flow to a point, the destination's label does not",
     "[unit]") {
-  const at::Tensor x0 = at::full({2, 4, 8, 8}, 1.25, at::kDouble), x = testing::latents();
-  const auto model =
-      testing::model_of(Parameterization::Velocity, NoiseKind::Flow,
-                        [x0](const at::Tensor& y, const Level& l) { return (y - x0) / l.sigma; });
-  Bench bench(testing::schedule_of(NoiseKind::Flow, 10), model);
+  const at::Tensor x0 = at::full({2, 4, 8, 8}, 1.25, at::kDouble), x = test::latents();
+  const auto model = test::model_of(Parameterization::Velocity, NoiseKind::Flow,
+                                    [x0](const at::Tensor& y, const Level& l) { return (y - x0) / l.sigma; });
+  Bench bench(test::schedule_of(NoiseKind::Flow, 10), model);
   for (int i = 0; i + 1 < 10; ++i) {
     const at::Tensor y = denoise(bench.run, bench.leg, x, i, i + 1);
     CAPTURE(i);
@@ -140,9 +139,9 @@ TEST_CASE(
 
 TEST_CASE("A fixed-point inversion from the known start is the identity at any number of iterations",
           "[unit]") {
-  for (NoiseKind kind : testing::kKinds) {
-    const auto model = testing::three_gaussians(testing::output_of(kind), kind);
-    Bench bench(testing::schedule_of(kind, 10), model, {model->condition({0}), model->condition()});
+  for (NoiseKind kind : test::kKinds) {
+    const auto model = test::three_gaussians(test::output_of(kind), kind);
+    Bench bench(test::schedule_of(kind, 10), model, {model->condition({0}), model->condition()});
     const at::Tensor x = NoiseStream(3, 16).normal({2, 1}, at::kDouble);
     for (int i : {0, 4, 8}) {
       const at::Tensor y = denoise(bench.run, bench.leg, x, i, i + 1);
@@ -164,17 +163,17 @@ TEST_CASE("Fixed-point iterations contract to about a third on a step of the thr
   const auto level = [&](size_t t) {
     return Level{static_cast<double>(t), std::sqrt(bars[t]), std::sqrt(1.0 - bars[t])};
   };
-  const auto model = testing::three_gaussians(Parameterization::Epsilon, NoiseKind::VariancePreserving);
+  const auto model = test::three_gaussians(Parameterization::Epsilon, NoiseKind::VariancePreserving);
   Bench bench(NoiseSchedule(NoiseKind::VariancePreserving, {level(700), level(600), {}}), model,
               {model->condition(), model->condition()});
   const at::Tensor x = NoiseStream(5, 500).normal({2, 1}, at::kDouble);
   const at::Tensor y = denoise(bench.run, bench.leg, x, 0, 1);
-  double before = testing::rms_distance(y, x);
+  double before = test::rms_distance(y, x);
   for (int k = 1; k <= 5; ++k) {
     const at::Tensor z = bench.back(y, 1, {.evaluation = Evaluation::FixedPoint, .iterations = k});
-    const double after = testing::rms_distance(z, x);
-    testing::report("fixed point 700 -> 600, iteration {}: error {:.5f}, ratio {:.3f}", k, after,
-                    after / before);
+    const double after = test::rms_distance(z, x);
+    test::report("fixed point 700 -> 600, iteration {}: error {:.5f}, ratio {:.3f}", k, after,
+                 after / before);
     CAPTURE(k);
     // 0.31 was measured from other starts; the ratio of one iteration depends on where they lie.
     CHECK(after / before > 0.2);
@@ -185,13 +184,13 @@ TEST_CASE("Fixed-point iterations contract to about a third on a step of the thr
 
 TEST_CASE("On an unshifted flow grid LinearPrev is Source, on a shifted one it is not", "[unit]") {
   const auto model =
-      testing::model_of(Parameterization::Velocity, NoiseKind::Flow, [](const at::Tensor& x, const Level& l) {
+      test::model_of(Parameterization::Velocity, NoiseKind::Flow, [](const at::Tensor& x, const Level& l) {
         return x * (0.3 + l.sigma) + l.alpha + 1e-3 * l.model_time;
       });
-  const at::Tensor y = testing::latents();
+  const at::Tensor y = test::latents();
   const InvertOptions source{.evaluation = Evaluation::Source}, linear{.evaluation = Evaluation::LinearPrev};
   // Eight steps: 1 - i/8 and 1000/8 are exact, so the labels are equal to the bit.
-  Bench uniform(testing::schedule_of(NoiseKind::Flow, 8), model);
+  Bench uniform(test::schedule_of(NoiseKind::Flow, 8), model);
   for (int from = 1; from <= 8; ++from)
     CHECK(at::equal(uniform.back(y, from, linear), uniform.back(y, from, source)));
   Bench shifted(flow_schedule({.shift = 3.0}, {.steps = 8}, GridConvention::FlowEuler), model);
@@ -199,15 +198,14 @@ TEST_CASE("On an unshifted flow grid LinearPrev is Source, on a shifted one it i
 }
 
 TEST_CASE("Evaluations show the network the state and label they say", "[unit]") {
-  const NoiseSchedule grid =
-      testing::schedule_of(NoiseKind::VariancePreserving, 5);  // times 801, 601, ..., 1
+  const NoiseSchedule grid = test::schedule_of(NoiseKind::VariancePreserving, 5);  // times 801, 601, ..., 1
   std::vector<double> labels;
-  Bench bench(grid, testing::model_of(Parameterization::Epsilon, NoiseKind::VariancePreserving,
-                                      [&](const at::Tensor& x, const Level& l) {
-                                        labels.push_back(l.model_time);
-                                        return x;
-                                      }));
-  const at::Tensor y = testing::latents();
+  Bench bench(grid, test::model_of(Parameterization::Epsilon, NoiseKind::VariancePreserving,
+                                   [&](const at::Tensor& x, const Level& l) {
+                                     labels.push_back(l.model_time);
+                                     return x;
+                                   }));
+  const at::Tensor y = test::latents();
   bench.back(y, 2, {});
   bench.back(y, 2, {.evaluation = Evaluation::Source});
   bench.back(y, 2, {.evaluation = Evaluation::LinearPrev});
@@ -218,13 +216,12 @@ TEST_CASE("Evaluations show the network the state and label they say", "[unit]")
 
 TEST_CASE("Legacy coefficients come from the neighbouring pair of levels, clamped at the ends", "[unit]") {
   constexpr int kSteps = 5;
-  const NoiseSchedule grid =
-      testing::schedule_of(NoiseKind::VariancePreserving, kSteps, GridConvention::Ddim);
+  const NoiseSchedule grid = test::schedule_of(NoiseKind::VariancePreserving, kSteps, GridConvention::Ddim);
   const double kPrediction = 0.37;
-  Bench bench(grid, testing::model_of(
-                        Parameterization::Epsilon, NoiseKind::VariancePreserving,
-                        [&](const at::Tensor& x, const Level&) { return at::full_like(x, kPrediction); }));
-  const at::Tensor y = testing::latents();
+  Bench bench(
+      grid, test::model_of(Parameterization::Epsilon, NoiseKind::VariancePreserving,
+                           [&](const at::Tensor& x, const Level&) { return at::full_like(x, kPrediction); }));
+  const at::Tensor y = test::latents();
   const auto expected = [&](int from, int to) {
     return move_coefficients(Parameterization::Epsilon, grid.level(from), grid.level(to))(
         y, at::full_like(y, kPrediction));
@@ -243,8 +240,8 @@ TEST_CASE("Legacy coefficients come from the neighbouring pair of levels, clampe
 }
 
 TEST_CASE("Positions outside the grid or in the wrong order are refused", "[unit]") {
-  Bench bench(testing::schedule_of(NoiseKind::Flow, 4), testing::token_model(NoiseKind::Flow));
-  const at::Tensor x = testing::latents();
+  Bench bench(test::schedule_of(NoiseKind::Flow, 4), test::token_model(NoiseKind::Flow));
+  const at::Tensor x = test::latents();
   for (const auto& [from, to] : {std::pair{-1, 0}, std::pair{2, 2}, std::pair{3, 2}, std::pair{3, 5}})
     CHECK_THAT(failure([&] { denoise(bench.run, bench.leg, x, from, to); }),
                Contains(fmt::format("denoise: expected 0 <= from < to <= 4, got from {} to {}", from, to)));

@@ -16,7 +16,8 @@ TEST_CASE("edit distance counts insertions, deletions, substitutions and swaps",
 }
 
 TEST_CASE("a misspelt name finds the nearest known one, a foreign word none", "[unit]") {
-  const std::vector<std::string> names{"ddim", "euler", "euler-ancestral", "dpmpp-2m", "dpmpp-2m-sde", "unipc"};
+  const std::vector<std::string> names{"ddim",     "euler",        "euler-ancestral",
+                                       "dpmpp-2m", "dpmpp-2m-sde", "unipc"};
   CHECK(glint::nearest_name("eular", names) == "euler");
   CHECK(glint::nearest_name("dpmp-2m", names) == "dpmpp-2m");
   CHECK(glint::nearest_name("dpmpp2msde", names) == "dpmpp-2m-sde");
@@ -36,10 +37,10 @@ TEST_CASE("the first byte that is not UTF-8 is found", "[unit]") {
   CHECK_FALSE(invalid_utf8_offset("plain, caf\xC3\xA9, \xE2\x98\x85, \xF0\x9F\x98\x80"));
   CHECK_FALSE(invalid_utf8_offset(""));
   CHECK(invalid_utf8_offset("ab\xFFz") == 2);
-  CHECK(invalid_utf8_offset("caf\xE9") == 3);              // Latin-1
-  CHECK(invalid_utf8_offset("\xC0\xAF") == 0);             // overlong
-  CHECK(invalid_utf8_offset("x\xED\xA0\x80") == 1);        // a surrogate
-  CHECK(invalid_utf8_offset("\xF4\x90\x80\x80") == 0);     // above U+10FFFF
-  CHECK(invalid_utf8_offset("ok\xF0\x9F\x98") == 2);       // cut off
+  CHECK(invalid_utf8_offset("caf\xE9") == 3);           // Latin-1
+  CHECK(invalid_utf8_offset("\xC0\xAF") == 0);          // overlong
+  CHECK(invalid_utf8_offset("x\xED\xA0\x80") == 1);     // a surrogate
+  CHECK(invalid_utf8_offset("\xF4\x90\x80\x80") == 0);  // above U+10FFFF
+  CHECK(invalid_utf8_offset("ok\xF0\x9F\x98") == 2);    // cut off
   CHECK(invalid_utf8_offset("\x80") == 0);
 }

@@ -27,9 +27,7 @@ struct TinyPipeline {
   Pipeline operator()() const { return Pipeline(Bundle::load(folder.path())); }
 };
 
-GenerateRequest request(int steps = 3) {
-  return {.prompt = "red star", .steps = steps, .seed = 3};
-}
+GenerateRequest request(int steps = 3) { return {.prompt = "red star", .steps = steps, .seed = 3}; }
 
 }  // namespace
 
@@ -103,11 +101,15 @@ TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
   CHECK_THAT(refused([](auto& r) { r.steps = 0; }), Contains("steps: expected 1 to 1000, got 0"));
   CHECK_THAT(refused([](auto& r) { r.count = 0; }), Contains("count"));
   CHECK_THAT(refused([](auto& r) { r.batch = 0; }), Contains("batch"));
-  CHECK_THAT(refused([](auto& r) { r.width = 7; }), Contains("width: expected a positive multiple of 2, got 7"));
+  CHECK_THAT(refused([](auto& r) { r.width = 7; }),
+             Contains("width: expected a positive multiple of 2, got 7"));
   CHECK_THAT(refused([](auto& r) { r.prompt = "\xff"; }), Contains("UTF-8"));
   CHECK_THAT(refused([](auto& r) { r.solver = Choice{"eulr"}; }), Contains("did you mean 'euler'?"));
   CHECK_THAT(refused([](auto& r) { r.noise = at::randn({1, 3, 8, 8}); }), Contains("[3,8,8]"));
-  CHECK_THAT(refused([](auto& r) { r.schedule = {{"sigmas", std::string("karras")}}; r.solver = Choice{"unipc"}; }),
+  CHECK_THAT(refused([](auto& r) {
+               r.schedule = {{"sigmas", std::string("karras")}};
+               r.solver = Choice{"unipc"};
+             }),
              Contains("does not apply to a multistep solver"));
   struct Stop final : Observer {
     bool keep_going() override { return false; }
@@ -130,11 +132,17 @@ TEST_CASE("two threads share one pipeline", "[unit]") {
 }
 
 TEST_CASE("baked conditionings need tokens and nothing unknown", "[unit]") {
-  const Prompt prompt = prompt_from_tensors({{"tokens", at::randn({5, 6})}, {"null_tokens", at::randn({5, 6})}});
+  const Prompt prompt =
+      prompt_from_tensors({{"tokens", at::randn({5, 6})}, {"null_tokens", at::randn({5, 6})}});
   CHECK(prompt.cond.tokens.sizes() == at::IntArrayRef({1, 5, 6}));
   CHECK_FALSE(prompt.cond.pooled.defined());
   CHECK_THAT(failure([] { prompt_from_tensors({}); }), Contains("expected a tensor 'tokens'"));
-  CHECK_THAT(failure([] { prompt_from_tensors({{"tokens", at::randn({5})}}); }), Contains("expected 2 dimensions"));
-  CHECK_THAT(failure([] { prompt_from_tensors({{"tokens", at::randn({5, 6})}, {"nul_tokens", at::randn({5, 6})}}); }),
+  CHECK_THAT(failure([] {
+               prompt_from_tensors({{"tokens", at::randn({5})}});
+             }),
+             Contains("expected 2 dimensions"));
+  CHECK_THAT(failure([] {
+               prompt_from_tensors({{"tokens", at::randn({5, 6})}, {"nul_tokens", at::randn({5, 6})}});
+             }),
              Contains("did you mean 'null_tokens'?"));
 }

@@ -52,10 +52,15 @@ TEST_CASE("a batch gives one picture per row, in any floating dtype", "[unit]") 
 }
 
 TEST_CASE("tensors that are no pictures are refused", "[unit]") {
-  CHECK_THAT(test::failure([] { to_images(at::zeros({4, 8, 8})); }), Contains("ShapeMismatch") && Contains("[4,8,8]"));
+  CHECK_THAT(test::failure([] {
+               to_images(at::zeros({4, 8, 8}));
+             }),
+             Contains("ShapeMismatch") && Contains("[4,8,8]"));
   CHECK_THAT(test::failure([] { to_images(at::Tensor()); }), Contains("ShapeMismatch"));
   CHECK_THAT(test::failure([] { to_images(at::zeros({3, 8, 8}, at::kLong)); }), Contains("UnsupportedDtype"));
-  CHECK_THAT(test::failure([] { to_images(values({0.0f, std::numeric_limits<float>::quiet_NaN()})); }),
+  CHECK_THAT(test::failure([] {
+               to_images(values({0.0f, std::numeric_limits<float>::quiet_NaN()}));
+             }),
              Contains("Numerical") && Contains("column 1"));
   CHECK(to_images(values({std::numeric_limits<float>::infinity()}))[0].pixels[0] == 255);
 }
@@ -83,8 +88,8 @@ TEST_CASE("a grid lays pictures out row by row", "[unit]") {
   CHECK(sheet.width == 5);
   CHECK(sheet.height == 5);
   CHECK(sheet.pixels[0] == 9);
-  CHECK(sheet.pixels[3 * 2] == 255);              // the gap
-  CHECK(sheet.pixels[3 * (3 * 5 + 0)] == 9);      // third picture, second row
+  CHECK(sheet.pixels[3 * 2] == 255);                // the gap
+  CHECK(sheet.pixels[3 * (3 * 5 + 0)] == 9);        // third picture, second row
   CHECK(sheet.pixels[3 * (3 * 5 + 3) + 0] == 255);  // the empty cell
   CHECK(contact_sheet(images).width == 4);
   CHECK_THAT(test::failure([] { contact_sheet({}); }), Contains("InvalidArgument"));
@@ -102,7 +107,8 @@ TEST_CASE("a PNG is read back byte for byte, with its texts", "[unit]") {
 
 TEST_CASE("PNG files that cannot be read or written name their path", "[unit]") {
   const TemporaryFolder folder;
-  CHECK_THAT(test::failure([&] { read_png(folder / "none.png"); }), Contains("NotFound: ") && Contains("none.png"));
+  CHECK_THAT(test::failure([&] { read_png(folder / "none.png"); }),
+             Contains("NotFound: ") && Contains("none.png"));
   test::write_bytes(folder / "text.png", "not a picture");
   CHECK_THAT(test::failure([&] { read_png(folder / "text.png"); }),
              Contains("InvalidArgument: " + (folder / "text.png").string()));
@@ -134,8 +140,9 @@ TEST_CASE("no damage to a PNG file does more than fail", "[unit]") {
   for (int i = 0; i < 4000; ++i) {
     const auto bad = test::mutated(good, random);
     PngTexts texts;
-    const auto error = test::error_of(
-        [&] { decode_png({reinterpret_cast<const uint8_t*>(bad.data()), bad.size()}, &texts); });
+    const auto error = test::error_of([&] {
+      decode_png({reinterpret_cast<const uint8_t*>(bad.data()), bad.size()}, &texts);
+    });
     refused += error ? 1 : 0;
     if (error) CHECK(error->code() == ErrorCode::InvalidArgument);
   }

@@ -10,10 +10,10 @@ namespace {
 
 using test::Contains;
 using test::failure;
-using testing::prompt_of;
-using testing::relative_error;
-using testing::schedule_of;
-using testing::token_model;
+using test::prompt_of;
+using test::relative_error;
+using test::schedule_of;
+using test::token_model;
 
 LegTransform unchanged() {
   return [](const Leg& leg) { return leg; };
@@ -27,9 +27,9 @@ at::Tensor reflected(const StepStrategy& strategy, const Leg& leg, const NoiseSc
 }
 
 TEST_CASE("One reflection displaces by the step times the gap between the legs' predictions", "[unit]") {
-  const at::Tensor x = testing::latents();
+  const at::Tensor x = test::latents();
   const Prompt prompt = prompt_of(0.7, -0.2);
-  for (NoiseKind kind : testing::kKinds) {
+  for (NoiseKind kind : test::kKinds) {
     const auto strategy = ZSampling::make({.guidance_forward = 5.5, .guidance_inverse = 0.0});
     const NoiseSchedule grid = schedule_of(kind, 10);
     const Leg leg{.model = token_model(kind), .rule = std::make_shared<Cfg>(1.0)};
@@ -37,7 +37,7 @@ TEST_CASE("One reflection displaces by the step times the gap between the legs' 
     for (int i : {0, 3, 8}) {
       const Level &from = grid.level(i), &to = grid.level(i + 1);
       const at::Tensor strong = predicted(x, -0.2 + 5.5 * 0.9);
-      const at::Tensor weak = predicted(move(x, strong, testing::output_of(kind), from, to), -0.2);
+      const at::Tensor weak = predicted(move(x, strong, test::output_of(kind), from, to), -0.2);
       // VP: sqrt(a_i) (s_i - s_{i+1}) gap with s = sigma/alpha; flow: (sigma_i - sigma_{i+1}) gap.
       const double step =
           kind == NoiseKind::Flow ? from.sigma - to.sigma : from.alpha * (from.ratio() - to.ratio());
@@ -51,7 +51,7 @@ TEST_CASE("One reflection displaces by the step times the gap between the legs' 
 TEST_CASE("A same-field reflection of the flow v = a x multiplies x by 1 - a^2 h^2", "[unit]") {
   const double a = 0.8;
   const Leg leg{.model = token_model(NoiseKind::Flow, a), .rule = std::make_shared<Cfg>(1.0)};
-  const at::Tensor x = testing::latents();
+  const at::Tensor x = test::latents();
   const Reflect same("same", unchanged(), unchanged(), {});
   for (int steps : {4, 10}) {
     const NoiseSchedule grid = schedule_of(NoiseKind::Flow, steps);
@@ -67,7 +67,7 @@ TEST_CASE("A same-field reflection of the flow v = a x multiplies x by 1 - a^2 h
 TEST_CASE("Merge keeps a share of the displacement, and repeats reflect again", "[unit]") {
   const NoiseSchedule grid = schedule_of(NoiseKind::Flow, 5);
   const Leg leg{.model = token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(3.0)};
-  const at::Tensor x = testing::latents();
+  const at::Tensor x = test::latents();
   const auto z = [&](ReflectOptions o, const at::Tensor& at) {
     return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = o}), leg, grid, at, 1);
   };
@@ -79,10 +79,10 @@ TEST_CASE("Merge keeps a share of the displacement, and repeats reflect again", 
 
 TEST_CASE("Near the end the span is shortened, so that the terminal level is never left", "[unit]") {
   constexpr int kSteps = 6;
-  for (NoiseKind kind : testing::kKinds) {
+  for (NoiseKind kind : test::kKinds) {
     const NoiseSchedule grid = schedule_of(kind, kSteps);
     const Leg leg{.model = token_model(kind), .rule = std::make_shared<Cfg>(2.0)};
-    const at::Tensor x = testing::latents();
+    const at::Tensor x = test::latents();
     const auto span = [&](int k, int i) {
       return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = {.span = k}}), leg, grid, x, i);
     };
@@ -96,7 +96,7 @@ TEST_CASE("A reflection costs the rows its formula says", "[unit]") {
   constexpr int kSteps = 5, kBatch = 3;
   const auto rows_of = [](double g) { return g == 0.0 || g == 1.0 ? 1 : 2; };
   const NoiseSchedule grid = schedule_of(NoiseKind::Flow, kSteps);
-  const at::Tensor noise = testing::latents(kBatch);
+  const at::Tensor noise = test::latents(kBatch);
   for (double g1 : {0.0, 1.0, 2.0}) {
     for (double g2 : {0.0, 1.0, 2.0}) {
       for (int repeats : {1, 2}) {
@@ -107,7 +107,7 @@ TEST_CASE("A reflection costs the rows its formula says", "[unit]") {
             const auto z = ZSampling::make(
                 {.guidance_inverse = g2, .reflect = {.span = span, .repeats = repeats, .invert = invert}});
             const SampleResult result =
-                testing::sampler_of(token_model(NoiseKind::Flow), grid, std::make_shared<Euler>(), g1, {z})
+                test::sampler_of(token_model(NoiseKind::Flow), grid, std::make_shared<Euler>(), g1, {z})
                     .sample({.prompt = prompt_of(), .noise = noise});
             // Active are all steps but the last; the last of them has only one step before the end, whatever
             // the span.
@@ -146,7 +146,7 @@ TEST_CASE("Z-Sampling of a guidance-distilled model sets the embedded scale of e
          .schedule = schedule_of(NoiseKind::Flow, 3),
          .solver = std::make_shared<FlowEuler>(),
          .step_strategies = {ZSampling::make(options)}});
-    sampler.sample({.prompt = prompt_of(), .noise = testing::latents()});
+    sampler.sample({.prompt = prompt_of(), .noise = test::latents()});
     return scales;
   };
   CHECK(run({.guidance_forward = 5.5, .guidance_inverse = 0.0}) ==
@@ -176,7 +176,7 @@ TEST_CASE("Each leg is asked with its own adapters", "[unit]") {
        .solver = std::make_shared<FlowEuler>(),
        .step_strategies = {
            std::make_shared<Reflect>("gap", at_scale(1.5), at_scale(-1.5), ReflectOptions{})}});
-  sampler.sample({.prompt = prompt_of(), .noise = testing::latents()});
+  sampler.sample({.prompt = prompt_of(), .noise = test::latents()});
   CHECK(scales == std::vector{1.5, -1.5, 0.8, 0.8});
 }
 
@@ -231,8 +231,8 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
   ModelInfo distilled = base;
   distilled.null_branch = false;
   CHECK_THAT(failure([&] {
-               testing::sampler_of(model(distilled), schedule_of(NoiseKind::Flow, 4),
-                                   std::make_shared<Euler>(), 1.0, {ZSampling::make({})});
+               test::sampler_of(model(distilled), schedule_of(NoiseKind::Flow, 4), std::make_shared<Euler>(),
+                                1.0, {ZSampling::make({})});
              }),
              Contains("z-sampling, weak leg: rule: model 'base' has no null branch"));
 }

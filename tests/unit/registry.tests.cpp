@@ -58,7 +58,8 @@ TEST_CASE("values of the wrong type or range are refused by name", "[unit]") {
   CHECK_THAT(message("merge", std::string("nan")), Contains("expected a number, got 'nan'"));
   CHECK_THAT(message("merge", std::string("1e")), Contains("expected a number"));
   CHECK_THAT(message("guidance_forward", std::string("")), Contains("expected a number"));
-  CHECK_THAT(message("coefficients", std::string("legacy")), Contains("expected one of matched, legacy-shifted"));
+  CHECK_THAT(message("coefficients", std::string("legacy")),
+             Contains("expected one of matched, legacy-shifted"));
 }
 
 TEST_CASE("a host adds its own entries to a copy, and names stay unique", "[unit]") {

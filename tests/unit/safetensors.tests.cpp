@@ -13,7 +13,8 @@ using test::TemporaryFolder;
 namespace {
 
 /// A file with this header and data, however wrong they are.
-std::string file_bytes(const std::string& header, const std::string& data, std::optional<uint64_t> length = {}) {
+std::string file_bytes(const std::string& header, const std::string& data,
+                       std::optional<uint64_t> length = {}) {
   uint64_t size = length.value_or(header.size());
   std::string bytes(reinterpret_cast<const char*>(&size), sizeof size);
   return bytes + header + data;
@@ -26,8 +27,8 @@ std::string failure_of(const TemporaryFolder& folder, const std::string& bytes) 
 TensorMap example() {
   const auto numbers = at::arange(12, at::TensorOptions().dtype(at::kFloat)).reshape({3, 4});
   TensorMap tensors;
-  for (auto dtype : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar,
-                     at::kByte, at::kBool})
+  for (auto dtype : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort,
+                     at::kChar, at::kByte, at::kBool})
     tensors[std::string("t.") + at::toString(dtype)] = numbers.to(dtype);
   tensors["empty"] = at::zeros({0, 5});
   tensors["scalar"] = at::full({}, 2.5);
@@ -51,7 +52,8 @@ TEST_CASE("what is written to safetensors is read back, every dtype, with metada
     CHECK(again.at(name).scalar_type() == tensor.scalar_type());
     CHECK(at::equal(again.at(name), tensor));
   }
-  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);  // no temporary file is left
+  CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) ==
+        1);  // no temporary file is left
 }
 
 TEST_CASE("a file of the reference implementation is read", "[unit]") {
@@ -71,7 +73,8 @@ TEST_CASE("tensors outlive the map, share the file's memory, and never write to 
   const auto a = tensors.at("a"), b = tensors.at("b");
   tensors.clear();
   // One mapping: b's data lies directly behind a's.
-  CHECK(static_cast<const char*>(a.const_data_ptr()) + a.nbytes() == static_cast<const char*>(b.const_data_ptr()));
+  CHECK(static_cast<const char*>(a.const_data_ptr()) + a.nbytes() ==
+        static_cast<const char*>(b.const_data_ptr()));
   std::filesystem::remove(path);
   CHECK(a.sum().item<double>() == 3000.0);
 
@@ -108,14 +111,19 @@ TEST_CASE("a malformed safetensors file is refused with the file and the tensor 
       {"not an object", file_bytes("[1]", ""), "expected an object, got array"},
       {"not UTF-8", file_bytes("{\"\xFF\":1}", ""), "byte 2 is not UTF-8"},
       {"too deep", file_bytes(std::string(100, '[') + std::string(100, ']'), ""), "nested deeper"},
-      {"duplicate name", file_bytes(R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
-                                    R"("w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", "x"),
+      {"duplicate name",
+       file_bytes(R"({"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
+                  R"("w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})",
+                  "x"),
        "'w' appears twice"},
       {"unknown dtype", file_bytes(one(R"("dtype":"F4","shape":[1],"data_offsets":[0,1])"), "x"),
        "tensor 'w': unknown dtype string \"F4\""},
-      {"no dtype", file_bytes(one(R"("shape":[1],"data_offsets":[0,1])"), "x"), "tensor 'w': dtype: expected"},
-      {"no shape", file_bytes(one(R"("dtype":"U8","data_offsets":[0,1])"), "x"), "tensor 'w': shape: expected"},
-      {"no offsets", file_bytes(one(R"("dtype":"U8","shape":[1])"), "x"), "tensor 'w': data_offsets: expected"},
+      {"no dtype", file_bytes(one(R"("shape":[1],"data_offsets":[0,1])"), "x"),
+       "tensor 'w': dtype: expected"},
+      {"no shape", file_bytes(one(R"("dtype":"U8","data_offsets":[0,1])"), "x"),
+       "tensor 'w': shape: expected"},
+      {"no offsets", file_bytes(one(R"("dtype":"U8","shape":[1])"), "x"),
+       "tensor 'w': data_offsets: expected"},
       {"unknown field", file_bytes(one(R"("dtype":"U8","shape":[1],"data_offsets":[0,1],"size":1)"), "x"),
        "tensor 'w': unknown field 'size'"},
       {"negative size", file_bytes(one(R"("dtype":"U8","shape":[-1],"data_offsets":[0,1])"), "x"),
@@ -123,7 +131,8 @@ TEST_CASE("a malformed safetensors file is refused with the file and the tensor 
       {"product overflow",
        file_bytes(one(R"("dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0])"), ""),
        "tensor 'w': shape: product overflows"},
-      {"product overflow with zero", file_bytes(one(R"("dtype":"U8","shape":[18446744073709551615,0],"data_offsets":[0,0])"), ""),
+      {"product overflow with zero",
+       file_bytes(one(R"("dtype":"U8","shape":[18446744073709551615,0],"data_offsets":[0,0])"), ""),
        "tensor 'w': shape: product overflows"},
       {"offsets outside", file_bytes(one(R"("dtype":"U8","shape":[2],"data_offsets":[0,2])"), "x"),
        "tensor 'w': data_offsets [0,2] lie outside the 1 bytes of data"},
@@ -131,11 +140,15 @@ TEST_CASE("a malformed safetensors file is refused with the file and the tensor 
        "tensor 'w': data_offsets [1,0] lie outside"},
       {"size mismatch", file_bytes(one(R"("dtype":"F32","shape":[1],"data_offsets":[0,2])"), "xx"),
        "tensor 'w': shape and dtype need 4 bytes, data_offsets give 2"},
-      {"overlap", file_bytes(R"({"v":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
-                             R"("w":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})", "xyz"),
+      {"overlap",
+       file_bytes(R"({"v":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                  R"("w":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})",
+                  "xyz"),
        "tensor 'w': data overlaps"},
-      {"gap", file_bytes(one(R"("dtype":"U8","shape":[1],"data_offsets":[1,2])"), "xy"), "belong to no tensor"},
-      {"tail", file_bytes(one(R"("dtype":"U8","shape":[1],"data_offsets":[0,1])"), "xy"), "1 bytes at the end"},
+      {"gap", file_bytes(one(R"("dtype":"U8","shape":[1],"data_offsets":[1,2])"), "xy"),
+       "belong to no tensor"},
+      {"tail", file_bytes(one(R"("dtype":"U8","shape":[1],"data_offsets":[0,1])"), "xy"),
+       "1 bytes at the end"},
       {"boolean that is none", file_bytes(one(R"("dtype":"BOOL","shape":[2],"data_offsets":[0,2])"), "\1\2"),
        "tensor 'w': BOOL data"},
       {"metadata not texts", file_bytes(R"({"__metadata__":{"seed":7}})", ""),
@@ -152,7 +165,8 @@ TEST_CASE("a malformed safetensors file is refused with the file and the tensor 
 
 TEST_CASE("a missing safetensors file is NotFound, a folder InvalidArgument", "[unit]") {
   const TemporaryFolder folder;
-  CHECK_THAT(test::failure([&] { read_safetensors(folder / "none"); }), Contains("NotFound: ") && Contains("/none"));
+  CHECK_THAT(test::failure([&] { read_safetensors(folder / "none"); }),
+             Contains("NotFound: ") && Contains("/none"));
   CHECK_THAT(test::failure([&] { read_safetensors(folder.path()); }), Contains("InvalidArgument: "));
 }
 
@@ -165,12 +179,21 @@ TEST_CASE("tensors that cannot be written are refused, and nothing is left behin
   CHECK_THAT(test::failure([&] { write_safetensors(folder / "file/x", good); }),
              Contains("InvalidArgument: " + (folder / "file/x").string()));
   CHECK_THAT(test::failure([&] { write_safetensors(folder.path(), good); }), Contains("InvalidArgument: "));
-  CHECK_THAT(test::failure([&] { write_safetensors(folder / "x", {{"c", at::zeros({1}, at::kComplexFloat)}}); }),
+  CHECK_THAT(test::failure([&] {
+               write_safetensors(folder / "x", {{"c", at::zeros({1}, at::kComplexFloat)}});
+             }),
              Contains("UnsupportedDtype: ") && Contains("tensor 'c'"));
-  CHECK_THAT(test::failure([&] { write_safetensors(folder / "x", {{"u", at::Tensor()}}); }), Contains("undefined"));
-  CHECK_THAT(test::failure([&] { write_safetensors(folder / "x", {{"\xFF", at::zeros({1})}}); }),
+  CHECK_THAT(test::failure([&] {
+               write_safetensors(folder / "x", {{"u", at::Tensor()}});
+             }),
+             Contains("undefined"));
+  CHECK_THAT(test::failure([&] {
+               write_safetensors(folder / "x", {{"\xFF", at::zeros({1})}});
+             }),
              Contains("not UTF-8"));
-  CHECK_THAT(test::failure([&] { write_safetensors(folder / "x", {{"__metadata__", at::zeros({1})}}); }),
+  CHECK_THAT(test::failure([&] {
+               write_safetensors(folder / "x", {{"__metadata__", at::zeros({1})}});
+             }),
              Contains("reserved"));
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
   write_safetensors(folder / "x", good);

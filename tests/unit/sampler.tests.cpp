@@ -13,9 +13,9 @@ namespace {
 
 using test::Contains;
 using test::failure;
-using testing::prompt_of;
-using testing::schedule_of;
-using testing::token_model;
+using test::prompt_of;
+using test::schedule_of;
+using test::token_model;
 
 constexpr NoiseKind kFlow = NoiseKind::Flow;
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
@@ -49,7 +49,7 @@ std::string refused_parts(Change change) {
 }
 
 std::string refused_request(std::vector<int64_t> model_shape, const SampleRequest& request) {
-  const Sampler sampler = testing::sampler_of(echo(flow_info(std::move(model_shape))), schedule_of(kFlow, 4));
+  const Sampler sampler = test::sampler_of(echo(flow_info(std::move(model_shape))), schedule_of(kFlow, 4));
   return failure([&] { sampler.sample(request); });
 }
 
@@ -168,14 +168,14 @@ TEST_CASE("A size or batch that cannot be drawn is refused by name, with what ca
 TEST_CASE("Values that stop being finite are reported, with the step where asked to look", "[unit]") {
   std::atomic<int> calls = 0;
   const auto model =
-      testing::model_of(Parameterization::Velocity, kFlow, [&](const at::Tensor& x, const Level&) {
+      test::model_of(Parameterization::Velocity, kFlow, [&](const at::Tensor& x, const Level&) {
         return calls++ == 3 ? at::full({2, 4, 8, 8}, kNan, at::kDouble) : x;
       });
-  const Sampler sampler = testing::sampler_of(model, schedule_of(kFlow, 6));
+  const Sampler sampler = test::sampler_of(model, schedule_of(kFlow, 6));
   const auto run = [&](bool check) {
     calls = 0;
     return failure(
-        [&] { sampler.sample({.prompt = prompt_of(), .noise = testing::latents(), .check_finite = check}); });
+        [&] { sampler.sample({.prompt = prompt_of(), .noise = test::latents(), .check_finite = check}); });
   };
   CHECK(run(true) == "Numerical: latents: expected finite values, got NaN or infinity after step 3");
   CHECK(calls == 4);
@@ -187,8 +187,8 @@ TEST_CASE("A trajectory holds every level's latents, from the initial ones to th
   const NoiseSchedule grid =
       vp_schedule({}, {.steps = 5, .spacing = Spacing::Trailing}, GridConvention::Euler);
   REQUIRE(grid.initial_scale() < 1.0);
-  const Sampler sampler = testing::sampler_of(token_model(NoiseKind::VariancePreserving), grid);
-  const SampleRequest request{.prompt = prompt_of(), .noise = testing::latents(), .keep_trajectory = true};
+  const Sampler sampler = test::sampler_of(token_model(NoiseKind::VariancePreserving), grid);
+  const SampleRequest request{.prompt = prompt_of(), .noise = test::latents(), .keep_trajectory = true};
   const SampleResult result = sampler.sample(request);
   REQUIRE(result.trajectory.size() == 6);
   CHECK(at::equal(result.trajectory.front(), request.noise * grid.initial_scale()));
@@ -198,10 +198,10 @@ TEST_CASE("A trajectory holds every level's latents, from the initial ones to th
 }
 
 TEST_CASE("Latents have the dtype of the noise, and float32 without any", "[unit]") {
-  const Sampler sampler = testing::sampler_of(token_model(kFlow), schedule_of(kFlow, 3));
+  const Sampler sampler = test::sampler_of(token_model(kFlow), schedule_of(kFlow, 3));
   for (at::ScalarType dtype : {at::kFloat, at::kDouble})
-    CHECK(sampler.sample({.prompt = prompt_of(), .noise = testing::latents().to(dtype)})
-              .latents.scalar_type() == dtype);
+    CHECK(sampler.sample({.prompt = prompt_of(), .noise = test::latents().to(dtype)}).latents.scalar_type() ==
+          dtype);
   const SampleResult drawn =
       sampler.sample({.prompt = prompt_of(), .seed = 8, .batch = 2, .latent_shape = {4, 8, 8}});
   CHECK(drawn.latents.scalar_type() == at::kFloat);
@@ -228,14 +228,14 @@ class Rework final : public NoiseStrategy {
 };
 
 TEST_CASE("Noise strategies work in order, before the loop, and are charged under their names", "[unit]") {
-  testing::Watcher watcher;
+  test::Watcher watcher;
   const Sampler sampler({.leg = {.model = token_model(kFlow), .rule = std::make_shared<Cfg>(2.0)},
                          .schedule = schedule_of(kFlow, 4),
                          .solver = std::make_shared<Euler>(),
                          .noise_strategies = {std::make_shared<Rework>("plus", 1.0, 3.0),
                                               std::make_shared<Rework>("times", 2.0, 0.0)},
                          .step_strategies = {ZSampling::make({.reflect = {.window = {.stop = 0.5}}})}});
-  const at::Tensor noise = testing::latents();
+  const at::Tensor noise = test::latents();
   const SampleResult result =
       sampler.sample({.prompt = prompt_of(), .noise = noise, .observer = &watcher, .keep_trajectory = true});
   CHECK(at::equal(result.trajectory.front(), (noise + 3.0) * 2.0));
@@ -256,11 +256,11 @@ TEST_CASE("The denoised estimate of every step of point-mass data is the point",
       return true;
     }
   };
-  for (NoiseKind kind : testing::kKinds) {
-    const auto model = testing::gaussian(1.25, 0.0, testing::output_of(kind), kind);
+  for (NoiseKind kind : test::kKinds) {
+    const auto model = test::gaussian(1.25, 0.0, test::output_of(kind), kind);
     Previews previews;
-    const Sampler sampler = testing::sampler_of(model, schedule_of(kind, 6), std::make_shared<Euler>(), 1.0,
-                                                {ZSampling::make({})});
+    const Sampler sampler =
+        test::sampler_of(model, schedule_of(kind, 6), std::make_shared<Euler>(), 1.0, {ZSampling::make({})});
     sampler.sample({.prompt = {model->condition(), model->condition()},
                     .noise = NoiseStream(1, 2).normal({2, 1}, at::kDouble),
                     .observer = &previews});

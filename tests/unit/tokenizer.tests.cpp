@@ -39,7 +39,8 @@ TEST_CASE("unknown and superfluous words are told, not silently dropped", "[unit
 
 TEST_CASE("a prompt that is not UTF-8 is refused with the offset, and the tokenizer goes on", "[unit]") {
   const auto tokenizer = example();
-  CHECK(test::failure([&] { tokenizer.encode("red\xFFstar"); }) == "InvalidArgument: prompt: not UTF-8 at byte offset 3");
+  CHECK(test::failure([&] { tokenizer.encode("red\xFFstar"); }) ==
+        "InvalidArgument: prompt: not UTF-8 at byte offset 3");
   CHECK(tokenizer.encode("red").ids == Ids{3, 0, 0, 0, 0});
 }
 

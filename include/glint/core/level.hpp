@@ -14,9 +14,10 @@ constexpr const char* to_string(NoiseKind kind) {
 
 /// A point of the noise grid. x = alpha x0 + sigma eps, for VP and flow models alike.
 struct Level {
-  double model_time = 0.0;  ///< what the network is told: a timestep in [0, train_steps), or 1000 sigma for flow
-  double alpha = 1.0;       ///< share of the data
-  double sigma = 0.0;       ///< share of the noise
+  double model_time =
+      0.0;             ///< what the network is told: a timestep in [0, train_steps), or 1000 sigma for flow
+  double alpha = 1.0;  ///< share of the data
+  double sigma = 0.0;  ///< share of the noise
 
   /// Noise-to-signal ratio sigma / alpha: the sigma of EDM and k-diffusion. Infinite for pure noise.
   double ratio() const { return sigma / alpha; }

@@ -30,7 +30,8 @@ constexpr const char* to_string(Parameterization p) {
 /// Returns the parameterization called `name` (epsilon, v, x0, velocity).
 /// Errors: InvalidArgument for any other name.
 inline Parameterization parse_parameterization(std::string_view name) {
-  for (auto p : {Parameterization::Epsilon, Parameterization::V, Parameterization::X0, Parameterization::Velocity})
+  for (auto p :
+       {Parameterization::Epsilon, Parameterization::V, Parameterization::X0, Parameterization::Velocity})
     if (name == to_string(p)) return p;
   fail(ErrorCode::InvalidArgument, "parameterization: expected epsilon, v, x0 or velocity, got '{}'", name);
 }
@@ -57,7 +58,8 @@ inline Affine denoised_from(Parameterization p, const Level& level) {
   const double a = level.alpha, s = level.sigma;
   switch (p) {
     case Parameterization::Epsilon:
-      GLINT_CHECK(a > 0.0, Numerical, "epsilon prediction: x0 is undetermined at a level without signal (alpha = 0); "
+      GLINT_CHECK(a > 0.0, Numerical,
+                  "epsilon prediction: x0 is undetermined at a level without signal (alpha = 0); "
                   "use a v or x0 model, or a schedule whose first level has alpha > 0");
       return {1.0 / a, -s / a};
     case Parameterization::V: return {a / (a * a + s * s), -s / (a * a + s * s)};
@@ -75,7 +77,8 @@ inline Affine epsilon_from(Parameterization p, const Level& level) {
     case Parameterization::Epsilon: return {0.0, 1.0};
     case Parameterization::V: return {s / (a * a + s * s), a / (a * a + s * s)};
     case Parameterization::X0:
-      GLINT_CHECK(s > 0.0, Numerical, "x0 prediction: eps is undetermined at a level without noise (sigma = 0); "
+      GLINT_CHECK(s > 0.0, Numerical,
+                  "x0 prediction: eps is undetermined at a level without noise (sigma = 0); "
                   "do not invert from the last level");
       return {1.0 / s, -a / s};
     case Parameterization::Velocity: return {1.0 / (a + s), a / (a + s)};

@@ -18,15 +18,17 @@ class NoiseSchedule {
   /// Shapes:  levels N+1 >= 2, sigma/alpha never rising.
   /// Units:   initial_scale in standard deviations of the first latents (1, but for grids that start at sigma < 1).
   /// Errors:  InvalidArgument for fewer than 2 levels, values that are not finite or negative, or noise that rises.
-  NoiseSchedule(NoiseKind kind, std::vector<Level> levels, double train_steps = 1000.0, double initial_scale = 1.0)
+  NoiseSchedule(NoiseKind kind, std::vector<Level> levels, double train_steps = 1000.0,
+                double initial_scale = 1.0)
       : kind_(kind), levels_(std::move(levels)), train_steps_(train_steps), initial_scale_(initial_scale) {
     GLINT_CHECK(levels_.size() >= 2, InvalidArgument, "steps: expected at least 1, got {}",
                 static_cast<long>(levels_.size()) - 1);
     for (size_t i = 0; i < levels_.size(); ++i) {
       const Level& l = levels_[i];
-      GLINT_CHECK(std::isfinite(l.model_time) && l.alpha >= 0.0 && l.sigma >= 0.0 && std::isfinite(l.alpha + l.sigma),
-                  InvalidArgument, "schedule: level {} is not finite or negative (time {}, alpha {}, sigma {})", i,
-                  l.model_time, l.alpha, l.sigma);
+      GLINT_CHECK(
+          std::isfinite(l.model_time) && l.alpha >= 0.0 && l.sigma >= 0.0 && std::isfinite(l.alpha + l.sigma),
+          InvalidArgument, "schedule: level {} is not finite or negative (time {}, alpha {}, sigma {})", i,
+          l.model_time, l.alpha, l.sigma);
       // Cross-multiplied, because alpha is 0 at the pure-noise end of a flow.
       GLINT_CHECK(i == 0 || levels_[i - 1].sigma * l.alpha >= l.sigma * levels_[i - 1].alpha, InvalidArgument,
                   "schedule: noise may not rise, but level {} (sigma {}) is noisier than level {} (sigma {})",

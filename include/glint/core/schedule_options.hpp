@@ -86,7 +86,7 @@ struct EnumNames<FlowSpacing> {
 struct FlowTraining {
   FlowSpacing spacing = FlowSpacing::PerStep;
   int train_steps = 1000;
-  double shift = 1.0;                    ///< static shift s: sigma <- s sigma / (1 + (s - 1) sigma)
+  double shift = 1.0;                         ///< static shift s: sigma <- s sigma / (1 + (s - 1) sigma)
   std::optional<DynamicShift> dynamic = {};   ///< replaces the static shift
   std::optional<double> shift_terminal = {};  ///< stretches the grid so that its last sigma before 0 is this
 };
@@ -103,12 +103,16 @@ struct GridOptions {
   double tokens = 0.0;                         ///< flow: image tokens, for a dynamic shift
 
   static void fields(auto& visit, auto& o) {
-    visit("spacing", o.spacing, Field{.help = "which training timesteps the grid takes (variance-preserving models)"});
-    visit("steps_offset", o.steps_offset, Field{.help = "added to the timesteps of leading spacing", .minimum = 0, .maximum = 1000});
+    visit("spacing", o.spacing,
+          Field{.help = "which training timesteps the grid takes (variance-preserving models)"});
+    visit("steps_offset", o.steps_offset,
+          Field{.help = "added to the timesteps of leading spacing", .minimum = 0, .maximum = 1000});
     visit("sigmas", o.sigmas, Field{.help = "how the noise levels are spread"});
     visit("rho", o.rho, Field{.help = "exponent of sigmas=karras", .minimum = 0.1, .maximum = 100});
     visit("terminal", o.terminal, Field{.help = "where the grid ends"});
-    visit("shift", o.shift, Field{.help = "static shift of a flow grid; unset = the model's", .minimum = 0.01, .maximum = 1000});
+    visit(
+        "shift", o.shift,
+        Field{.help = "static shift of a flow grid; unset = the model's", .minimum = 0.01, .maximum = 1000});
   }
 };
 

@@ -28,7 +28,8 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
     return std::cos(angle) * std::cos(angle);
   };
   const auto beta = [&](int i) -> float {
-    if (training.betas == Betas::SquaredCosine) return static_cast<float>(std::min(1.0 - cosine(i + 1) / cosine(i), 0.999));
+    if (training.betas == Betas::SquaredCosine)
+      return static_cast<float>(std::min(1.0 - cosine(i + 1) / cosine(i), 0.999));
     const float value = i < n / 2 ? static_cast<float>(first) + step * static_cast<float>(i)
                                   : static_cast<float>(last) - step * static_cast<float>(n - 1 - i);
     return scaled ? value * value : value;
@@ -44,7 +45,8 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
 
   // Shift sqrt(alpha_bar) so that it ends at 0 and scale it so that its first value stays, then go through the betas
   // again as the reference does.
-  const float kept = std::sqrt(static_cast<float>(table.front())), lost = std::sqrt(static_cast<float>(table.back()));
+  const float kept = std::sqrt(static_cast<float>(table.front())),
+              lost = std::sqrt(static_cast<float>(table.back()));
   float before = 1.0f;
   product = 1.0;
   for (double& value : table) {
@@ -64,14 +66,17 @@ namespace detail {
 class TrainingTable {
  public:
   explicit TrainingTable(std::vector<double> alpha_bar) : alpha_bar_(std::move(alpha_bar)) {
-    for (double bar : alpha_bar_) ratios_.push_back(static_cast<double>(static_cast<float>(std::sqrt((1.0 - bar) / bar))));
+    for (double bar : alpha_bar_)
+      ratios_.push_back(static_cast<double>(static_cast<float>(std::sqrt((1.0 - bar) / bar))));
   }
 
   int size() const { return static_cast<int>(alpha_bar_.size()); }
   double ratio_max() const { return ratios_.back(); }
   double ratio_min() const { return ratios_.front(); }
 
-  static Level from_alpha_bar(double time, double bar) { return {time, std::sqrt(bar), std::sqrt(1.0 - bar)}; }
+  static Level from_alpha_bar(double time, double bar) {
+    return {time, std::sqrt(bar), std::sqrt(1.0 - bar)};
+  }
   /// The level of ratio S, which the references keep in float32.
   static Level from_ratio(double time, double ratio) {
     const double s = static_cast<double>(static_cast<float>(ratio));
@@ -79,7 +84,9 @@ class TrainingTable {
     return {static_cast<double>(static_cast<float>(time)), alpha, s * alpha};
   }
 
-  Level level(int timestep) const { return from_alpha_bar(timestep, alpha_bar_[static_cast<size_t>(timestep)]); }
+  Level level(int timestep) const {
+    return from_alpha_bar(timestep, alpha_bar_[static_cast<size_t>(timestep)]);
+  }
 
   double ratio_at(double time) const {
     const auto low = static_cast<size_t>(std::clamp(std::floor(time), 0.0, static_cast<double>(size() - 1)));
@@ -91,7 +98,9 @@ class TrainingTable {
   /// decides what an integer timestep truncates to.
   double time_of(double ratio) const {
     const double target = std::log(std::max(ratio, 1e-10));
-    const auto log_ratio = [this](size_t i) { return static_cast<double>(std::log(static_cast<float>(ratios_[i]))); };
+    const auto log_ratio = [this](size_t i) {
+      return static_cast<double>(std::log(static_cast<float>(ratios_[i])));
+    };
     size_t low = 0, high = ratios_.size() - 1;  // the answer lies in [low, low + 1]
     while (high - low > 1) {
       const size_t middle = (low + high) / 2;
@@ -145,14 +154,17 @@ inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double
     const double share = n == 1 ? 0.0 : static_cast<double>(i) / (n - 1);
     ratios[static_cast<size_t>(i)] =
         sigmas == Sigmas::Karras
-            ? std::pow(std::pow(high, 1.0 / rho) + share * (std::pow(low, 1.0 / rho) - std::pow(high, 1.0 / rho)), rho)
+            ? std::pow(
+                  std::pow(high, 1.0 / rho) + share * (std::pow(low, 1.0 / rho) - std::pow(high, 1.0 / rho)),
+                  rho)
             : std::exp(std::log(high) + share * (std::log(low) - std::log(high)));
   }
   return ratios;
 }
 
 /// DDIM's grid: training levels themselves, each step landing train_steps / N further, wherever the next one starts.
-inline NoiseSchedule ddim_grid(const VpTraining& training, const GridOptions& grid, const TrainingTable& table) {
+inline NoiseSchedule ddim_grid(const VpTraining& training, const GridOptions& grid,
+                               const TrainingTable& table) {
   GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
               "sigmas: solver ddim takes the model's own levels; use euler for karras or exponential");
   const int stride = training.train_steps / grid.steps;
@@ -171,10 +183,11 @@ inline NoiseSchedule ddim_grid(const VpTraining& training, const GridOptions& gr
 }
 
 /// LCM's grid: N of the 50 timesteps consistency distillation trains on.
-inline NoiseSchedule lcm_grid(const VpTraining& training, const GridOptions& grid, const TrainingTable& table) {
+inline NoiseSchedule lcm_grid(const VpTraining& training, const GridOptions& grid,
+                              const TrainingTable& table) {
   constexpr int kOriginSteps = 50;
-  GLINT_CHECK(grid.steps <= kOriginSteps, InvalidArgument, "steps: solver lcm takes at most {}, got {}", kOriginSteps,
-              grid.steps);
+  GLINT_CHECK(grid.steps <= kOriginSteps, InvalidArgument, "steps: solver lcm takes at most {}, got {}",
+              kOriginSteps, grid.steps);
   std::vector<Level> levels;
   for (int i = 0; i < grid.steps; ++i) {
     const int index = static_cast<int>(std::floor(i * (static_cast<double>(kOriginSteps) / grid.steps)));
@@ -190,19 +203,23 @@ inline NoiseSchedule lcm_grid(const VpTraining& training, const GridOptions& gri
 /// of that convention would place them.
 /// Errors: InvalidArgument if steps is not in [1, train_steps], or an option does not apply to the solver.
 /// Source: diffusers 0.42 schedulers; Karras et al. 2022, Eq. 5; Lin et al. 2024, arXiv:2305.08891, Tab. 2.
-inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& grid, GridConvention convention) {
+inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& grid,
+                                 GridConvention convention) {
   GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
               "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
   check_ranges("schedule", grid);
   std::vector<double> bars = alpha_bars(training);
-  if (convention == GridConvention::Ddim) return detail::ddim_grid(training, grid, detail::TrainingTable(std::move(bars)));
-  if (convention == GridConvention::Lcm) return detail::lcm_grid(training, grid, detail::TrainingTable(std::move(bars)));
+  if (convention == GridConvention::Ddim)
+    return detail::ddim_grid(training, grid, detail::TrainingTable(std::move(bars)));
+  if (convention == GridConvention::Lcm)
+    return detail::lcm_grid(training, grid, detail::TrainingTable(std::move(bars)));
 
   // S is infinite without signal; the references put this in its place.
   if (training.zero_terminal_snr) bars.back() = std::pow(2.0, -24);
   const detail::TrainingTable table(std::move(bars));
   const bool euler = convention == GridConvention::Euler || convention == GridConvention::FlowEuler;
-  std::vector<double> times = detail::timesteps(grid, euler ? GridConvention::Euler : convention, training.train_steps);
+  std::vector<double> times =
+      detail::timesteps(grid, euler ? GridConvention::Euler : convention, training.train_steps);
   std::vector<double> ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
   if (grid.sigmas != Sigmas::Model) {
@@ -218,8 +235,10 @@ inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& 
     }
   }
   std::vector<Level> levels;
-  for (size_t i = 0; i < times.size(); ++i) levels.push_back(detail::TrainingTable::from_ratio(times[i], ratios[i]));
-  levels.push_back(grid.terminal == Terminal::Zero ? Level{} : detail::TrainingTable::from_ratio(0.0, table.ratio_min()));
+  for (size_t i = 0; i < times.size(); ++i)
+    levels.push_back(detail::TrainingTable::from_ratio(times[i], ratios[i]));
+  levels.push_back(
+      grid.terminal == Terminal::Zero ? Level{} : detail::TrainingTable::from_ratio(0.0, table.ratio_min()));
   // Euler starts at X = S_max z where the spacing reaches the last training step, else at X = sqrt(S^2 + 1) z.
   const double scale = euler && grid.spacing != Spacing::Leading ? levels.front().sigma : 1.0;
   return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps), scale};

@@ -10,7 +10,8 @@ struct CfgOptions {
   double scale = 5.0;
 
   static void fields(auto& visit, auto& o) {
-    visit("scale", o.scale, {.help = "guidance scale; 1 is off, 0 is the null prompt alone", .minimum = -100, .maximum = 1000});
+    visit("scale", o.scale,
+          {.help = "guidance scale; 1 is off, 0 is the null prompt alone", .minimum = -100, .maximum = 1000});
   }
 };
 
@@ -31,7 +32,9 @@ class Cfg final : public GuidanceRule {
 
   double scale() const { return scale_; }
 
-  BranchSet branches(const StepPosition&) const override { return {.cond = scale_ != 0.0, .null = scale_ != 1.0}; }
+  BranchSet branches(const StepPosition&) const override {
+    return {.cond = scale_ != 0.0, .null = scale_ != 1.0};
+  }
 
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep&, GuidanceState*) const override {
     if (!outputs.null.defined()) return outputs.cond;

@@ -49,7 +49,8 @@ class GuidanceRule {
   virtual BranchSet branches(const StepPosition& position) const = 0;
 
   /// Returns the guided output, in the space of the raw outputs. Never writes into its inputs.
-  virtual at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step, GuidanceState* state) const = 0;
+  virtual at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step,
+                             GuidanceState* state) const = 0;
 
   /// Returns fresh state for one run, or null if the rule has none.
   virtual std::unique_ptr<GuidanceState> begin() const { return nullptr; }

@@ -13,8 +13,8 @@ namespace glint {
 
 /// A picture: rows from the top, pixels from the left, bytes R, G, B.
 struct Image {
-  int64_t width = 0;   ///< px
-  int64_t height = 0;  ///< px
+  int64_t width = 0;                 ///< px
+  int64_t height = 0;                ///< px
   std::vector<uint8_t> pixels = {};  ///< 3 * width * height bytes
 
   friend bool operator==(const Image&, const Image&) = default;

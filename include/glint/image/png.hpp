@@ -27,6 +27,7 @@ GLINT_API Image read_png(const std::filesystem::path& path, PngTexts* texts = nu
 
 /// As the two above, in memory. Messages begin with `where`.
 GLINT_API std::vector<uint8_t> encode_png(const Image& image, const PngTexts& texts = {});
-GLINT_API Image decode_png(std::span<const uint8_t> bytes, PngTexts* texts = nullptr, const std::string& where = "png");
+GLINT_API Image decode_png(std::span<const uint8_t> bytes, PngTexts* texts = nullptr,
+                           const std::string& where = "png");
 
 }  // namespace glint

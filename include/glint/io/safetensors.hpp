@@ -24,6 +24,7 @@ GLINT_API TensorMap read_safetensors(const std::filesystem::path& path, Metadata
 /// Dtype:   as the reader.
 /// Errors:  InvalidArgument if the file cannot be written or a name is not UTF-8; NotFound if its folder does not
 ///          exist; UnsupportedDtype naming the tensor.
-GLINT_API void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors, const Metadata& metadata = {});
+GLINT_API void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
+                                 const Metadata& metadata = {});
 
 }  // namespace glint

@@ -23,11 +23,12 @@ class CallableModel final : public Model {
 
   std::vector<at::Tensor> predict(const ModelInput& input) const override {
     std::vector<at::Tensor> outputs = function_(input);
-    GLINT_CHECK(outputs.size() == input.branches.size(), ShapeMismatch, "model '{}': expected {} outputs, got {}",
-                info_.name, input.branches.size(), outputs.size());
+    GLINT_CHECK(outputs.size() == input.branches.size(), ShapeMismatch,
+                "model '{}': expected {} outputs, got {}", info_.name, input.branches.size(), outputs.size());
     for (const at::Tensor& output : outputs) {
       GLINT_CHECK(output.defined() && output.sizes() == input.x.sizes(), ShapeMismatch,
-                  "model '{}': expected an output of shape {}, got {}", info_.name, shape_string(input.x.sizes()),
+                  "model '{}': expected an output of shape {}, got {}", info_.name,
+                  shape_string(input.x.sizes()),
                   output.defined() ? shape_string(output.sizes()) : "an undefined tensor");
       GLINT_CHECK(output.scalar_type() == input.x.scalar_type(), UnsupportedDtype,
                   "model '{}': expected an output of dtype {}, got {}", info_.name,

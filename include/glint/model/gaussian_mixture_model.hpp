@@ -1,8 +1,8 @@
 // The exact denoiser of a Gaussian mixture: the oracle of the tests, and a model that needs no weights.
 #pragma once
 
-#include <glint/export.hpp>
 #include <glint/core/parameterization.hpp>
+#include <glint/export.hpp>
 #include <glint/model/model.hpp>
 #include <glint/text/conditioning.hpp>
 

@@ -63,7 +63,7 @@ struct GuidanceSpec {
 struct Component {
   std::string file;  ///< relative to the bundle's folder, inside it
   Backend backend = Backend::TorchScript;
-  std::string sha256;               ///< of the file, 64 lower-case hexadecimal digits
+  std::string sha256;  ///< of the file, 64 lower-case hexadecimal digits
   /// float32 | float16 | bfloat16 | float64. TorchScript: what weights are stored in; it computes in that on a GPU, but
   /// not in half precision on a CPU. Others: what it was exported to compute in.
   std::string dtype = "float32";

@@ -24,19 +24,20 @@ struct ModelInfo {
   Parameterization parameterization = {};
   NoiseKind noise_kind = NoiseKind::VariancePreserving;
   std::vector<int64_t> latent_shape = {};  ///< without the batch dimension; -1 where any size is accepted
-  bool null_branch = true;            ///< can be conditioned on nothing, so classifier-free guidance applies
-  bool embedded_guidance = false;     ///< takes the guidance scale as an input (guidance-distilled)
-  bool gradients = false;             ///< outputs are differentiable with respect to x
+  bool null_branch = true;         ///< can be conditioned on nothing, so classifier-free guidance applies
+  bool embedded_guidance = false;  ///< takes the guidance scale as an input (guidance-distilled)
+  bool gradients = false;          ///< outputs are differentiable with respect to x
   std::vector<std::string> adapters = {};  ///< names `Adapters` may use
 };
 
 /// One batched evaluation: the same latents under several conditionings ("branches").
 struct ModelInput {
-  const at::Tensor& x;                             ///< [B,C,H,W] or [B,C,F,H,W], the sampler's dtype (float32 or float64)
-  const Level& level;                              ///< the noise level the network is told
-  std::span<const Conditioning* const> branches;   ///< one output is returned for each, in this order; never empty
+  const at::Tensor& x;  ///< [B,C,H,W] or [B,C,F,H,W], the sampler's dtype (float32 or float64)
+  const Level& level;   ///< the noise level the network is told
+  std::span<const Conditioning* const>
+      branches;  ///< one output is returned for each, in this order; never empty
   const Adapters& adapters;
-  std::optional<double> embedded_guidance = {};    ///< set only if info().embedded_guidance
+  std::optional<double> embedded_guidance = {};  ///< set only if info().embedded_guidance
 };
 
 /// A denoising network.

@@ -9,12 +9,15 @@ namespace detail {
 
 inline void check_multistep(std::string_view solver, const NoiseSchedule& schedule) {
   GLINT_CHECK(schedule.strictly_falling(), InvalidArgument,
-              "solver {}: expected noise to fall at every step, but two levels are equal; use fewer steps or another spacing",
+              "solver {}: expected noise to fall at every step, but two levels are equal; use fewer steps or "
+              "another spacing",
               solver);
 }
 
 /// h_prev / h inverted: 0 where the previous interval began at pure noise (infinitely long in log-SNR).
-inline double inverse_ratio(double h, double h_previous) { return std::isinf(h_previous) ? 0.0 : h / h_previous; }
+inline double inverse_ratio(double h, double h_previous) {
+  return std::isinf(h_previous) ? 0.0 : h / h_previous;
+}
 
 /// Whether the last step falls back to first order, by diffusers' rule.
 inline bool first_order_at(const SolverStep& s) {
@@ -31,11 +34,12 @@ inline bool first_order_at(const SolverStep& s) {
 class Dpmpp2m final : public Solver {
  public:
   using Options = NoOptions;
-  static constexpr EntryInfo info{.kind = "solver",
-                                  .name = "dpmpp-2m",
-                                  .summary = "DPM-Solver++ (2M), order 2; with sigmas=karras the usual default",
-                                  .cost = "N predictions",
-                                  .source = "Lu et al. 2022, arXiv:2211.01095, Alg. 2"};
+  static constexpr EntryInfo info{
+      .kind = "solver",
+      .name = "dpmpp-2m",
+      .summary = "DPM-Solver++ (2M), order 2; with sigmas=karras the usual default",
+      .cost = "N predictions",
+      .source = "Lu et al. 2022, arXiv:2211.01095, Alg. 2"};
 
   explicit Dpmpp2m(NoOptions = {}) {}
 
@@ -51,7 +55,9 @@ class Dpmpp2m final : public Solver {
     return x.add_(m0, to_x0 * (1.0 + slope)).add_(m1, -to_x0 * slope);
   }
   GridConvention grid() const override { return GridConvention::Multistep; }
-  void validate(const NoiseSchedule& schedule) const override { detail::check_multistep(info.name, schedule); }
+  void validate(const NoiseSchedule& schedule) const override {
+    detail::check_multistep(info.name, schedule);
+  }
 };
 
 /// The same with the noise of the reverse SDE:
@@ -60,11 +66,12 @@ class Dpmpp2m final : public Solver {
 class Dpmpp2mSde final : public Solver {
  public:
   using Options = NoOptions;
-  static constexpr EntryInfo info{.kind = "solver",
-                                  .name = "dpmpp-2m-sde",
-                                  .summary = "SDE form of DPM-Solver++ (2M): fresh noise at every step but the last",
-                                  .cost = "N predictions",
-                                  .source = "Lu et al. 2022, arXiv:2211.01095, Sec. 5"};
+  static constexpr EntryInfo info{
+      .kind = "solver",
+      .name = "dpmpp-2m-sde",
+      .summary = "SDE form of DPM-Solver++ (2M): fresh noise at every step but the last",
+      .cost = "N predictions",
+      .source = "Lu et al. 2022, arXiv:2211.01095, Sec. 5"};
 
   explicit Dpmpp2mSde(NoOptions = {}) {}
 
@@ -81,13 +88,13 @@ class Dpmpp2mSde final : public Solver {
       const double slope = 0.5 * detail::inverse_ratio(h, h_previous);
       x.add_(m0, to_x0 * (1.0 + slope)).add_(m1, -to_x0 * slope);
     }
-    if (s.to().sigma > 0.0)
-      x.add_(noise.normal_like(x),
-             s.to().sigma * std::sqrt(-std::expm1(-2.0 * h)));
+    if (s.to().sigma > 0.0) x.add_(noise.normal_like(x), s.to().sigma * std::sqrt(-std::expm1(-2.0 * h)));
     return x;
   }
   GridConvention grid() const override { return GridConvention::Multistep; }
-  void validate(const NoiseSchedule& schedule) const override { detail::check_multistep(info.name, schedule); }
+  void validate(const NoiseSchedule& schedule) const override {
+    detail::check_multistep(info.name, schedule);
+  }
 };
 
 }  // namespace glint

@@ -27,7 +27,10 @@ inline at::Tensor first_order_step(const SolverStep& step, double eta, NoiseStre
 struct EtaOptions {
   double eta = 0.0;
   static void fields(auto& visit, auto& o) {
-    visit("eta", o.eta, Field{.help = "share of fresh noise per step; 0 is deterministic, 1 ancestral", .minimum = 0, .maximum = 1});
+    visit("eta", o.eta,
+          Field{.help = "share of fresh noise per step; 0 is deterministic, 1 ancestral",
+                .minimum = 0,
+                .maximum = 1});
   }
 };
 
@@ -79,7 +82,8 @@ class Euler final : public Solver {
 struct AncestralOptions {
   double eta = 1.0;
   static void fields(auto& visit, auto& o) {
-    visit("eta", o.eta, Field{.help = "share of fresh noise per step; 0 is Euler", .minimum = 0, .maximum = 1});
+    visit("eta", o.eta,
+          Field{.help = "share of fresh noise per step; 0 is Euler", .minimum = 0, .maximum = 1});
   }
 };
 

@@ -13,11 +13,12 @@ namespace glint {
 class Lcm final : public Solver {
  public:
   using Options = NoOptions;
-  static constexpr EntryInfo info{.kind = "solver",
-                                  .name = "lcm",
-                                  .summary = "multistep consistency sampling, 1 to 8 steps, for distilled models",
-                                  .cost = "N predictions",
-                                  .source = "Luo et al. 2023, arXiv:2310.04378, Alg. 3"};
+  static constexpr EntryInfo info{
+      .kind = "solver",
+      .name = "lcm",
+      .summary = "multistep consistency sampling, 1 to 8 steps, for distilled models",
+      .cost = "N predictions",
+      .source = "Luo et al. 2023, arXiv:2310.04378, Alg. 3"};
 
   explicit Lcm(NoOptions = {}) {}
 

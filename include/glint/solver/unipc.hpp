@@ -31,7 +31,9 @@ class UniPc final : public Solver {
     return predict(s, x, history);
   }
   GridConvention grid() const override { return GridConvention::UniPc; }
-  void validate(const NoiseSchedule& schedule) const override { detail::check_multistep(info.name, schedule); }
+  void validate(const NoiseSchedule& schedule) const override {
+    detail::check_multistep(info.name, schedule);
+  }
 
  private:
   /// -r: the previous interval in units of this one, negative because it lies behind. 1/r is 0 for an infinite one.

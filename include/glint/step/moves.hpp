@@ -9,13 +9,14 @@ namespace glint {
 /// Where an inversion evaluates the network. The exact inverse needs the prediction at the state it is looking for.
 enum class Evaluation {
   Destination,  ///< the state at hand, under the label of the level it goes to (what the published code does)
-  Source,       ///< the state at hand, under its own level's label: the textbook Euler step of the reverse ODE
-  LinearPrev,   ///< the state at hand, under the destination's label minus train_steps/N
-  FixedPoint    ///< iterate towards the exact inverse, starting from a guess
+  Source,      ///< the state at hand, under its own level's label: the textbook Euler step of the reverse ODE
+  LinearPrev,  ///< the state at hand, under the destination's label minus train_steps/N
+  FixedPoint   ///< iterate towards the exact inverse, starting from a guess
 };
 template <>
 struct EnumNames<Evaluation> {
-  static constexpr std::array<std::string_view, 4> values{"destination", "source", "linear-prev", "fixed-point"};
+  static constexpr std::array<std::string_view, 4> values{"destination", "source", "linear-prev",
+                                                          "fixed-point"};
 };
 
 /// Which pair of levels an inversion's coefficients are taken from.
@@ -52,16 +53,17 @@ inline at::Tensor denoise(Run& run, const Leg& leg, const at::Tensor& x, int fro
 /// Errors:  InvalidArgument unless 0 <= to < from <= steps, or FixedPoint with iterations < 1; Numerical where the
 ///          parameterization is singular (x0 models at the terminal level); those of Run::predict.
 /// Source:  DDIM inversion (Song et al. 2021); Picard iteration: Pan et al., "AIDI", ICCV 2023, Eq. 9.
-inline at::Tensor invert(Run& run, const Leg& leg, const at::Tensor& y, int from, int to, const InvertOptions& options,
-                         const at::Tensor* guess = nullptr) {
+inline at::Tensor invert(Run& run, const Leg& leg, const at::Tensor& y, int from, int to,
+                         const InvertOptions& options, const at::Tensor* guess = nullptr) {
   const NoiseSchedule& schedule = run.schedule();
   GLINT_CHECK(0 <= to && to < from && from <= schedule.steps(), InvalidArgument,
               "invert: expected 0 <= to < from <= {}, got from {} to {}", schedule.steps(), from, to);
   const int shift = options.coefficients == Coefficients::LegacyShifted ? 1
                     : options.coefficients == Coefficients::LegacyUpper ? -1
                                                                         : 0;
-  const Affine step = move_coefficients(leg.model->info().parameterization, schedule.level(schedule.clamp(from + shift)),
-                                        schedule.level(schedule.clamp(to + shift)));
+  const Affine step =
+      move_coefficients(leg.model->info().parameterization, schedule.level(schedule.clamp(from + shift)),
+                        schedule.level(schedule.clamp(to + shift)));
   switch (options.evaluation) {
     case Evaluation::Destination: return step(y, run.predict(leg, y, schedule.level(to), to));
     case Evaluation::Source: return step(y, run.predict(leg, y, schedule.level(from), to));

@@ -22,20 +22,33 @@ struct ReflectOptions {
 
   /// The fields every reflection strategy has, for their own `fields` to call.
   static void fields(auto& visit, auto& o) {
-    visit("repeats", o.repeats, Field{.help = "reflections per active step; 0 is off", .minimum = 0, .maximum = 1000});
-    visit("span", o.span, Field{.help = "steps forward and back in one reflection", .minimum = 1, .maximum = 1000, .unit = "steps"});
-    visit("merge", o.merge, Field{.help = "share of the displacement that is kept; 0 is off", .minimum = -10, .maximum = 10});
-    visit("start", o.window.start, Field{.help = "first active step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-    visit("stop", o.window.stop, Field{.help = "end of the active steps; the last step is never active", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    visit("repeats", o.repeats,
+          Field{.help = "reflections per active step; 0 is off", .minimum = 0, .maximum = 1000});
+    visit("span", o.span,
+          Field{.help = "steps forward and back in one reflection",
+                .minimum = 1,
+                .maximum = 1000,
+                .unit = "steps"});
+    visit("merge", o.merge,
+          Field{.help = "share of the displacement that is kept; 0 is off", .minimum = -10, .maximum = 10});
+    visit("start", o.window.start,
+          Field{.help = "first active step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    visit("stop", o.window.stop,
+          Field{.help = "end of the active steps; the last step is never active",
+                .minimum = 0,
+                .maximum = 1,
+                .unit = "fraction of steps"});
     visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
-    visit("iterations", o.invert.iterations, Field{.help = "iterations of evaluation=fixed-point", .minimum = 1, .maximum = 1000});
-    visit("coefficients", o.invert.coefficients, Field{.help = "levels the inversion's coefficients come from"});
+    visit("iterations", o.invert.iterations,
+          Field{.help = "iterations of evaluation=fixed-point", .minimum = 1, .maximum = 1000});
+    visit("coefficients", o.invert.coefficients,
+          Field{.help = "levels the inversion's coefficients come from"});
   }
 };
 
 /// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong leg, I^W inverts them with the weak.
 /// To first order the next prediction gains T m (P_strong - P_weak): the gap between the legs, at no change of level.
-/// Cost:    T K (G_strong + G_weak) rows per sample and active step, G = rows of one prediction of that leg
+/// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction of that leg
 ///          (fixed-point: G_weak times its iterations).
 /// Errors:  InvalidArgument for options out of range, or legs whose models differ in parameterization or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
@@ -66,21 +79,26 @@ class Reflect final : public StepStrategy {
     for (const auto& [which, side] : {std::pair{"strong", strong_(leg)}, std::pair{"weak", weak_(leg)}}) {
       check_leg(fmt::format("{}, {} leg: ", name_, which), side, schedule.steps());
       const ModelInfo& info = side.model->info();
-      GLINT_CHECK(info.parameterization == base.parameterization && info.noise_kind == base.noise_kind,
-                  InvalidArgument,
-                  "{}: model '{}' predicts {} of {} noise but the run's model '{}' {} of {} noise; legs must agree",
-                  name_, info.name, to_string(info.parameterization), to_string(info.noise_kind), base.name,
-                  to_string(base.parameterization), to_string(base.noise_kind));
-      GLINT_CHECK(info.latent_shape.empty() || base.latent_shape.empty() || info.latent_shape == base.latent_shape,
-                  InvalidArgument, "{}: model '{}' works on latents {} but the run's model '{}' on {}; legs must agree",
-                  name_, info.name, shape_string(info.latent_shape), base.name, shape_string(base.latent_shape));
+      GLINT_CHECK(
+          info.parameterization == base.parameterization && info.noise_kind == base.noise_kind,
+          InvalidArgument,
+          "{}: model '{}' predicts {} of {} noise but the run's model '{}' {} of {} noise; legs must agree",
+          name_, info.name, to_string(info.parameterization), to_string(info.noise_kind), base.name,
+          to_string(base.parameterization), to_string(base.noise_kind));
+      GLINT_CHECK(
+          info.latent_shape.empty() || base.latent_shape.empty() || info.latent_shape == base.latent_shape,
+          InvalidArgument,
+          "{}: model '{}' works on latents {} but the run's model '{}' on {}; legs must agree", name_,
+          info.name, shape_string(info.latent_shape), base.name, shape_string(base.latent_shape));
     }
     GLINT_CHECK(options_.span < schedule.steps() || schedule.steps() == 1, InvalidArgument,
-                "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(), options_.span);
+                "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(),
+                options_.span);
   }
 
  private:
-  at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Leg& strong, const Leg& weak) const {
+  at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Leg& strong,
+                          const Leg& weak) const {
     const int i = c.step, end = std::min(i + options_.span, c.run.schedule().steps() - 1);
     at::Tensor y = x;
     at::Tensor before_last = x;  // where a fixed-point inversion of the last denoise starts
@@ -88,7 +106,8 @@ class Reflect final : public StepStrategy {
       before_last = y;
       y = denoise(c.run, strong, y, j, j + 1);
     }
-    for (int j = end; j > i; --j) y = invert(c.run, weak, y, j, j - 1, options_.invert, j == end ? &before_last : nullptr);
+    for (int j = end; j > i; --j)
+      y = invert(c.run, weak, y, j, j - 1, options_.invert, j == end ? &before_last : nullptr);
     return options_.merge == 1.0 ? y : at::lerp(x, y, options_.merge);
   }
 

@@ -15,8 +15,14 @@ struct ZSamplingOptions {
   ReflectOptions reflect = {};
 
   static void fields(auto& visit, auto& o) {
-    visit("guidance_forward", o.guidance_forward, Field{.help = "guidance scale of the denoise leg; unset = the run's", .minimum = -100, .maximum = 1000});
-    visit("guidance_inverse", o.guidance_inverse, Field{.help = "guidance scale of the inversion leg; 0 is the null prompt alone", .minimum = -100, .maximum = 1000});
+    visit("guidance_forward", o.guidance_forward,
+          Field{.help = "guidance scale of the denoise leg; unset = the run's",
+                .minimum = -100,
+                .maximum = 1000});
+    visit("guidance_inverse", o.guidance_inverse,
+          Field{.help = "guidance scale of the inversion leg; 0 is the null prompt alone",
+                .minimum = -100,
+                .maximum = 1000});
     ReflectOptions::fields(visit, o.reflect);
   }
 };
@@ -24,23 +30,25 @@ struct ZSamplingOptions {
 /// Returns Z-Sampling: a reflection whose legs differ in the guidance scale alone. To first order a run with CFG g1
 /// behaves like CFG at g1 + T m (g1 - g2), so compare it with that. A guidance-distilled model has the scale as an input
 /// instead, and the legs set that.
-/// Cost:    T K (G(g1) + G(g2)) extra rows per active step, G(0) = G(1) = 1, else 2.
+/// Cost:    T min(K, N-1-i) (G(g1) + G(g2)) extra rows at active step i, G(0) = G(1) = 1, else 2.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection", ICLR 2025,
 ///          arXiv:2412.10891, Alg. 1. Deviation: matched coefficients; coefficients=legacy-shifted is the released code.
 class ZSampling {
  public:
   using Options = ZSamplingOptions;
-  static constexpr EntryInfo info{.kind = "step",
-                                  .name = "z-sampling",
-                                  .summary = "denoise with strong guidance, invert with weak, then take the step",
-                                  .cost = "N G + (N-1) T K (G(forward) + G(inverse)) rows",
-                                  .source = "Bai et al. 2025, ICLR, arXiv:2412.10891, Alg. 1"};
+  static constexpr EntryInfo info{
+      .kind = "step",
+      .name = "z-sampling",
+      .summary = "denoise with strong guidance, invert with weak, then take the step",
+      .cost = "N G + T S (G(forward) + G(inverse)) rows, S = sum of min(span, N-1-i) over active steps i",
+      .source = "Bai et al. 2025, ICLR, arXiv:2412.10891, Alg. 1"};
 
   static std::shared_ptr<const StepStrategy> make(const ZSamplingOptions& o) {
     check_ranges(info.name, o);
     LegTransform strong = [](const Leg& leg) { return leg; };
     if (o.guidance_forward) strong = with_guidance(*o.guidance_forward);
-    return std::make_shared<Reflect>(std::string(info.name), strong, with_guidance(o.guidance_inverse), o.reflect);
+    return std::make_shared<Reflect>(std::string(info.name), strong, with_guidance(o.guidance_inverse),
+                                     o.reflect);
   }
 
  private:

@@ -24,7 +24,9 @@ inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
 }
 
 /// Returns c with its token embeddings times `factor`.
-inline Conditioning scale(const Conditioning& c, double factor) { return with_tokens(c, c.tokens.mul(factor)); }
+inline Conditioning scale(const Conditioning& c, double factor) {
+  return with_tokens(c, c.tokens.mul(factor));
+}
 
 /// Returns c with token embeddings c + factor * other.
 inline Conditioning add(const Conditioning& c, const Conditioning& other, double factor = 1.0) {

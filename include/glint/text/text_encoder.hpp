@@ -13,7 +13,7 @@ namespace glint {
 
 /// A prompt's conditioning, and what of the prompt it does not hold.
 struct EncodedPrompt {
-  Conditioning conditioning;   ///< one row: tokens [1,L,D], pooled [1,P] if the network gives one, mask [1,L]
+  Conditioning conditioning;  ///< one row: tokens [1,L,D], pooled [1,P] if the network gives one, mask [1,L]
   TokenizedPrompt tokenized;
 };
 

@@ -14,8 +14,9 @@ namespace glint {
 
 /// A prompt as token ids, and what of it the ids do not hold. Whoever shows results should show these lists too.
 struct TokenizedPrompt {
-  std::vector<int64_t> ids;          ///< Tokenizer::length() of them, padded at the end
-  std::vector<std::string> unknown;  ///< words the vocabulary lacks, in order, each once; their id is the unknown id
+  std::vector<int64_t> ids;  ///< Tokenizer::length() of them, padded at the end
+  std::vector<std::string>
+      unknown;  ///< words the vocabulary lacks, in order, each once; their id is the unknown id
   std::vector<std::string> dropped;  ///< words beyond the length, in order; they have no effect
 };
 
