@@ -133,5 +133,7 @@ foreach(_dir IN LISTS _glint_torch_runtime_dirs)
 endforeach()
 
 if(NOT CMAKE_FIND_PACKAGE_NAME)
+  # Kept, so that configuring again from another shell or Python environment takes the same one.
+  set(GLINT_TORCH_ROOT "${_glint_torch_root}" CACHE PATH "The folder of libtorch, with include/ and lib/")
   message(STATUS "libtorch ${GLINT_TORCH_VERSION}: ${_glint_torch_root} (${_glint_torch_origin})")
 endif()
