@@ -14,15 +14,26 @@ inline void check_multistep(std::string_view solver, const NoiseSchedule& schedu
               solver);
 }
 
-/// h_prev / h inverted: 0 where the previous interval began at pure noise (infinitely long in log-SNR).
-inline double inverse_ratio(double h, double h_previous) {
-  return std::isinf(h_previous) ? 0.0 : h / h_previous;
-}
-
 /// Whether the last step falls back to first order, by diffusers' rule.
 inline bool first_order_at(const SolverStep& s) {
   const int n = s.schedule.steps();
   return s.index == n - 1 && (n < 15 || s.to().sigma == 0.0);
+}
+
+/// h = lambda' - lambda of the step.
+inline double log_snr_step(const SolverStep& s) { return s.to().lambda() - s.from().lambda(); }
+
+/// Returns of_x x + of_x0 (m0 + (m0 - m1) / (2 r)) and keeps m0: the second-order update in whichever form gives the two
+/// factors. 1 / r = h / h_prev, 0 where the previous interval began at pure noise and so was infinitely long.
+inline at::Tensor second_order_update(const SolverStep& s, SolverHistory& history, double of_x,
+                                      double of_x0) {
+  const at::Tensor m0 = s.denoised();
+  const at::Tensor m1 = std::exchange(history.denoised, m0);
+  at::Tensor x = s.x.mul(of_x);
+  if (!m1.defined() || first_order_at(s)) return x.add_(m0, of_x0);
+  const double h_previous = s.from().lambda() - s.schedule.level(s.index - 1).lambda();
+  const double slope = std::isinf(h_previous) ? 0.0 : 0.5 * log_snr_step(s) / h_previous;
+  return x.add_(m0, of_x0 * (1.0 + slope)).add_(m1, -of_x0 * slope);
 }
 
 }  // namespace detail
@@ -44,15 +55,9 @@ class Dpmpp2m final : public Solver {
   explicit Dpmpp2m(NoOptions = {}) {}
 
   at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream&) const override {
-    const at::Tensor m0 = s.denoised();
-    const at::Tensor m1 = std::exchange(history.denoised, m0);
-    const double h = s.to().lambda() - s.from().lambda();
-    const double to_x0 = -s.to().alpha * std::expm1(-h);
-    at::Tensor x = s.x.mul(s.to().sigma / s.from().sigma);
-    if (!m1.defined() || detail::first_order_at(s)) return x.add_(m0, to_x0);
-    const double h_previous = s.from().lambda() - s.schedule.level(s.index - 1).lambda();
-    const double slope = 0.5 * detail::inverse_ratio(h, h_previous);
-    return x.add_(m0, to_x0 * (1.0 + slope)).add_(m1, -to_x0 * slope);
+    const double h = detail::log_snr_step(s);
+    return detail::second_order_update(s, history, s.to().sigma / s.from().sigma,
+                                       -s.to().alpha * std::expm1(-h));
   }
   GridConvention grid() const override { return GridConvention::Multistep; }
   void validate(const NoiseSchedule& schedule) const override {
@@ -76,19 +81,10 @@ class Dpmpp2mSde final : public Solver {
   explicit Dpmpp2mSde(NoOptions = {}) {}
 
   at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream& noise) const override {
-    const at::Tensor m0 = s.denoised();
-    const at::Tensor m1 = std::exchange(history.denoised, m0);
-    const double h = s.to().lambda() - s.from().lambda();
-    const double to_x0 = -s.to().alpha * std::expm1(-2.0 * h);
-    at::Tensor x = s.x.mul(s.to().sigma / s.from().sigma * std::exp(-h));
-    if (!m1.defined() || detail::first_order_at(s)) {
-      x.add_(m0, to_x0);
-    } else {
-      const double h_previous = s.from().lambda() - s.schedule.level(s.index - 1).lambda();
-      const double slope = 0.5 * detail::inverse_ratio(h, h_previous);
-      x.add_(m0, to_x0 * (1.0 + slope)).add_(m1, -to_x0 * slope);
-    }
-    if (s.to().sigma > 0.0) x.add_(noise.normal_like(x), s.to().sigma * std::sqrt(-std::expm1(-2.0 * h)));
+    const double h = detail::log_snr_step(s), fresh = -std::expm1(-2.0 * h);
+    at::Tensor x = detail::second_order_update(s, history, s.to().sigma / s.from().sigma * std::exp(-h),
+                                               s.to().alpha * fresh);
+    if (s.to().sigma > 0.0) x.add_(noise.normal_like(x), s.to().sigma * std::sqrt(fresh));
     return x;
   }
   GridConvention grid() const override { return GridConvention::Multistep; }
