@@ -17,7 +17,7 @@ endif()
 # Catch2's -# option tags every test case with its file's name, which lets one program run one file's cases.
 function(glint_add_tests)
   set(seen "")
-  set(timeout 300)
+  set(timeout 600)  # minutes only on a machine with much else to do
   if(GLINT_SANITIZE)
     set(timeout 1500)
   endif()
