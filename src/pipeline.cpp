@@ -1,3 +1,5 @@
+#include "model/torch_errors.hpp"
+
 #include <glint/core/schedule_flow.hpp>
 #include <glint/pipeline.hpp>
 #include <glint/text/text_encoder.hpp>
@@ -23,12 +25,6 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-void add_usage(Usage& total, const Usage& more) {
-  total.calls += more.calls;
-  total.rows += more.rows;
-  total.seconds += more.seconds;
-}
-
 /// Appends one batch's latents and trajectory, and adds its cost.
 void append(SampleResult& all, SampleResult&& part) {
   all.steps = part.steps;
@@ -39,8 +35,8 @@ void append(SampleResult& all, SampleResult&& part) {
     for (size_t i = 0; i < all.trajectory.size(); ++i)
       all.trajectory[i] = at::cat({all.trajectory[i], part.trajectory[i]});
   }
-  add_usage(all.usage, part.usage);
-  for (const auto& [stage, usage] : part.by_stage) add_usage(all.by_stage[stage], usage);
+  all.usage += part.usage;
+  for (const auto& [stage, usage] : part.by_stage) all.by_stage[stage] += usage;
 }
 
 int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, int64_t scale,
@@ -57,6 +53,19 @@ int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallba
 NoiseSchedule build_schedule(const ScheduleSpec& spec, const GridOptions& grid, GridConvention convention) {
   return spec.kind == NoiseKind::Flow ? flow_schedule(spec.flow, grid, convention)
                                       : vp_schedule(spec.vp, grid, convention);
+}
+
+/// Refuses schedule options that the model's kind of grid does not have.
+void check_schedule_options(const OptionValues& options, NoiseKind kind) {
+  const std::vector<std::string> flow{"sigmas", "rho", "shift"};
+  const std::vector<std::string> vp{"spacing", "steps_offset", "sigmas", "rho", "terminal"};
+  const auto has = [](const auto& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for (const auto& [name, value] : options)
+    GLINT_CHECK(
+        has(kind == NoiseKind::Flow ? flow : vp, name) || !has(kind == NoiseKind::Flow ? vp : flow, name),
+        InvalidArgument, "schedule.{}: does not apply to a {} model", name, to_string(kind));
 }
 
 }  // namespace
@@ -89,6 +98,24 @@ double Pipeline::guidance_scale(const GenerateRequest& request) const {
   return request.guidance.value_or(bundle_.manifest().guidance.default_scale);
 }
 
+/// The guidance scale is the rule's, or the network's input, but never both and never nobody's.
+Choice Pipeline::rule_choice(const GenerateRequest& request) const {
+  Choice rule = request.rule.value_or(Choice{.name = "cfg"});
+  const auto& options = registry_.entry("rule", rule.name).options;
+  const bool has_scale =
+      std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "scale"; });
+  if (bundle_.manifest().guidance.embedded) {
+    if (has_scale) rule.options.emplace("scale", 1.0);
+    return rule;
+  }
+  GLINT_CHECK(!request.guidance || (has_scale && !rule.options.contains("scale")), InvalidArgument,
+              "guidance: {}; give one of the two",
+              has_scale ? fmt::format("rule '{}' is given a scale of its own", rule.name)
+                        : fmt::format("rule '{}' has no scale", rule.name));
+  if (has_scale) rule.options.emplace("scale", guidance_scale(request));
+  return rule;
+}
+
 Choice Pipeline::solver_choice(const GenerateRequest& request) const {
   if (request.solver) return *request.solver;
   return {.name = bundle_.manifest().schedule.kind == NoiseKind::Flow ? "flow-euler" : "euler"};
@@ -111,9 +138,10 @@ std::vector<int64_t> Pipeline::latent_shape(const GenerateRequest& request) cons
   return shape;
 }
 
-Sampler Pipeline::sampler(const GenerateRequest& request) const {
+Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   const Manifest& manifest = bundle_.manifest();
   const std::shared_ptr<const Solver> solver = registry_.solver(solver_choice(request));
+  check_schedule_options(request.schedule, manifest.schedule.kind);
   GridOptions grid = read_options("schedule", request.schedule, manifest.schedule.grid);
   grid.steps = request.steps.value_or(static_cast<int>(manifest.default_steps.value_or(20)));
   if (manifest.schedule.flow.dynamic) {
@@ -123,17 +151,8 @@ Sampler Pipeline::sampler(const GenerateRequest& request) const {
   }
 
   Leg leg{.model = bundle_.model()};
-  Choice rule = request.rule.value_or(Choice{.name = "cfg"});
-  if (leg.model->info().embedded_guidance) {
-    leg.embedded_guidance = guidance_scale(request);
-    if (!request.rule) rule.options = {{"scale", 1.0}};
-  } else {
-    const auto& options = registry_.entry("rule", rule.name).options;
-    const bool has_scale =
-        std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "scale"; });
-    if (has_scale) rule.options.emplace("scale", guidance_scale(request));
-  }
-  leg.rule = registry_.rule(rule);
+  if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
+  leg.rule = registry_.rule(rule_choice(request));
 
   SamplerParts parts{.leg = std::move(leg),
                      .schedule = build_schedule(manifest.schedule, grid, solver->grid()),
@@ -151,19 +170,41 @@ Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) 
               "prompt: model '{}' has no text encoder; give its conditioning instead",
               bundle_.manifest().name);
   const auto encoder = bundle_.text_encoder();
+  GLINT_CHECK(
+      bundle_.manifest().family == "emoji", NotFound,
+      "prompt: prompts of family '{}' cannot be encoded by this version; give the conditioning instead",
+      bundle_.manifest().family);
   EncodedPrompt cond = encoder->encode(request.prompt);
   result.prompt = std::move(cond.tokenized);
   return {.cond = std::move(cond.conditioning), .null = encoder->encode(request.negative).conditioning};
 }
 
+Sampler Pipeline::sampler(const GenerateRequest& request) const {
+  return detail::engine_errors_translated(ErrorCode::Internal, "sampler",
+                                          [&] { return build_sampler(request); });
+}
+
 GenerateResult Pipeline::generate(const GenerateRequest& request) const {
-  GenerateResult result{.solver = solver_choice(request).name, .guidance = guidance_scale(request)};
+  return detail::engine_errors_translated(ErrorCode::Internal, "generate", [&] { return run(request); });
+}
+
+GenerateResult Pipeline::run(const GenerateRequest& request) const {
+  GenerateResult result{.solver = solver_choice(request).name,
+                        .rule = rule_choice(request).name,
+                        .guidance = guidance_scale(request)};
+  if (request.rule && request.rule->options.contains("scale") && !bundle_.manifest().guidance.embedded)
+    result.guidance = detail::number_in(request.rule->options.at("scale")).value_or(result.guidance);
   result.seconds = {{"encode", 0.0}, {"noise", 0.0}, {"sample", 0.0}, {"decode", 0.0}, {"total", 0.0}};
   {
     Stopwatch total(result.seconds["total"]);
     GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
     GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
-    const Sampler sampler = this->sampler(request);
+    GLINT_CHECK(!request.decode || !bundle_.manifest().latent.frame_scale, InvalidArgument,
+                "decode: this version cannot decode videos; ask for latents only");
+    if (request.noise.defined())
+      GLINT_CHECK(request.noise.dim() >= 2 && request.noise.size(0) >= 1, ShapeMismatch,
+                  "noise: expected [B,C,...] with B >= 1, got {}", shape_string(request.noise.sizes()));
+    const Sampler sampler = build_sampler(request);
     SampleRequest sample{
         .seed = request.seed, .observer = request.observer, .keep_trajectory = request.keep_trajectory};
     if (!request.noise.defined()) sample.latent_shape = latent_shape(request);
@@ -171,6 +212,11 @@ GenerateResult Pipeline::generate(const GenerateRequest& request) const {
       Stopwatch encode_time(result.seconds["encode"]);
       sample.prompt = encode(request, result);
     }
+    GLINT_CHECK(!sampler.leg().rule->branches({0, sampler.schedule().steps()}).null ||
+                    sample.prompt.null.tokens.defined() || !sample.prompt.cond.tokens.defined(),
+                InvalidArgument,
+                "conditioning.null_tokens: guidance needs the null prompt's tokens; give them, or "
+                "guidance 1");
 
     result.sample.seed = request.seed;
     const int64_t count = request.noise.defined() ? request.noise.size(0) : request.count;
@@ -181,8 +227,12 @@ GenerateResult Pipeline::generate(const GenerateRequest& request) const {
       SampleResult part = sampler.sample(sample);
       if (request.decode) {
         Stopwatch decode_time(result.seconds["decode"]);
-        for (Image& image : to_images(bundle_.decoder()->decode(part.latents.to(at::kFloat))))
-          result.images.push_back(std::move(image));
+        for (int64_t b = 0; b < sample.batch; ++b) {
+          if (request.observer && !request.observer->keep_going())
+            fail(ErrorCode::Cancelled, "the run was cancelled before picture {} was decoded", done + b + 1);
+          const at::Tensor latents = part.latents.narrow(0, b, 1).to(at::kFloat);
+          result.images.push_back(std::move(to_images(bundle_.decoder()->decode(latents)).front()));
+        }
       }
       append(result.sample, std::move(part));
     }

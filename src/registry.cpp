@@ -7,6 +7,11 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kKinds{"rule", "solver", "step", "noise"};
 
+/// What a kind is called in messages.
+std::string label(std::string_view kind) {
+  return kind == "step" || kind == "noise" ? fmt::format("{} strategy", kind) : std::string(kind);
+}
+
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
   GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected rule, solver, step or noise, got '{}'",
@@ -37,7 +42,13 @@ Choice parse_choice(std::string_view text) {
 }
 
 OptionValues parse_options(std::string_view json) {
-  const nlohmann::json document = detail::parse_json(json, "options");
+  const nlohmann::json document = [json] {
+    try {
+      return detail::parse_json(json, "options");
+    } catch (const Error& error) {
+      throw Error(ErrorCode::InvalidArgument, error.what());  // an argument, not a bundle's file
+    }
+  }();
   GLINT_CHECK(document.is_object(), InvalidArgument, "options: expected a JSON object, got {}",
               detail::describe(document));
   OptionValues values;
@@ -69,13 +80,15 @@ const Registry::Entry& Registry::entry(std::string_view kind, std::string_view n
   std::vector<std::string> names;
   for (const Entry& e : entries_) {
     if (e.info.name == name) {
-      GLINT_CHECK(e.info.kind == kind, InvalidArgument, "'{}' is a {}, not a {}", name, e.info.kind, kind);
+      GLINT_CHECK(e.info.kind == kind, InvalidArgument, "'{}' is a {}, not a {}", name, label(e.info.kind),
+                  label(kind));
       return e;
     }
     if (e.info.kind == kind) names.emplace_back(e.info.name);
   }
-  fail(ErrorCode::InvalidArgument, "unknown {} '{}'{} (known: {})", kind, name, did_you_mean(name, names),
-       fmt::join(names, ", "));
+  fail(ErrorCode::InvalidArgument, "unknown {} '{}'{} (known: {})", label(kind), name,
+       did_you_mean(name, names),
+       names.empty() ? "none in this version" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
 std::shared_ptr<const GuidanceRule> Registry::rule(const Choice& c) const {

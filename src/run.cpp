@@ -19,11 +19,22 @@ void check_leg(std::string_view owner, const Leg& leg, int steps) {
   GLINT_CHECK(leg.model, InvalidArgument, "{}model: expected one, got none", owner);
   GLINT_CHECK(leg.rule, InvalidArgument, "{}rule: expected a guidance rule, got none", owner);
   const ModelInfo& info = leg.model->info();
-  GLINT_CHECK(info.null_branch || !leg.rule->branches({0, steps}).null, InvalidArgument,
+  bool needs_null = false;
+  for (int i = 0; i < steps; ++i) {
+    const BranchSet wanted = leg.rule->branches({i, steps});
+    GLINT_CHECK(wanted.cond || wanted.null, InvalidArgument, "{}rule: asks for no branch at step {}", owner,
+                i);
+    needs_null = needs_null || wanted.null;
+  }
+  GLINT_CHECK(info.null_branch || !needs_null, InvalidArgument,
               "{}rule: model '{}' has no null branch, so guidance by difference cannot apply; use scale 1{}",
               owner, info.name, info.embedded_guidance ? " and the embedded guidance" : "");
   GLINT_CHECK(!leg.embedded_guidance || info.embedded_guidance, InvalidArgument,
               "{}embedded guidance: model '{}' does not take it", owner, info.name);
+  GLINT_CHECK(!info.embedded_guidance || (leg.embedded_guidance && std::isfinite(*leg.embedded_guidance)),
+              InvalidArgument,
+              "{}embedded guidance: model '{}' takes the scale as an input; expected a finite one", owner,
+              info.name);
   for (const auto& [name, scale] : leg.adapters) {
     const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
     GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'", owner, info.name, name);
@@ -52,6 +63,13 @@ at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level,
                                                     .branches = {branches.data(), count},
                                                     .adapters = leg.adapters,
                                                     .embedded_guidance = leg.embedded_guidance});
+  GLINT_CHECK(raw.size() == count, ShapeMismatch, "model '{}': expected {} outputs, one per branch, got {}",
+              leg.model->info().name, count, raw.size());
+  for (const at::Tensor& output : raw)
+    GLINT_CHECK(output.defined() && output.sizes() == x.sizes(), ShapeMismatch,
+                "model '{}': expected an output of shape {}, got {}", leg.model->info().name,
+                shape_string(x.sizes()),
+                output.defined() ? shape_string(output.sizes()) : "an undefined tensor");
   const int64_t rows = x.size(0) * static_cast<int64_t>(count);
   for (Usage* usage : {&total_, current_}) {
     if (!usage) continue;
@@ -70,9 +88,9 @@ at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level,
 }
 
 GuidanceState* Run::state_of(const std::shared_ptr<const GuidanceRule>& rule) {
-  for (const auto& [known, state] : states_)
-    if (known == rule) return state.get();
-  return states_.emplace_back(rule, rule->begin()).second.get();
+  for (const RuleState& known : states_)
+    if (known.rule == rule && known.stage == current_) return known.state.get();
+  return states_.emplace_back(RuleState{current_, rule, rule->begin()}).state.get();
 }
 
 // The time since the last charge goes to the current stage and to the total, so that the stages add up to it.

@@ -91,10 +91,14 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
   const at::NoGradGuard no_gradients;  // a strategy that needs them opens its own scope
   if (request.noise.defined()) check_noise(request.noise, info);
 
-  Run run(schedule, request.prompt,
+  // Moved once; from here to the result everything stays where the network is.
+  const at::Device device(info.device);
+  const Prompt prompt{to_device(request.prompt.cond, device), to_device(request.prompt.null, device)};
+  Run run(schedule, prompt,
           NoiseStream(request.seed, request.noise.defined() ? request.noise.size(0) : request.batch),
           request.observer);
   at::Tensor x = request.noise.defined() ? request.noise : run.noise().normal(latent_shape(request, info));
+  x = x.to(device);
   if (schedule.initial_scale() != 1.0) x = x.mul(schedule.initial_scale());
 
   SampleResult result{.seed = request.seed, .steps = steps};
@@ -106,7 +110,7 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
       check_refined(refined, x, strategy->name());
       x = std::move(refined);
     }
-    if (request.keep_trajectory) result.trajectory.push_back(x);
+    if (request.keep_trajectory) result.trajectory.push_back(x.to(at::kCPU));
 
     SolverHistory history;
     for (int i = 0; i < steps; ++i) {
@@ -122,7 +126,7 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
       const at::Tensor next =
           parts_.solver->step({refined, output, info.parameterization, schedule, i}, history, run.noise());
       if (request.check_finite) check_finite(next, "latents", i);
-      if (request.keep_trajectory) result.trajectory.push_back(next);
+      if (request.keep_trajectory) result.trajectory.push_back(next.to(at::kCPU));
       if (request.observer &&
           !request.observer->on_step({i, steps, schedule.level(i), schedule.landing(i), x, next, run.total(),
                                       refined, output, info.parameterization}))
@@ -131,7 +135,7 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
     }
   }
   check_finite(x, "latents", -1);
-  result.latents = x;
+  result.latents = x.to(at::kCPU);
   result.usage = run.total();
   result.by_stage.insert(run.by_stage().begin(), run.by_stage().end());
   return result;

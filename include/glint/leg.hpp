@@ -14,8 +14,8 @@ namespace glint {
 
 /// The prompt and the null (negative) prompt of one request.
 struct Prompt {
-  Conditioning cond;
-  Conditioning null;
+  Conditioning cond = {};
+  Conditioning null = {};
 };
 
 /// A way to predict. Reflections hold two; the sampler holds one. Cheap to copy, immutable in use.

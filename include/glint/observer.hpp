@@ -14,6 +14,13 @@ struct Usage {
   int64_t calls = 0;
   int64_t rows = 0;
   double seconds = 0.0;
+
+  Usage& operator+=(const Usage& more) {
+    calls += more.calls;
+    rows += more.rows;
+    seconds += more.seconds;
+    return *this;
+  }
 };
 
 /// An accepted step of the sampler.

@@ -19,7 +19,14 @@
 namespace glint {
 
 /// A value as given. Texts are converted to what the field holds, so "0.5" and 0.5 are the same.
-using OptionValue = std::variant<bool, double, std::string>;
+struct OptionValue : std::variant<bool, double, std::string> {
+  OptionValue(bool value) : variant(value) {}
+  template <typename T>
+  requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) OptionValue(T value)
+      : variant(static_cast<double>(value)) {}
+  OptionValue(const char* value) : variant(std::string(value)) {}
+  OptionValue(std::string value) : variant(std::move(value)) {}
+};
 using OptionValues = std::map<std::string, OptionValue, std::less<>>;
 
 /// A registered name with options, as in "z-sampling:guidance_inverse=0,merge=0.5".
@@ -57,6 +64,16 @@ inline std::string text_of(const OptionValue& value) {
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
   return fmt::format("{}", std::get<double>(value));
+}
+
+/// Returns the number in `value`, or nothing if it is not one.
+inline std::optional<double> number_in(const OptionValue& value) {
+  if (const auto* given = std::get_if<double>(&value)) return *given;
+  const std::string text = text_of(value);
+  double result = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return result;
 }
 
 /// Fills fields from values, and knows afterwards which values no field took.
@@ -108,20 +125,12 @@ class OptionReader {
   }
 
   double number(std::string_view name, const OptionValue& value, bool integer) const {
-    double result = 0.0;
-    bool valid = true;
-    if (const auto* given = std::get_if<double>(&value)) {
-      result = *given;
-    } else {
-      const std::string text = text_of(value);
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
-      valid = error == std::errc() && end == text.data() + text.size();
-    }
-    valid = valid && std::isfinite(result) &&
-            (!integer || (result == std::floor(result) && std::abs(result) < 2e9));
+    const std::optional<double> given = number_in(value);
+    const bool valid = given && std::isfinite(*given) &&
+                       (!integer || (*given == std::floor(*given) && std::abs(*given) < 2e9));
     GLINT_CHECK(valid, InvalidArgument, "{}.{}: expected {}, got '{}'", owner_, name,
                 integer ? "an integer" : "a number", text_of(value));
-    return result;
+    return *given;
   }
 
   std::string owner_;

@@ -43,6 +43,7 @@ struct GenerateResult {
   std::vector<Image> images = {};
   SampleResult sample = {};  ///< latents of all pictures; usage summed over batches
   std::string solver = {};
+  std::string rule = {};
   double guidance = 1.0;
   std::map<std::string, double> seconds = {};  ///< encode, noise, sample, decode, total
   TokenizedPrompt prompt = {};  ///< with the words the model does not know, and those past its length
@@ -69,7 +70,10 @@ class GLINT_API Pipeline {
   Sampler sampler(const GenerateRequest& request) const;
 
  private:
+  GenerateResult run(const GenerateRequest& request) const;
+  Sampler build_sampler(const GenerateRequest& request) const;
   Prompt encode(const GenerateRequest& request, GenerateResult& result) const;
+  Choice rule_choice(const GenerateRequest& request) const;
   std::vector<int64_t> latent_shape(const GenerateRequest& request) const;
   double guidance_scale(const GenerateRequest& request) const;
   Choice solver_choice(const GenerateRequest& request) const;

@@ -24,7 +24,7 @@ struct SampleRequest {
 
 /// What a run produced and what it cost.
 struct SampleResult {
-  at::Tensor latents = {};                  ///< [B,...], the sampler's dtype
+  at::Tensor latents = {};                  ///< [B,...] on the CPU, the sampler's dtype
   std::vector<at::Tensor> trajectory = {};  ///< N+1 tensors [B,...], if asked for
   uint64_t seed = 0;
   int steps = 0;

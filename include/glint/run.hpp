@@ -62,9 +62,15 @@ class GLINT_API Run {
   std::map<std::string, Usage, std::less<>> by_stage_;
   Usage* current_ = nullptr;
   double segment_start_ = 0.0;
-  // A run uses one to three rules: a scan of a vector beats a map. Rules are kept alive, so that no later one can have
-  // the address, and with it the state, of one that is gone.
-  std::vector<std::pair<std::shared_ptr<const GuidanceRule>, std::unique_ptr<GuidanceState>>> states_;
+  // One state for each rule in each stage, so that a reflection's predictions do not advance the momentum of the accepted
+  // steps'. A run has one to three: a scan of a vector beats a map. Rules are kept alive, so that no later one can have the
+  // address, and with it the state, of one that is gone.
+  struct RuleState {
+    const Usage* stage;
+    std::shared_ptr<const GuidanceRule> rule;
+    std::unique_ptr<GuidanceState> state;
+  };
+  std::vector<RuleState> states_;
 };
 
 }  // namespace glint

@@ -5,6 +5,7 @@
 #include <glint/image/png.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/pipeline.hpp>
+#include <glint/version.hpp>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/stack.h>
@@ -60,7 +61,7 @@ fs::path numbered(const fs::path& path, size_t index, size_t count) {
 }
 
 /// Fails now rather than after minutes of sampling.
-void check_writable(const std::string& path) {
+void check_writable(const std::string& path, std::string_view extension) {
   if (path.empty()) return;
   const fs::path folder = fs::absolute(path).parent_path();
   std::error_code ignored;
@@ -68,6 +69,21 @@ void check_writable(const std::string& path) {
               path, folder.string());
   GLINT_CHECK(access(folder.c_str(), W_OK) == 0 && !fs::is_directory(path, ignored), InvalidArgument,
               "{}: cannot be written", path);
+  GLINT_CHECK(fs::path(path).extension() == extension || !fs::path(path).has_extension() ||
+                  fs::is_other(path, ignored),
+              InvalidArgument, "{}: expected a {} file", path, extension);
+}
+
+void check_outputs(const Arguments& args) {
+  for (const std::string* path : {&args.output, &args.sheet}) check_writable(*path, ".png");
+  for (const std::string* path : {&args.latents_out, &args.trajectory_out})
+    check_writable(*path, ".safetensors");
+  std::vector<std::string> names;
+  for (const std::string* path : {&args.output, &args.sheet, &args.latents_out, &args.trajectory_out})
+    if (!path->empty()) names.push_back(fs::absolute(*path).lexically_normal().string());
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  GLINT_CHECK(twice == names.end(), InvalidArgument, "{}: given for two outputs", *twice);
 }
 
 void fill_request(Arguments& args) {
@@ -88,12 +104,12 @@ void fill_request(Arguments& args) {
     const TensorMap tensors = read_safetensors(args.noise_in);
     GLINT_CHECK(tensors.contains("noise"), BadModel, "{}: expected a tensor 'noise' [B,C,H,W], got none",
                 args.noise_in);
+    GLINT_CHECK(request.count == 1, InvalidArgument, "--count: --noise-in says how many pictures there are");
     request.noise = tensors.at("noise");
   }
   GLINT_CHECK(!args.prompts.empty(), InvalidArgument,
               "prompt: expected one, got none (\"\" is the empty prompt)");
-  for (const std::string* path : {&args.output, &args.sheet, &args.latents_out, &args.trajectory_out})
-    check_writable(*path);
+  check_outputs(args);
 }
 
 struct Outcome {
@@ -115,21 +131,33 @@ void report_words(const TokenizedPrompt& prompt) {
     spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
 }
 
-void add(Outcome& outcome, const std::string& prompt, uint64_t seed, GenerateResult&& result) {
+/// What a picture was made with, so that it can be made again.
+PngTexts texts_of(const Arguments& args, const std::string& prompt, size_t index,
+                  const GenerateResult& result) {
+  PngTexts texts{{"prompt", prompt},
+                 {"model", args.model},
+                 {"steps", std::to_string(result.sample.steps)},
+                 {"solver", args.solver.empty() ? result.solver : args.solver},
+                 {"rule", args.rule.empty() ? result.rule : args.rule},
+                 {"guidance", fmt::format("{}", result.guidance)},
+                 {"software", fmt::format("glint {}", version())}};
+  if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index);
+  if (!args.request.negative.empty()) texts["negative"] = args.request.negative;
+  if (!args.schedule.empty()) texts["schedule"] = args.schedule;
+  if (!args.noise.empty()) texts["noise"] = fmt::format("{}", fmt::join(args.noise, " "));
+  if (!args.step.empty()) texts["step"] = fmt::format("{}", fmt::join(args.step, " "));
+  return texts;
+}
+
+void add(Outcome& outcome, const Arguments& args, const std::string& prompt, GenerateResult&& result) {
   for (size_t i = 0; i < result.images.size(); ++i) {
     outcome.images.push_back(std::move(result.images[i]));
-    outcome.texts.push_back({{"prompt", prompt}, {"seed", std::to_string(seed + i)}});
+    outcome.texts.push_back(texts_of(args, prompt, i, result));
   }
   outcome.latents.push_back(result.sample.latents);
   outcome.trajectories.push_back(result.sample.trajectory);
-  outcome.usage.calls += result.sample.usage.calls;
-  outcome.usage.rows += result.sample.usage.rows;
-  for (const auto& [stage, usage] : result.sample.by_stage) {
-    Usage& sum = outcome.by_stage[stage];
-    sum.calls += usage.calls;
-    sum.rows += usage.rows;
-    sum.seconds += usage.seconds;
-  }
+  outcome.usage += result.sample.usage;
+  for (const auto& [stage, usage] : result.sample.by_stage) outcome.by_stage[stage] += usage;
   for (const auto& [stage, seconds] : result.seconds) outcome.seconds[stage] += seconds;
   outcome.last = std::move(result);
 }
@@ -137,7 +165,6 @@ void add(Outcome& outcome, const std::string& prompt, uint64_t seed, GenerateRes
 Outcome run(Arguments& args, const Pipeline& pipeline) {
   Outcome outcome;
   Progress progress(args.quiet);
-  InterruptGuard guard;
   args.request.observer = &progress;
   for (const std::string& prompt : args.prompts) {
     args.request.prompt = prompt;
@@ -146,7 +173,7 @@ Outcome run(Arguments& args, const Pipeline& pipeline) {
       GenerateResult result = pipeline.generate(args.request);
       progress.end();
       if (!args.quiet) report_words(result.prompt);
-      add(outcome, prompt, args.request.seed, std::move(result));
+      add(outcome, args, prompt, std::move(result));
     } catch (...) {
       progress.end();
       throw;
@@ -227,13 +254,15 @@ int generate(Arguments& args) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   const double load = since();
+  const InterruptGuard guard;
   Outcome outcome = run(args, pipeline);
+  if (InterruptGuard::interrupted()) fail(ErrorCode::Cancelled, "cancelled before anything was written");
   const std::vector<std::string> paths = write_files(args, outcome);
   outcome.seconds["load"] = load;
   outcome.seconds["total"] = since();
 
   if (args.json) {
-    std::cout << to_json(args, outcome, paths).dump(2) << '\n';
+    std::cout << to_json(args, outcome, paths).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
   } else if (!args.quiet) {
     for (const std::string& path : paths) fmt::print("{}\n", path);
   }
@@ -258,7 +287,9 @@ void add_options(CLI::App& command, Arguments& args) {
       ->allow_extra_args(false);
   command.add_option("--step", args.step, "step strategy: NAME[:key=value,...]; may be repeated")
       ->allow_extra_args(false);
-  command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")->capture_default_str();
+  command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   command.add_option("--count", r.count, "pictures per prompt")->capture_default_str();
   command.add_option("--batch", r.batch, "pictures sampled at once; changes memory and time only")
       ->capture_default_str();
@@ -281,7 +312,7 @@ void add_options(CLI::App& command, Arguments& args) {
   command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--dtype", args.dtype,
                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
-  command.add_option("--threads", args.threads, "CPU threads; default: all");
+  command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command.add_flag("--json", args.json, "print one JSON object about the run");
   command.add_flag("--quiet,-q", args.quiet, "no progress, no paths");
 }

@@ -1,6 +1,7 @@
 // glint list: every solver, rule, strategy and model, with options, cost and source.
 #include "cli/cli.hpp"
 
+#include <glint/core/parameterization.hpp>
 #include <glint/model/manifest.hpp>
 #include <glint/registry.hpp>
 
@@ -39,9 +40,20 @@ Json to_json(const Registry::Entry& entry) {
           {"options", options},      {"cost", entry.info.cost}, {"source", entry.info.source}};
 }
 
+/// What a model is and defaults to; a bundle that cannot be read says why and hides none of the others.
+std::string summary_of(const std::string& name) {
+  try {
+    const Manifest m = read_manifest(find_model(name));
+    return fmt::format("{} model, predicts {} of {} noise, {} steps, guidance {}", m.family,
+                       to_string(m.parameterization), to_string(m.schedule.kind),
+                       m.default_steps.value_or(20), m.guidance.default_scale);
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 Json model_json(const std::string& name) {
-  const Manifest manifest = read_manifest(find_model(name));
-  return {{"kind", "model"},          {"name", name}, {"summary", fmt::format("{} model", manifest.family)},
+  return {{"kind", "model"},          {"name", name}, {"summary", summary_of(name)},
           {"options", Json::array()}, {"cost", ""},   {"source", "model bundle"}};
 }
 
@@ -75,7 +87,7 @@ int list(const ListArguments& args) {
       if (args.json) {
         all.push_back(model_json(name));
       } else {
-        fmt::print("model {}\n    {}\n", name, model_json(name)["summary"].get<std::string>());
+        fmt::print("model {}\n    {}\n", name, summary_of(name));
       }
     }
   }

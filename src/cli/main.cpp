@@ -7,8 +7,10 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <iostream>
 #include <new>
 
 namespace {
@@ -81,7 +83,10 @@ int main(int argc, char** argv) {
   logger->set_pattern("glint: %^%l%$: %v");
   spdlog::set_default_logger(logger);
   try {
-    return run(argc, argv);
+    const int code = run(argc, argv);
+    std::cout.flush();
+    if (code != cli::kOk || (std::cout && std::fflush(stdout) == 0)) return code;
+    spdlog::error("the output could not be written");
   } catch (const Error& error) {
     spdlog::error("{}", error.what());
     return exit_code_of(error);

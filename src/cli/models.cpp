@@ -39,10 +39,11 @@ std::vector<std::string> model_names() {
 
 fs::path find_model(const std::string& name_or_path) {
   std::error_code ignored;
-  if (fs::exists(name_or_path, ignored)) return name_or_path;
+  // A name is looked up first: what happens to lie in the working directory must not take a known model's place.
   for (const fs::path& folder : model_folders())
-    if (fs::exists(folder / name_or_path / "model.json", ignored))
+    if (!fs::path(name_or_path).is_absolute() && fs::exists(folder / name_or_path / "model.json", ignored))
       return fs::weakly_canonical(folder / name_or_path);
+  if (fs::exists(name_or_path, ignored)) return name_or_path;
   const std::vector<std::string> known = model_names();
   fail(ErrorCode::NotFound, "model: neither a folder nor a known model: '{}'{} (known: {})", name_or_path,
        did_you_mean(name_or_path, known), known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));

@@ -30,11 +30,13 @@ bool InterruptGuard::interrupted() { return stop_requested != 0; }
 
 Progress::Progress(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
 
-void Progress::begin(std::string label) {
-  label_ = std::move(label);
+void Progress::begin(std::string_view label) {
+  constexpr size_t kLongest = 40;
+  label_.clear();
+  for (const char c : label.substr(0, kLongest)) label_ += static_cast<unsigned char>(c) < 32 ? ' ' : c;
+  if (label.size() > kLongest) label_ += "...";
   start_ = Clock::now();
-  drawn_ = {};
-  reported_ = 0;
+  batch_ = 0;
 }
 
 void Progress::end() {
@@ -43,6 +45,12 @@ void Progress::end() {
 
 bool Progress::on_step(const StepEvent& event) {
   if (quiet_) return true;
+  if (event.step ==
+      0) {  // a new batch; the first one's time includes its first step and the encoding of the prompt
+    if (batch_++ > 0) start_ = Clock::now();
+    drawn_ = {};
+    reported_ = 0;
+  }
   const double seconds = seconds_since(start_);
   if (terminal_) {
     constexpr double kRedraw =

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
 
 namespace glint::cli {
 
@@ -27,8 +28,8 @@ class Progress final : public Observer {
  public:
   explicit Progress(bool quiet);
 
-  /// Names what the following steps belong to, e.g. "red apple, picture 1-8 of 20".
-  void begin(std::string label);
+  /// Names what the following steps belong to.
+  void begin(std::string_view label);
 
   /// Removes the bar.
   void end();
@@ -42,7 +43,7 @@ class Progress final : public Observer {
   bool quiet_, terminal_;
   std::string label_;
   std::chrono::steady_clock::time_point start_{}, drawn_{};
-  int reported_ = 0;
+  int reported_ = 0, batch_ = 0;
 };
 
 }  // namespace glint::cli

@@ -57,11 +57,27 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(data_, size_);
 }
 
-void write_file(const std::filesystem::path& path, std::span<const std::string_view> pieces) {
+namespace {
+
+/// Pipes and devices take the bytes as they come: a file put in their place would not be what was meant.
+void write_into(const std::filesystem::path& path, std::span<const std::string_view> pieces) {
+  Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
+  if (file.value < 0) cannot("write", path, errno);
+  for (const auto piece : pieces) write_all(file.value, piece, path);
+}
+
+}  // namespace
+
+void write_file(const std::filesystem::path& given, std::span<const std::string_view> pieces) {
   // Named after process and call, so that concurrent writers of one path do not meet; the last rename wins.
   static std::atomic<unsigned> calls{0};
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) cannot("write", path, EISDIR);
+  if (std::filesystem::is_directory(given, ignored)) cannot("write", given, EISDIR);
+  // The file a link points to is replaced, not the link.
+  const auto path =
+      std::filesystem::is_symlink(given, ignored) ? std::filesystem::weakly_canonical(given) : given;
+  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+    return write_into(path, pieces);
   auto temporary = path;
   temporary += "." + std::to_string(::getpid()) + "-" + std::to_string(calls++) + ".tmp";
   Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)};

@@ -55,9 +55,10 @@ struct Bundle::State {
   std::string dtype(const Component& component) const {
     if (component.backend != Backend::TorchScript) return component.dtype;
     if (!options.dtype.empty()) return options.dtype;
-    // Half precision saves space in the file; a CPU computes faster and more exactly in float32.
+    // Half precision saves space in the file; computing in it is the caller's choice, since a network has to be
+    // traced for it (its time embedding above all).
     const bool half = component.dtype == "float16" || component.dtype == "bfloat16";
-    return half && options.device == "cpu" ? "float32" : component.dtype;
+    return half ? "float32" : component.dtype;
   }
 
   /// The path of a component's file, once its bytes are known to be the manifest's.
@@ -114,6 +115,7 @@ std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
   auto info = model_info(state_->manifest);
   const auto& names = component.inputs;
   info.embedded_guidance = std::find(names.begin(), names.end(), "guidance") != names.end();
+  info.device = state_->options.device;
   info.gradients = state_->options.gradients && component.backend == Backend::TorchScript;
   ModuleInputs inputs{.names = names,
                       .time = component.time,

@@ -37,7 +37,7 @@ inline void read_value(const nlohmann::json& value, const std::string& path, boo
 }
 
 inline void read_value(const nlohmann::json& value, const std::string& path, int64_t& out) {
-  constexpr int64_t kLargest = int64_t{1} << 31;
+  constexpr int64_t kLargest = (int64_t{1} << 31) - 1;
   if (!value.is_number_integer()) bad_field(path, "integer", value);
   const bool small = value.is_number_unsigned() ? value.get<uint64_t>() <= uint64_t{kLargest}
                                                 : value.get<int64_t>() >= -kLargest;

@@ -15,6 +15,7 @@ using detail::FieldLister;
 using detail::FieldReader;
 
 constexpr int64_t kFormat = 1;
+constexpr int64_t kMostTrainSteps = 1'000'000;
 
 Choices<std::string> texts(std::initializer_list<const char*> names) {
   Choices<std::string> choices;
@@ -115,7 +116,7 @@ void fields(Visitor& v, ScheduleSpec& schedule) {
   v.choice("kind", schedule.kind, kNoiseKinds);
   int64_t train_steps = 1000;
   v.optional("train_steps", train_steps);
-  v.rule(train_steps >= 2, "train_steps", "an integer of at least 2");
+  v.rule(train_steps >= 2 && train_steps <= kMostTrainSteps, "train_steps", "an integer from 2 to 1000000");
   schedule.vp.train_steps = schedule.flow.train_steps = static_cast<int>(train_steps);
   if (!Visitor::kReads || schedule.kind == NoiseKind::VariancePreserving) vp_fields(v, schedule);
   if (!Visitor::kReads || schedule.kind == NoiseKind::Flow) flow_fields(v, schedule.flow);
@@ -131,10 +132,13 @@ void fields(Visitor& v, LatentSpec& latent) {
   v.optional("height", latent.height);
   v.optional("width", latent.width);
   v.optional("frames", latent.frames);
+  v.optional("fixed_size", latent.fixed_size);
   v.rule(latent.channels > 0, "channels", "a positive integer");
   v.rule(latent.spatial_scale > 0, "spatial_scale", "a positive integer");
   v.rule(latent.frame_scale.value_or(1) > 0, "frame_scale", "a positive integer or null");
   v.rule(latent.scaling_factor != 0.0, "scaling_factor", "a number other than 0");
+  v.rule(!latent.fixed_size || (latent.height && latent.width), "fixed_size",
+         "false, or height and width beside it");
   v.rule(latent.height.value_or(1) > 0, "height", "a positive integer");
   v.rule(latent.width.value_or(1) > 0, "width", "a positive integer");
   v.rule(latent.frames.value_or(1) > 0, "frames", "a positive integer");

@@ -171,6 +171,8 @@ ModelInfo model_info(const Manifest& manifest) {
   ModelInfo info{.name = manifest.name, .parameterization = manifest.parameterization};
   info.noise_kind = manifest.schedule.kind;
   info.latent_shape = {manifest.latent.channels, -1, -1};
+  if (manifest.latent.fixed_size)
+    info.latent_shape = {manifest.latent.channels, *manifest.latent.height, *manifest.latent.width};
   if (manifest.latent.frame_scale) info.latent_shape.insert(info.latent_shape.begin() + 1, -1);
   info.null_branch = manifest.guidance.null_branch;
   info.embedded_guidance = manifest.guidance.embedded;

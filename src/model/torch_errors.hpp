@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <utility>
 
 namespace glint::detail {
 
@@ -23,19 +24,28 @@ inline std::string without_backtrace(std::string message) {
   return message;
 }
 
-/// Returns `function()`. Exceptions of torch and of the standard library come out as Error(code, "what: message").
+/// Returns `function()`. Exceptions of torch, and running out of memory, come out as Error(code, "what: message"); what a
+/// host's own model or observer throws passes through.
 template <typename Function>
-auto translated(ErrorCode code, const std::string& what, Function&& function) {
+auto engine_errors_translated(ErrorCode code, const std::string& what, Function&& function) {
   try {
     return function();
-  } catch (const Error&) {
-    throw;
   } catch (const c10::OutOfMemoryError& error) {
     fail(ErrorCode::OutOfMemory, "{}: {}", what, without_backtrace(error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     fail(code, "{}: {}", what, without_backtrace(error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
     fail(ErrorCode::OutOfMemory, "{}: out of memory", what);
+  }
+}
+
+/// The same for exceptions of the standard library too: what a loader throws is never meant for the host.
+template <typename Function>
+auto translated(ErrorCode code, const std::string& what, Function&& function) {
+  try {
+    return engine_errors_translated(code, what, std::forward<Function>(function));
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& error) {
     fail(code, "{}: {}", what, without_backtrace(error.what()));
   }

@@ -69,6 +69,9 @@ TEST_CASE("generate writes a picture and says where", "[cli]") {
   CHECK(image.height == 16);
   CHECK(texts.at("prompt") == "red star");
   CHECK(texts.at("seed") == "0");
+  CHECK(texts.at("model") == "tiny");
+  CHECK(texts.at("solver") == "flow-euler");
+  CHECK(texts.at("guidance") == "3");
 }
 
 TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
@@ -147,7 +150,7 @@ TEST_CASE("a model without text encoder and decoder takes a conditioning and giv
   const Outcome no_null =
       glint("generate -m bare --cond-in cond.safetensors --guidance 2 --latents-out l.safetensors");
   CHECK(no_null.exit_code != 0);
-  CHECK_THAT(no_null.err, Contains("tokens"));
+  CHECK_THAT(no_null.err, Contains("null_tokens"));
 }
 
 TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
@@ -156,7 +159,7 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generte x", "unknown command 'generte'; did you mean 'generate'?"},
       {"generate x --stesp 4", "unknown argument '--stesp'; did you mean '--steps'?"},
       {"generate x -m tiny --solver flow-eule", "unknown solver 'flow-eule'; did you mean 'flow-euler'?"},
-      {"generate x -m tiny --solver z-sampling", "'z-sampling' is a step, not a solver"},
+      {"generate x -m tiny --solver z-sampling", "'z-sampling' is a step strategy, not a solver"},
       {"generate x -m tiny --step z-sampling:guidance_inverze=0",
        "unknown option 'guidance_inverze'; did you mean 'guidance_inverse'?"},
       {"generate x -m tiny --step z-sampling:merge=lots", "z-sampling.merge: expected a number, got 'lots'"},
@@ -165,7 +168,7 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x -m tiny --step z-sampling:evaluation=sourc", "did you mean 'source'?"},
       {"generate x -m tiny --step z-sampling:merge", "expected key=value, got 'merge'"},
       {"generate x -m tiny --rule cgf", "unknown rule 'cgf'; did you mean 'cfg'?"},
-      {"generate x -m tiny --noise nothing", "unknown noise 'nothing'"},
+      {"generate x -m tiny --noise nothing", "unknown noise strategy 'nothing'"},
       {"generate x -m tiny --schedule karas", "unknown schedule 'karas'; did you mean 'karras'?"},
       {"generate x -m tiny --schedule default:rhoo=3", "unknown option 'rhoo'; did you mean 'rho'?"},
       {"generate x -m tiny --steps 0", "steps: expected 1 to 1000, got 0"},
@@ -181,6 +184,12 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x -m tiny --enlarge 0", "enlarge"},
       {"generate x -m tiny -o tiny", "tiny: cannot be written"},
       {"generate x -m tiny --device warp", "warp"},
+      {"generate x -m tiny --seed -1", "seed"},
+      {"generate x -m tiny --threads 0", "threads"},
+      {"generate x -m tiny -o a.jpg", "a.jpg: expected a .png file"},
+      {"generate x -m tiny -o a.png --sheet ./a.png", "given for two outputs"},
+      {"generate x -m tiny --guidance 2 --rule cfg:scale=3", "is given a scale of its own"},
+      {"generate x -m tiny --schedule trailing", "schedule.spacing: does not apply to a flow model"},
       {"list nonsense", "nonsense"},
   };
   for (const auto& [arguments, message] : cases) {
@@ -220,6 +229,16 @@ TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[
   CHECK(glint("inspect tiny").exit_code == 0);
 }
 
+TEST_CASE("outputs go where links and devices point", "[cli]") {
+  const Program glint;
+  test::write_bytes(glint.folder / "real.png", "");
+  std::filesystem::create_symlink("real.png", glint.folder / "link.png");
+  REQUIRE(glint("generate 'red star' -m tiny -q -o link.png --latents-out /dev/null").exit_code == 0);
+  CHECK(std::filesystem::is_symlink(glint.folder / "link.png"));
+  CHECK(read_png(glint.folder / "real.png").width == 16);
+  CHECK(std::filesystem::is_character_file("/dev/null"));
+}
+
 TEST_CASE("words the model does not know are reported", "[cli]") {
   const Program glint;
   const Outcome run = glint("generate 'red zeppelin' -m tiny -o x.png");
@@ -240,6 +259,10 @@ TEST_CASE("list shows every entry with options, cost and source, for people and 
   CHECK_THAT(steps.out,
              Contains("z-sampling") && Contains("guidance_inverse") && Contains("arXiv:2412.10891"));
   CHECK_THAT(glint("list model").out, Contains("tiny"));
+  std::filesystem::create_directory(glint.folder / "broken");
+  test::write_bytes(glint.folder / "broken/model.json", "{");
+  CHECK_THAT(glint("list model").out, Contains("tiny") && Contains("broken"));
+  CHECK(glint("list model").exit_code == 0);
   CHECK(json::parse(glint("--version").out).contains("glint"));
   CHECK(glint("--help").exit_code == 0);
   CHECK(glint("").exit_code == 2);

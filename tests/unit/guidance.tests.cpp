@@ -1,4 +1,6 @@
 // Classifier-free guidance, and the state a rule keeps during a run.
+#include <glint/step/reflect.hpp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
 
@@ -119,6 +121,23 @@ TEST_CASE("Rules made during a run each get their own state, even where one take
     CHECK(at::equal(run.predict(leg, x, schedule.level(0), 0), at::ones_like(x)));
     CHECK(begun == k);
   }
+}
+
+TEST_CASE("A reflection's predictions do not advance the state of the accepted steps", "[unit]") {
+  std::atomic<int> begun = 0;
+  // Both legs predict with the run's own rule; equal legs under constant velocity change nothing but its state.
+  const LegTransform same = [](const Leg& leg) { return leg; };
+  SamplerParts parts{.leg = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
+                     .schedule = test::schedule_of(kFlow, 4),
+                     .solver = std::make_shared<Euler>()};
+  const SampleRequest request{.prompt = prompt_of(1.0), .noise = test::latents(), .keep_trajectory = true};
+  const SampleResult plain = Sampler(parts).sample(request);
+  parts.step_strategies = {std::make_shared<Reflect>("same", same, same, ReflectOptions{})};
+  const SampleResult reflected = Sampler(parts).sample(request);
+  CHECK(begun == 3);  // one for the plain run, two for the other: its steps and its reflections
+  // The last step is never reflected, so it is the plain one's displacement if the state is.
+  CHECK(test::relative_error(reflected.trajectory[4] - reflected.trajectory[3],
+                             plain.trajectory[4] - plain.trajectory[3]) < 1e-12);
 }
 
 }  // namespace

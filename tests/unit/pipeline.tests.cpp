@@ -67,9 +67,14 @@ TEST_CASE("guidance is the rule's scale unless the rule says otherwise", "[unit]
   GenerateRequest r = request();
   r.guidance = 2.0;
   const at::Tensor by_guidance = pipeline.generate(r).sample.latents;
-  r.guidance = 7.0;
+  r.guidance.reset();
   r.rule = parse_choice("cfg:scale=2");
-  CHECK(at::equal(pipeline.generate(r).sample.latents, by_guidance));
+  const GenerateResult by_rule = pipeline.generate(r);
+  CHECK(at::equal(by_rule.sample.latents, by_guidance));
+  CHECK(by_rule.guidance == 2.0);
+  r.guidance = 7.0;
+  CHECK_THAT(failure([&] { pipeline.generate(r); }),
+             Contains("guidance: rule 'cfg' is given a scale of its own"));
   r.rule.reset();
   CHECK_FALSE(at::equal(pipeline.generate(r).sample.latents, by_guidance));
   r.guidance = 1.0;
@@ -111,11 +116,49 @@ TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
                r.solver = Choice{"unipc"};
              }),
              Contains("does not apply to a multistep solver"));
+  CHECK_THAT(refused([](auto& r) {
+               r.noise = at::empty({0, 4, 8, 8});
+             }),
+             Contains("noise: expected [B,C,...] with B >= 1"));
+  CHECK_THAT(refused([](auto& r) { r.noise = at::empty({}); }), Contains("noise: expected [B,C,...]"));
+  CHECK_THAT(refused([](auto& r) {
+               r.schedule = {{"spacing", "trailing"}};
+             }),
+             Contains("schedule.spacing: does not apply to a flow model"));
+  CHECK_THAT(refused([](auto& r) { r.width = r.height = int64_t{1} << 40; }), Contains("generate: "));
+  CHECK_THAT(
+      refused([](auto& r) {
+        r.conditioning = Prompt{.cond = {.tokens = at::randn({1, 8, 16}), .pooled = at::randn({1, 8})}};
+      }),
+      Contains("conditioning.null_tokens"));
   struct Stop final : Observer {
     bool keep_going() override { return false; }
   } stop;
   CHECK_THAT(refused([&](auto& r) { r.observer = &stop; }), Contains("Cancelled"));
   CHECK(at::equal(pipeline.generate(request()).sample.latents, before));
+}
+
+TEST_CASE("cancelling after the last step still stops before pictures are decoded", "[unit]") {
+  const TinyPipeline files;
+  struct StopAfterSampling final : Observer {
+    bool sampled = false;
+    bool keep_going() override { return !sampled; }
+    bool on_step(const StepEvent& event) override {
+      sampled = event.step + 1 == event.steps;
+      return true;
+    }
+  } stop;
+  GenerateRequest r = request();
+  r.observer = &stop;
+  CHECK_THAT(failure([&] { files().generate(r); }), Contains("Cancelled") && Contains("picture 1"));
+}
+
+TEST_CASE("a network of one size refuses others by name", "[unit]") {
+  const TinyPipeline files([](nlohmann::json& m) { m["latent"]["fixed_size"] = true; });
+  GenerateRequest r = request();
+  CHECK(files().generate(r).images.size() == 1);
+  r.width = 32;
+  CHECK_THAT(failure([&] { files().generate(r); }), Contains("expects [4,8,8]") && Contains("got [4,8,16]"));
 }
 
 TEST_CASE("two threads share one pipeline", "[unit]") {

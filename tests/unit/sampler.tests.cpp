@@ -271,5 +271,41 @@ TEST_CASE("The denoised estimate of every step of point-mass data is the point",
   }
 }
 
+TEST_CASE("A model of one's own that answers wrongly is refused by name", "[unit]") {
+  /// Answers every call with `count` tensors of shape [1].
+  class Wrong final : public Model {
+   public:
+    explicit Wrong(size_t count) : count_(count) { info_.name = "wrong"; }
+    const ModelInfo& info() const override { return info_; }
+    std::vector<at::Tensor> predict(const ModelInput&) const override {
+      return std::vector<at::Tensor>(count_, at::zeros({1}, at::kDouble));
+    }
+
+   private:
+    ModelInfo info_;
+    size_t count_;
+  };
+  const auto answer = [](size_t count) {
+    const Sampler sampler =
+        test::sampler_of(std::make_shared<Wrong>(count), test::schedule_of(NoiseKind::VariancePreserving, 3),
+                         std::make_shared<Euler>(), 2.0);
+    return test::failure([&] { sampler.sample({.prompt = test::prompt_of(), .noise = test::latents()}); });
+  };
+  CHECK_THAT(answer(0), test::Contains("model 'wrong': expected 2 outputs, one per branch, got 0"));
+  CHECK_THAT(answer(1), test::Contains("expected 2 outputs, one per branch, got 1"));
+  CHECK_THAT(answer(2), test::Contains("expected an output of shape [2,4,8,8], got [1]"));
+}
+
+TEST_CASE("A window's fractions mean the step they name", "[unit]") {
+  for (int n : {10, 50, 100})
+    for (int i = 0; i < n - 1; ++i) {
+      const ActiveWindow from{.start = static_cast<double>(i) / n};
+      CAPTURE(i, n);
+      CHECK(from.contains(i, n));
+      CHECK_FALSE((i > 0 && from.contains(i - 1, n)));
+    }
+  CHECK_FALSE(ActiveWindow{}.contains(9, 10));
+}
+
 }  // namespace
 }  // namespace glint

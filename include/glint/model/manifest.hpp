@@ -51,6 +51,7 @@ struct LatentSpec {
   double scaling_factor = 1.0;         ///< the decoder is given latents / scaling_factor + shift_factor
   double shift_factor = 0.0;
   std::optional<int64_t> height, width, frames;  ///< default size, in latent units
+  bool fixed_size = false;                       ///< the network takes no other height and width
 };
 
 struct GuidanceSpec {

@@ -26,6 +26,7 @@ struct ModelInfo {
   std::vector<int64_t> latent_shape = {};  ///< without the batch dimension; -1 where any size is accepted
   bool null_branch = true;         ///< can be conditioned on nothing, so classifier-free guidance applies
   bool embedded_guidance = false;  ///< takes the guidance scale as an input (guidance-distilled)
+  std::string device = "cpu";      ///< where latents and conditionings have to be: cpu | cuda | cuda:N
   bool gradients = false;          ///< outputs are differentiable with respect to x
   std::vector<std::string> adapters = {};  ///< names `Adapters` may use
 };

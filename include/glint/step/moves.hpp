@@ -30,6 +30,15 @@ struct EnumNames<Coefficients> {
   static constexpr std::array<std::string_view, 3> values{"matched", "legacy-shifted", "legacy-upper"};
 };
 
+/// Returns how far the levels of `coefficients` lie from the matched ones on the grid.
+constexpr int level_shift(Coefficients coefficients) {
+  switch (coefficients) {
+    case Coefficients::LegacyShifted: return 1;
+    case Coefficients::LegacyUpper: return -1;
+    default: return 0;
+  }
+}
+
 struct InvertOptions {
   Evaluation evaluation = Evaluation::Destination;
   int iterations = 2;  ///< of Evaluation::FixedPoint
@@ -58,9 +67,7 @@ inline at::Tensor invert(Run& run, const Leg& leg, const at::Tensor& y, int from
   const NoiseSchedule& schedule = run.schedule();
   GLINT_CHECK(0 <= to && to < from && from <= schedule.steps(), InvalidArgument,
               "invert: expected 0 <= to < from <= {}, got from {} to {}", schedule.steps(), from, to);
-  const int shift = options.coefficients == Coefficients::LegacyShifted ? 1
-                    : options.coefficients == Coefficients::LegacyUpper ? -1
-                                                                        : 0;
+  const int shift = level_shift(options.coefficients);
   const Affine step =
       move_coefficients(leg.model->info().parameterization, schedule.level(schedule.clamp(from + shift)),
                         schedule.level(schedule.clamp(to + shift)));

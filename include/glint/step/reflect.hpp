@@ -91,6 +91,12 @@ class Reflect final : public StepStrategy {
           "{}: model '{}' works on latents {} but the run's model '{}' on {}; legs must agree", name_,
           info.name, shape_string(info.latent_shape), base.name, shape_string(base.latent_shape));
     }
+    // The coefficients of every inversion exist, or the run would fail midway.
+    const int shift = level_shift(options_.invert.coefficients);
+    for (int i = 0; i + 1 < schedule.steps(); ++i)
+      if (active(i, schedule.steps()))
+        move_coefficients(base.parameterization, schedule.level(schedule.clamp(i + 1 + shift)),
+                          schedule.level(schedule.clamp(i + shift)));
     GLINT_CHECK(options_.span < schedule.steps() || schedule.steps() == 1, InvalidArgument,
                 "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(),
                 options_.span);

@@ -4,6 +4,7 @@
 #include <glint/options.hpp>
 #include <glint/run.hpp>
 
+#include <cmath>
 #include <string>
 
 namespace glint {
@@ -14,10 +15,12 @@ struct ActiveWindow {
   double start = 0.0;
   double stop = 1.0;
 
-  /// Returns whether step i of n is inside: int(start n) <= i < int(stop n), and not the last.
-  bool contains(int i, int n) const {
-    return static_cast<int>(start * n) <= i && i < static_cast<int>(stop * n) && i < n - 1;
-  }
+  /// Returns whether step i of n is inside: floor(start n) <= i < floor(stop n), and not the last.
+  bool contains(int i, int n) const { return step_at(start, n) <= i && i < step_at(stop, n) && i < n - 1; }
+
+ private:
+  // 0.29 * 100 is 28.999...96 in binary; a fraction that means a whole step is that step.
+  static int step_at(double fraction, int n) { return static_cast<int>(std::floor(fraction * n + 1e-9)); }
 };
 
 /// What a strategy may use. `leg` is the run's own leg: the one the accepted step predicts with.

@@ -23,6 +23,14 @@ inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
   return conditioning;
 }
 
+/// Returns c with every tensor on `device`.
+inline Conditioning to_device(Conditioning c, at::Device device) {
+  for (at::Tensor* tensor : {&c.tokens, &c.pooled, &c.mask})
+    if (tensor->defined()) *tensor = tensor->to(device);
+  for (auto& [name, tensor] : c.extras) tensor = tensor.to(device);
+  return c;
+}
+
 /// Returns c with its token embeddings times `factor`.
 inline Conditioning scale(const Conditioning& c, double factor) {
   return with_tokens(c, c.tokens.mul(factor));
