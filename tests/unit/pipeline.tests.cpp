@@ -158,7 +158,7 @@ TEST_CASE("a network of one size refuses others by name", "[unit]") {
   GenerateRequest r = request();
   CHECK(files().generate(r).images.size() == 1);
   r.width = 32;
-  CHECK_THAT(failure([&] { files().generate(r); }), Contains("expects [4,8,8]") && Contains("got [4,8,16]"));
+  CHECK_THAT(failure([&] { files().generate(r); }), Contains("expects latents [4,8,8]") && Contains("got [4,8,16]"));
 }
 
 TEST_CASE("two threads share one pipeline", "[unit]") {

@@ -117,6 +117,7 @@ def manifest(components: dict[str, object], guidance: float) -> dict[str, object
         "channels": 4,
         "height": 16,
         "width": 16,
+        "fixed_size": True,
         "spatial_scale": 4,
         "frame_scale": None,
         "scaling_factor": 1.0,
