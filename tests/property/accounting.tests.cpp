@@ -43,7 +43,7 @@ TEST_CASE("Usage by stage adds up to the usage of the run, and seconds are those
   const auto model =
       test::model_of(Parameterization::Velocity, kFlow,
                      [&](const at::Tensor& x, const Level&) { return clock.nap(), x.mul(0.3); });
-  const auto z = ZSampling::make({.reflect = {.repeats = 2, .window = {.stop = 0.5}}});
+  const auto z = test::reflection({{"repeats", 2}, {"stop", 0.5}});
   const Sampler sampler = test::sampler_of(model, schedule_of(kFlow, 6), std::make_shared<Euler>(), 3.0, {z});
   const double start = Clock::now();
   const SampleResult result =

@@ -33,9 +33,8 @@ struct Fixture {
                              return x.mul(0.3);
                            }),
             test::schedule_of(kFlow, kSteps, solver->grid()), solver, 1.0,
-            {ZSampling::make(
-                {.guidance_inverse = 1.0,
-                 .reflect = {.invert = {.evaluation = Evaluation::FixedPoint, .iterations = 3}}})})) {}
+            {test::reflection(
+                {{"guidance_inverse", 1.0}, {"evaluation", "fixed-point"}, {"iterations", 3}})})) {}
 
   SampleResult sample(Observer* observer = nullptr) {
     calls = 0;

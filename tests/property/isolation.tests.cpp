@@ -15,7 +15,7 @@ constexpr int kSteps = 6;
 
 Sampler sampler_with(NoiseKind kind, const std::shared_ptr<const Solver>& solver) {
   return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
-                          {ZSampling::make({.reflect = {.window = {.stop = 0.5}}})});
+                          {test::reflection({{"stop", 0.5}})});
 }
 
 SampleRequest request_of(uint64_t seed, int64_t batch = 1) {
@@ -79,7 +79,7 @@ TEST_CASE("Nothing a run is given is written into", "[property]") {
                                           [&](const at::Tensor&, const Level&) { return prediction; });
         for (double guidance : {1.0, 3.0}) {
           const SampleResult result =
-              test::sampler_of(model, grid, solver, guidance, {ZSampling::make({})})
+              test::sampler_of(model, grid, solver, guidance, {test::reflection()})
                   .sample({.prompt = prompt, .noise = noise, .keep_trajectory = true});
           CAPTURE(to_string(kind), name, scale, guidance);
           CHECK(at::equal(noise, noise_before));

@@ -1,5 +1,7 @@
 // Reflections that are switched off change nothing, and reflections of constant predictions are guidance,
 // exactly.
+#include <glint/step/z_sampling.hpp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
 

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <glint/core/schedule_flow.hpp>
+#include <glint/registry.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>
-#include <glint/step/z_sampling.hpp>
 
 #include "tests/support/samplers.hpp"
 
@@ -48,6 +48,11 @@ inline std::shared_ptr<const Model> token_model(NoiseKind kind, double slope = 0
     for (const Conditioning* branch : in.branches) outputs.push_back(in.x.mul(slope).add_(token_of(*branch)));
     return outputs;
   });
+}
+
+/// Some reflection, by name, so that only the tests of a strategy are compiled again when its header changes.
+inline std::shared_ptr<const StepStrategy> reflection(OptionValues options = {}) {
+  return builtins().step({.name = "z-sampling", .options = std::move(options)});
 }
 
 struct NamedSolver {

@@ -1,4 +1,6 @@
 // The reflection operator: its displacement, its cost, what each leg is asked, and the legs it refuses.
+#include <glint/step/z_sampling.hpp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"

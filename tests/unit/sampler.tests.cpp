@@ -234,7 +234,7 @@ TEST_CASE("Noise strategies work in order, before the loop, and are charged unde
                          .solver = std::make_shared<Euler>(),
                          .noise_strategies = {std::make_shared<Rework>("plus", 1.0, 3.0),
                                               std::make_shared<Rework>("times", 2.0, 0.0)},
-                         .step_strategies = {ZSampling::make({.reflect = {.window = {.stop = 0.5}}})}});
+                         .step_strategies = {test::reflection({{"stop", 0.5}})}});
   const at::Tensor noise = test::latents();
   const SampleResult result =
       sampler.sample({.prompt = prompt_of(), .noise = noise, .observer = &watcher, .keep_trajectory = true});
@@ -260,7 +260,7 @@ TEST_CASE("The denoised estimate of every step of point-mass data is the point",
     const auto model = test::gaussian(1.25, 0.0, test::output_of(kind), kind);
     Previews previews;
     const Sampler sampler =
-        test::sampler_of(model, schedule_of(kind, 6), std::make_shared<Euler>(), 1.0, {ZSampling::make({})});
+        test::sampler_of(model, schedule_of(kind, 6), std::make_shared<Euler>(), 1.0, {test::reflection()});
     sampler.sample({.prompt = {model->condition(), model->condition()},
                     .noise = NoiseStream(1, 2).normal({2, 1}, at::kDouble),
                     .observer = &previews});
