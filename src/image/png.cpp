@@ -8,6 +8,7 @@
 
 #include <png.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
