@@ -1,4 +1,5 @@
 // What ships, one line each. The only file that includes every strategy.
+#include <glint/attention/choices.hpp>
 #include <glint/guidance/cfg.hpp>
 #include <glint/registry.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
@@ -24,6 +25,10 @@ const Registry& builtins() {
     r.add<FlowEuler>();
 
     r.add<ZSampling>();
+
+    r.add<DenseAttention>();
+    r.add<PisaAttention>();
+    r.add<IsaAttention>();
     return r;
   }();
   return registry;

@@ -153,6 +153,7 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   Leg leg{.model = bundle_.model()};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
   leg.rule = registry_.rule(rule_choice(request));
+  if (request.attention) leg.attention = *registry_.attention(*request.attention);
 
   SamplerParts parts{.leg = std::move(leg),
                      .schedule = build_schedule(manifest.schedule, grid, solver->grid()),

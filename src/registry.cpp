@@ -5,17 +5,18 @@
 namespace glint {
 namespace {
 
-constexpr std::array<std::string_view, 4> kKinds{"rule", "solver", "step", "noise"};
+constexpr std::array<std::string_view, 5> kKinds{"rule", "solver", "step", "noise", "attention"};
 
 /// What a kind is called in messages.
 std::string label(std::string_view kind) {
+  if (kind == "attention") return "attention policy";
   return kind == "step" || kind == "noise" ? fmt::format("{} strategy", kind) : std::string(kind);
 }
 
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
-  GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected rule, solver, step or noise, got '{}'",
-              kind);
+  GLINT_CHECK(found != kKinds.end(), InvalidArgument,
+              "kind: expected rule, solver, step, noise or attention, got '{}'", kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 
@@ -102,6 +103,9 @@ std::shared_ptr<const StepStrategy> Registry::step(const Choice& c) const {
 }
 std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c) const {
   return std::get<std::shared_ptr<const NoiseStrategy>>(entry("noise", c.name).make(c.options));
+}
+std::shared_ptr<const AttentionPolicy> Registry::attention(const Choice& c) const {
+  return std::get<std::shared_ptr<const AttentionPolicy>>(entry("attention", c.name).make(c.options));
 }
 
 }  // namespace glint

@@ -1,3 +1,4 @@
+#include <glint/attention/choices.hpp>
 #include <glint/run.hpp>
 
 #include <algorithm>
@@ -35,6 +36,11 @@ void check_leg(std::string_view owner, const Leg& leg, int steps) {
               InvalidArgument,
               "{}embedded guidance: model '{}' takes the scale as an input; expected a finite one", owner,
               info.name);
+  check_attention(owner, leg.attention);
+  GLINT_CHECK(!leg.attention.sparse() || info.attention_layers > 0, InvalidArgument,
+              "{}attention: model '{}' has no attention layers that could be made sparse (compiled packages "
+              "have none)",
+              owner, info.name);
   for (const auto& [name, scale] : leg.adapters) {
     const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
     GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'", owner, info.name, name);
@@ -58,11 +64,13 @@ at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level,
   if (wanted.cond) branches[count++] = &prompt.cond;
   if (wanted.null) branches[count++] = &prompt.null;
 
+  const bool sparse = leg.attention.sparse() && leg.attention.active(position.step, position.steps);
   std::vector<at::Tensor> raw = leg.model->predict({.x = x,
                                                     .level = level,
                                                     .branches = {branches.data(), count},
                                                     .adapters = leg.adapters,
-                                                    .embedded_guidance = leg.embedded_guidance});
+                                                    .embedded_guidance = leg.embedded_guidance,
+                                                    .attention = sparse ? &leg.attention : nullptr});
   GLINT_CHECK(raw.size() == count, ShapeMismatch, "model '{}': expected {} outputs, one per branch, got {}",
               leg.model->info().name, count, raw.size());
   for (const at::Tensor& output : raw)

@@ -28,7 +28,8 @@ struct GenerateRequest {
   OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   std::vector<Choice> noise_strategies = {};
   std::vector<Choice> step_strategies = {};
-  uint64_t seed = 0;  ///< picture k is drawn with seed + k
+  std::optional<Choice> attention = {};  ///< what the denoiser's attention layers do
+  uint64_t seed = 0;                     ///< picture k is drawn with seed + k
   int64_t count = 1;
   int64_t batch = 8;  ///< pictures sampled at once; changes memory and time, not pictures
   std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames

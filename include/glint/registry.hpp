@@ -1,6 +1,7 @@
 // Rules, solvers and strategies by name: what the program, the C interface and configuration files go through.
 #pragma once
 
+#include <glint/attention/policy.hpp>
 #include <glint/guidance/guidance_rule.hpp>
 #include <glint/noise/noise_strategy.hpp>
 #include <glint/option_values.hpp>
@@ -20,7 +21,8 @@ namespace glint {
 class GLINT_API Registry {
  public:
   using Product = std::variant<std::shared_ptr<const GuidanceRule>, std::shared_ptr<const Solver>,
-                               std::shared_ptr<const StepStrategy>, std::shared_ptr<const NoiseStrategy>>;
+                               std::shared_ptr<const StepStrategy>, std::shared_ptr<const NoiseStrategy>,
+                               std::shared_ptr<const AttentionPolicy>>;
 
   struct Entry {
     EntryInfo info;
@@ -50,6 +52,7 @@ class GLINT_API Registry {
   std::shared_ptr<const Solver> solver(const Choice& choice) const;
   std::shared_ptr<const StepStrategy> step(const Choice& choice) const;
   std::shared_ptr<const NoiseStrategy> noise(const Choice& choice) const;
+  std::shared_ptr<const AttentionPolicy> attention(const Choice& choice) const;
 
   /// Returns the entry of a name. Errors: InvalidArgument as above.
   const Entry& entry(std::string_view kind, std::string_view name) const;

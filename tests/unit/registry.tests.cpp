@@ -73,5 +73,5 @@ TEST_CASE("a host adds its own entries to a copy, and names stay unique", "[unit
   CHECK_THAT(failure([&] { builtins().step({.name = "mine"}); }), Contains("unknown step strategy 'mine'"));
   entry.info.kind = "stepp";
   entry.info.name = "other";
-  CHECK_THAT(failure([&] { mine.add(entry); }), Contains("kind: expected rule, solver, step or noise"));
+  CHECK_THAT(failure([&] { mine.add(entry); }), Contains("kind: expected rule, solver, step, noise or attention"));
 }

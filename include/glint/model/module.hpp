@@ -19,6 +19,9 @@ struct LoadOptions {
   /// Empty: what the manifest says, in load_module float32. Other backends compute in what they were exported with.
   std::string dtype = {};
   bool gradients = false;  ///< keep outputs differentiable with respect to inputs (TorchScript only)
+  /// Let an AttentionPolicy decide what attention layers do. Exported programs are rewritten through an unnamed temporary
+  /// file of their size, which is gone when they are loaded.
+  bool attention = true;
 };
 
 /// A network: tensors in, tensors out.
@@ -31,6 +34,9 @@ class GLINT_API Module {
   /// Outputs are ordinary tensors; without `gradients` they have no history.
   /// Errors:  Internal with the engine's message if it refuses the inputs; OutOfMemory.
   virtual std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const = 0;
+
+  /// Returns how many attention layers the AttentionScope of the calling thread decides on.
+  virtual int64_t attention_layers() const { return 0; }
 };
 
 /// Returns the component in `path`, ready to run. TorchScript and AOTInductor files are executable code: load only
