@@ -39,6 +39,7 @@ struct AttentionCall {
   int64_t layer = 0;
   int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_size = 0;
   AttentionKind kind = AttentionKind::Dense;  ///< what was computed
+  double seconds = 0.0;                       ///< how long it took
 };
 
 /// The policy in force on this thread, while it lives. Scopes nest; without any, attention is dense. Layers that a network
@@ -49,13 +50,14 @@ struct AttentionCall {
 /// Cost: two pointer writes.   Thread: belongs to the thread that made it; must end there, in reverse order.
 class GLINT_API AttentionScope {
  public:
-  /// `log`, if any, is borrowed, and told of every call of glint::attention in the scope.
+  /// `log` is borrowed and told of every call of glint::attention; without one, the outer scope's is.
   explicit AttentionScope(const AttentionPolicy& policy, std::vector<AttentionCall>* log = nullptr);
   ~AttentionScope();
   AttentionScope(const AttentionScope&) = delete;
   AttentionScope& operator=(const AttentionScope&) = delete;
 
   const AttentionPolicy& policy() const { return policy_; }
+  bool logs() const { return log_ != nullptr; }
   int64_t calls() const { return calls_; }                ///< of glint::attention in this scope
   int64_t sparse_calls() const { return sparse_calls_; }  ///< those that were not dense
 
