@@ -68,7 +68,7 @@ class GLINT_API Pipeline {
   GenerateResult generate(const GenerateRequest& request) const;
 
   /// Returns what the denoiser's attention layers meet in one model call of the request, in the order they run.
-  /// Cost:    one row through the network; of a bundle loaded for device `meta`, none.   Errors: as generate.
+  /// Cost:    one row through the network.   Errors: as generate.
   std::vector<AttentionCall> attention_calls(const GenerateRequest& request) const;
 
   /// Returns the sampler a request would run, for programs that want to drive it themselves.

@@ -18,7 +18,6 @@ at::ScalarType parse_dtype(const std::string& name) {
 
 at::Device parse_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
-  if (name == "meta") return at::kMeta;
   constexpr std::string_view kCuda = "cuda", kNumbered = "cuda:";
   const std::string digits = name.starts_with(kNumbered) ? name.substr(kNumbered.size()) : "";
   const bool numbered =

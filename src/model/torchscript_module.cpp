@@ -5,7 +5,6 @@
 #include <glint/attention/rewrite.hpp>
 
 #include <torch/csrc/jit/api/module.h>
-#include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
 
@@ -20,32 +19,6 @@ void convert_weights(const torch::jit::Module& module, at::ScalarType dtype) {
   };
   for (const auto& parameter : module.parameters()) convert(parameter);
   for (const auto& buffer : module.buffers()) convert(buffer);
-}
-
-/// Makes the constants of a graph, tensors and device arguments, those of the meta device.
-void move_constants_to_meta(torch::jit::Block& block) {
-  for (torch::jit::Node* node : block.nodes()) {
-    for (torch::jit::Block* inner : node->blocks()) move_constants_to_meta(*inner);
-    if (node->kind() != c10::prim::Constant || !node->hasAttribute(c10::attr::value)) continue;
-    if (node->output()->type()->kind() == c10::TypeKind::DeviceObjType) {
-      node->s_(c10::attr::value, "meta");
-    } else if (node->kindOf(c10::attr::value) == torch::jit::AttributeKind::t &&
-               node->t(c10::attr::value).dim() > 0) {
-      node->t_(c10::attr::value, node->t(c10::attr::value).to(at::kMeta));
-    }
-  }
-}
-
-/// Module::to cannot: a tensor that others share may not become one of another kind.
-void move_to_meta(torch::jit::Module& module) {
-  for (torch::jit::Module part : module.modules()) {
-    for (const auto& parameter : part.named_parameters(false))
-      part.setattr(parameter.name, parameter.value.to(at::kMeta));
-    for (const auto& buffer : part.named_buffers(false)) part.setattr(buffer.name, buffer.value.to(at::kMeta));
-  }
-  const auto graph = module.get_method("forward").graph();
-  torch::jit::Inline(*graph);
-  move_constants_to_meta(*graph->block());
 }
 
 class TorchScriptModule final : public Module {
@@ -108,10 +81,6 @@ std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path
     GLINT_CHECK(module.find_method("forward"), BadModel, "{}: has no forward method", file);
     module.eval();
     convert_weights(module, options.dtype);
-    if (options.device.is_meta()) {
-      move_to_meta(module);
-      return std::make_shared<const TorchScriptModule>(module, file, options);
-    }
     module.to(options.device);
     for (const auto& parameter : module.parameters()) parameter.set_requires_grad(false);
     // Freezing makes weights constants of one inlined graph: attribute look-ups and Python-style calls go

@@ -27,13 +27,12 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
   for (const auto& output : outputs)
     GLINT_CHECK(output.is_floating_point(), BadModel, "text encoder: expected floating-point outputs, got {}",
                 at::toString(output.scalar_type()));
-  const auto home = outputs[0].is_meta() ? at::kMeta : at::kCPU;  // shapes have nowhere else to go
-  const auto tokens = outputs[0].to(home, at::kFloat);
+  const auto tokens = outputs[0].to(at::kCPU, at::kFloat);
   GLINT_CHECK(tokens.dim() == 3 && tokens.size(0) == 1 && tokens.size(1) == length, BadModel,
               "text encoder: tokens: expected [1,{},D], got {}", length, shape_string(tokens.sizes()));
   result.conditioning.tokens = tokens;
   if (outputs.size() == 2) {
-    const auto pooled = outputs[1].to(home, at::kFloat);
+    const auto pooled = outputs[1].to(at::kCPU, at::kFloat);
     GLINT_CHECK(pooled.dim() == 2 && pooled.size(0) == 1, BadModel,
                 "text encoder: pooled: expected [1,P], got {}", shape_string(pooled.sizes()));
     result.conditioning.pooled = pooled;

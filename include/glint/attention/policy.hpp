@@ -38,9 +38,20 @@ struct AttentionPolicy {
 struct AttentionCall {
   int64_t layer = 0;
   int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_size = 0;
+  bool plain = true;                          ///< neither mask nor dropout, causality or grouped queries
   AttentionKind kind = AttentionKind::Dense;  ///< what was computed
   double seconds = 0.0;                       ///< how long it took
 };
+
+/// Returns what a policy does at a plain call of these shapes, where there is a kernel for it.
+inline AttentionKind kind_at(const AttentionPolicy& policy, const AttentionCall& call) {
+  const bool large = call.queries >= policy.min_tokens && call.keys >= policy.min_tokens;
+  if (!large || call.layer < policy.first_dense_layers) return AttentionKind::Dense;
+  if (policy.kind == AttentionKind::Isa &&
+      (call.queries != call.keys || main_tokens(policy.isa, call.queries) >= call.queries))
+    return AttentionKind::Dense;
+  return call.plain ? policy.kind : AttentionKind::Dense;
+}
 
 /// The policy in force on this thread, while it lives. Scopes nest; without any, attention is dense. Layers that a network
 /// runs on other threads (TorchScript's fork) do not see it and stay dense.

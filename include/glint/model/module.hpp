@@ -14,9 +14,7 @@ namespace glint {
 
 /// How network components are loaded.
 struct LoadOptions {
-  /// cpu | cuda | cuda:N | meta. On `meta` nothing has values, only shapes: a call costs no arithmetic and tells what a
-  /// network would do (TorchScript only).
-  std::string device = "cpu";
+  std::string device = "cpu";  ///< cpu | cuda | cuda:N
   /// float32 | float16 | bfloat16 | float64: what TorchScript weights are converted to, whatever they are stored as.
   /// Empty: what the manifest says, in load_module float32. Other backends compute in what they were exported with.
   std::string dtype = {};
