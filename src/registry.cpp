@@ -5,7 +5,7 @@
 namespace glint {
 namespace {
 
-constexpr std::array<std::string_view, 4> kKinds{"rule", "solver", "step", "noise"};
+constexpr std::array<std::string_view, 5> kKinds{"rule", "filter", "solver", "step", "noise"};
 
 /// What a kind is called in messages.
 std::string label(std::string_view kind) {
@@ -14,8 +14,8 @@ std::string label(std::string_view kind) {
 
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
-  GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected rule, solver, step or noise, got '{}'",
-              kind);
+  GLINT_CHECK(found != kKinds.end(), InvalidArgument,
+              "kind: expected rule, filter, solver, step or noise, got '{}'", kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 
@@ -91,17 +91,20 @@ const Registry::Entry& Registry::entry(std::string_view kind, std::string_view n
        names.empty() ? "none in this version" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
-std::shared_ptr<const GuidanceRule> Registry::rule(const Choice& c) const {
-  return std::get<std::shared_ptr<const GuidanceRule>>(entry("rule", c.name).make(c.options));
+std::shared_ptr<const GuidanceRule> Registry::rule(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const GuidanceRule>>(entry("rule", c.name).make(c.options, context));
 }
-std::shared_ptr<const Solver> Registry::solver(const Choice& c) const {
-  return std::get<std::shared_ptr<const Solver>>(entry("solver", c.name).make(c.options));
+std::shared_ptr<const Solver> Registry::solver(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const Solver>>(entry("solver", c.name).make(c.options, context));
 }
-std::shared_ptr<const StepStrategy> Registry::step(const Choice& c) const {
-  return std::get<std::shared_ptr<const StepStrategy>>(entry("step", c.name).make(c.options));
+std::shared_ptr<const StepStrategy> Registry::step(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const StepStrategy>>(entry("step", c.name).make(c.options, context));
 }
-std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c) const {
-  return std::get<std::shared_ptr<const NoiseStrategy>>(entry("noise", c.name).make(c.options));
+std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const NoiseStrategy>>(entry("noise", c.name).make(c.options, context));
+}
+RuleFilter Registry::filter(const Choice& c, const BuildContext& context) const {
+  return std::get<RuleFilter>(entry("filter", c.name).make(c.options, context));
 }
 
 }  // namespace glint
