@@ -6,7 +6,7 @@ get_filename_component(GLINT_TORCH_BUILT_WITH "${GLINT_TORCH_LIB_DIR}" DIRECTORY
 
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/glint" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/models" DESTINATION "${CMAKE_INSTALL_DATADIR}/glint")
-install(TARGETS glint EXPORT glintTargets)
+install(TARGETS glint glint_ops EXPORT glintTargets)
 if(TARGET glint_cli)
   install(TARGETS glint_cli)
 endif()

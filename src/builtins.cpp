@@ -1,4 +1,5 @@
 // What ships, one line each. The only file that includes every strategy.
+#include <glint/attention/choices.hpp>
 #include <glint/guidance/apg.hpp>
 #include <glint/guidance/autoguidance.hpp>
 #include <glint/guidance/cfg.hpp>
@@ -68,6 +69,10 @@ const Registry& builtins() {
     r.add<StabilityOptimization>();
     r.add<RewardSelection>();
     r.add<GoldenNoise>();
+
+    r.add<DenseAttention>();
+    r.add<PisaAttention>();
+    r.add<IsaAttention>();
     return r;
   }();
   return registry;

@@ -182,6 +182,7 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   const BuildContext context{.bundle = &bundle_, .guidance = guidance_scale(request)};
   leg.rule = registry_.rule(rule_choice(request), context);
   for (const Choice& choice : request.filters) leg.rule = registry_.filter(choice, context)(leg.rule);
+  if (request.attention) leg.attention = *registry_.attention(*request.attention);
 
   SamplerParts parts{.leg = std::move(leg),
                      .schedule = build_schedule(manifest.schedule, grid, solver->grid()),
@@ -211,6 +212,28 @@ Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) 
 Sampler Pipeline::sampler(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "sampler",
                                           [&] { return build_sampler(request); });
+}
+
+std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& request) const {
+  return detail::engine_errors_translated(ErrorCode::Internal, "attention_calls", [&] {
+    const Sampler sampler = build_sampler(request);
+    const Leg& leg = sampler.leg();
+    GenerateResult ignored;
+    const Prompt prompt = encode(request, ignored);
+    std::vector<int64_t> shape = latent_shape(request);
+    shape.insert(shape.begin(), 1);
+    const at::Tensor x = at::zeros(shape, at::TensorOptions().device(at::Device(leg.model->info().device)));
+    std::vector<AttentionCall> calls;
+    const AttentionScope scope(leg.attention, &calls);
+    const Conditioning* branch = &prompt.cond;
+    leg.model->predict({.x = x,
+                        .level = sampler.schedule().level(0),
+                        .branches = {&branch, 1},
+                        .adapters = leg.adapters,
+                        .embedded_guidance = leg.embedded_guidance,
+                        .attention = &leg.attention});
+    return calls;
+  });
 }
 
 GenerateResult Pipeline::generate(const GenerateRequest& request) const {

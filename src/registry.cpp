@@ -5,17 +5,18 @@
 namespace glint {
 namespace {
 
-constexpr std::array<std::string_view, 5> kKinds{"rule", "filter", "solver", "step", "noise"};
+constexpr std::array<std::string_view, 6> kKinds{"rule", "filter", "solver", "step", "noise", "attention"};
 
 /// What a kind is called in messages.
 std::string label(std::string_view kind) {
+  if (kind == "attention") return "attention policy";
   return kind == "step" || kind == "noise" ? fmt::format("{} strategy", kind) : std::string(kind);
 }
 
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
   GLINT_CHECK(found != kKinds.end(), InvalidArgument,
-              "kind: expected rule, filter, solver, step or noise, got '{}'", kind);
+              "kind: expected rule, filter, solver, step, noise or attention, got '{}'", kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 
@@ -105,6 +106,9 @@ std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const Buil
 }
 RuleFilter Registry::filter(const Choice& c, const BuildContext& context) const {
   return std::get<RuleFilter>(entry("filter", c.name).make(c.options, context));
+}
+std::shared_ptr<const AttentionPolicy> Registry::attention(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const AttentionPolicy>>(entry("attention", c.name).make(c.options, context));
 }
 
 }  // namespace glint

@@ -1,3 +1,4 @@
+#include <glint/attention/choices.hpp>
 #include <glint/run.hpp>
 
 #include <algorithm>
@@ -56,6 +57,11 @@ void check_leg(std::string_view owner, const Leg& leg, int steps) {
               InvalidArgument,
               "{}embedded guidance: model '{}' takes the scale as an input; expected a finite one", owner,
               info.name);
+  check_attention(owner, leg.attention);
+  GLINT_CHECK(!leg.attention.sparse() || info.attention_layers > 0, InvalidArgument,
+              "{}attention: model '{}' has no attention layers that could be made sparse (compiled packages "
+              "have none)",
+              owner, info.name);
   for (const auto& [name, scale] : leg.adapters) {
     const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
     GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'", owner, info.name, name);
@@ -69,11 +75,14 @@ struct Run::Branch {
   const Model* model;
   const Adapters* adapters;
   std::optional<double> embedded_guidance;
+  const AttentionPolicy* attention;  // null is dense
   const Conditioning* conditioning;
   at::Tensor output = {};
 
   bool same_call(const Branch& other) const {
     return model == other.model && embedded_guidance == other.embedded_guidance &&
+           (attention == other.attention ||
+            (attention && other.attention && *attention == *other.attention)) &&
            (adapters == other.adapters || *adapters == *other.adapters);
   }
 };
@@ -94,7 +103,8 @@ void Run::evaluate(std::span<Branch> branches, const at::Tensor& x, const Level&
                                                        .level = level,
                                                        .branches = conditionings,
                                                        .adapters = *call.adapters,
-                                                       .embedded_guidance = call.embedded_guidance});
+                                                       .embedded_guidance = call.embedded_guidance,
+                                                       .attention = call.attention});
     GLINT_CHECK(raw.size() == members.size(), ShapeMismatch,
                 "model '{}': expected {} outputs, one per branch, got {}", call.model->info().name,
                 members.size(), raw.size());
@@ -144,7 +154,12 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
   for (const Leg& leg : legs) {
     const Prompt& prompt = leg.condition ? prompts.emplace_back(leg.condition(prompt_)) : prompt_;
     Wanted& w = wanted.emplace_back(Wanted{.prompt = &prompt});
-    Branch branch{leg.model.get(), &leg.adapters, leg.embedded_guidance, nullptr};
+    const bool sparse = leg.attention.sparse() && leg.attention.active(position.step, position.steps);
+    Branch branch{.model = leg.model.get(),
+                  .adapters = &leg.adapters,
+                  .embedded_guidance = leg.embedded_guidance,
+                  .attention = sparse ? &leg.attention : nullptr,
+                  .conditioning = nullptr};
     const auto under = [&](const Conditioning& conditioning) {
       branch.conditioning = &conditioning;
       return branch_of(branch);
@@ -158,6 +173,7 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
       branch.model = weak.model.get();
       branch.adapters = &no_adapters;
       if (!weak.model->info().embedded_guidance) branch.embedded_guidance.reset();
+      if (weak.model->info().attention_layers == 0) branch.attention = nullptr;
     }
     w.weak = under(weak.condition ? conditionings.emplace_back(weak.condition(prompt)) : prompt.cond);
   }

@@ -19,10 +19,12 @@ struct Leg {
   /// Returns the prompt this leg uses instead of the request's; empty = the request's own.
   std::function<Prompt(const Prompt&)> condition = nullptr;
   std::optional<double> embedded_guidance = std::nullopt;  ///< input of a guidance-distilled model
+  AttentionPolicy attention = {};                          ///< what the model's attention layers do
 };
 
 /// Throws InvalidArgument, its message led by `owner`, unless the leg's model can do what the leg asks of it: it has the
-/// branches of the rule, the adapters, and an input for the embedded guidance.
+/// branches of the rule, the adapters, an input for the embedded guidance, and attention layers for the
+/// policy.
 GLINT_API void check_leg(std::string_view owner, const Leg& leg, int steps);
 
 /// Throws InvalidArgument, its message led by `owner`, unless `other` predicts the same quantity of the same latents as

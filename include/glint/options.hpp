@@ -27,7 +27,7 @@ struct Field {
 
 /// What the registry, `glint list` and the documentation say of a registered class.
 struct EntryInfo {
-  std::string_view kind;     ///< "rule", "solver", "step" or "noise"
+  std::string_view kind;     ///< "rule", "solver", "step", "noise" or "attention"
   std::string_view name;     ///< what a user types
   std::string_view summary;  ///< one clause
   std::string_view cost;     ///< rows, in N (steps), G (rows of one guided prediction) and the options' names

@@ -29,7 +29,8 @@ struct GenerateRequest {
   OptionValues schedule = {};        ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   std::vector<Choice> noise_strategies = {};
   std::vector<Choice> step_strategies = {};
-  uint64_t seed = 0;  ///< picture k is drawn with seed + k
+  std::optional<Choice> attention = {};  ///< what the denoiser's attention layers do
+  uint64_t seed = 0;                     ///< picture k is drawn with seed + k
   int64_t count = 1;
   int64_t batch = 8;  ///< pictures sampled at once; changes memory and time, not pictures
   std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
@@ -67,6 +68,10 @@ class GLINT_API Pipeline {
   /// Errors:  InvalidArgument for options, sizes and names; NotFound for a component the request needs and the bundle
   ///          lacks; those of Sampler and Bundle. Nothing is left changed by a failed or cancelled call.
   GenerateResult generate(const GenerateRequest& request) const;
+
+  /// Returns what the denoiser's attention layers meet in one model call of the request, in the order they run.
+  /// Cost:    one row through the network.   Errors: as generate.
+  std::vector<AttentionCall> attention_calls(const GenerateRequest& request) const;
 
   /// Returns the sampler a request would run, for programs that want to drive it themselves.
   Sampler sampler(const GenerateRequest& request) const;

@@ -1,6 +1,7 @@
 // Rules, solvers and strategies by name: what the program, the C interface and configuration files go through.
 #pragma once
 
+#include <glint/attention/policy.hpp>
 #include <glint/build_context.hpp>
 #include <glint/guidance/filters.hpp>
 #include <glint/guidance/guidance_rule.hpp>
@@ -22,9 +23,9 @@ namespace glint {
 /// Thread:  const calls are safe concurrently. A value: copy builtins() and add to it.
 class GLINT_API Registry {
  public:
-  using Product =
-      std::variant<std::shared_ptr<const GuidanceRule>, std::shared_ptr<const Solver>,
-                   std::shared_ptr<const StepStrategy>, std::shared_ptr<const NoiseStrategy>, RuleFilter>;
+  using Product = std::variant<std::shared_ptr<const GuidanceRule>, std::shared_ptr<const Solver>,
+                               std::shared_ptr<const StepStrategy>, std::shared_ptr<const NoiseStrategy>,
+                               RuleFilter, std::shared_ptr<const AttentionPolicy>>;
 
   struct Entry {
     EntryInfo info;
@@ -62,8 +63,9 @@ class GLINT_API Registry {
   std::shared_ptr<const Solver> solver(const Choice& choice, const BuildContext& context = {}) const;
   std::shared_ptr<const StepStrategy> step(const Choice& choice, const BuildContext& context = {}) const;
   std::shared_ptr<const NoiseStrategy> noise(const Choice& choice, const BuildContext& context = {}) const;
-
   RuleFilter filter(const Choice& choice, const BuildContext& context = {}) const;
+  std::shared_ptr<const AttentionPolicy> attention(const Choice& choice,
+                                                   const BuildContext& context = {}) const;
 
   /// Returns the entry of a name. Errors: InvalidArgument as above.
   const Entry& entry(std::string_view kind, std::string_view name) const;

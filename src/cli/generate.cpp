@@ -24,7 +24,7 @@ using Json = nlohmann::ordered_json;
 
 struct Arguments {
   std::vector<std::string> prompts;
-  std::string model = "emoji-flow", device = "cpu", dtype, solver, rule, schedule;
+  std::string model = "emoji-flow", device = "cpu", dtype, solver, rule, schedule, attention;
   std::vector<std::string> noise, step, filters;
   std::string noise_in, cond_in, latents_out, trajectory_out, output, sheet;
   int64_t enlarge = 1;
@@ -90,6 +90,7 @@ void fill_request(Arguments& args) {
   GenerateRequest& request = args.request;
   if (!args.solver.empty()) request.solver = parse_choice(args.solver);
   if (!args.rule.empty()) request.rule = parse_choice(args.rule);
+  if (!args.attention.empty()) request.attention = parse_choice(args.attention);
   request.schedule = schedule_options(args.schedule);
   for (const std::string& text : args.filters) request.filters.push_back(parse_choice(text));
   for (const std::string& text : args.noise) request.noise_strategies.push_back(parse_choice(text));
@@ -148,6 +149,7 @@ PngTexts texts_of(const Arguments& args, const std::string& prompt, size_t index
   if (!args.request.negative.empty()) texts["negative"] = args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
   if (!args.filters.empty()) texts["filter"] = fmt::format("{}", fmt::join(args.filters, " "));
+  if (!args.attention.empty()) texts["attention"] = args.attention;
   if (!args.noise.empty()) texts["noise"] = fmt::format("{}", fmt::join(args.noise, " "));
   if (!args.step.empty()) texts["step"] = fmt::format("{}", fmt::join(args.step, " "));
   return texts;
@@ -267,7 +269,9 @@ int generate(Arguments& args) {
   const auto start = std::chrono::steady_clock::now();
   if (args.threads > 0) at::set_num_threads(args.threads);
   fill_request(args);
-  const Pipeline pipeline(Bundle::load(find_model(args.model), {.device = args.device, .dtype = args.dtype}));
+  const Pipeline pipeline(
+      Bundle::load(find_model(args.model),
+                   {.device = args.device, .dtype = args.dtype, .attention = !args.attention.empty()}));
   args.request.decode = pipeline.bundle().has("vae_decoder");
   if (!args.request.decode)
     GLINT_CHECK(!args.latents_out.empty() && args.output.empty() && args.sheet.empty(), InvalidArgument,
@@ -316,6 +320,8 @@ void add_options(CLI::App& command, Arguments& args) {
       ->allow_extra_args(false);
   command.add_option("--step", args.step, "step strategy: NAME[:key=value,...]; may be repeated")
       ->allow_extra_args(false);
+  command.add_option("--attention", args.attention,
+                     "dense, pisa[:density=0.15,...] or isa[:...] in the denoiser; default: dense");
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

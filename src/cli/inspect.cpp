@@ -1,10 +1,14 @@
 // glint inspect: what is in a model bundle, and whether its files are what the manifest says.
 #include "cli/cli.hpp"
 
+#include <glint/attention/choices.hpp>
+#include <glint/attention/gain.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/sha256.hpp>
 #include <glint/model/manifest.hpp>
+#include <glint/pipeline.hpp>
 
+#include <cmath>
 #include <iostream>
 #include <memory>
 
@@ -45,6 +49,69 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
           {"components", components}};
 }
 
+/// The denoiser's attention layers at its default size. A network without a fixed size runs at two small ones instead:
+/// every count of tokens is linear in the number of latent pixels.
+std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateRequest request) {
+  const LatentSpec& latent = pipeline.bundle().manifest().latent;
+  if (latent.fixed_size) return pipeline.attention_calls(request);
+  GLINT_CHECK(latent.height && latent.width && (!latent.frame_scale || latent.frames), InvalidArgument,
+              "the model has no default size");
+  constexpr int64_t kSmall = 16;
+  const double pixels = static_cast<double>(*latent.height * *latent.width * latent.frames.value_or(1));
+  if (latent.frame_scale) request.frames = 1;
+  request.height = request.width = kSmall * latent.spatial_scale;
+  std::vector<AttentionCall> calls = pipeline.attention_calls(request);
+  request.width = 2 * kSmall * latent.spatial_scale;
+  const std::vector<AttentionCall> wider = pipeline.attention_calls(request);
+  GLINT_CHECK(calls.size() == wider.size(), BadModel, "its number of layers depends on the size");
+  const auto extrapolate = [&](int64_t& small, int64_t large) {
+    small += std::llround(static_cast<double>(large - small) * (pixels / (kSmall * kSmall) - 1.0));
+  };
+  for (size_t i = 0; i < calls.size(); ++i) {
+    extrapolate(calls[i].queries, wider[i].queries);
+    extrapolate(calls[i].keys, wider[i].keys);
+  }
+  return calls;
+}
+
+/// The attention layers and what a policy would gain there. Says why where that cannot be told.
+Json describe_attention(const std::filesystem::path& folder, const std::string& attention) {
+  const Choice choice = parse_choice(attention);
+  const AttentionPolicy policy = *builtins().attention(choice);
+  Json layers = Json::array();
+  try {
+    const Pipeline pipeline(Bundle::load(folder));
+    for (AttentionCall call : attention_calls(pipeline, {.attention = choice})) {
+      call.kind = kind_at(policy, call);
+      layers.push_back({{"layer", call.layer},
+                        {"heads", call.heads},
+                        {"head_size", call.head_size},
+                        {"queries", call.queries},
+                        {"keys", call.keys},
+                        {"kind", enum_name(call.kind)},
+                        {"gain_bound", gain_bound(policy, call)}});
+    }
+  } catch (const Error& error) {
+    return {{"policy", attention}, {"unknown", error.what()}};
+  }
+  return {{"policy", attention}, {"layers", layers}};
+}
+
+void print_attention(const Json& attention) {
+  if (attention.contains("unknown")) {
+    fmt::print("attention: its layers cannot be told: {}\n", attention["unknown"].get<std::string>());
+    return;
+  }
+  fmt::print("attention under {}, at the model's default size:\n{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>6}\n",
+             attention["policy"].get<std::string>(), "layer", "heads", "head size", "queries", "keys", "kind",
+             "bound");
+  for (const Json& layer : attention["layers"])
+    fmt::print("{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>5.1f}x\n", layer["layer"].get<int64_t>(),
+               layer["heads"].get<int64_t>(), layer["head_size"].get<int64_t>(),
+               layer["queries"].get<int64_t>(), layer["keys"].get<int64_t>(),
+               layer["kind"].get<std::string>(), layer["gain_bound"].get<double>());
+}
+
 void print(const Json& d) {
   fmt::print("{} ({}): predicts {}, {} noise, made with torch {}\n", d["name"].get<std::string>(),
              d["family"].get<std::string>(), d["parameterization"].get<std::string>(),
@@ -55,17 +122,21 @@ void print(const Json& d) {
     fmt::print("{:14} {:20} {:12} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
                c["backend"].get<std::string>(), c["dtype"].get<std::string>(), c["bytes"].dump(),
                c["sha256"].get<std::string>());
+  if (d.contains("attention")) print_attention(d["attention"]);
 }
 
 struct InspectArguments {
-  std::string model;
+  std::string model, attention = "pisa";
   bool json = false;
 };
 
 int inspect(const InspectArguments& args) {
   const std::filesystem::path folder = find_model(args.model);
   bool intact = true;
-  const Json description = describe(folder, read_manifest(folder), intact);
+  Json description = describe(folder, read_manifest(folder), intact);
+  description["attention"] = intact
+                                 ? describe_attention(folder, args.attention)
+                                 : Json{{"policy", args.attention}, {"unknown", "the files are not intact"}};
   if (args.json) {
     std::cout << description.dump(2) << '\n';
   } else {
@@ -83,6 +154,10 @@ void add_inspect(CLI::App& app, int& exit_code) {
   auto args = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand("inspect", "Show what is in a model bundle and check its files");
   command->add_option("model", args->model, "folder of the bundle, or name of a model")->required();
+  command
+      ->add_option("--attention", args->attention,
+                   "the policy whose gain is shown, as in generate; none: do not run the network")
+      ->capture_default_str();
   command->add_flag("--json", args->json, "print a JSON object");
   command->callback([args, &exit_code] { exit_code = inspect(*args); });
 }

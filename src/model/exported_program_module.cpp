@@ -2,8 +2,15 @@
 #include "model/module_loaders.hpp"
 #include "model/torch_errors.hpp"
 
-#include <c10/util/Logging.h>
+#include <glint/attention/rewrite.hpp>
 
+#include <c10/util/Logging.h>
+#include <caffe2/serialize/inline_container.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <mutex>
 
 #if __has_include(<torch/nativert/ModelRunnerHandle.h>)
@@ -44,9 +51,65 @@ at::Tensor ordinary(const at::Tensor& output) {
   return tensor;
 }
 
+/// A file without a name: it is gone when this is, whatever happens to the process.
+class UnnamedFile {
+ public:
+  UnnamedFile() {
+    std::string name = (std::filesystem::temp_directory_path() / "glint-XXXXXX").string();
+    descriptor_ = ::mkstemp(name.data());
+    GLINT_CHECK(descriptor_ >= 0, Internal, "{}: cannot be made: {}", name, std::strerror(errno));
+    ::unlink(name.c_str());
+  }
+  ~UnnamedFile() { ::close(descriptor_); }
+  UnnamedFile(const UnnamedFile&) = delete;
+  UnnamedFile& operator=(const UnnamedFile&) = delete;
+
+  /// Under which it can be opened while this lives.
+  std::string path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
+
+  size_t append(const void* data, size_t size) const {
+    for (size_t done = 0; done < size;) {
+      const ssize_t written = ::write(descriptor_, static_cast<const char*>(data) + done, size - done);
+      if (written < 0 && errno == EINTR) continue;
+      GLINT_CHECK(written >= 0, Internal,
+                  "temporary copy of an exported program: {} (TMPDIR says where it goes)",
+                  std::strerror(errno));
+      done += static_cast<size_t>(written);
+    }
+    return size;
+  }
+
+ private:
+  int descriptor_ = -1;
+};
+
+std::string text_record(caffe2::serialize::PyTorchStreamReader& archive, const std::string& name) {
+  const auto [data, size] = archive.getRecord(name);
+  return {static_cast<const char*>(data.get()), size};
+}
+
+/// Writes the archive again with another graph. The runner opens nothing but paths, so its weights are copied as well.
+void write_with_program(caffe2::serialize::PyTorchStreamReader& archive, const std::string& record,
+                        const std::string& program, const UnnamedFile& file) {
+  caffe2::serialize::PyTorchStreamWriter writer(
+      [&file](const void* data, size_t size) { return file.append(data, size); });
+  for (const std::string& name : archive.getAllRecords()) {
+    if (name == record || name == ".data/version" || name == caffe2::serialize::kSerializationIdRecordName)
+      continue;  // ours, and what the writer adds
+    const auto [data, size] = archive.getRecord(name);
+    writer.writeRecord(name, data.get(), size);
+  }
+  writer.writeRecord(record, program.data(), program.size());
+  writer.writeEndOfFile();
+}
+
 class ExportedProgramModule final : public Module {
  public:
-  explicit ExportedProgramModule(std::string file) : file_(std::move(file)), runner_(file_, "model") {}
+  /// `path` is what is loaded, `file` what messages call it.
+  ExportedProgramModule(std::string file, const std::string& path, int64_t attention_layers)
+      : file_(std::move(file)), attention_layers_(attention_layers), runner_(path, "model") {}
+
+  int64_t attention_layers() const override { return attention_layers_; }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
     return translated(ErrorCode::Internal, file_, [&] {
@@ -64,6 +127,7 @@ class ExportedProgramModule final : public Module {
 
  private:
   std::string file_;
+  int64_t attention_layers_;
   // Runs are const in effect: every call takes an execution frame of its own from the runner's pool.
   mutable torch::nativert::ModelRunnerHandle runner_;
 };
@@ -77,7 +141,17 @@ std::shared_ptr<const Module> load_exported_program(const std::filesystem::path&
               "{}: exported programs run on the device they were exported for, which is the CPU here", file);
   return translated(ErrorCode::BadModel, file + ": cannot be loaded as an exported program", [&] {
     const Quiet quiet;
-    return std::make_shared<const ExportedProgramModule>(file);
+    if (options.attention) {
+      const std::string record = "models/model.json";
+      caffe2::serialize::PyTorchStreamReader archive(file);
+      const auto program = rewrite_attention(text_record(archive, record), file + "/" + record);
+      if (program.layers > 0) {
+        const UnnamedFile copy;
+        write_with_program(archive, record, program.json, copy);
+        return std::make_shared<const ExportedProgramModule>(file, copy.path(), program.layers);
+      }
+    }
+    return std::make_shared<const ExportedProgramModule>(file, file, 0);
   });
 }
 

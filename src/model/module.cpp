@@ -46,7 +46,8 @@ std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Bac
               to_string(backend));
   const detail::ModuleOptions understood{
       detail::parse_device(options.device),
-      detail::parse_dtype(options.dtype.empty() ? "float32" : options.dtype), options.gradients};
+      detail::parse_dtype(options.dtype.empty() ? "float32" : options.dtype), options.gradients,
+      options.attention};
   switch (backend) {
     case Backend::TorchScript: return detail::load_torchscript(path, understood);
     case Backend::ExportedProgram: return detail::load_exported_program(path, understood);

@@ -13,6 +13,7 @@ struct ModuleOptions {
   at::Device device;
   at::ScalarType dtype;
   bool gradients = false;
+  bool attention = true;
 };
 
 std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path,

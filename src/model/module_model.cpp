@@ -1,12 +1,22 @@
 #include "model/module_loaders.hpp"
 #include "model/torch_errors.hpp"
 
+#include <glint/attention/policy.hpp>
+#include <glint/attention/token_order.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/model/module_model.hpp>
 #include <glint/text/conditioning.hpp>
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
+
 namespace glint {
 namespace {
+
+/// Tokens of a block under the policy; ISA's are fixed.
+int64_t token_block(const AttentionPolicy& policy) {
+  return policy.kind == AttentionKind::Pisa ? policy.pisa.block_size : 64;
+}
 
 /// One call: knows the batch and where tensors have to go.
 class Batch {
@@ -28,6 +38,7 @@ class Batch {
     if (name == "latents") return latents();
     if (name == "time") return filled(time());
     if (name == "guidance") return filled(guidance());
+    if (name == "token_order") return token_order();
     std::vector<at::Tensor> parts;
     for (const auto* branch : input_.branches) parts.push_back(part(*branch, name));
     for (const auto& one : parts)
@@ -46,6 +57,16 @@ class Batch {
   at::Tensor latents() const {
     const auto x = input_.x.to(device_, dtype_);
     return joined(std::vector<at::Tensor>(input_.branches.size(), x));
+  }
+
+  /// Raster order, unless a policy in force gains from patches. Not batched.
+  at::Tensor token_order() const {
+    const auto& x = input_.x;
+    const int64_t frames = x.dim() == 5 ? x.size(2) : 1, height = x.size(-2) / inputs_.patch,
+                  width = x.size(-1) / inputs_.patch;
+    if (!input_.attention || !input_.attention->reorder)
+      return at::arange(frames * height * width, at::TensorOptions().dtype(at::kLong).device(device_));
+    return at::tensor(glint::token_order(frames, height, width, token_block(*input_.attention))).to(device_);
   }
 
   at::Tensor filled(double value) const {
@@ -146,6 +167,8 @@ ModuleModel::ModuleModel(std::shared_ptr<const Module> module, ModelInfo info, M
               "inputs: \"guidance\" must be named exactly if the model has embedded guidance");
   GLINT_CHECK(inputs_.train_steps > 0, InvalidArgument, "train_steps: expected a positive number, got {}",
               inputs_.train_steps);
+  GLINT_CHECK(inputs_.patch > 0, InvalidArgument, "patch: expected a positive number, got {}", inputs_.patch);
+  info_.attention_layers = module_->attention_layers();
   detail::parse_dtype(inputs_.dtype);
   detail::parse_device(inputs_.device);
 }
@@ -157,7 +180,11 @@ std::vector<at::Tensor> ModuleModel::predict(const ModelInput& input) const {
   arguments.reserve(inputs_.names.size());
   for (const auto& name : inputs_.names) arguments.push_back(batch.argument(name));
 
-  const auto outputs = module_->run(std::move(arguments));
+  const auto outputs = [&] {
+    if (!input.attention) return module_->run(std::move(arguments));
+    const AttentionScope scope(*input.attention);
+    return module_->run(std::move(arguments));
+  }();
   check_output(outputs, input.x, batch.rows(), info_.name);
 
   const auto output = outputs.front().to(input.x.options());

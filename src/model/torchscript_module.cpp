@@ -2,6 +2,8 @@
 #include "model/module_loaders.hpp"
 #include "model/torch_errors.hpp"
 
+#include <glint/attention/rewrite.hpp>
+
 #include <c10/core/GradMode.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
@@ -22,8 +24,12 @@ void convert_weights(const torch::jit::Module& module, at::ScalarType dtype) {
 
 class TorchScriptModule final : public Module {
  public:
-  TorchScriptModule(torch::jit::Module module, std::string file, bool gradients)
-      : module_(std::move(module)), file_(std::move(file)), gradients_(gradients) {}
+  TorchScriptModule(torch::jit::Module module, std::string file, const ModuleOptions& options)
+      : module_(std::move(module)), file_(std::move(file)), gradients_(options.gradients) {
+    if (options.attention) attention_layers_ = rewrite_attention(module_);
+  }
+
+  int64_t attention_layers() const override { return attention_layers_; }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
     return translated(ErrorCode::Internal, file_, [&] {
@@ -68,6 +74,7 @@ class TorchScriptModule final : public Module {
   torch::jit::Module module_;
   std::string file_;
   bool gradients_;
+  int64_t attention_layers_ = 0;
 };
 
 }  // namespace
@@ -84,9 +91,8 @@ std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path
     module.to(options.device);
     for (const auto& parameter : module.parameters()) parameter.set_requires_grad(false);
     // Freezing makes weights constants of one inlined graph: attribute look-ups and Python-style calls go
-    // away, batch norms fold into convolutions, and every attention is a node of the one graph that
-    // attention/ rewrites.
-    return std::make_shared<const TorchScriptModule>(torch::jit::freeze(module), file, options.gradients);
+    // away, batch norms fold into convolutions, and every attention is a node of one graph.
+    return std::make_shared<const TorchScriptModule>(torch::jit::freeze(module), file, options);
   });
 }
 

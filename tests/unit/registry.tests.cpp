@@ -83,5 +83,5 @@ TEST_CASE("a host adds its own entries to a copy, and names stay unique", "[unit
   entry.info.kind = "stepp";
   entry.info.name = "other";
   CHECK_THAT(failure([&] { mine.add(entry); }),
-             Contains("kind: expected rule, filter, solver, step or noise"));
+             Contains("kind: expected rule, filter, solver, step, noise or attention"));
 }

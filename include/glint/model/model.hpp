@@ -1,6 +1,7 @@
 // The only seam a host must fill to bring its own engine: one evaluation of a denoising network.
 #pragma once
 
+#include <glint/attention/policy.hpp>
 #include <glint/core/level.hpp>
 #include <glint/fwd.hpp>
 
@@ -29,6 +30,7 @@ struct ModelInfo {
   std::string device = "cpu";      ///< where latents and conditionings have to be: cpu | cuda | cuda:N
   bool gradients = false;          ///< outputs are differentiable with respect to x
   std::vector<std::string> adapters = {};  ///< names `Adapters` may use
+  int64_t attention_layers = 0;            ///< attention layers an AttentionPolicy decides on
 };
 
 /// One batched evaluation: the same latents under several conditionings ("branches").
@@ -39,6 +41,7 @@ struct ModelInput {
       branches;  ///< one output is returned for each, in this order; never empty
   const Adapters& adapters;
   std::optional<double> embedded_guidance = {};  ///< set only if info().embedded_guidance
+  const AttentionPolicy* attention = nullptr;    ///< of this step; null is dense
 };
 
 /// A denoising network.

@@ -21,6 +21,9 @@ struct LoadOptions {
   /// Keep outputs differentiable with respect to inputs wherever gradients are recorded, not only when an input asks for it
   /// (TorchScript only).
   bool gradients = false;
+  /// Let an AttentionPolicy decide what attention layers do. Exported programs are rewritten through an unnamed temporary
+  /// file of their size, which is gone when they are loaded.
+  bool attention = true;
 };
 
 /// A network: tensors in, tensors out.
@@ -33,6 +36,9 @@ class GLINT_API Module {
   /// Outputs are ordinary tensors; without `gradients` they have no history.
   /// Errors:  Internal with the engine's message if it refuses the inputs; OutOfMemory.
   virtual std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const = 0;
+
+  /// Returns how many attention layers the AttentionScope of the calling thread decides on.
+  virtual int64_t attention_layers() const { return 0; }
 };
 
 /// Returns the component in `path`, ready to run. TorchScript and AOTInductor files are executable code: load only

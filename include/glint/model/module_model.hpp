@@ -13,7 +13,7 @@ namespace glint {
 
 /// How a denoising network wants to be called.
 struct ModuleInputs {
-  /// Argument names in order: latents, time, tokens, pooled, mask, guidance; any other is looked up in
+  /// Argument names in order: latents, time, tokens, pooled, mask, guidance, token_order; any other is looked up in
   /// Conditioning::extras.
   std::vector<std::string> names = {};
   TimeUnit time = TimeUnit::Timestep;
@@ -22,6 +22,7 @@ struct ModuleInputs {
   /// float32, as half precision cannot tell timesteps of a fine grid apart.
   std::string dtype = "float32";
   std::string device = "cpu";
+  int64_t patch = 1;  ///< latent pixels per image token, each side: what `token_order` counts in
 };
 
 /// A denoiser component behind the Model interface.

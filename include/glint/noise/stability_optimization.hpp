@@ -88,7 +88,9 @@ class StabilityOptimization final : public NoiseStrategy {
   void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
     check_leg("stability-optimization: ", RoundTrip(options_.trip, schedule, leg).leg(), schedule.steps());
     GLINT_CHECK(
-        options_.gradient != GradientSource::Backprop || leg.model->info().gradients, InvalidArgument,
+        options_.iterations == 0 || options_.gradient != GradientSource::Backprop ||
+            leg.model->info().gradients,
+        InvalidArgument,
         "stability-optimization.gradient: model '{}' has no gradients; gradient=perturbation works without",
         leg.model->info().name);
   }

@@ -40,6 +40,7 @@ inline LegTransform with_model(std::shared_ptr<const Model> model) {
     leg.model = model;
     leg.adapters.clear();
     if (!model->info().embedded_guidance) leg.embedded_guidance.reset();
+    if (model->info().attention_layers == 0) leg.attention = {};
     return leg;
   };
 }

@@ -1,0 +1,105 @@
+// Attention policies by name, with their options: as the program and configuration files choose them.
+#pragma once
+
+#include <glint/attention/policy.hpp>
+#include <glint/options.hpp>
+
+#include <memory>
+
+namespace glint {
+
+template <>
+struct EnumNames<TaylorOrder> {
+  static constexpr std::array<std::string_view, 3> values{"zeroth", "hybrid", "first"};
+};
+template <>
+struct EnumNames<BlockSelection> {
+  static constexpr std::array<std::string_view, 3> values{"mean", "covariance", "variance"};
+};
+template <>
+struct EnumNames<AttentionKind> {
+  static constexpr std::array<std::string_view, 3> values{"dense", "pisa", "isa"};
+};
+
+/// A policy of one kind, with the options that the kind has.
+template <AttentionKind kind_>
+struct PolicyOptions : AttentionPolicy {
+  PolicyOptions() { kind = kind_; }
+  explicit PolicyOptions(const AttentionPolicy& policy) : AttentionPolicy(policy) {}
+
+  template <typename Visit, typename Self>
+  static void fields(Visit&& visit, Self& o) {
+    if constexpr (kind_ == AttentionKind::Pisa) {
+      visit("density", o.pisa.density,
+            {.help = "share of the key blocks that are exact; 1 is dense", .minimum = 0, .maximum = 1});
+      visit("order", o.pisa.order, {.help = "approximation of the other blocks"});
+      visit("selection", o.pisa.selection, {.help = "what blocks are ranked by"});
+      visit("block_size", o.pisa.block_size,
+            {.help = "of keys and queries", .minimum = 1, .maximum = 256, .unit = "tokens"});
+    }
+    if constexpr (kind_ == AttentionKind::Isa) {
+      visit("main_length", o.isa.main_length,
+            {.help = "what comes before the context; 0 is half",
+             .minimum = 0,
+             .maximum = 1e9,
+             .unit = "tokens"});
+      visit("sparsity", o.isa.sparsity,
+            {.help = "share of the key blocks exact for diffuse queries", .minimum = 0, .maximum = 1});
+      visit("context_keep", o.isa.context_keep,
+            {.help = "share of the context blocks that are kept", .minimum = 0, .maximum = 1});
+      visit("sharp_share", o.isa.sharp_share,
+            {.help = "share of the query blocks that read all that is kept", .minimum = 0, .maximum = 1});
+    }
+    if constexpr (kind_ != AttentionKind::Dense) {
+      visit("first_dense_layers", o.first_dense_layers,
+            {.help = "stay dense", .minimum = 0, .maximum = 1e6, .unit = "layers"});
+      visit("min_tokens", o.min_tokens,
+            {.help = "shorter sequences stay dense", .minimum = 1, .maximum = 1e9, .unit = "tokens"});
+      visit("start", o.start,
+            {.help = "first step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+      visit("stop", o.stop,
+            {.help = "the step it ends before", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+      visit("reorder", o.reorder, {.help = "bring image tokens into patches, if the network can"});
+    }
+  }
+};
+
+/// What the registry needs of a kind: `Options`, `make` and, in each of the next three, `info`.
+template <AttentionKind kind>
+struct RegisteredAttention {
+  using Options = PolicyOptions<kind>;
+  static std::shared_ptr<const AttentionPolicy> make(const Options& options) {
+    return std::make_shared<const AttentionPolicy>(options);
+  }
+};
+
+struct DenseAttention : RegisteredAttention<AttentionKind::Dense> {
+  static constexpr EntryInfo info{.kind = "attention",
+                                  .name = "dense",
+                                  .summary = "attention as the network was exported",
+                                  .cost = "no change",
+                                  .source = "scaled_dot_product_attention"};
+};
+
+struct PisaAttention : RegisteredAttention<AttentionKind::Pisa> {
+  static constexpr EntryInfo info{
+      .kind = "attention",
+      .name = "pisa",
+      .summary = "exact attention to the best key blocks, a Taylor expansion of the others",
+      .cost = "density + 1/block_size + head size/tokens of dense attention, at least",
+      .source = "xie-lab-ml/piecewise-sparse-attention, 2026; its defaults for FLUX"};
+};
+
+struct IsaAttention : RegisteredAttention<AttentionKind::Isa> {
+  static constexpr EntryInfo info{
+      .kind = "attention",
+      .name = "isa",
+      .summary = "for in-context editing: few context blocks are kept, diffuse queries approximated",
+      .cost = "0.3 of dense attention at the defaults, at least",
+      .source = "xie-lab-ml/Lightning-Unified-Video-Editor-via-In-Context-Sparse-Attention, 2026"};
+};
+
+/// Throws InvalidArgument naming `owner`attention and the field unless every field of the policy is in its range.
+GLINT_API void check_attention(std::string_view owner, const AttentionPolicy& policy);
+
+}  // namespace glint

@@ -1,0 +1,54 @@
+// One head of the operands, as the kernels read it.
+#pragma once
+
+#include "ops/kernels.hpp"
+#include "ops/workspace.hpp"
+
+namespace glint::ops {
+
+inline HeadRows head_rows(const Rows& x, int64_t batch, int64_t head, int64_t token = 0) {
+  const int64_t at = batch * x.batch_stride + head * x.head_stride + token * x.token_stride;
+  const int64_t bytes = x.element == Element::Float32 ? 4 : 2;
+  return {static_cast<char*>(x.data) + at * bytes, x.element, x.token_stride};
+}
+
+/// Rows of one head in float32: where they are, or converted.
+class FloatRows {
+ public:
+  /// Memory for conversions of heads of `x`, if they need any.
+  explicit FloatRows(const Rows& x) : stride_(x.token_stride) {
+    if (x.element == Element::Float32) return;
+    stride_ = round_up(x.size, kPad);
+    converted_ = Buffer<float>(x.tokens * stride_);
+  }
+
+  /// Points at a head. Tokens are only there after convert() if the element type is another.
+  void bind(const Rows& x, int64_t batch, int64_t head) {
+    source_ = head_rows(x, batch, head);
+    columns_ = x.size;
+    data_ = converted_.data() ? converted_.data() : static_cast<const float*>(source_.data);
+  }
+  void convert(Range tokens) const {
+    if (!converted_.data()) return;
+    const HeadRows from{static_cast<char*>(source_.data) + tokens.begin * source_.stride * 2, source_.element,
+                        source_.stride};
+    load_rows(from, tokens.count, columns_, converted_.data() + tokens.begin * stride_, stride_);
+  }
+  const float* row(int64_t token) const { return data_ + token * stride_; }
+  int64_t stride() const { return stride_; }
+
+ private:
+  int64_t stride_, columns_ = 0;
+  HeadRows source_{};
+  const float* data_ = nullptr;
+  Buffer<float> converted_;
+};
+
+/// Where a group of heads begins and ends: as many at a time as there are threads, which bounds the memory.
+template <typename Function>
+void for_each_group(int64_t heads, int64_t threads, Function&& function) {
+  const int64_t size = std::max<int64_t>(1, std::min(heads, threads));
+  for (int64_t first = 0; first < heads; first += size) function(first, std::min(size, heads - first));
+}
+
+}  // namespace glint::ops

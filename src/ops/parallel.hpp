@@ -1,0 +1,24 @@
+// Tasks on torch's thread pool.
+#pragma once
+
+#include "ops/workspace.hpp"
+
+#include <ATen/Parallel.h>
+
+#include <atomic>
+
+namespace glint::ops {
+
+/// Calls function(task, workspace) for every task, each once, in any order and on any thread; a thread takes the next task
+/// when it is done with one. `floats`: the workspace of each thread.
+template <typename Function>
+void for_each_task(int64_t tasks, int64_t floats, Function&& function) {
+  std::atomic<int64_t> next{0};
+  const int64_t workers = std::min<int64_t>(tasks, at::get_num_threads());
+  at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
+    const Buffer<float> workspace(floats);
+    for (int64_t task = next++; task < tasks; task = next++) function(task, workspace.data());
+  });
+}
+
+}  // namespace glint::ops
