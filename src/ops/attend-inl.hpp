@@ -1,6 +1,6 @@
 // One tile of queries. Included once per instruction set.
 //
-//   q^T [D,W] scaled to base-2 logits | P^T [128,W] | O^T [E,W] | maximum, sum, mass, rescale factor [W]
+//   q^T [D,W] scaled by a power of two | P^T [128,W] | O^T [E,W] | maximum, sum, mass, rescale factor [W]
 //
 // At block size 64 and D = E = 128 that is 96 KB, beside one chunk of 128 keys and values: it stays in the second-level
 // cache. Per chunk: scores, then one pass for the exponentials and their sums, then the product with the values.
@@ -20,27 +20,31 @@
 HWY_BEFORE_NAMESPACE();
 namespace glint::ops::HWY_NAMESPACE {
 
-/// p = 2^(p - max) for keys rows of W queries, and sum += their column sums.
-HWY_INLINE void exponentials(float* p, int64_t keys, int64_t width, const float* max, float* sum) {
+/// p = 2^(rate (p - max)) for keys rows of W queries, and sum += their column sums. The difference is taken first: it is
+/// exact for the keys that count.
+HWY_INLINE void exponentials(float* p, int64_t keys, int64_t width, const float* max, float rate,
+                             float* sum) {
   const FloatTag tag;
+  const Vec factor = hn::Set(tag, rate);
+  const auto power = [&](Vec x, Vec top) { return exp2(hn::Mul(factor, hn::Sub(x, top))); };
   for (int64_t w = 0; w < width; w += kLanes) {
     const Vec top = hn::LoadU(tag, max + w);
-    Vec even = hn::LoadU(tag, sum + w), odd = hn::Zero(tag);
+    Vec even = hn::Zero(tag), odd = hn::Zero(tag);
     float* HWY_RESTRICT x = p + w;
     int64_t i = 0;
     for (; i + 2 <= keys; i += 2, x += 2 * width) {
-      const Vec a = exp2(hn::Sub(hn::LoadU(tag, x), top)), b = exp2(hn::Sub(hn::LoadU(tag, x + width), top));
+      const Vec a = power(hn::LoadU(tag, x), top), b = power(hn::LoadU(tag, x + width), top);
       hn::StoreU(a, tag, x);
       hn::StoreU(b, tag, x + width);
       even = hn::Add(even, a);
       odd = hn::Add(odd, b);
     }
     if (i < keys) {
-      const Vec a = exp2(hn::Sub(hn::LoadU(tag, x), top));
+      const Vec a = power(hn::LoadU(tag, x), top);
       hn::StoreU(a, tag, x);
       even = hn::Add(even, a);
     }
-    hn::StoreU(hn::Add(even, odd), tag, sum + w);
+    hn::StoreU(hn::Add(hn::LoadU(tag, sum + w), hn::Add(even, odd)), tag, sum + w);
   }
 }
 
@@ -56,6 +60,13 @@ class TileRun {
     sum_ = take(width_);
     mass_ = take(width_);
     rows_ = workspace;
+    // Base-2 logits are rate * (q 2^exponent) . k. Queries are scaled by a power of two (and a sign), which is exact.
+    int exponent = 0;
+    const double logit_scale = t_.scale * kLog2E;
+    rate_ = static_cast<float>(2.0 * std::abs(std::frexp(logit_scale, &exponent)));
+    if (rate_ == 0.0f) rate_ = 1.0f;
+    query_scale_ = static_cast<float>(
+        logit_scale == 0.0 ? 0.0 : std::copysign(std::ldexp(1.0, exponent - 1), logit_scale));
   }
 
   void run() {
@@ -81,7 +92,7 @@ class TileRun {
       stride = t_.d;
     }
     if (width_ != t_.queries) std::memset(q_, 0, static_cast<size_t>(t_.d * width_) * sizeof(float));
-    transpose(rows, stride, t_.queries, t_.d, static_cast<float>(t_.scale * kLog2E), q_, width_);
+    transpose(rows, stride, t_.queries, t_.d, query_scale_, q_, width_);
   }
 
   /// Takes in all rows of the runs, in chunks; their exponentials add up in `sum`.
@@ -94,7 +105,7 @@ class TileRun {
         k_[filled] = run.k + i * run.k_stride;
         v_[filled] = run.v + i * run.v_stride;
         weighted = run.log2_weight != nullptr;
-        if (weighted) bias_[filled] = run.log2_weight[i];
+        if (weighted) bias_[filled] = run.log2_weight[i] / rate_;
         if (++filled == kChunk) {
           take_in(filled, weighted, sum);
           filled = 0;
@@ -108,7 +119,7 @@ class TileRun {
     std::memcpy(raised_, max_, static_cast<size_t>(width_) * sizeof(float));
     for_each_block(keys, width_, ScoreVisitor{k_, weighted ? bias_ : nullptr, q_, t_.d, width_, p_, raised_});
     rescale();
-    exponentials(p_, keys, width_, max_, sum);
+    exponentials(p_, keys, width_, max_, rate_, sum);
     for_each_block(t_.e, width_, AccumulateVisitor{v_, p_, keys, width_, width_, out_});
   }
 
@@ -118,7 +129,7 @@ class TileRun {
     for (int64_t w = 0; w < width_; w += kLanes) {
       const Vec before = hn::LoadU(tag, max_ + w), now = hn::LoadU(tag, raised_ + w);
       if (hn::AllTrue(tag, hn::Eq(before, now))) continue;
-      const Vec factor = exp2(hn::Sub(before, now));
+      const Vec factor = exp2(hn::Mul(hn::Set(tag, rate_), hn::Sub(before, now)));
       hn::StoreU(now, tag, max_ + w);
       hn::StoreU(hn::Mul(factor, hn::LoadU(tag, sum_ + w)), tag, sum_ + w);
       hn::StoreU(hn::Mul(factor, hn::LoadU(tag, mass_ + w)), tag, mass_ + w);
@@ -141,7 +152,7 @@ class TileRun {
   }
 
   void add_shared_first_order() {
-    weigh_queries(static_cast<float>(kLn2) * t_.moment_share, mass_);
+    weigh_queries(static_cast<float>(kLn2) * rate_ * t_.moment_share, mass_);
     accumulate_moment(t_.moment);
   }
 
@@ -154,8 +165,8 @@ class TileRun {
         std::fill(raised_, raised_ + width_, -1e30f);
         for_each_block(1, width_, ScoreVisitor{row, nullptr, q_, t_.d, width_, p_, raised_});
         std::fill(row_sum_, row_sum_ + width_, 0.0f);
-        exponentials(p_, 1, width_, max_, row_sum_);
-        weigh_queries(static_cast<float>(kLn2), row_sum_);
+        exponentials(p_, 1, width_, max_, rate_, row_sum_);
+        weigh_queries(static_cast<float>(kLn2) * rate_, row_sum_);
         accumulate_moment(t_.moments + *block * t_.d * t_.moment_stride);
       }
   }
@@ -183,6 +194,7 @@ class TileRun {
 
   const Tile& t_;
   const int64_t width_;
+  float rate_, query_scale_;
   float *q_, *p_, *out_, *max_, *raised_, *sum_, *mass_, *rows_;
   const float *k_[kChunk], *v_[kChunk], *moment_rows_[kMaxHeadSize];
   float bias_[kChunk];

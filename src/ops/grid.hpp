@@ -58,12 +58,10 @@ struct IsaGrid {
   int64_t sharp(double share) const {
     return std::min(static_cast<int64_t>(share * static_cast<double>(blocks())), blocks());
   }
-  /// Exact blocks of a diffuse query block, of the keys kept: only whole 64s count.
+  /// Exact blocks of a diffuse query block, of the keys kept; the released code counts only whole 64s.
   int64_t exact(double share, int64_t kept_blocks) const {
-    return std::min(
-        std::max<int64_t>(
-            1, static_cast<int64_t>(share * static_cast<double>((main + kBlock * kept_blocks) / kBlock))),
-        kept_key_blocks(kept_blocks));
+    const int64_t whole = padded ? (main + kBlock * kept_blocks) / kBlock : kept_key_blocks(kept_blocks);
+    return std::min(budget(share, std::max<int64_t>(whole, 1)), kept_key_blocks(kept_blocks));
   }
   int64_t kept_key_blocks(int64_t kept_blocks) const {
     return padded ? ceil_div(main + kBlock * kept_blocks, kBlock) : main_blocks() + kept_blocks;

@@ -6,23 +6,25 @@
 
 namespace glint::ops {
 
+constexpr int64_t bytes(Element element) { return element == Element::Float32 ? 4 : 2; }
+
 inline HeadRows head_rows(const Rows& x, int64_t batch, int64_t head, int64_t token = 0) {
   const int64_t at = batch * x.batch_stride + head * x.head_stride + token * x.token_stride;
-  const int64_t bytes = x.element == Element::Float32 ? 4 : 2;
-  return {static_cast<char*>(x.data) + at * bytes, x.element, x.token_stride};
+  return {static_cast<char*>(x.data) + at * bytes(x.element), x.element, x.token_stride};
 }
 
-/// Rows of one head in float32: where they are, or converted.
+/// Rows of one head in float32 and one after the other: where they are, or copied. Rows far apart cost more in cache and
+/// page misses than the copy: most models' heads lie side by side within a token.
 class FloatRows {
  public:
-  /// Memory for conversions of heads of `x`, if they need any.
+  /// Memory for copies of heads of `x`, if they need any.
   explicit FloatRows(const Rows& x) : stride_(x.token_stride) {
-    if (x.element == Element::Float32) return;
+    if (x.element == Element::Float32 && x.token_stride == x.size) return;
     stride_ = round_up(x.size, kPad);
     converted_ = Buffer<float>(x.tokens * stride_);
   }
 
-  /// Points at a head. Tokens are only there after convert() if the element type is another.
+  /// Points at a head. Where rows are copied, they are there after convert().
   void bind(const Rows& x, int64_t batch, int64_t head) {
     source_ = head_rows(x, batch, head);
     columns_ = x.size;
@@ -30,8 +32,9 @@ class FloatRows {
   }
   void convert(Range tokens) const {
     if (!converted_.data()) return;
-    const HeadRows from{static_cast<char*>(source_.data) + tokens.begin * source_.stride * 2, source_.element,
-                        source_.stride};
+    const HeadRows from{
+        static_cast<char*>(source_.data) + tokens.begin * source_.stride * bytes(source_.element),
+        source_.element, source_.stride};
     load_rows(from, tokens.count, columns_, converted_.data() + tokens.begin * stride_, stride_);
   }
   const float* row(int64_t token) const { return data_ + token * stride_; }

@@ -9,6 +9,8 @@
 // no padding, no mask for short blocks. Maximum, sum and rescaling of the softmax are plain vector arithmetic.
 #pragma once
 
+#include <glint/export.hpp>
+
 #include "ops/engine.hpp"
 
 #include <cstdint>
@@ -87,6 +89,6 @@ void load_rows(const HeadRows& from, int64_t rows, int64_t columns, float* to, i
 void mean_of_rows(const HeadRows& from, int64_t rows, int64_t columns, float* to, float* workspace);
 
 /// The name of the instruction set in use, e.g. "AVX3".
-const char* kernel_target();
+GLINT_API const char* kernel_target();
 
 }  // namespace glint::ops

@@ -27,7 +27,7 @@ constexpr int kVectors =
 /// acc[r][n] += sum over k of a(r, k) * b[k * b_stride + n * lanes]
 template <int R, int N, typename Broadcast>
 HWY_INLINE void multiply(int64_t steps, Broadcast&& a, const float* HWY_RESTRICT b, int64_t b_stride,
-                                  Vec (&acc)[R][N]) {
+                         Vec (&acc)[R][N]) {
   const FloatTag tag;
   for (int64_t k = 0; k < steps; ++k, b += b_stride) {
     Vec right[N];
@@ -86,6 +86,24 @@ HWY_INLINE void for_each_block(int64_t rows, int64_t width, const Visit& visit) 
   for (; column < width; column += kLanes) for_each_row_block<1>(rows, column, visit);
 }
 
+/// Terms of a sum that are added up before they join the others: a large sum of n terms is rounded n / 32 times, not n.
+constexpr int64_t kSegment = 32;
+
+/// total += the whole product, segment by segment; `a` gives the broadcasts from a step on.
+template <int R, int N, typename From>
+HWY_INLINE void multiply_segments(int64_t steps, const From& from, const float* b, int64_t b_stride,
+                                  Vec (&total)[R][N]) {
+  const FloatTag tag;
+  for (int64_t first = 0; first < steps; first += kSegment) {
+    Vec acc[R][N];
+    for (int r = 0; r < R; ++r)
+      for (int n = 0; n < N; ++n) acc[r][n] = hn::Zero(tag);
+    multiply<R, N>(HWY_MIN(kSegment, steps - first), from(first), b + first * b_stride, b_stride, acc);
+    for (int r = 0; r < R; ++r)
+      for (int n = 0; n < N; ++n) total[r][n] = hn::Add(total[r][n], acc[r][n]);
+  }
+}
+
 /// out [keys, width] = rows [keys, d] q [d, width] (+ bias per key), and max [width] raised to the largest.
 struct ScoreVisitor {
   const float* const* rows;
@@ -98,18 +116,20 @@ struct ScoreVisitor {
   template <int R, int N>
   HWY_INLINE void run(int64_t row, int64_t column) const {
     const FloatTag tag;
-    Vec acc[R][N];
-    AcrossRows<R> a;
-    for (int r = 0; r < R; ++r) {
-      a.rows[r] = rows[row + r];
-      for (int n = 0; n < N; ++n) acc[r][n] = hn::Set(tag, bias ? bias[row + r] : 0.0f);
-    }
-    multiply<R, N>(d, a, q + column, width, acc);
+    Vec total[R][N];
+    for (int r = 0; r < R; ++r)
+      for (int n = 0; n < N; ++n) total[r][n] = hn::Set(tag, bias ? bias[row + r] : 0.0f);
+    const auto from = [this, row](int64_t first) {
+      AcrossRows<R> a;
+      for (int r = 0; r < R; ++r) a.rows[r] = rows[row + r] + first;
+      return a;
+    };
+    multiply_segments<R, N>(d, from, q + column, width, total);
     for (int n = 0; n < N; ++n) {
       Vec top = hn::LoadU(tag, max + column + n * kLanes);
       for (int r = 0; r < R; ++r) {
-        top = hn::Max(top, acc[r][n]);
-        hn::StoreU(acc[r][n], tag, out + (row + r) * width + column + n * kLanes);
+        top = hn::Max(top, total[r][n]);
+        hn::StoreU(total[r][n], tag, out + (row + r) * width + column + n * kLanes);
       }
       hn::StoreU(top, tag, max + column + n * kLanes);
     }
@@ -130,7 +150,8 @@ struct AccumulateVisitor {
     float* HWY_RESTRICT c = out + row * out_stride + column;
     for (int r = 0; r < R; ++r)
       for (int n = 0; n < N; ++n) acc[r][n] = hn::LoadU(tag, c + r * out_stride + n * kLanes);
-    multiply<R, N>(steps, AlongRow{rows, row}, weights + column, width, acc);
+    const auto from = [this, row](int64_t first) { return AlongRow{rows + first, row}; };
+    multiply_segments<R, N>(steps, from, weights + column, width, acc);
     for (int r = 0; r < R; ++r)
       for (int n = 0; n < N; ++n) hn::StoreU(acc[r][n], tag, c + r * out_stride + n * kLanes);
   }

@@ -35,8 +35,8 @@ HWY_INLINE Vec exp2(Vec x) {
 }
 
 /// to[c][r] = factor * from[r][c], four by four.
-HWY_INLINE void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns,
-                                   float factor, float* to, int64_t to_stride) {
+HWY_INLINE void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float factor,
+                          float* to, int64_t to_stride) {
   int64_t whole_rows = 0, whole_columns = 0;
 #if HWY_TARGET != HWY_SCALAR
   whole_rows = rows & ~int64_t{3}, whole_columns = columns & ~int64_t{3};
