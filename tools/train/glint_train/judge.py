@@ -32,17 +32,13 @@ class Verdict:
 
 
 class Judge:
-    """The verifier of a bundle's scorer. Objects are told apart by the vectors of their names."""
+    """The verifier of a bundle's scorer."""
 
     def __init__(self, bundle: Path, grammar: Grammar, tokenizer: WordTokenizer) -> None:
         self.label, self.tokenizer = Labeller(grammar), tokenizer
         state = {key.removeprefix("verifier."): value for key, value in component_state(bundle, "scorer").items()}
         self.verifier = Verifier(tokenizer.size, len(self.label.names), len(self.label.colours)).eval()
-        missing, unknown = self.verifier.load_state_dict(state, strict=False)
-        if missing != ["prototypes"] or unknown:  # training needs the prototypes, the scorer does not
-            raise RuntimeError(f"the scorer of {bundle} is another network: {missing} {unknown}")
-        with torch.no_grad():
-            self.names = self.verifier.prompt(self.encode(list(self.label.names))).first.vector
+        self.verifier.load_state_dict(state)
 
     def encode(self, prompts: list[str]) -> Tensor:
         return torch.from_numpy(np.stack([self.tokenizer.encode(prompt) for prompt in prompts]))
@@ -72,7 +68,7 @@ class Judge:
         return right
 
     def slot_right(self, slot: Slot, i: int, number: int, labels: Labels) -> list[bool]:
-        right = [int((self.names @ slot.vector[i]).argmax()) == labels.objects[number]]
+        right = [int(self.verifier.object_logits(slot.vector[i]).argmax()) == labels.objects[number]]
         if labels.asked_colours[number]:
             right.append(int(slot.colour[i].argmax()) == labels.colours[number])
         if labels.asked_sizes[number]:
