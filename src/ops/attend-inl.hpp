@@ -117,7 +117,8 @@ class TileRun {
 
   void take_in(int64_t keys, bool weighted, float* sum) {
     std::memcpy(raised_, max_, static_cast<size_t>(width_) * sizeof(float));
-    for_each_block(keys, width_, ScoreVisitor{k_, weighted ? bias_ : nullptr, q_, t_.d, width_, p_, raised_});
+    for_each_block(keys, width_,
+                   ScoreVisitor{k_, weighted ? bias_ : nullptr, q_, t_.d, width_, p_, raised_, v_, t_.e});
     rescale();
     exponentials(p_, keys, width_, max_, rate_, sum);
     for_each_block(t_.e, width_, AccumulateVisitor{v_, p_, keys, width_, width_, out_});

@@ -36,42 +36,42 @@ Buffer<float> block_means(const Work& w, const Rows& x, int64_t head, float* wor
   return means;
 }
 
-/// softmax(scale * q k^T) between block means, [blocks, blocks].
-Buffer<float> coarse_weights(const Work& w, const float* q, const float* k, float* workspace) {
-  Buffer<float> p(w.blocks * w.blocks);
-  scores(q, w.blocks, k, w.blocks, w.d, w.scale, p.data(), workspace);
+/// Calls visit(i, row) for every row of softmax(scale * q k^T) between block means; 64 rows exist at a time.
+template <typename Visit>
+void for_each_coarse_row(const Work& w, const float* q, const float* k, float* workspace, Visit&& visit) {
+  const Buffer<float> tile(kScoreTile * w.blocks);
   for (int64_t i = 0; i < w.blocks; ++i) {
-    float* row = p.data() + i * w.blocks;
+    if (i % kScoreTile == 0)
+      scores(q + i * w.d, std::min(kScoreTile, w.blocks - i), k, w.blocks, w.d, w.scale, tile.data(),
+             workspace);
+    float* row = tile.data() + i % kScoreTile * w.blocks;
     const float max = *std::max_element(row, row + w.blocks);
     double sum = 0.0;
     for (int64_t j = 0; j < w.blocks; ++j) sum += row[j] = std::exp(row[j] - max);
     for (int64_t j = 0; j < w.blocks; ++j) row[j] /= static_cast<float>(sum);
+    visit(i, row);
   }
-  return p;
 }
 
-/// The context blocks that main queries look at most, best first.
-void choose_context(const Work& w, const float* p, int32_t* context) {
-  const int64_t main = w.grid.main_blocks(), count = w.grid.context_blocks();
-  std::vector<float> looked_at(static_cast<size_t>(count), 0.0f);
-  for (int64_t i = 0; i < main; ++i)
-    for (int64_t j = 0; j < count; ++j) looked_at[static_cast<size_t>(j)] += p[i * w.blocks + main + j];
-  select_largest(looked_at.data(), count, w.plan.context.count, true, context);
-}
-
-/// Query blocks by the sum of their largest weights on main blocks: the first `sharp` and the others.
-void choose_sharp(const Work& w, const float* p, int32_t* sharp, int32_t* diffuse) {
-  const int64_t main = w.grid.main_blocks(), count = main == 0 ? 0 : budget(w.options.sparsity, main);
-  std::vector<float> sharpness, row;
-  for (int64_t i = 0; i < w.blocks; ++i) {
-    row.assign(p + i * w.blocks, p + i * w.blocks + main);
-    std::partial_sort(row.begin(), row.begin() + count, row.end(), std::greater<>());
-    sharpness.push_back(std::accumulate(row.begin(), row.begin() + count, 0.0f));
-  }
+/// The context blocks that main queries look at most, best first; and the query blocks by the sum of their largest weights on
+/// main blocks: the first `sharp` and the others.
+void choose_context_and_sharp(const Work& w, int64_t head, const float* q, const float* k, float* workspace) {
+  const int64_t main = w.grid.main_blocks(), context = w.grid.context_blocks();
+  const int64_t count = main == 0 ? 0 : budget(w.options.sparsity, main);
+  std::vector<float> looked_at(static_cast<size_t>(context), 0.0f), sharpness, largest;
+  for_each_coarse_row(w, q, k, workspace, [&](int64_t i, const float* p) {
+    for (int64_t j = 0; i < main && j < context; ++j) looked_at[static_cast<size_t>(j)] += p[main + j];
+    largest.assign(p, p + main);
+    std::partial_sort(largest.begin(), largest.begin() + count, largest.end(), std::greater<>());
+    sharpness.push_back(std::accumulate(largest.begin(), largest.begin() + count, 0.0f));
+  });
+  const PlanLists& plan = w.plan;
+  select_largest(looked_at.data(), context, plan.context.count, true,
+                 plan.context.blocks + head * plan.context.count);
   std::vector<int32_t> order(static_cast<size_t>(w.blocks));
   select_largest(sharpness.data(), w.blocks, w.blocks, true, order.data());
-  std::copy_n(order.begin(), w.plan.sharp.count, sharp);
-  std::copy(order.begin() + w.plan.sharp.count, order.end(), diffuse);
+  std::copy_n(order.begin(), plan.sharp.count, plan.sharp.blocks + head * plan.sharp.count);
+  std::copy(order.begin() + plan.sharp.count, order.end(), plan.diffuse.blocks + head * plan.diffuse.count);
 }
 
 /// The keys kept for one head, and the mean of each of their blocks.
@@ -118,12 +118,14 @@ void choose_exact(const Work& w, const float* query_means, int64_t head, const K
                   float* workspace) {
   const auto blocks = static_cast<int64_t>(s.keys.blocks.size());
   const int32_t* diffuse = w.plan.diffuse.blocks + head * w.plan.diffuse.count;
-  Buffer<float> q(w.plan.diffuse.count * w.d), score(w.plan.diffuse.count * blocks);
+  const Buffer<float> q(w.plan.diffuse.count * w.d), tile(kScoreTile * blocks);
   for (int64_t i = 0; i < w.plan.diffuse.count; ++i)
     std::copy_n(query_means + diffuse[i] * w.d, w.d, q.data() + i * w.d);
-  scores(q.data(), w.plan.diffuse.count, s.key_mean.data(), blocks, w.d, 1.0f, score.data(), workspace);
   for (int64_t i = 0; i < w.plan.diffuse.count; ++i) {
-    float* row = score.data() + i * blocks;
+    if (i % kScoreTile == 0)
+      scores(q.data() + i * w.d, std::min(kScoreTile, w.plan.diffuse.count - i), s.key_mean.data(), blocks,
+             w.d, 1.0f, tile.data(), workspace);
+    float* row = tile.data() + i % kScoreTile * blocks;
     for (int64_t j = 0; j < blocks; ++j) row[j] *= s.keys.weights[static_cast<size_t>(j)];
     select_largest(row, blocks, w.plan.exact.count, false,
                    w.plan.exact.blocks + (head * w.plan.diffuse.count + i) * w.plan.exact.count);
@@ -134,10 +136,7 @@ int64_t head_workspace(const Work& w) { return scores_workspace(2 * w.blocks + 1
 
 void plan_head(const Work& w, int64_t head, KeptState& s, float* workspace) {
   const Buffer<float> q = block_means(w, w.o.q, head, workspace), k = block_means(w, w.o.k, head, workspace);
-  const Buffer<float> p = coarse_weights(w, q.data(), k.data(), workspace);
-  choose_context(w, p.data(), w.plan.context.blocks + head * w.plan.context.count);
-  choose_sharp(w, p.data(), w.plan.sharp.blocks + head * w.plan.sharp.count,
-               w.plan.diffuse.blocks + head * w.plan.diffuse.count);
+  choose_context_and_sharp(w, head, q.data(), k.data(), workspace);
   keep(w, head, s);
   choose_exact(w, q.data(), head, s, workspace);
 }
@@ -146,12 +145,12 @@ void plan_head(const Work& w, int64_t head, KeptState& s, float* workspace) {
 Buffer<float> coarse_output(const Work& w, int64_t head, float* workspace) {
   const Buffer<float> q = block_means(w, w.o.q, head, workspace), k = block_means(w, w.o.k, head, workspace),
                       v = block_means(w, w.o.v, head, workspace);
-  const Buffer<float> p = coarse_weights(w, q.data(), k.data(), workspace);
   Buffer<float> out(w.blocks * w.e);
   std::fill_n(out.data(), w.blocks * w.e, 0.0f);
-  for (int64_t i = 0; i < w.blocks; ++i)
+  for_each_coarse_row(w, q.data(), k.data(), workspace, [&](int64_t i, const float* p) {
     for (int64_t j = 0; j < w.blocks; ++j)
-      for (int64_t c = 0; c < w.e; ++c) out[i * w.e + c] += p[i * w.blocks + j] * v[j * w.e + c];
+      for (int64_t c = 0; c < w.e; ++c) out[i * w.e + c] += p[j] * v[j * w.e + c];
+  });
   return out;
 }
 

@@ -41,6 +41,11 @@ void mean_of_rows(const HeadRows& from, int64_t rows, int64_t columns, float* to
 
 const char* kernel_target() { return HWY_DYNAMIC_DISPATCH(target_name)(); }
 
+void limit_vectors(int64_t bytes) {
+  hwy::DisableTargets((bytes < 64 ? HWY_AVX3 | HWY_AVX3_DL : 0) | (bytes < 32 ? HWY_AVX2 : 0) |
+                      (bytes < 16 ? HWY_SSE4 | HWY_SSSE3 : 0));
+}
+
 int64_t attend_workspace(int64_t queries, int64_t d, int64_t e) {
   const int64_t width = round_up(queries, kPad);
   return width * (d + std::max(kChunk, d) + e + 5) + queries * std::max(d, e);

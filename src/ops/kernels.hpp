@@ -91,4 +91,7 @@ void mean_of_rows(const HeadRows& from, int64_t rows, int64_t columns, float* to
 /// The name of the instruction set in use, e.g. "AVX3".
 GLINT_API const char* kernel_target();
 
+/// Uses vectors of at most so many bytes from now on, in the whole process: 64, 32, 16 or 4. For tests and benchmarks.
+GLINT_API void limit_vectors(int64_t bytes);
+
 }  // namespace glint::ops

@@ -49,7 +49,7 @@ struct HeadState {
     if (w.own_order()) moments = Buffer<float>(w.keys.blocks() * w.moment_size());
     if (!w.select) return;
     query_mean = Buffer<float>(w.queries.blocks() * w.d);
-    scores = Buffer<float>(w.queries.blocks() * w.keys.blocks());
+    scores = Buffer<float>(kScoreTile * w.keys.blocks());
     own_selection = Buffer<int32_t>(w.queries.blocks() * w.count);
   }
 };
@@ -95,9 +95,12 @@ void select_blocks(const Work& w, const HeadState& s, int64_t head, float* works
     mean_of_rows(head_rows(w.o.q, head / w.o.heads, head % w.o.heads, block.begin), block.count, w.d,
                  s.query_mean.data() + i * w.d, workspace);
   }
-  scores(s.query_mean.data(), rows, s.key_mean.data(), blocks, w.d, w.scale, s.scores.data(), workspace);
   for (int64_t i = 0; i < rows; ++i) {
-    float* score = s.scores.data() + i * blocks;
+    const int64_t in_tile = i % kScoreTile;
+    if (in_tile == 0)
+      scores(s.query_mean.data() + i * w.d, std::min(kScoreTile, rows - i), s.key_mean.data(), blocks, w.d,
+             w.scale, s.scores.data(), workspace);
+    float* score = s.scores.data() + in_tile * blocks;
     for (int64_t j = 0; j < blocks; ++j) score[j] += s.bias[j];
     for (int64_t j : w.options.forced_blocks)
       score[j < 0 ? j + blocks : j] = std::numeric_limits<float>::infinity();

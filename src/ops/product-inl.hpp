@@ -7,6 +7,9 @@
 #define GLINT_OPS_PRODUCT_INL
 #endif
 
+#include "ops/workspace.hpp"
+
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstdint>
@@ -112,10 +115,15 @@ struct ScoreVisitor {
   int64_t d, width;
   float* out;
   float* max;
+  const float* const* ahead =
+      nullptr;  // rows that are read next, column by column: too far apart for the hardware
+  int64_t ahead_columns = 0;
 
   template <int R, int N>
   HWY_INLINE void run(int64_t row, int64_t column) const {
     const FloatTag tag;
+    for (int r = 0; ahead && column == 0 && r < R; ++r)
+      for (int64_t c = 0; c < ahead_columns; c += kPad) hwy::Prefetch(ahead[row + r] + c);
     Vec total[R][N];
     for (int r = 0; r < R; ++r)
       for (int n = 0; n < N; ++n) total[r][n] = hn::Set(tag, bias ? bias[row + r] : 0.0f);

@@ -76,17 +76,25 @@ HWY_INLINE void load_half(const hwy::float16_t* from, int64_t n, float* to) {
   std::memcpy(to + i, wide, static_cast<size_t>(n - i) * sizeof(float));
 }
 
-HWY_INLINE void store_half(const float* from, int64_t n, hwy::float16_t* to) {
-  const FloatTag tag;
-  const hn::Rebind<hwy::float16_t, FloatTag> half;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) hn::StoreU(hn::DemoteTo(half, hn::LoadU(tag, from + i)), half, to + i);
-  if (i == n) return;
-  float rest[kLanes] = {};
-  hwy::float16_t rounded[kLanes];
-  std::memcpy(rest, from + i, static_cast<size_t>(n - i) * sizeof(float));
-  hn::StoreU(hn::DemoteTo(half, hn::LoadU(tag, rest)), half, rounded);
-  std::memcpy(to + i, rounded, static_cast<size_t>(n - i) * sizeof(hwy::float16_t));
+/// To nearest, ties to even, on every instruction set: Highway truncates where there is no instruction for it.
+HWY_INLINE uint16_t half_of(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t sign = (bits >> 16) & 0x8000u, size = bits & 0x7fffffffu;
+  const uint32_t normal =
+      (size + 0xc8000fffu + ((size >> 13) & 1u)) >> 13;  // the exponent's bias falls by 112
+  float shifted;
+  std::memcpy(&shifted, &size, sizeof shifted);
+  shifted += 0.5f;  // lines the fraction of a subnormal up with the last bits
+  uint32_t subnormal;
+  std::memcpy(&subnormal, &shifted, sizeof subnormal);
+  const uint32_t large = size > 0x7f800000u ? 0x7e00u : 0x7c00u;
+  const uint32_t finite = size < 0x38800000u ? subnormal - 0x3f000000u : normal;
+  return static_cast<uint16_t>(sign | (size >= 0x477ff000u ? large : finite));
+}
+
+HWY_INLINE void store_half(const float* from, int64_t n, uint16_t* to) {
+  for (int64_t i = 0; i < n; ++i) to[i] = half_of(from[i]);
 }
 
 HWY_INLINE void load_bfloat(const uint16_t* from, int64_t n, float* to) {
@@ -123,7 +131,7 @@ HWY_INLINE void store_row(const float* from, int64_t n, const HeadRows& to, int6
     case Element::Float32:
       std::memcpy(static_cast<float*>(to.data) + at, from, static_cast<size_t>(n) * sizeof(float));
       break;
-    case Element::Float16: store_half(from, n, static_cast<hwy::float16_t*>(to.data) + at); break;
+    case Element::Float16: store_half(from, n, static_cast<uint16_t*>(to.data) + at); break;
     case Element::BFloat16: store_bfloat(from, n, static_cast<uint16_t*>(to.data) + at); break;
   }
 }

@@ -1,6 +1,6 @@
 // Sparse against dense attention, in one process and on the same threads: a table, or CSV for tools/bench/attention_plot.py.
 //
-//   glint_bench_attention [--threads N] [--max-tokens N] [--csv FILE]
+//   glint_bench_attention [--threads N] [--max-tokens N] [--vector-bytes 64|32|16] [--csv FILE]
 //
 // Dense and sparse take turns. Times are the fastest of all rounds; the ratio is the median of those of neighbouring runs,
 // which other programs disturb alike. Inputs are float32 [1,4,N,d] of unit variance: pictures that vary smoothly over about
@@ -166,6 +166,7 @@ int run(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--threads") == 0) threads = std::atoi(argv[i + 1]);
     if (std::strcmp(argv[i], "--max-tokens") == 0) most = std::atoll(argv[i + 1]);
+    if (std::strcmp(argv[i], "--vector-bytes") == 0) ops::limit_vectors(std::atoi(argv[i + 1]));
     if (std::strcmp(argv[i], "--csv") == 0) csv = argv[i + 1];
   }
   at::set_num_threads(threads);

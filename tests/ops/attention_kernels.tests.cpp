@@ -1,4 +1,5 @@
 // The vector kernels against the scalar reference, at sizes that leave remainders everywhere.
+#include "ops/kernels.hpp"
 #include "tests/support/attention.hpp"
 
 #include <ATen/Parallel.h>
@@ -108,6 +109,22 @@ TEST_CASE("Scales of any sign and size are the scores'") {
   options.density = 1.0;
   CHECK(difference(pisa(x.q, x.k, x.v, options), test::sdpa(x.to(at::kDouble), scale)) <
         kFloat32 * std::max(1.0, 10.0 * std::abs(scale)));
+}
+
+TEST_CASE("Every instruction set computes the same") {
+  const int64_t bytes = GENERATE(4, 16, 32, 64);
+  ops::limit_vectors(bytes);
+  CAPTURE(bytes, ops::kernel_target());
+  for (TaylorOrder order : {TaylorOrder::Hybrid, TaylorOrder::First})
+    CHECK(error_of_pisa(inputs(10, 150, 217, 72, 44), options_of(0.3, 20, order)) < kFloat32);
+  for (at::ScalarType type : {at::kHalf, at::kBFloat16}) {
+    const Inputs x = inputs(10, 150, 217, 72, 44).to(type);
+    const PisaOptions options = options_of(0.3, 20);
+    const at::Tensor exact = test::reference_pisa(x, options, pisa_select(x.q, x.k, x.v, options));
+    const at::Tensor error = (pisa(x.q, x.k, x.v, options).to(at::kDouble) - exact).abs();
+    CHECK((error - exact.abs() * (type == at::kHalf ? 0x1p-11 : 0x1p-8)).max().item<double>() < kFloat32);
+  }
+  ops::limit_vectors(64);
 }
 
 TEST_CASE("NaN in a query stays in its row") {

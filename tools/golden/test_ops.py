@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from test_aoti import program
-
 from torch.nn.functional import scaled_dot_product_attention
 
 TOKENS, HEADS, SIZE = 320, 2, 32
@@ -71,16 +72,16 @@ def test_a_network_exports_with_any_token_count(ops: object) -> None:
     assert torch.equal(sparse, ops.pisa(*short, 0.3, 32))
 
 
-def test_a_scripted_network_survives_a_file(ops: object, tmp_path: pytest.TempPathFactory) -> None:
+def test_a_scripted_network_survives_a_file(ops: object, tmp_path: Path) -> None:
     torch.jit.script(Network()).save(tmp_path / "network.pt")
     dense, _ = torch.jit.load(tmp_path / "network.pt")(*tensors())
     assert torch.equal(dense, scaled_dot_product_attention(*tensors()))
 
 
-def test_a_compiled_package_calls_the_operators(ops: object, tmp_path: pytest.TempPathFactory) -> None:
-    torch._inductor.config.aot_inductor.link_libtorch = False
+def test_a_compiled_package_calls_the_operators(ops: object, tmp_path: Path) -> None:
     exported = torch.export.export(Network(), tensors())
-    package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "network.pt2"))
+    with torch._inductor.config.patch({"aot_inductor.link_libtorch": True}):  # Python does not lend its symbols
+        package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "network.pt2"))
     dense, sparse = torch._inductor.aoti_load_package(package)(*tensors())
     assert torch.equal(dense, scaled_dot_product_attention(*tensors()))
     assert torch.equal(sparse, ops.pisa(*tensors(), 0.3, 32))
