@@ -3,7 +3,7 @@
     python tools/train/denoiser.py --work DIR [--seconds 5400] [--threads 1] [--seed 13] [--init BUNDLE] [--smoke]
 
 A run that was stopped goes on from its last checkpoint. The learning rate follows the wall clock, so that it is always
-annealed when the budget ends. `--init` starts from the weights of a bundle instead of random ones, in its latent space
+annealed when the budget ends. `--init` starts from the weights of a bundle, in its latent space
 and with its text encoder, which stays as it is: the bundle's denoiser remains a weak variant that reads the same tokens.
 """
 

@@ -107,7 +107,9 @@ def main() -> None:
         low, high = (np.concatenate([values[:48] for values in near[scale]]) for scale in (1.0, 2.0))
         print(f"\nGuidance 1 against 2, {len(low)} pairs: {power(low, high)}")
     for scale in (1.0, bundle.manifest["guidance"]["default"]):
-        print(f"Distance between noises of one prompt at guidance {scale:g}: {evaluation.diversity(scale, steps, 2 if options.smoke else 6):.3f}")
+        print(
+            f"Distance between noises of one prompt at guidance {scale:g}: {evaluation.diversity(scale, steps, 2 if options.smoke else 6):.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,11 @@ def outputs(model: Verifier, reading: Reading) -> dict[str, Tensor]:
     """Logits by the names of `targets`."""
     made = {"layout": reading.layout, "background": reading.background}
     for number, slot in enumerate((reading.first, reading.second)):
-        made |= {f"object{number}": model.object_logits(slot.vector), f"colour{number}": slot.colour, f"size{number}": slot.size}
+        made |= {
+            f"object{number}": model.object_logits(slot.vector),
+            f"colour{number}": slot.colour,
+            f"size{number}": slot.size,
+        }
     return made
 
 
@@ -90,7 +94,9 @@ def report(model: Verifier, coder: Autoencoder, count: int, seed: int) -> None:
     images, ids, labels = draw(count, seed)
     for name, shown in (("renders", images), ("decoded", decoded(images, coder, torch.Generator().manual_seed(seed)))):
         found = accuracy(model, to_images(shown.numpy()), ids, labels)
-        print(f"held-out {name} ({count}): " + ", ".join(f"{key} {value:.1%}" for key, value in found.items()), flush=True)
+        print(
+            f"held-out {name} ({count}): " + ", ".join(f"{key} {value:.1%}" for key, value in found.items()), flush=True
+        )
 
 
 def main() -> None:
@@ -110,7 +116,12 @@ def main() -> None:
         raise SystemExit("train the autoencoder first")
     coder.load_state_dict(state["model"])
     images, ids, labels = make_pool(options, coder)
-    model, path, step, clock = make_verifier(), options.work / "verifier.pt", 0, Clock(4.0 if options.smoke else options.seconds)
+    model, path, step, clock = (
+        make_verifier(),
+        options.work / "verifier.pt",
+        0,
+        Clock(4.0 if options.smoke else options.seconds),
+    )
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     if state := load_checkpoint(path):
         model.load_state_dict(state["model"])
@@ -119,7 +130,10 @@ def main() -> None:
     generator, saved, total = torch.Generator().manual_seed(options.seed + step), clock.elapsed, 0.0
 
     def save() -> None:
-        save_checkpoint(path, {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": clock.elapsed})
+        save_checkpoint(
+            path,
+            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": clock.elapsed},
+        )
 
     for indices in shuffled_batches(len(images), BATCH, options.seed, step):
         if clock.progress >= 1.0:

@@ -41,7 +41,9 @@ def draw(count: int, seed: int, single_share: float = 0.5) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def decoded(images: Tensor, autoencoder: Autoencoder, generator: torch.Generator, noise: float = LATENT_NOISE) -> Tensor:
+def decoded(
+    images: Tensor, autoencoder: Autoencoder, generator: torch.Generator, noise: float = LATENT_NOISE
+) -> Tensor:
     """The pictures [N, 64, 64, 3] as the decoder draws them from slightly wrong latents, uint8."""
     parts = []
     for start in range(0, len(images), 64):
