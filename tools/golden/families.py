@@ -9,6 +9,7 @@ embeddings, decoded pictures. golden.json says what each case asks for. ids.safe
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -92,7 +93,6 @@ CASES: dict[str, Callable[[], list[Case]]] = {
     "sdxl": sdxl_cases,
     "sd3": lambda: flow_cases(4.5),
     "flux": flux_cases,
-    "flux-schnell": lambda: [Case("flow-euler-4", 4, "flow-euler", 1.0, 32, 32, negative=None)],
     "wan": wan_cases,
 }
 
@@ -196,13 +196,26 @@ def golden(pipe: DiffusionPipeline, family: str) -> tuple[dict[str, Tensor], lis
     return {name: value.contiguous() for name, value in tensors.items()}, cases
 
 
+def export_both(source: Path, target: Path) -> None:
+    """A TorchScript bundle, and beside it the denoiser as an exported program with a manifest of its own, pt2.json."""
+    export_pipeline(Options(source, target))
+    manifest = json.loads((target / "model.json").read_text())
+    with tempfile.TemporaryDirectory() as work:
+        other = Path(work)
+        export_pipeline(Options(source, other, backend="pt2"))
+        entry = json.loads((other / "model.json").read_text())["components"]["denoiser"]
+        shutil.copyfile(other / entry["file"], target / entry["file"])
+    manifest["components"]["denoiser"] = entry
+    (target / "pt2.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
 def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         pipes = {}
         for family in CASES:
             source = saved(family, Path(work))
             target = folder / family
-            export_pipeline(Options(source, target))
+            export_both(source, target)
             pipes[family] = DiffusionPipeline.from_pretrained(str(source))
             pipes[family].set_progress_bar_config(disable=True)
             tensors, cases = golden(pipes[family], family)

@@ -44,7 +44,7 @@ from transformers import (
 )
 
 DATA = Path(__file__).parents[2] / "tests/data/families"
-WIDTH, TEXT = 16, 32
+WIDTH, TEXT = 8, 32
 
 
 def bytes_to_symbols() -> list[str]:
@@ -126,8 +126,8 @@ def sdxl() -> StableDiffusionXLPipeline:
     unet = UNet2DConditionModel(
         block_out_channels=(WIDTH, 2 * WIDTH), layers_per_block=1, sample_size=16, in_channels=4, out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 4), use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=8, transformer_layers_per_block=(1, 1), norm_num_groups=8,
+        attention_head_dim=(1, 2), use_linear_projection=True, addition_embed_type="text_time",
+        addition_time_embed_dim=8, transformer_layers_per_block=(1, 1), norm_num_groups=4,
         projection_class_embeddings_input_dim=TEXT + 6 * 8, cross_attention_dim=2 * TEXT,
     )  # fmt: skip
     scheduler = EulerDiscreteScheduler(

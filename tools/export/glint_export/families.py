@@ -25,8 +25,9 @@ from .schedules import default_solver, flow_schedule, vp_schedule
 from .text_encoders import ClipEncoder, MaskedT5Encoder, T5Encoder
 from .tokenizers import write_clip, write_sentencepiece
 
-BATCH, HEIGHT, WIDTH = Dim("batch", max=4096), Dim("height", max=4096), Dim("width", max=4096)
-FRAMES, TOKENS = Dim("frames", max=4096), Dim("tokens", min=2, max=65536)
+# diffusers' convolutional networks treat batches of 64 and more in another way, which an exported program cannot.
+BATCH = Dim("batch", max=63)
+TOKENS = Dim("tokens", min=2, max=65536)
 TIMESTEP = {"time": "timestep"}
 
 
@@ -40,6 +41,11 @@ class Family:
     vae: Callable[[nn.Module], list[Part]]
     manifest: dict[str, object]
     tokenizer_fields: dict[str, object]
+
+
+def sides(largest: int) -> tuple[Dim, Dim]:
+    """Height and width in patches, for torch.export."""
+    return Dim("height", max=largest), Dim("width", max=largest)
 
 
 def sdxl_denoiser(unet: nn.Module) -> Part:
@@ -58,7 +64,8 @@ def sdxl_denoiser(unet: nn.Module) -> Part:
     def reference(x: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, ids: Tensor) -> Tensor:
         return unet(x, time, tokens, added_cond_kwargs={"text_embeds": pooled, "time_ids": ids}).sample
 
-    shapes = ({0: BATCH, 2: multiple * HEIGHT, 3: multiple * WIDTH}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH}, {0: BATCH})
+    height, width = sides(4096)
+    shapes = ({0: BATCH, 2: multiple * height, 3: multiple * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH}, {0: BATCH})
     return Part("denoiser", SdxlDenoiser(unet), inputs_of, reference, shapes, TIMESTEP)
 
 
@@ -79,7 +86,8 @@ def sd3_denoiser(net: nn.Module) -> Part:
     def reference(x: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, _: Tensor) -> Tensor:
         return net(x, tokens, pooled, time).sample
 
-    shapes = ({0: BATCH, 2: 2 * HEIGHT, 3: 2 * WIDTH}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH}, {0: Dim.AUTO})
+    height, width = sides(config.pos_embed_max_size)
+    shapes = ({0: BATCH, 2: 2 * height, 3: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH}, {0: Dim.AUTO})
     return Part("denoiser", Sd3Denoiser(net), inputs_of, reference, shapes, TIMESTEP)
 
 
@@ -105,7 +113,8 @@ def flux_denoiser(net: nn.Module) -> Part:
         output = net(packed, tokens, pooled, time.to(x.dtype) / 1000, ids, text_ids, guidance).sample
         return FluxPipeline._unpack_latents(output, height * 8, width * 8, 8)
 
-    shapes = ({0: BATCH, 2: 2 * HEIGHT, 3: 2 * WIDTH}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH})
+    height, width = sides(4096)
+    shapes = ({0: BATCH, 2: 2 * height, 3: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH})
     shapes += (({0: BATCH},) if guided else ()) + ({0: Dim.AUTO},)
     module = GuidedFluxDenoiser(net) if guided else FluxDenoiser(net)
     return Part("denoiser", module, inputs_of, reference, shapes, TIMESTEP)
@@ -125,7 +134,9 @@ def wan_denoiser(net: nn.Module) -> Part:
     def reference(x: Tensor, time: Tensor, tokens: Tensor, _: Tensor) -> Tensor:
         return net(x, time, tokens).sample
 
-    shapes = ({0: BATCH, 2: FRAMES, 3: 2 * HEIGHT, 4: 2 * WIDTH}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: Dim.AUTO})
+    largest = config.rope_max_seq_len
+    frames, (height, width) = Dim("frames", max=largest), sides(largest)
+    shapes = ({0: BATCH, 2: frames, 3: 2 * height, 4: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: Dim.AUTO})
     return Part("denoiser", WanDenoiser(net), inputs_of, reference, shapes, TIMESTEP)
 
 

@@ -63,7 +63,7 @@ def image_vae_parts(vae: nn.Module) -> list[Part]:
     def encode(image: Tensor) -> Tensor:
         return encoder.renormalised(vae.encode(image).latent_dist.mode())
 
-    batch, height, width = Dim("batch", max=4096), Dim("height", max=4096), Dim("width", max=4096)
+    batch, height, width = Dim("batch", max=63), Dim("height", max=4096), Dim("width", max=4096)
     sizes = lambda s, factor: (s.batch, 3 if factor > 1 else vae.config.latent_channels, s.height * factor, s.width * factor)
     return [
         Part("vae_decoder", decoder, lambda s: (draw(vae, *sizes(s, 1)),), decode, ({0: batch, 2: height, 3: width},)),
@@ -105,7 +105,7 @@ class VideoSteps:
         free = {i: Dim.AUTO for i in (0, 3, 4)}
         states = tuple(free for _ in range(self.later.count))
         return [
-            Part(name, self.first, lambda size: (self.frames(size, 1),), self.whole, (free, ())),
+            Part(name, self.first, lambda size: (self.frames(size, 1),), self.whole, (free,)),
             Part(f"{name}_next", self.later, self.later_inputs, self.later_reference, (free, states)),
         ]
 
