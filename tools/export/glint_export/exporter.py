@@ -49,7 +49,7 @@ def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> DiffusionPip
         require(not absent, f"{folder}: {component} is missing; bundles without it are not supported")
         if network is not None:
             network.eval().requires_grad_(False)
-    if getattr(pipe.vae.config, "force_upcast", False):
+    if getattr(pipe.vae.config, "force_upcast", False) and pipe.vae.dtype != torch.float32:
         pipe.vae.to(torch.float32)
     return pipe.to(device)
 

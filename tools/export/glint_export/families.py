@@ -20,7 +20,7 @@ from .autoencoders import statistics
 from .denoisers import FluxDenoiser, GuidedFluxDenoiser, Sd3Denoiser, SdxlDenoiser, WanDenoiser
 from .errors import require
 from .networks import draw, image_vae_parts, text_parts, times, video_vae_parts
-from .parts import Inputs, Part, Size
+from .parts import Inputs, Part, Size, dtype_of
 from .schedules import default_solver, flow_schedule, vp_schedule
 from .text_encoders import ClipEncoder, MaskedT5Encoder, T5Encoder
 from .tokenizers import write_clip, write_sentencepiece
@@ -56,7 +56,7 @@ def sdxl_denoiser(unet: nn.Module) -> Part:
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
 
     def inputs_of(s: Size) -> Inputs:
-        ids = torch.tensor([[64.0, 96.0, 0.0, 0.0, 64.0, 96.0]], device=unet.device, dtype=unet.dtype)
+        ids = torch.tensor([[64.0, 96.0, 0.0, 0.0, 64.0, 96.0]], device=unet.device, dtype=dtype_of(unet))
         latents = draw(unet, s.batch, config.in_channels, s.height * multiple, s.width * multiple)
         tokens = draw(unet, s.batch, s.tokens, config.cross_attention_dim)
         return latents, times(unet, s.batch), tokens, draw(unet, s.batch, pooled), ids.repeat(s.batch, 1)

@@ -14,8 +14,7 @@ from .text_encoders import ClipEncoder, MaskedT5Encoder
 
 def draw(module: nn.Module, *shape: int) -> Tensor:
     """Normal numbers in the dtype and on the device of a network."""
-    parameter = next(module.parameters())
-    return torch.randn(*shape, device=parameter.device).to(parameter.dtype)
+    return torch.randn(*shape, device=next(module.parameters()).device).to(dtype_of(module))
 
 
 def times(module: nn.Module, batch: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,11 @@ def as_tuple(output: Tensor | Inputs) -> Inputs:
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype
+    """The dtype of most weights: some families keep a few in float32."""
+    sizes: Counter[torch.dtype] = Counter()
+    for parameter in module.parameters():
+        sizes[parameter.dtype] += parameter.numel()
+    return sizes.most_common(1)[0][0]
 
 
 def dtype_name(dtype: torch.dtype) -> str:
