@@ -2,9 +2,9 @@
 
     PYTHONPATH=tools/export python tools/export/real_configs.py WORK_DIR [sdxl] [flux] [wan] [--dtype bfloat16] [--keep]
 
-Prints, for each: bytes of weights; the export's peak memory over the weights; the loading process's peak memory over the
-weights, its time to load and to take one step. FLUX.1-dev has its real widths but fewer blocks, 2 + 4 of 19 + 38, unless
---flux-blocks says otherwise. Peak memory is the largest resident set of the process less what it had after importing torch.
+Prints, for each: bytes of weights; the export's peak memory over the weights; the loading process's peak memory over
+the weights, its time to load and to take one step. FLUX.1-dev has its real widths but fewer blocks, 2 + 4 of 19 + 38,
+unless --flux-blocks says otherwise. Peak memory is the largest resident set of the process less what it had before.
 """
 
 from __future__ import annotations
@@ -60,17 +60,25 @@ def network(name: str, blocks: tuple[int, int], dtype: torch.dtype) -> nn.Module
 
 
 def export_one(name: str, options: argparse.Namespace, path: Path) -> dict[str, float]:
-    from glint_export import archives, families, parts
+    from glint_export import archives, denoiser_parts, parts
 
     before = resident_peak()
     made = network(name, options.flux_blocks, getattr(torch, options.dtype))
     weights = sum(p.numel() * p.element_size() for p in made.parameters())
-    part = {"sdxl": families.sdxl_denoiser, "flux": families.flux_denoiser, "wan": families.wan_denoiser}[name](made)
+    part = {
+        "sdxl": denoiser_parts.sdxl_denoiser,
+        "flux": denoiser_parts.flux_denoiser,
+        "wan": denoiser_parts.wan_denoiser,
+    }[name](made)
     start = time.monotonic()
     archives.write(part.module, part.inputs_of(parts.TRACED), part.shapes, path, "torchscript")
     size = parts.Size(1, 8, 8, 1, 16)
     torch.save(part.inputs_of(size), path.with_suffix(".inputs"))
-    return {"weights": weights, "export_seconds": time.monotonic() - start, "export_peak": (resident_peak() - before) / weights}
+    return {
+        "weights": weights,
+        "export_seconds": time.monotonic() - start,
+        "export_peak": (resident_peak() - before) / weights,
+    }
 
 
 @torch.no_grad()
@@ -113,7 +121,8 @@ def main() -> None:
         told |= in_fresh_process(*common, "--stage", "load")
         weights = told["weights"]
         print(
-            f"{name}: weights {weights / 2**30:.2f} GiB; export {told['export_seconds']:.1f} s, peak {told['export_peak']:.2f} x; "
+            f"{name}: weights {weights / 2**30:.2f} GiB; "
+            f"export {told['export_seconds']:.1f} s, peak {told['export_peak']:.2f} x; "
             f"load {told['load_seconds']:.1f} s, peak {told['load_peak_bytes'] / weights:.2f} x; "
             f"one step {told['step_seconds']:.1f} s, peak {told['step_peak_bytes'] / weights:.2f} x",
             flush=True,

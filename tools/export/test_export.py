@@ -1,35 +1,25 @@
-"""Exports of the tiny pipelines: complete bundles, what is refused, and the golden files as the pinned diffusers makes them."""
+"""Exports of the tiny pipelines: complete bundles, what is refused, golden files that are still what diffusers does."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from adapters import outputs
+from families import CASES, noise_of, run, token_ids
+from glint_export import archives
+from glint_export.errors import ExportError
+from glint_export.exporter import Options, export_pipeline, load_pipeline
+from prompts import PROMPTS
+from reflections import cases
 from safetensors.torch import load_file
 
-TOOLS = Path(__file__).parents[1]
-sys.path[:0] = [str(TOOLS / "export"), str(TOOLS / "golden")]
-
-import tiny_pipelines  # noqa: E402
-from families import CASES, noise_of, run, token_ids  # noqa: E402
-from glint_export import archives, tokenizers  # noqa: E402
-from glint_export.exporter import ExportError, Options, export_pipeline, load_pipeline  # noqa: E402
-from prompts import PROMPTS  # noqa: E402
-
-DATA = TOOLS.parent / "tests/data/families"
+DATA = Path(__file__).parents[2] / "tests/data/families"
 FAMILIES = tuple(CASES)
-
-
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("pipelines")
-    return {family: tiny_pipelines.saved(family, folder) for family in (*FAMILIES, "flux-schnell")}
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +61,26 @@ def test_no_file_names_a_source_path(bundles: dict[str, Path], family: str) -> N
     for path in bundles[family].iterdir():
         found = re.search(rb"/(home|opt|root|tmp|usr|work)/|site-packages|debug_pkl", path.read_bytes())
         assert not found, f"{path.name}: {found}"
+
+
+@torch.no_grad()
+def test_steps_of_the_video_vae_chain(bundles: dict[str, Path], sources: dict[str, Path]) -> None:
+    vae = load_pipeline(sources["wan"], torch.float32, "cpu").vae
+    shape = (1, -1, 1, 1, 1)
+    mean, deviation = (torch.tensor(vae.config[name]).view(shape) for name in ("latents_mean", "latents_std"))
+    video, latents = torch.randn(1, 3, 13, 16, 24), torch.randn(1, 16, 4, 2, 3)
+    for name, whole, chunks, expected in (
+        ("vae_decoder", latents, [1, 1, 1, 1], vae.decode(latents * deviation + mean).sample),
+        ("vae_encoder", video, [1, 4, 4, 4], (vae.encode(video).latent_dist.mode() - mean) / deviation),
+    ):
+        first, later = (torch.jit.load(str(bundles["wan"] / f"{name}{end}.pt")) for end in ("", "_next"))
+        start, *rest = whole.split(chunks, dim=2)
+        part, *states = first(start)
+        parts = [part]
+        for frames in rest:
+            part, *states = later(frames, *states)
+            parts.append(part)
+        torch.testing.assert_close(torch.cat(parts, dim=2), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_token_order_changes_nothing_but_rounding(bundles: dict[str, Path]) -> None:
@@ -125,7 +135,9 @@ def test_refusals_say_what_is_wrong(sources: dict[str, Path], tmp_path: Path) ->
     assert not (tmp_path / "out/model.json").exists()
 
 
-def test_a_file_that_differs_is_noticed(sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_differs_is_noticed(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load = archives.load
 
     def damaged(path: Path, backend: str) -> torch.nn.Module:
@@ -137,24 +149,6 @@ def test_a_file_that_differs_is_noticed(sources: dict[str, Path], tmp_path: Path
     monkeypatch.setattr(archives, "load", damaged)
     with torch.no_grad(), pytest.raises(ExportError, match="denoiser.pt: output 0 .* differs from the original"):
         export_pipeline(Options(sources["wan"], tmp_path))
-
-
-@pytest.mark.parametrize(("family", "name", "length"), [("flux", "tokenizer_2", 512), ("wan", "tokenizer", 512)])
-def test_sentencepiece_file_gives_the_same_ids(sources: dict[str, Path], tmp_path: Path, family: str, name: str, length: int) -> None:
-    tokenizer = getattr(load_pipeline(sources[family], torch.float32, "cpu"), name)
-    tokenizers.write_sentencepiece(tokenizer, length, tmp_path / "model")
-    stored = tokenizers.SentencePieceFile((tmp_path / "model").read_bytes())
-    expected = tokenizer(PROMPTS, padding="max_length", max_length=length, truncation=True).input_ids
-    wrong = [prompt for prompt, ids in zip(PROMPTS, expected) if stored.ids(prompt, length) != ids]
-    assert wrong == []
-
-
-def test_several_marks_on_one_letter_are_the_known_difference(sources: dict[str, Path], tmp_path: Path) -> None:
-    """tokenizers looks up graphemes of six bytes and more code point by code point; SentencePiece composes their start."""
-    tokenizer = load_pipeline(sources["flux"], torch.float32, "cpu").tokenizer_2
-    tokenizers.write_sentencepiece(tokenizer, 512, tmp_path / "model")
-    stored, prompt = tokenizers.SentencePieceFile((tmp_path / "model").read_bytes()), "a\u0300\u0301\u0302"
-    assert stored.ids(prompt, 512) != tokenizer(prompt, padding="max_length", max_length=512).input_ids
 
 
 def test_stored_token_ids_are_todays(sources: dict[str, Path]) -> None:
@@ -174,3 +168,20 @@ def test_stored_runs_are_todays(sources: dict[str, Path], family: str) -> None:
     assert torch.equal(noise, stored[f"{case.name}.noise"])
     more = {"sdxl": {}, "sd3": {"max_sequence_length": 256}}.get(family, {"max_sequence_length": 512})
     torch.testing.assert_close(run(pipe, case, noise, **more), stored[f"{case.name}.latents"], rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_stored_adapter_outputs_are_todays(sources: dict[str, Path]) -> None:
+    stored = load_file(DATA / "sdxl/lora.safetensors")
+    for name, value in outputs(sources["sdxl"], DATA / "sdxl").items():
+        torch.testing.assert_close(value, stored[name], rtol=0, atol=1e-5)
+
+
+def test_stored_reflections_are_todays(sources: dict[str, Path]) -> None:
+    tensors, told = cases(sources, DATA / "sdxl")
+    stored = load_file(DATA / "reflections.safetensors")
+    assert tensors.keys() == stored.keys()
+    # Latents of the legacy modes reach 70.
+    for name, value in tensors.items():
+        torch.testing.assert_close(value, stored[name], rtol=1e-5, atol=1e-4, msg=name)
+    assert json.loads((DATA / "reflections.json").read_text()) == told

@@ -1,6 +1,6 @@
 """LoRA files for the tiny SDXL model in both common key forms, and what diffusers makes of them.
 
-    python tools/golden/adapters.py [FOLDER]      (default: tests/data/families/sdxl)
+python tools/golden/adapters.py [FOLDER]      (default: tests/data/families/sdxl)
 """
 
 from __future__ import annotations

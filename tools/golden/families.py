@@ -2,8 +2,8 @@
 
     python tools/golden/families.py [FOLDER]      (default: tests/data/families)
 
-Per family: a bundle as glint_export makes it, and golden.safetensors with initial noise, final latents of every case, text
-embeddings, decoded pictures. golden.json says what each case asks for. ids.safetensors holds the prompts' token ids.
+Per family: a bundle as glint_export makes it, and golden.safetensors with noise, final latents of every case, text
+embeddings, decoded pictures. golden.json says what each case asks for; ids.safetensors holds the prompts' token ids.
 """
 
 from __future__ import annotations
@@ -74,9 +74,7 @@ def flow_cases(guidance: float, negative: str | None = NEGATIVE) -> list[Case]:
 
 
 def flux_cases() -> list[Case]:
-    true = [
-        Case(f"true-cfg-{steps}", steps, "flow-euler", 3.5, 32, 24, true_guidance=2.5) for steps in (8, 20)
-    ]
+    true = [Case(f"true-cfg-{steps}", steps, "flow-euler", 3.5, 32, 24, true_guidance=2.5) for steps in (8, 20)]
     return flow_cases(3.5, None) + true
 
 

@@ -2,8 +2,8 @@
 
     python tools/golden/reflections.py [FOLDER]      (default: tests/data/families)
 
-"matched" inverts each step with its own coefficients and shortens reflections at the end of the grid, as this library does;
-"legacy" is what the authors' released code does. reflections.json describes the cases, reflections.safetensors has noise
+"matched" inverts each step with its own coefficients and shortens reflections at the end of the grid, as this library
+does; "legacy" is what the authors' released code does. reflections.json has the cases, reflections.safetensors noise
 and final latents of each.
 """
 
@@ -65,7 +65,7 @@ class SdxlRun:
         return self.forward.step(predict(x, self.times[i]), self.times[i], x).prev_sample
 
     def invert(self, predict: Predict, y: Tensor, i: int, legacy: bool) -> Tensor:
-        """From level i + 1 to i. The scheduler's argument is the timestep to arrive at; released code gave the next one."""
+        """From level i + 1 to i. The scheduler's argument is the timestep to arrive at; legacy gives the next one."""
         arrival = self.times[i + 1] if legacy else self.times[i]
         return self.inverse.step(predict(y, self.times[i]), arrival, y).prev_sample
 
@@ -142,7 +142,10 @@ class FluxRun:
 def cases(sources: dict[str, Path], adapters: Path) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
     tensors, told = {}, []
     generator = torch.Generator().manual_seed(9)
-    noise = {"sdxl": torch.randn(1, 4, 16, 12, generator=generator), "flux": torch.randn(1, 16, 16, 12, generator=generator)}
+    noise = {
+        "sdxl": torch.randn(1, 4, 16, 12, generator=generator),
+        "flux": torch.randn(1, 16, 16, 12, generator=generator),
+    }
     sdxl, flux = SdxlRun(sources["sdxl"], adapters), FluxRun(sources["flux"])
 
     def add(name: str, family: str, latents: Tensor, **options: object) -> None:

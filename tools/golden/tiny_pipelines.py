@@ -116,7 +116,9 @@ def seeded(pipe: DiffusionPipeline, seed: int) -> DiffusionPipeline:
                 noise = torch.randn(parameter.shape, generator=generator)
                 fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
                 scale = "norm" in name and name.endswith(("weight", "gamma"))
-                parameter.copy_(1 + 0.1 * noise if scale else noise * (0.9 / fan_in**0.5 if parameter.dim() > 1 else 0.05))
+                parameter.copy_(
+                    1 + 0.1 * noise if scale else noise * (0.9 / fan_in**0.5 if parameter.dim() > 1 else 0.05)
+                )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -197,7 +199,9 @@ def wan() -> WanPipeline:
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0
     )
-    vae = AutoencoderKLWan(base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True])
+    vae = AutoencoderKLWan(
+        base_dim=3, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True]
+    )
     pipe = WanPipeline(
         tokenizer=tokenizer, text_encoder=t5_encoder(tokenizer, UMT5EncoderModel, UMT5Config), vae=vae,
         scheduler=scheduler, transformer=transformer,

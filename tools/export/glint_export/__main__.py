@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from .archives import SUFFIX
-from .exporter import DTYPES, ExportError, Options, export_pipeline
+from .errors import ExportError
+from .exporter import DTYPES, Options, export_pipeline
 
 
 def main() -> int:
@@ -17,7 +18,9 @@ def main() -> int:
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what the networks compute in")
     parser.add_argument("--backend", choices=SUFFIX, default="torchscript")
     parser.add_argument("--device", default="cpu", help="where to trace: cpu or cuda")
-    parser.add_argument("--weak", type=Path, metavar="DIR", help="a second pipeline, whose denoiser becomes weak_denoiser")
+    parser.add_argument(
+        "--weak", type=Path, metavar="DIR", help="a second pipeline, whose denoiser becomes weak_denoiser"
+    )
     try:
         export_pipeline(Options(**vars(parser.parse_args())))
     except ExportError as error:

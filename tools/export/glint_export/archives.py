@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,18 +61,17 @@ def program(module: nn.Module, example: tuple[Tensor, ...], shapes: object) -> t
         for node in getattr(getattr(graph, "graph", None), "nodes", []):
             for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn"):
                 node.meta.pop(key, None)
-    exported._example_inputs = None
     return exported
 
 
-def write(
-    module: nn.Module, example: tuple[Tensor, ...], shapes: object, path: Path, backend: str
-) -> None:
+def write(module: nn.Module, example: tuple[Tensor, ...], shapes: object, path: Path, backend: str) -> None:
     """Writes one component. `shapes` are torch.export's dynamic shapes; tracing needs none."""
     if backend == "torchscript":
         write_torchscript(module, example, path)
     elif backend == "pt2":
-        torch.export.save(program(module, example, shapes), str(path))
+        exported = program(module, example, shapes)
+        exported._example_inputs = None  # not needed to run, only large
+        torch.export.save(exported, str(path))
     else:
         exported = program(module, example, shapes)
         # Linked with libtorch.so a package would need the CUDA libraries, which a CPU set-up does not have.
@@ -85,4 +85,6 @@ def load(path: Path, backend: str) -> nn.Module:
         return torch.jit.load(str(path))
     if backend == "pt2":
         return torch.export.load(str(path)).module()
+    # The package expects torch's symbols in the program, where a Python process keeps them apart.
+    ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"), mode=ctypes.RTLD_GLOBAL)
     return torch._inductor.aoti_load_package(str(path))

@@ -108,7 +108,9 @@ class VideoEncoder(Autoencoder):
         # What a downsampling in time keeps is one frame, which stays one; the others keep two.
         kept = [entry for entry in cache if entry is not None]
         if self.first:
-            kept = [k if single else torch.cat((torch.zeros_like(k), k), dim=2) for k, single in zip(kept, self.single())]
+            kept = [
+                k if single else torch.cat((torch.zeros_like(k), k), dim=2) for k, single in zip(kept, self.single())
+            ]
         return (self.renormalised(moments.chunk(2, dim=1)[0]), *kept)
 
     def single(self) -> list[bool]:

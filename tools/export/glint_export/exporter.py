@@ -10,7 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from . import archives
-from .errors import ExportError, require
+from .errors import require
 from .families import FAMILIES, Family, family_of
 from .networks import text_parts
 from .parts import TRACED as SMALL
@@ -98,6 +98,3 @@ def export_pipeline(options: Options) -> None:
     manifest = {"format": 1, "name": options.pipeline.resolve().name, **family.manifest}
     manifest |= {"torch": torch.__version__.split("+")[0], "components": components}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n")
-
-
-__all__ = ["ExportError", "Options", "export_pipeline"]

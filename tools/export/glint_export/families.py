@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from diffusers import (
     DiffusionPipeline,
     FluxPipeline,
@@ -13,22 +12,16 @@ from diffusers import (
     StableDiffusionXLPipeline,
     WanPipeline,
 )
-from torch import Tensor, nn
-from torch.export import Dim
+from torch import nn
 
 from .autoencoders import statistics
-from .denoisers import FluxDenoiser, GuidedFluxDenoiser, Sd3Denoiser, SdxlDenoiser, WanDenoiser
+from .denoiser_parts import flux_denoiser, sd3_denoiser, sdxl_denoiser, wan_denoiser
 from .errors import require
-from .networks import draw, image_vae_parts, text_parts, times, video_vae_parts
-from .parts import Inputs, Part, Size, dtype_of
+from .networks import image_vae_parts, video_vae_parts
+from .parts import Part
 from .schedules import default_solver, flow_schedule, vp_schedule
 from .text_encoders import ClipEncoder, MaskedT5Encoder, T5Encoder
 from .tokenizers import write_clip, write_sentencepiece
-
-# diffusers' convolutional networks treat batches of 64 and more in another way, which an exported program cannot.
-BATCH = Dim("batch", max=63)
-TOKENS = Dim("tokens", min=2, max=65536)
-TIMESTEP = {"time": "timestep"}
 
 
 @dataclass
@@ -41,103 +34,6 @@ class Family:
     vae: Callable[[nn.Module], list[Part]]
     manifest: dict[str, object]
     tokenizer_fields: dict[str, object]
-
-
-def sides(largest: int) -> tuple[Dim, Dim]:
-    """Height and width in patches, for torch.export."""
-    return Dim("height", max=largest), Dim("width", max=largest)
-
-
-def sdxl_denoiser(unet: nn.Module) -> Part:
-    config = unet.config
-    require(config.addition_embed_type == "text_time", f"unet: addition_embed_type {config.addition_embed_type!r} is not SDXL's")
-    require(unet.config.time_cond_proj_dim is None, "unet: guidance embedding (time_cond_proj_dim) is not supported")
-    multiple = 2 ** (len(config.block_out_channels) - 1)
-    pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-
-    def inputs_of(s: Size) -> Inputs:
-        ids = torch.tensor([[64.0, 96.0, 0.0, 0.0, 64.0, 96.0]], device=unet.device, dtype=dtype_of(unet))
-        latents = draw(unet, s.batch, config.in_channels, s.height * multiple, s.width * multiple)
-        tokens = draw(unet, s.batch, s.tokens, config.cross_attention_dim)
-        return latents, times(unet, s.batch), tokens, draw(unet, s.batch, pooled), ids.repeat(s.batch, 1)
-
-    def reference(x: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, ids: Tensor) -> Tensor:
-        return unet(x, time, tokens, added_cond_kwargs={"text_embeds": pooled, "time_ids": ids}).sample
-
-    height, width = sides(4096)
-    shapes = ({0: BATCH, 2: multiple * height, 3: multiple * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH}, {0: BATCH})
-    return Part("denoiser", SdxlDenoiser(unet), inputs_of, reference, shapes, TIMESTEP)
-
-
-def shuffled(count: int, device: torch.device) -> Tensor:
-    return torch.randperm(count, device=device)
-
-
-def sd3_denoiser(net: nn.Module) -> Part:
-    config = net.config
-    require(config.patch_size == 2, f"transformer: patch_size {config.patch_size} is not supported, only 2")
-
-    def inputs_of(s: Size) -> Inputs:
-        latents = draw(net, s.batch, config.in_channels, s.height * 2, s.width * 2)
-        tokens = draw(net, s.batch, s.tokens, config.joint_attention_dim)
-        pooled = draw(net, s.batch, config.pooled_projection_dim)
-        return latents, times(net, s.batch), tokens, pooled, shuffled(s.height * s.width, net.device)
-
-    def reference(x: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, _: Tensor) -> Tensor:
-        return net(x, tokens, pooled, time).sample
-
-    height, width = sides(config.pos_embed_max_size)
-    shapes = ({0: BATCH, 2: 2 * height, 3: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH}, {0: Dim.AUTO})
-    return Part("denoiser", Sd3Denoiser(net), inputs_of, reference, shapes, TIMESTEP)
-
-
-def flux_denoiser(net: nn.Module) -> Part:
-    config = net.config
-    require(config.patch_size == 1, f"transformer: patch_size {config.patch_size} is not supported, only 1")
-    require(config.in_channels == (config.out_channels or config.in_channels), "transformer: takes further channels, as fill and control models do")
-    guided, channels = config.guidance_embeds, config.in_channels // 4
-
-    def inputs_of(s: Size) -> Inputs:
-        latents = draw(net, s.batch, channels, s.height * 2, s.width * 2)
-        tokens = draw(net, s.batch, s.tokens, config.joint_attention_dim)
-        pooled = draw(net, s.batch, config.pooled_projection_dim)
-        scale = (torch.full((s.batch,), 3.5, device=net.device),) if guided else ()
-        return latents, times(net, s.batch), tokens, pooled, *scale, shuffled(s.height * s.width, net.device)
-
-    def reference(x: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, *rest: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        packed = FluxPipeline._pack_latents(x, *x.shape)
-        ids = FluxPipeline._prepare_latent_image_ids(len(x), height // 2, width // 2, x.device, x.dtype)
-        text_ids = x.new_zeros(tokens.shape[1], 3)
-        guidance = rest[0] if guided else None
-        output = net(packed, tokens, pooled, time.to(x.dtype) / 1000, ids, text_ids, guidance).sample
-        return FluxPipeline._unpack_latents(output, height * 8, width * 8, 8)
-
-    height, width = sides(4096)
-    shapes = ({0: BATCH, 2: 2 * height, 3: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH})
-    shapes += (({0: BATCH},) if guided else ()) + ({0: Dim.AUTO},)
-    module = GuidedFluxDenoiser(net) if guided else FluxDenoiser(net)
-    return Part("denoiser", module, inputs_of, reference, shapes, TIMESTEP)
-
-
-def wan_denoiser(net: nn.Module) -> Part:
-    config = net.config
-    require(tuple(config.patch_size) == (1, 2, 2), f"transformer: patch_size {config.patch_size} is not supported, only (1, 2, 2)")
-    require(config.image_dim is None, "transformer: conditioned on images (image_dim), only text is supported")
-    require(config.in_channels == config.out_channels, "transformer: takes further channels, as image-to-video models do")
-
-    def inputs_of(s: Size) -> Inputs:
-        latents = draw(net, s.batch, config.in_channels, s.frames, s.height * 2, s.width * 2)
-        tokens = draw(net, s.batch, s.tokens, config.text_dim)
-        return latents, times(net, s.batch), tokens, shuffled(s.frames * s.height * s.width, net.device)
-
-    def reference(x: Tensor, time: Tensor, tokens: Tensor, _: Tensor) -> Tensor:
-        return net(x, time, tokens).sample
-
-    largest = config.rope_max_seq_len
-    frames, (height, width) = Dim("frames", max=largest), sides(largest)
-    shapes = ({0: BATCH, 2: frames, 3: 2 * height, 4: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: Dim.AUTO})
-    return Part("denoiser", WanDenoiser(net), inputs_of, reference, shapes, TIMESTEP)
 
 
 def image_latent(pipe: DiffusionPipeline, side: int, patch: int, multiple: int) -> dict[str, object]:
@@ -157,7 +53,10 @@ def image_latent(pipe: DiffusionPipeline, side: int, patch: int, multiple: int) 
 
 def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
     schedule, parameterization = vp_schedule(pipe.scheduler)
-    clip = {"tokenizer": (write_clip, pipe.tokenizer.model_max_length), "tokenizer_2": (write_clip, pipe.tokenizer_2.model_max_length)}
+    clip = {
+        "tokenizer": (write_clip, pipe.tokenizer.model_max_length),
+        "tokenizer_2": (write_clip, pipe.tokenizer_2.model_max_length),
+    }
     multiple = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     manifest = {
         "family": "sdxl",
@@ -174,8 +73,16 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
 
 def sd3(pipe: StableDiffusion3Pipeline) -> Family:
     config, length = pipe.transformer.config, pipe.tokenizer_max_length
-    tokenizers = {"tokenizer": (write_clip, length), "tokenizer_2": (write_clip, length), "tokenizer_3": (write_sentencepiece, 256)}
-    encoders = {"text_encoder": (ClipEncoder, length), "text_encoder_2": (ClipEncoder, length), "text_encoder_3": (T5Encoder, 256)}
+    tokenizers = {
+        "tokenizer": (write_clip, length),
+        "tokenizer_2": (write_clip, length),
+        "tokenizer_3": (write_sentencepiece, 256),
+    }
+    encoders = {
+        "text_encoder": (ClipEncoder, length),
+        "text_encoder_2": (ClipEncoder, length),
+        "text_encoder_3": (T5Encoder, 256),
+    }
     manifest = {
         "family": "sd3",
         "parameterization": "velocity",
@@ -208,7 +115,10 @@ def wan(pipe: WanPipeline) -> Family:
     require(pipe.transformer_2 is None, "transformer_2: two-stage models (Wan 2.2 A14B) are not supported")
     require(not pipe.config.expand_timesteps, "expand_timesteps: per-token timesteps (Wan 2.2 TI2V) are not supported")
     vae = pipe.vae.config
-    require(not vae.is_residual and vae.patch_size is None, "vae: residual and patched autoencoders (Wan 2.2) are not supported")
+    require(
+        not vae.is_residual and vae.patch_size is None,
+        "vae: residual and patched autoencoders (Wan 2.2) are not supported",
+    )
     latent = {
         "channels": vae.z_dim,
         "spatial_scale": vae.scale_factor_spatial,
@@ -248,6 +158,3 @@ def family_of(pipe: DiffusionPipeline) -> Family:
     if solver is not None:
         family.manifest["default_solver"] = solver
     return family
-
-
-__all__ = ["FAMILIES", "Family", "family_of", "text_parts"]

@@ -29,7 +29,9 @@ def text_part(name: str, network: nn.Module, kind: type[nn.Module], length: int,
     end = tokenizer.eos_token_id if end == 2 or end is None else end
 
     def inputs_of(size: Size) -> Inputs:
-        ids = torch.randint(3, tokenizer.eos_token_id if kind is ClipEncoder else 30, (size.batch, length), device=device)
+        ids = torch.randint(
+            3, tokenizer.eos_token_id if kind is ClipEncoder else 30, (size.batch, length), device=device
+        )
         mask = torch.ones_like(ids)
         for row in range(size.batch):
             last = min(length - 1, 3 + row * 2)
@@ -63,14 +65,21 @@ def image_vae_parts(vae: nn.Module) -> list[Part]:
         return encoder.renormalised(vae.encode(image).latent_dist.mode())
 
     batch, height, width = Dim("batch", max=63), Dim("height", max=4096), Dim("width", max=4096)
-    sizes = lambda s, factor: (s.batch, 3 if factor > 1 else vae.config.latent_channels, s.height * factor, s.width * factor)
+
+    def sizes(size: Size, channels: int, factor: int) -> tuple[int, ...]:
+        return size.batch, channels, size.height * factor, size.width * factor
+
+    def latents_of(size: Size) -> Inputs:
+        return (draw(vae, *sizes(size, vae.config.latent_channels, 1)),)
+
+    def image_of(size: Size) -> Inputs:
+        return (draw(vae, *sizes(size, 3, scale)),)
+
+    image_shape = {0: batch, 2: scale * height, 3: scale * width}
     return [
-        Part("vae_decoder", decoder, lambda s: (draw(vae, *sizes(s, 1)),), decode, ({0: batch, 2: height, 3: width},)),
-        Part(
-            "vae_encoder", encoder, lambda s: (draw(vae, *sizes(s, scale)),), encode,
-            ({0: batch, 2: scale * height, 3: scale * width},),
-        ),
-    ]  # fmt: skip
+        Part("vae_decoder", decoder, latents_of, decode, ({0: batch, 2: height, 3: width},)),
+        Part("vae_encoder", encoder, image_of, encode, (image_shape,)),
+    ]
 
 
 class VideoSteps:

@@ -20,7 +20,7 @@ Inputs = tuple[Tensor, ...]
 class Part:
     name: str
     module: nn.Module
-    inputs_of: Callable[["Size"], Inputs]
+    inputs_of: Callable[[Size], Inputs]
     reference: Callable[..., Tensor | Inputs]  # the pipeline's own component, called with the same inputs
     shapes: object  # torch.export's dynamic shapes
     fields: dict[str, object] = field(default_factory=dict)  # further ones of the manifest entry
@@ -72,7 +72,10 @@ def check(part: Part, path: Path, backend: str) -> float:
             place = f"{path.name}: output {index} for inputs {[tuple(i.shape) for i in inputs[:3]]}"
             require(a.shape == b.shape, f"{place} has the shape {tuple(a.shape)}, the original {tuple(b.shape)}")
             difference = float((a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1.0))
-            require(difference <= tolerance, f"{place} differs from the original by {difference:.1e}, more than {tolerance:.0e}")
+            require(
+                difference <= tolerance,
+                f"{place} differs from the original by {difference:.1e}, more than {tolerance:.0e}",
+            )
             worst = max(worst, difference)
     return worst
 
