@@ -57,6 +57,13 @@ def program(module: nn.Module, example: tuple[Tensor, ...], shapes: object) -> t
         exported = torch.export.export(
             module, example, dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
         )
+    # Assertions about sizes are Python expressions, which the library's interpreter of programs does not have.
+    graph = exported.graph_module.graph
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    exported.graph_module.recompile()
     for graph in exported.graph_module.modules():
         for node in getattr(getattr(graph, "graph", None), "nodes", []):
             for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn"):
