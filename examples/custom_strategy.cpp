@@ -11,10 +11,8 @@ namespace {
 struct JitterOptions {
   double amount = 0.05;
   static void fields(auto& visit, auto& o) {
-    visit(
-        "amount", o.amount,
-        glint::Field{
-            .help = "standard deviation added, as a share of the level's sigma", .minimum = 0, .maximum = 1});
+    visit("amount", o.amount,
+          glint::Field{.help = "noise added, as a share of sigma", .minimum = 0, .maximum = 1});
   }
 };
 

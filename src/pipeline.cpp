@@ -25,6 +25,20 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+/// Makes `all` the mean over its samples and the part's, of which the part's are `share`.
+void average(EffectiveGuidance& all, const EffectiveGuidance& part, double share) {
+  const auto blend = [share](double& a, double b) { a = std::lerp(a, b, share); };
+  const auto blend_all = [&](std::vector<double>& a, const std::vector<double>& b) {
+    for (size_t i = 0; i < a.size(); ++i) blend(a[i], b[i]);
+  };
+  blend_all(all.signed_scale, part.signed_scale);
+  blend_all(all.unsigned_scale, part.unsigned_scale);
+  blend_all(all.orthogonal, part.orthogonal);
+  blend(all.mean_signed_scale, part.mean_signed_scale);
+  blend(all.mean_unsigned_scale, part.mean_unsigned_scale);
+  blend(all.mean_orthogonal, part.mean_orthogonal);
+}
+
 /// Appends one batch's latents and trajectory, and adds its cost.
 void append(SampleResult& all, SampleResult&& part) {
   all.steps = part.steps;
@@ -34,6 +48,17 @@ void append(SampleResult& all, SampleResult&& part) {
   } else {
     for (size_t i = 0; i < all.trajectory.size(); ++i)
       all.trajectory[i] = at::cat({all.trajectory[i], part.trajectory[i]});
+  }
+  for (const auto& [stage, figures] : part.reports)
+    for (const auto& [name, values] : figures) {
+      auto& list = all.reports[stage][name];
+      list.insert(list.end(), values.begin(), values.end());
+    }
+  if (!all.effective_guidance) {
+    all.effective_guidance = std::move(part.effective_guidance);
+  } else {
+    const double share = static_cast<double>(part.latents.size(0)) / static_cast<double>(all.latents.size(0));
+    average(*all.effective_guidance, *part.effective_guidance, share);
   }
   all.usage += part.usage;
   for (const auto& [stage, usage] : part.by_stage) all.by_stage[stage] += usage;
@@ -95,7 +120,9 @@ Pipeline::Pipeline(Bundle bundle, Registry registry)
     : bundle_(std::move(bundle)), registry_(std::move(registry)) {}
 
 double Pipeline::guidance_scale(const GenerateRequest& request) const {
-  return request.guidance.value_or(bundle_.manifest().guidance.default_scale);
+  if (request.guidance) return *request.guidance;
+  const std::shared_ptr<const Solver> solver = registry_.solver(solver_choice(request));
+  return solver->default_guidance().value_or(bundle_.manifest().guidance.default_scale);
 }
 
 /// The guidance scale is the rule's, or the network's input, but never both and never nobody's.
@@ -152,16 +179,18 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
 
   Leg leg{.model = bundle_.model()};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
-  leg.rule = registry_.rule(rule_choice(request));
+  const BuildContext context{.bundle = &bundle_, .guidance = guidance_scale(request)};
+  leg.rule = registry_.rule(rule_choice(request), context);
+  for (const Choice& choice : request.filters) leg.rule = registry_.filter(choice, context)(leg.rule);
   if (request.attention) leg.attention = *registry_.attention(*request.attention);
 
   SamplerParts parts{.leg = std::move(leg),
                      .schedule = build_schedule(manifest.schedule, grid, solver->grid()),
                      .solver = solver};
   for (const Choice& choice : request.noise_strategies)
-    parts.noise_strategies.push_back(registry_.noise(choice));
+    parts.noise_strategies.push_back(registry_.noise(choice, context));
   for (const Choice& choice : request.step_strategies)
-    parts.step_strategies.push_back(registry_.step(choice));
+    parts.step_strategies.push_back(registry_.step(choice, context));
   return Sampler(std::move(parts));
 }
 
@@ -228,8 +257,10 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
       GLINT_CHECK(request.noise.dim() >= 2 && request.noise.size(0) >= 1, ShapeMismatch,
                   "noise: expected [B,C,...] with B >= 1, got {}", shape_string(request.noise.sizes()));
     const Sampler sampler = build_sampler(request);
-    SampleRequest sample{
-        .seed = request.seed, .observer = request.observer, .keep_trajectory = request.keep_trajectory};
+    SampleRequest sample{.seed = request.seed,
+                         .observer = request.observer,
+                         .keep_trajectory = request.keep_trajectory,
+                         .effective_guidance = request.effective_guidance};
     if (!request.noise.defined()) sample.latent_shape = latent_shape(request);
     {
       Stopwatch encode_time(result.seconds["encode"]);

@@ -5,7 +5,7 @@
 namespace glint {
 namespace {
 
-constexpr std::array<std::string_view, 5> kKinds{"rule", "solver", "step", "noise", "attention"};
+constexpr std::array<std::string_view, 6> kKinds{"rule", "filter", "solver", "step", "noise", "attention"};
 
 /// What a kind is called in messages.
 std::string label(std::string_view kind) {
@@ -16,7 +16,7 @@ std::string label(std::string_view kind) {
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
   GLINT_CHECK(found != kKinds.end(), InvalidArgument,
-              "kind: expected rule, solver, step, noise or attention, got '{}'", kind);
+              "kind: expected rule, filter, solver, step, noise or attention, got '{}'", kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 
@@ -92,20 +92,23 @@ const Registry::Entry& Registry::entry(std::string_view kind, std::string_view n
        names.empty() ? "none in this version" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
-std::shared_ptr<const GuidanceRule> Registry::rule(const Choice& c) const {
-  return std::get<std::shared_ptr<const GuidanceRule>>(entry("rule", c.name).make(c.options));
+std::shared_ptr<const GuidanceRule> Registry::rule(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const GuidanceRule>>(entry("rule", c.name).make(c.options, context));
 }
-std::shared_ptr<const Solver> Registry::solver(const Choice& c) const {
-  return std::get<std::shared_ptr<const Solver>>(entry("solver", c.name).make(c.options));
+std::shared_ptr<const Solver> Registry::solver(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const Solver>>(entry("solver", c.name).make(c.options, context));
 }
-std::shared_ptr<const StepStrategy> Registry::step(const Choice& c) const {
-  return std::get<std::shared_ptr<const StepStrategy>>(entry("step", c.name).make(c.options));
+std::shared_ptr<const StepStrategy> Registry::step(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const StepStrategy>>(entry("step", c.name).make(c.options, context));
 }
-std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c) const {
-  return std::get<std::shared_ptr<const NoiseStrategy>>(entry("noise", c.name).make(c.options));
+std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const NoiseStrategy>>(entry("noise", c.name).make(c.options, context));
 }
-std::shared_ptr<const AttentionPolicy> Registry::attention(const Choice& c) const {
-  return std::get<std::shared_ptr<const AttentionPolicy>>(entry("attention", c.name).make(c.options));
+RuleFilter Registry::filter(const Choice& c, const BuildContext& context) const {
+  return std::get<RuleFilter>(entry("filter", c.name).make(c.options, context));
+}
+std::shared_ptr<const AttentionPolicy> Registry::attention(const Choice& c, const BuildContext& context) const {
+  return std::get<std::shared_ptr<const AttentionPolicy>>(entry("attention", c.name).make(c.options, context));
 }
 
 }  // namespace glint

@@ -2,9 +2,9 @@
 #include <glint/run.hpp>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
+#include <deque>
 
 namespace glint {
 namespace {
@@ -14,19 +14,40 @@ double now() {
   return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
 }
 
+/// Throws unless the leg's rule says what its weak branch is, and that fits the leg's model.
+void check_weak_branch(std::string_view owner, const Leg& leg) {
+  const WeakBranch* weak = leg.rule->weak_branch();
+  GLINT_CHECK(weak, InvalidArgument, "{}rule: asks for a weak branch but does not say what it is", owner);
+  if (weak->model) check_same_latents(fmt::format("{}rule, weak branch: ", owner), *weak->model, *leg.model);
+}
+
 }  // namespace
+
+void check_same_latents(std::string_view owner, const Model& other, const Model& own) {
+  const ModelInfo &a = other.info(), &b = own.info();
+  GLINT_CHECK(a.parameterization == b.parameterization && a.noise_kind == b.noise_kind, InvalidArgument,
+              "{}model '{}' predicts {} of {} noise but the run's model '{}' {} of {} noise; they must agree",
+              owner, a.name, to_string(a.parameterization), to_string(a.noise_kind), b.name,
+              to_string(b.parameterization), to_string(b.noise_kind));
+  GLINT_CHECK(a.latent_shape.empty() || b.latent_shape.empty() || a.latent_shape == b.latent_shape,
+              InvalidArgument,
+              "{}model '{}' works on latents {} but the run's model '{}' on {}; they must agree", owner,
+              a.name, shape_string(a.latent_shape), b.name, shape_string(b.latent_shape));
+}
 
 void check_leg(std::string_view owner, const Leg& leg, int steps) {
   GLINT_CHECK(leg.model, InvalidArgument, "{}model: expected one, got none", owner);
   GLINT_CHECK(leg.rule, InvalidArgument, "{}rule: expected a guidance rule, got none", owner);
   const ModelInfo& info = leg.model->info();
-  bool needs_null = false;
+  bool needs_null = false, needs_weak = false;
   for (int i = 0; i < steps; ++i) {
     const BranchSet wanted = leg.rule->branches({i, steps});
-    GLINT_CHECK(wanted.cond || wanted.null, InvalidArgument, "{}rule: asks for no branch at step {}", owner,
-                i);
+    GLINT_CHECK(wanted.cond || wanted.null || wanted.weak, InvalidArgument,
+                "{}rule: asks for no branch at step {}", owner, i);
     needs_null = needs_null || wanted.null;
+    needs_weak = needs_weak || wanted.weak;
   }
+  if (needs_weak) check_weak_branch(owner, leg);
   GLINT_CHECK(info.null_branch || !needs_null, InvalidArgument,
               "{}rule: model '{}' has no null branch, so guidance by difference cannot apply; use scale 1{}",
               owner, info.name, info.embedded_guidance ? " and the embedded guidance" : "");
@@ -49,50 +70,137 @@ void check_leg(std::string_view owner, const Leg& leg, int steps) {
   }
 }
 
+/// One conditioning under one model, and what came out.
+struct Run::Branch {
+  const Model* model;
+  const Adapters* adapters;
+  std::optional<double> embedded_guidance;
+  const AttentionPolicy* attention;  // null is dense
+  const Conditioning* conditioning;
+  at::Tensor output = {};
+
+  bool same_call(const Branch& other) const {
+    return model == other.model && embedded_guidance == other.embedded_guidance &&
+           (attention == other.attention ||
+            (attention && other.attention && *attention == *other.attention)) &&
+           (adapters == other.adapters || *adapters == *other.adapters);
+  }
+};
+
+/// Evaluates the branches, one call for all that one call can serve.
+void Run::evaluate(std::span<Branch> branches, const at::Tensor& x, const Level& level) {
+  for (size_t first = 0; first < branches.size(); ++first) {
+    if (branches[first].output.defined()) continue;
+    std::vector<size_t> members;
+    std::vector<const Conditioning*> conditionings;
+    for (size_t i = first; i < branches.size(); ++i) {
+      if (branches[i].output.defined() || !branches[i].same_call(branches[first])) continue;
+      members.push_back(i);
+      conditionings.push_back(branches[i].conditioning);
+    }
+    const Branch& call = branches[first];
+    std::vector<at::Tensor> raw = call.model->predict({.x = x,
+                                                       .level = level,
+                                                       .branches = conditionings,
+                                                       .adapters = *call.adapters,
+                                                       .embedded_guidance = call.embedded_guidance,
+                                                       .attention = call.attention});
+    GLINT_CHECK(raw.size() == members.size(), ShapeMismatch,
+                "model '{}': expected {} outputs, one per branch, got {}", call.model->info().name,
+                members.size(), raw.size());
+    for (size_t k = 0; k < members.size(); ++k) {
+      GLINT_CHECK(raw[k].defined() && raw[k].sizes() == x.sizes(), ShapeMismatch,
+                  "model '{}': expected an output of shape {}, got {}", call.model->info().name,
+                  shape_string(x.sizes()),
+                  raw[k].defined() ? shape_string(raw[k].sizes()) : "an undefined tensor");
+      branches[members[k]].output = std::move(raw[k]);
+    }
+    for (Usage* usage : {&total_, current_}) {
+      if (!usage) continue;
+      usage->calls += 1;
+      usage->rows += x.size(0) * static_cast<int64_t>(members.size());
+    }
+    charge_time();
+  }
+}
+
 at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level, int step) {
+  return std::move(predict(std::span(&leg, 1), x, level, step).front());
+}
+
+std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor& x, const Level& level,
+                                     int step) {
   if (observer_ && !observer_->keep_going())
     fail(ErrorCode::Cancelled, "the run was cancelled at step {} of {}", step, schedule_.steps());
 
+  // Where each leg finds its outputs among the branches; -1 is not asked for.
+  struct Wanted {
+    const Prompt* prompt;
+    int cond = -1, null = -1, weak = -1;
+  };
+  static const Adapters no_adapters;
   const StepPosition position{.step = step, .steps = schedule_.steps()};
-  const BranchSet wanted = leg.rule->branches(position);
-  std::optional<Prompt> changed;
-  if (leg.condition) changed = leg.condition(prompt_);
-  const Prompt& prompt = changed ? *changed : prompt_;
-
-  std::array<const Conditioning*, 2> branches{};
-  size_t count = 0;
-  if (wanted.cond) branches[count++] = &prompt.cond;
-  if (wanted.null) branches[count++] = &prompt.null;
-
-  const bool sparse = leg.attention.sparse() && leg.attention.active(position.step, position.steps);
-  std::vector<at::Tensor> raw = leg.model->predict({.x = x,
-                                                    .level = level,
-                                                    .branches = {branches.data(), count},
-                                                    .adapters = leg.adapters,
-                                                    .embedded_guidance = leg.embedded_guidance,
-                                                    .attention = sparse ? &leg.attention : nullptr});
-  GLINT_CHECK(raw.size() == count, ShapeMismatch, "model '{}': expected {} outputs, one per branch, got {}",
-              leg.model->info().name, count, raw.size());
-  for (const at::Tensor& output : raw)
-    GLINT_CHECK(output.defined() && output.sizes() == x.sizes(), ShapeMismatch,
-                "model '{}': expected an output of shape {}, got {}", leg.model->info().name,
-                shape_string(x.sizes()),
-                output.defined() ? shape_string(output.sizes()) : "an undefined tensor");
-  const int64_t rows = x.size(0) * static_cast<int64_t>(count);
-  for (Usage* usage : {&total_, current_}) {
-    if (!usage) continue;
-    usage->calls += 1;
-    usage->rows += rows;
+  std::deque<Prompt> prompts;  // of legs with a condition of their own; addresses stay
+  std::deque<Conditioning> conditionings;
+  std::vector<Branch> branches;
+  std::vector<Wanted> wanted;
+  const auto branch_of = [&](const Branch& branch) {
+    for (size_t i = 0; i < branches.size(); ++i)
+      if (branches[i].same_call(branch) && branches[i].conditioning == branch.conditioning)
+        return static_cast<int>(i);
+    branches.push_back(branch);
+    return static_cast<int>(branches.size()) - 1;
+  };
+  for (const Leg& leg : legs) {
+    const Prompt& prompt = leg.condition ? prompts.emplace_back(leg.condition(prompt_)) : prompt_;
+    Wanted& w = wanted.emplace_back(Wanted{.prompt = &prompt});
+    const bool sparse = leg.attention.sparse() && leg.attention.active(position.step, position.steps);
+    Branch branch{.model = leg.model.get(),
+                  .adapters = &leg.adapters,
+                  .embedded_guidance = leg.embedded_guidance,
+                  .attention = sparse ? &leg.attention : nullptr,
+                  .conditioning = nullptr};
+    const auto under = [&](const Conditioning& conditioning) {
+      branch.conditioning = &conditioning;
+      return branch_of(branch);
+    };
+    const BranchSet set = leg.rule->branches(position);
+    if (set.cond) w.cond = under(prompt.cond);
+    if (set.null) w.null = under(prompt.null);
+    if (!set.weak) continue;
+    const WeakBranch& weak = *leg.rule->weak_branch();
+    if (weak.model) {
+      branch.model = weak.model.get();
+      branch.adapters = &no_adapters;
+      if (!weak.model->info().embedded_guidance) branch.embedded_guidance.reset();
+      if (weak.model->info().attention_layers == 0) branch.attention = nullptr;
+    }
+    w.weak = under(weak.condition ? conditionings.emplace_back(weak.condition(prompt)) : prompt.cond);
   }
-  charge_time();
+  evaluate(branches, x, level);
 
-  BranchOutputs outputs;
-  if (wanted.cond) outputs.cond = std::move(raw.front());
-  if (wanted.null) outputs.null = std::move(raw.back());
-  return leg.rule->combine(
-      outputs,
-      {.position = position, .x = x, .level = level, .parameterization = leg.model->info().parameterization},
-      state_of(leg.rule));
+  const auto output_of = [&](int index) {
+    return index < 0 ? at::Tensor() : branches[static_cast<size_t>(index)].output;
+  };
+  std::vector<at::Tensor> guided;
+  guided.reserve(legs.size());
+  for (size_t l = 0; l < legs.size(); ++l) {
+    const Wanted& w = wanted[l];
+    guided.push_back(legs[l].rule->combine({output_of(w.cond), output_of(w.null), output_of(w.weak)},
+                                           {.position = position,
+                                            .x = x,
+                                            .level = level,
+                                            .parameterization = legs[l].model->info().parameterization,
+                                            .prompt = *w.prompt},
+                                           state_of(legs[l].rule)));
+  }
+  return guided;
+}
+
+void Run::report(std::string_view name, const at::Tensor& values) {
+  const at::Tensor flat = values.to(at::kCPU, at::kDouble).contiguous();
+  std::vector<double>& list = reports_[std::string(stage_)][std::string(name)];
+  list.insert(list.end(), flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
 }
 
 GuidanceState* Run::state_of(const std::shared_ptr<const GuidanceRule>& rule) {
@@ -111,17 +219,20 @@ void Run::charge_time() {
   segment_start_ = time;
 }
 
-Run::Stage::Stage(Run& run, std::string_view name, int step) : run_(run), outer_(run.current_) {
+Run::Stage::Stage(Run& run, std::string_view name, int step)
+    : run_(run), outer_(run.current_), outer_stage_(run.stage_) {
   run_.charge_time();
   auto found = run_.by_stage_.find(name);
   if (found == run_.by_stage_.end()) found = run_.by_stage_.emplace(std::string(name), Usage{}).first;
   run_.current_ = &found->second;
+  run_.stage_ = found->first;
   if (run_.observer_) run_.observer_->on_stage(name, step, run_.schedule_.steps());
 }
 
 Run::Stage::~Stage() {
   run_.charge_time();
   run_.current_ = outer_;
+  run_.stage_ = outer_stage_;
 }
 
 }  // namespace glint

@@ -1,6 +1,12 @@
+#include <glint/guidance/cfg.hpp>
+#include <glint/guidance/per_sample.hpp>
 #include <glint/sampler.hpp>
 
 #include <ATen/core/grad_mode.h>
+
+#include <array>
+#include <limits>
+#include <optional>
 
 namespace glint {
 namespace {
@@ -19,6 +25,8 @@ void check_parts(const SamplerParts& p) {
   for (int i = 0; i < p.schedule.steps(); ++i)
     move_coefficients(info.parameterization, p.schedule.level(i), p.schedule.landing(i));
   p.solver->validate(p.schedule);
+  GLINT_CHECK(!p.solver->wants_null() || info.null_branch, InvalidArgument,
+              "solver: it renoises with the null prediction, and model '{}' has no null branch", info.name);
   for (const auto& strategy : p.noise_strategies) {
     GLINT_CHECK(strategy, InvalidArgument, "noise_strategies: expected strategies, got a null pointer");
     strategy->validate(p.schedule, p.leg);
@@ -80,6 +88,86 @@ void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_v
                   : "an undefined tensor");
 }
 
+/// Returns the accepted prediction, with what the strategies active at this step add to it.
+at::Tensor predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step, bool wants_null,
+                        at::Tensor& null_output) {
+  std::vector<Leg> legs{parts.leg};
+  std::vector<double> weights;
+  for (const auto& strategy : parts.step_strategies) {
+    if (!strategy->active(step, run.schedule().steps())) continue;
+    for (Gap& gap : strategy->gaps(run.schedule(), step, parts.leg)) {
+      legs.push_back(std::move(gap.strong));
+      legs.push_back(std::move(gap.weak));
+      weights.push_back(gap.weight);
+    }
+  }
+  if (wants_null) {
+    static const auto null_rule = std::make_shared<const Cfg>(0.0);
+    legs.push_back(parts.leg);
+    legs.back().rule = null_rule;
+  }
+  std::vector<at::Tensor> outputs = run.predict(legs, x, run.schedule().level(step), step);
+  if (wants_null) null_output = outputs.back();
+  at::Tensor output = std::move(outputs.front());
+  for (size_t g = 0; g < weights.size(); ++g)
+    output = output.add(outputs[2 * g + 1], weights[g]).sub_(outputs[2 * g + 2], weights[g]);
+  return output;
+}
+
+/// Measures what guidance every step amounted to, from the latents before and after it.
+class GuidanceMeter {
+ public:
+  explicit GuidanceMeter(const Leg& leg) : cond_(leg), null_(leg) {
+    cond_.rule = std::make_shared<const Cfg>(1.0);
+    null_.rule = std::make_shared<const Cfg>(0.0);
+  }
+
+  void measure(Run& run, const at::Tensor& x, const at::Tensor& next, int step) {
+    Run::Stage stage(run, "effective-guidance", step);
+    const NoiseSchedule& schedule = run.schedule();
+    const Affine taken =
+        move_coefficients(cond_.model->info().parameterization, schedule.level(step), schedule.landing(step));
+    const std::array<Leg, 2> legs{cond_, null_};
+    const std::vector<at::Tensor> outputs = run.predict(legs, x, schedule.level(step), step);
+    const at::Tensor &cond = outputs[0], &null = outputs[1];
+    const at::Tensor implied = next.sub(x, taken.of_x).div_(taken.of_output).to(at::kDouble);
+    const at::Tensor difference = cond.sub(null), delta = implied.sub_(null);
+    const at::Tensor squared = per_sample::dot(difference, difference);
+    const double unknown = std::numeric_limits<double>::quiet_NaN();
+    const at::Tensor along = per_sample::ratio(per_sample::dot(delta, difference), squared, unknown, 1e-12);
+    const at::Tensor rest = delta.sub(per_sample::scaled(difference.to(at::kDouble), along));
+    // Kept on the device until the run is over: no synchronisation inside the loop.
+    signed_.push_back(along.mean());
+    unsigned_.push_back(along.abs().mean());
+    orthogonal_.push_back(
+        per_sample::ratio(per_sample::dot(rest, rest), squared, unknown, 1e-12).sqrt().mean());
+  }
+
+  EffectiveGuidance result() const {
+    EffectiveGuidance result;
+    result.mean_signed_scale = values(signed_, result.signed_scale);
+    result.mean_unsigned_scale = values(unsigned_, result.unsigned_scale);
+    result.mean_orthogonal = values(orthogonal_, result.orthogonal);
+    return result;
+  }
+
+ private:
+  static double values(const std::vector<at::Tensor>& tensors, std::vector<double>& list) {
+    double sum = 0.0;
+    int known = 0;
+    for (const at::Tensor& tensor : tensors) {
+      list.push_back(tensor.item<double>());
+      if (std::isnan(list.back())) continue;
+      sum += list.back();
+      ++known;
+    }
+    return known > 0 ? sum / known : std::numeric_limits<double>::quiet_NaN();
+  }
+
+  Leg cond_, null_;
+  std::vector<at::Tensor> signed_, unsigned_, orthogonal_;
+};
+
 }  // namespace
 
 Sampler::Sampler(SamplerParts parts) : parts_(std::move(parts)) { check_parts(parts_); }
@@ -90,6 +178,8 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
   const int steps = schedule.steps();
   const at::NoGradGuard no_gradients;  // a strategy that needs them opens its own scope
   if (request.noise.defined()) check_noise(request.noise, info);
+  GLINT_CHECK(!request.effective_guidance || info.null_branch, InvalidArgument,
+              "effective_guidance: model '{}' has no null branch to measure against", info.name);
 
   // Moved once; from here to the result everything stays where the network is.
   const at::Device device(info.device);
@@ -113,18 +203,23 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
     if (request.keep_trajectory) result.trajectory.push_back(x.to(at::kCPU));
 
     SolverHistory history;
+    std::optional<GuidanceMeter> meter;
+    if (request.effective_guidance) meter.emplace(parts_.leg);
     for (int i = 0; i < steps; ++i) {
       at::Tensor refined = x;
       for (const auto& strategy : parts_.step_strategies) {
-        if (!strategy->active(i, steps)) continue;
+        if (!strategy->active(i, steps) || !strategy->refines()) continue;
         Run::Stage inner(run, strategy->name(), i);
         refined = strategy->refine(refined, {run, parts_.leg, i});
         check_refined(refined, x, strategy->name());
         history.x.reset();  // a corrector that starts from it would undo the refinement
       }
-      const at::Tensor output = run.predict(parts_.leg, refined, schedule.level(i), i);
-      const at::Tensor next =
-          parts_.solver->step({refined, output, info.parameterization, schedule, i}, history, run.noise());
+      at::Tensor null_output;
+      const at::Tensor output =
+          predict_step(run, parts_, refined, i, parts_.solver->wants_null(), null_output);
+      const at::Tensor next = parts_.solver->step(
+          {refined, output, info.parameterization, schedule, i, null_output}, history, run.noise());
+      if (meter) meter->measure(run, x, next, i);
       if (request.check_finite) check_finite(next, "latents", i);
       if (request.keep_trajectory) result.trajectory.push_back(next.to(at::kCPU));
       if (request.observer &&
@@ -133,10 +228,12 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
         fail(ErrorCode::Cancelled, "the run was cancelled after step {} of {}", i, steps);
       x = next;
     }
+    if (meter) result.effective_guidance = meter->result();
   }
   check_finite(x, "latents", -1);
   result.latents = x.to(at::kCPU);
   result.usage = run.total();
+  result.reports = run.reports();
   result.by_stage.insert(run.by_stage().begin(), run.by_stage().end());
   return result;
 }

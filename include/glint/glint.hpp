@@ -16,6 +16,7 @@
 #include <glint/model/gaussian_mixture_model.hpp>
 
 #include <glint/guidance/cfg.hpp>
+#include <glint/guidance/filters.hpp>
 
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/first_order.hpp>

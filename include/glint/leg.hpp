@@ -1,9 +1,8 @@
 // A way to predict: a model with its adapters, what it is conditioned on, and the rule that combines its branches.
 #pragma once
 
+#include <glint/export.hpp>
 #include <glint/guidance/guidance_rule.hpp>
-#include <glint/model/model.hpp>
-#include <glint/text/conditioning.hpp>
 
 #include <functional>
 #include <memory>
@@ -11,12 +10,6 @@
 #include <string_view>
 
 namespace glint {
-
-/// The prompt and the null (negative) prompt of one request.
-struct Prompt {
-  Conditioning cond = {};
-  Conditioning null = {};
-};
 
 /// A way to predict. Reflections hold two; the sampler holds one. Cheap to copy, immutable in use.
 struct Leg {
@@ -30,8 +23,12 @@ struct Leg {
 };
 
 /// Throws InvalidArgument, its message led by `owner`, unless the leg's model can do what the leg asks of it: it has the
-/// branches of the rule, the adapters, an input for the embedded guidance, and attention
-/// layers for the policy.
-void check_leg(std::string_view owner, const Leg& leg, int steps);
+/// branches of the rule, the adapters, an input for the embedded guidance, and attention layers for the
+/// policy.
+GLINT_API void check_leg(std::string_view owner, const Leg& leg, int steps);
+
+/// Throws InvalidArgument, its message led by `owner`, unless `other` predicts the same quantity of the same latents as
+/// `own`, so that their predictions can be added.
+GLINT_API void check_same_latents(std::string_view owner, const Model& other, const Model& own);
 
 }  // namespace glint

@@ -5,7 +5,10 @@
 #include <glint/core/parameterization.hpp>
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace glint {
 
@@ -22,6 +25,9 @@ struct Usage {
     return *this;
   }
 };
+
+/// What strategies found out, one value per sample: by strategy, then by the name of the figure.
+using Reports = std::map<std::string, std::map<std::string, std::vector<double>>, std::less<>>;
 
 /// An accepted step of the sampler.
 struct StepEvent {

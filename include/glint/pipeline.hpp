@@ -25,7 +25,8 @@ struct GenerateRequest {
   std::optional<double> guidance = {};  ///< the rule's `scale`, or the input of a guidance-distilled model
   std::optional<Choice> solver = {};
   std::optional<Choice> rule = {};
-  OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
+  std::vector<Choice> filters = {};  ///< around the rule: the first is the innermost
+  OptionValues schedule = {};        ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   std::vector<Choice> noise_strategies = {};
   std::vector<Choice> step_strategies = {};
   std::optional<Choice> attention = {};  ///< what the denoiser's attention layers do
@@ -36,7 +37,8 @@ struct GenerateRequest {
   at::Tensor noise = {};         ///< initial noise [B,C,H,W]; replaces seed, count and size
   Observer* observer = nullptr;  ///< borrowed for the call
   bool keep_trajectory = false;
-  bool decode = true;  ///< false: latents only
+  bool effective_guidance = false;  ///< measure it; costs 2 rows a step
+  bool decode = true;               ///< false: latents only
 };
 
 /// What came out, and what it cost.

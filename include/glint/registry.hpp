@@ -2,6 +2,8 @@
 #pragma once
 
 #include <glint/attention/policy.hpp>
+#include <glint/build_context.hpp>
+#include <glint/guidance/filters.hpp>
 #include <glint/guidance/guidance_rule.hpp>
 #include <glint/noise/noise_strategy.hpp>
 #include <glint/option_values.hpp>
@@ -16,18 +18,19 @@
 namespace glint {
 
 /// Names and how to make what they stand for. A class is registered by its `info`, its `Options`, and either a
-/// constructor from Options or a static make(Options).
+/// constructor from Options or a static make(Options), or make(Options, BuildContext) for what needs the bundle; a filter by a
+/// constructor from the rule it wraps and Options.
 /// Thread:  const calls are safe concurrently. A value: copy builtins() and add to it.
 class GLINT_API Registry {
  public:
   using Product = std::variant<std::shared_ptr<const GuidanceRule>, std::shared_ptr<const Solver>,
                                std::shared_ptr<const StepStrategy>, std::shared_ptr<const NoiseStrategy>,
-                               std::shared_ptr<const AttentionPolicy>>;
+                               RuleFilter, std::shared_ptr<const AttentionPolicy>>;
 
   struct Entry {
     EntryInfo info;
     std::vector<OptionDescription> options;
-    std::function<Product(const OptionValues&)> make;
+    std::function<Product(const OptionValues&, const BuildContext&)> make;
   };
 
   /// Adds T under T::info.name. Errors: InvalidArgument if the name is taken.
@@ -35,9 +38,17 @@ class GLINT_API Registry {
   void add() {
     add({.info = T::info,
          .options = describe_options<typename T::Options>(),
-         .make = [](const OptionValues& values) -> Product {
+         .make = [](const OptionValues& values, [[maybe_unused]] const BuildContext& context) -> Product {
            auto options = read_options<typename T::Options>(T::info.name, values);
-           if constexpr (requires { T::make(options); }) {
+           if constexpr (requires { T::make(options, context); }) {
+             return T::make(options, context);
+           } else if constexpr (std::is_constructible_v<T, std::shared_ptr<const GuidanceRule>,
+                                                        decltype(options)>) {
+             return RuleFilter(
+                 [options](std::shared_ptr<const GuidanceRule> inner) -> std::shared_ptr<const GuidanceRule> {
+                   return std::make_shared<const T>(std::move(inner), options);
+                 });
+           } else if constexpr (requires { T::make(options); }) {
              return T::make(options);
            } else {
              return product_of(std::make_shared<const T>(options));
@@ -48,11 +59,13 @@ class GLINT_API Registry {
 
   /// Returns what `choice` names, of the kind asked for.
   /// Errors: InvalidArgument for an unknown name (with the nearest), another kind's name, or bad options.
-  std::shared_ptr<const GuidanceRule> rule(const Choice& choice) const;
-  std::shared_ptr<const Solver> solver(const Choice& choice) const;
-  std::shared_ptr<const StepStrategy> step(const Choice& choice) const;
-  std::shared_ptr<const NoiseStrategy> noise(const Choice& choice) const;
-  std::shared_ptr<const AttentionPolicy> attention(const Choice& choice) const;
+  std::shared_ptr<const GuidanceRule> rule(const Choice& choice, const BuildContext& context = {}) const;
+  std::shared_ptr<const Solver> solver(const Choice& choice, const BuildContext& context = {}) const;
+  std::shared_ptr<const StepStrategy> step(const Choice& choice, const BuildContext& context = {}) const;
+  std::shared_ptr<const NoiseStrategy> noise(const Choice& choice, const BuildContext& context = {}) const;
+  RuleFilter filter(const Choice& choice, const BuildContext& context = {}) const;
+  std::shared_ptr<const AttentionPolicy> attention(const Choice& choice,
+                                                   const BuildContext& context = {}) const;
 
   /// Returns the entry of a name. Errors: InvalidArgument as above.
   const Entry& entry(std::string_view kind, std::string_view name) const;

@@ -8,6 +8,7 @@
 #include <glint/observer.hpp>
 
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,9 +30,20 @@ class GLINT_API Run {
   Observer* observer() const { return observer_; }
 
   /// Returns the leg's guided raw output for x, evaluated as if x were at `level`.
-  /// Cost:    one model call; B rows for each branch the rule asks for at this step.
+  /// Cost:    one model call, and one more if the rule's weak branch has a model of its own; B rows for each branch the
+  ///          rule asks for at this step.
   /// Errors:  Cancelled if the observer says stop; whatever the model throws.
   at::Tensor predict(const Leg& leg, const at::Tensor& x, const Level& level, int step);
+
+  /// Returns the guided raw output of each leg for the same x. What legs have in common (the same model, adapters and
+  /// conditioning) is evaluated once; branches of one model with the same adapters are one call.
+  /// Errors:  as predict.
+  std::vector<at::Tensor> predict(std::span<const Leg> legs, const at::Tensor& x, const Level& level,
+                                  int step);
+
+  /// Adds one value per sample, [B], to the run's report under `name` of the current stage.
+  void report(std::string_view name, const at::Tensor& values);
+  const Reports& reports() const { return reports_; }
 
   /// Returns evaluations in total, and by who asked for them ("denoise", or a strategy's name).
   const Usage& total() const { return total_; }
@@ -48,9 +60,12 @@ class GLINT_API Run {
    private:
     Run& run_;
     Usage* outer_;
+    std::string_view outer_stage_;
   };
 
  private:
+  struct Branch;
+  void evaluate(std::span<Branch> branches, const at::Tensor& x, const Level& level);
   GuidanceState* state_of(const std::shared_ptr<const GuidanceRule>& rule);
   void charge_time();
 
@@ -60,7 +75,9 @@ class GLINT_API Run {
   Observer* observer_;
   Usage total_;
   std::map<std::string, Usage, std::less<>> by_stage_;
+  Reports reports_;
   Usage* current_ = nullptr;
+  std::string_view stage_ = {};
   double segment_start_ = 0.0;
   // One state for each rule in each stage, so that a reflection's predictions do not advance the momentum of the accepted
   // steps'. A run has one to three: a scan of a vector beats a map. Rules are kept alive, so that no later one can have the

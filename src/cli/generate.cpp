@@ -25,7 +25,7 @@ using Json = nlohmann::ordered_json;
 struct Arguments {
   std::vector<std::string> prompts;
   std::string model = "emoji-flow", device = "cpu", dtype, solver, rule, schedule, attention;
-  std::vector<std::string> noise, step;
+  std::vector<std::string> noise, step, filters;
   std::string noise_in, cond_in, latents_out, trajectory_out, output, sheet;
   int64_t enlarge = 1;
   int threads = 0;
@@ -92,6 +92,7 @@ void fill_request(Arguments& args) {
   if (!args.rule.empty()) request.rule = parse_choice(args.rule);
   if (!args.attention.empty()) request.attention = parse_choice(args.attention);
   request.schedule = schedule_options(args.schedule);
+  for (const std::string& text : args.filters) request.filters.push_back(parse_choice(text));
   for (const std::string& text : args.noise) request.noise_strategies.push_back(parse_choice(text));
   for (const std::string& text : args.step) request.step_strategies.push_back(parse_choice(text));
   request.keep_trajectory = !args.trajectory_out.empty();
@@ -122,6 +123,8 @@ struct Outcome {
   Usage usage;
   std::map<std::string, Usage> by_stage;
   std::map<std::string, double> seconds;
+  Reports reports;
+  std::vector<EffectiveGuidance> guidance;  ///< one per prompt
 };
 
 void report_words(const TokenizedPrompt& prompt) {
@@ -145,6 +148,7 @@ PngTexts texts_of(const Arguments& args, const std::string& prompt, size_t index
   if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index);
   if (!args.request.negative.empty()) texts["negative"] = args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
+  if (!args.filters.empty()) texts["filter"] = fmt::format("{}", fmt::join(args.filters, " "));
   if (!args.attention.empty()) texts["attention"] = args.attention;
   if (!args.noise.empty()) texts["noise"] = fmt::format("{}", fmt::join(args.noise, " "));
   if (!args.step.empty()) texts["step"] = fmt::format("{}", fmt::join(args.step, " "));
@@ -161,6 +165,12 @@ void add(Outcome& outcome, const Arguments& args, const std::string& prompt, Gen
   outcome.usage += result.sample.usage;
   for (const auto& [stage, usage] : result.sample.by_stage) outcome.by_stage[stage] += usage;
   for (const auto& [stage, seconds] : result.seconds) outcome.seconds[stage] += seconds;
+  for (const auto& [stage, figures] : result.sample.reports)
+    for (const auto& [name, values] : figures) {
+      auto& list = outcome.reports[stage][name];
+      list.insert(list.end(), values.begin(), values.end());
+    }
+  if (result.sample.effective_guidance) outcome.guidance.push_back(*result.sample.effective_guidance);
   outcome.last = std::move(result);
 }
 
@@ -217,11 +227,26 @@ int64_t peak_memory_bytes() {
   return usage.ru_maxrss * 1024;
 }
 
+/// Per prompt, as lists over the steps; null where it was not measured.
+Json guidance_json(const std::vector<EffectiveGuidance>& guidance) {
+  if (guidance.empty()) return nullptr;
+  Json prompts = Json::array();
+  for (const EffectiveGuidance& g : guidance)
+    prompts.push_back({{"mean_signed", g.mean_signed_scale},
+                       {"mean_unsigned", g.mean_unsigned_scale},
+                       {"mean_orthogonal", g.mean_orthogonal},
+                       {"signed", g.signed_scale},
+                       {"unsigned", g.unsigned_scale},
+                       {"orthogonal", g.orthogonal}});
+  return prompts;
+}
+
 Json to_json(const Arguments& args, const Outcome& outcome, const std::vector<std::string>& images) {
   Json strategies = Json::object();
   for (const auto& [stage, usage] : outcome.by_stage)
     if (stage != "denoise")
       strategies[stage] = {{"calls", usage.calls}, {"rows", usage.rows}, {"seconds", usage.seconds}};
+  for (const auto& [stage, figures] : outcome.reports) strategies[stage].update(Json(figures));
   Json seconds = Json::object();
   for (const char* stage : {"load", "encode", "noise", "sample", "decode", "total"})
     seconds[stage] = outcome.seconds.contains(stage) ? outcome.seconds.at(stage) : 0.0;
@@ -235,7 +260,7 @@ Json to_json(const Arguments& args, const Outcome& outcome, const std::vector<st
           {"rows", outcome.usage.rows},
           {"seconds", seconds},
           {"strategies", strategies},
-          {"effective_guidance_scale", nullptr},
+          {"effective_guidance_scale", guidance_json(outcome.guidance)},
           {"peak_memory_bytes", peak_memory_bytes()},
           {"versions", versions()}};
 }
@@ -287,6 +312,10 @@ void add_options(CLI::App& command, Arguments& args) {
       "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "
       "steps_offset, terminal, shift");
   command.add_option("--rule", args.rule, "guidance rule: NAME[:key=value,...]; default: cfg");
+  command
+      .add_option("--filter", args.filters,
+                  "around the rule: NAME[:key=value,...]; may be repeated, the first is the innermost")
+      ->allow_extra_args(false);
   command.add_option("--noise", args.noise, "noise strategy: NAME[:key=value,...]; may be repeated")
       ->allow_extra_args(false);
   command.add_option("--step", args.step, "step strategy: NAME[:key=value,...]; may be repeated")
@@ -319,6 +348,8 @@ void add_options(CLI::App& command, Arguments& args) {
   command.add_option("--dtype", args.dtype,
                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
+  command.add_flag("--effective-guidance", r.effective_guidance,
+                   "measure the guidance scale every step amounts to, for --json; 2 more rows a step");
   command.add_flag("--json", args.json, "print one JSON object about the run");
   command.add_flag("--quiet,-q", args.quiet, "no progress, no paths");
 }

@@ -102,7 +102,7 @@ void add_list(CLI::App& app, int& exit_code) {
   CLI::App* command =
       app.add_subcommand("list", "List rules, solvers, strategies and models with their options");
   command->add_option("kind", args->kind, "only this kind")
-      ->check(CLI::IsMember({"rule", "solver", "step", "noise", "attention", "model"}));
+      ->check(CLI::IsMember({"rule", "filter", "solver", "step", "noise", "attention", "model"}));
   command->add_flag("--json", args->json, "print a JSON array");
   command->callback([args, &exit_code] { exit_code = list(*args); });
 }

@@ -116,7 +116,7 @@ std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
   const auto& names = component.inputs;
   info.embedded_guidance = std::find(names.begin(), names.end(), "guidance") != names.end();
   info.device = state_->options.device;
-  info.gradients = state_->options.gradients && component.backend == Backend::TorchScript;
+  info.gradients = component.backend == Backend::TorchScript;
   ModuleInputs inputs{.names = names,
                       .time = component.time,
                       .train_steps = state_->manifest.schedule.vp.train_steps,

@@ -4,6 +4,7 @@
 
 #include <glint/attention/rewrite.hpp>
 
+#include <c10/core/GradMode.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
@@ -38,13 +39,19 @@ class TorchScriptModule final : public Module {
       // smaller batch) may stall again. The switch belongs to the thread, so a host's own TorchScript is not
       // touched (getProfilingMode and getExecutorMode belong to the process).
       const torch::jit::GraphOptimizerEnabledGuard unoptimized(false);
-      if (gradients_) return forward(std::move(inputs));
+      if (gradients_ || wants_gradient(inputs)) return forward(std::move(inputs));
       const WithoutAutograd guard;
       return forward(std::move(inputs));
     });
   }
 
  private:
+  /// Whether the caller is recording, as a strategy that optimizes the latents does.
+  static bool wants_gradient(const std::vector<at::Tensor>& inputs) {
+    return c10::GradMode::is_enabled() &&
+           std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
+  }
+
   std::vector<at::Tensor> forward(std::vector<at::Tensor> inputs) const {
     std::vector<c10::IValue> stack(std::make_move_iterator(inputs.begin()),
                                    std::make_move_iterator(inputs.end()));

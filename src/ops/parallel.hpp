@@ -7,6 +7,10 @@
 
 #include <atomic>
 
+#ifndef _OPENMP
+#error "compile this file with OpenMP: without it at::parallel_for is a loop on one thread"
+#endif
+
 namespace glint::ops {
 
 /// Calls function(task, workspace) for every task, each once, in any order and on any thread; a thread takes the next task

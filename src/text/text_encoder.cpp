@@ -38,6 +38,7 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
     result.conditioning.pooled = pooled;
   }
   result.conditioning.mask = ids.ne(tokenizer_->pad());
+  result.conditioning.extras["ids"] = ids;  // what a scorer compares pictures with
   return result;
 }
 

@@ -85,6 +85,7 @@ TokenizedPrompt WordTokenizer::encode(std::string_view prompt) const {
     const bool listed = std::find(result.unknown.begin(), result.unknown.end(), word) != result.unknown.end();
     if (known == options_.words.end() && !listed) result.unknown.push_back(std::move(word));
   }
+  result.used = static_cast<int64_t>(result.ids.size());
   result.ids.resize(static_cast<size_t>(options_.max_tokens), options_.pad);
   return result;
 }

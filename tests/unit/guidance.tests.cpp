@@ -17,9 +17,13 @@ constexpr NoiseKind kFlow = NoiseKind::Flow;
 
 at::Tensor combined(double scale, const at::Tensor& cond, const at::Tensor& null) {
   const Level level{500, 0.5, 0.5};
-  return Cfg(scale).combine(
-      {cond, null},
-      {.position = {}, .x = cond, .level = level, .parameterization = Parameterization::Velocity}, nullptr);
+  return Cfg(scale).combine({cond, null},
+                            {.position = {},
+                             .x = cond,
+                             .level = level,
+                             .parameterization = Parameterization::Velocity,
+                             .prompt = {}},
+                            nullptr);
 }
 
 TEST_CASE("CFG asks for one branch at scale 0 and 1, for both at every other", "[unit]") {

@@ -211,14 +211,14 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
   CHECK(refusal(unchanged()) == "no error");
   CHECK(refusal(with_model([](ModelInfo&) {})) == "no error");
   CHECK_THAT(refusal(with_model([](ModelInfo& i) { i.parameterization = Parameterization::V; })),
-             Contains("InvalidArgument: gap: model 'other' predicts v") && Contains("'base' velocity") &&
-                 Contains("must agree"));
+             Contains("InvalidArgument: gap, weak leg: model 'other' predicts v") &&
+                 Contains("'base' velocity") && Contains("must agree"));
   CHECK_THAT(refusal(with_model([](ModelInfo& i) { i.noise_kind = NoiseKind::VariancePreserving; })),
              Contains("'other' predicts velocity of variance-preserving noise"));
   CHECK_THAT(refusal(with_model([](ModelInfo& i) {
                i.latent_shape = {16, -1, -1};
              })),
-             Contains("gap: model 'other' works on latents [16,-1,-1]") && Contains("[4,-1,-1]"));
+             Contains("gap, weak leg: model 'other' works on latents [16,-1,-1]") && Contains("[4,-1,-1]"));
   CHECK_THAT(refusal([](Leg leg) { return leg.rule = nullptr, leg; }),
              Contains("gap, weak leg: rule: expected"));
   CHECK_THAT(refusal([](Leg leg) { return leg.model = nullptr, leg; }),

@@ -207,7 +207,9 @@ def problems(case: Case, reference: Arrays) -> list[str]:
     if fresh.keys() != reference.keys():
         return [f"{case.family}/{case.name}: tensors {sorted(reference)} are stored, {sorted(fresh)} expected"]
     errors = {key: relative_error(fresh[key], reference[key]) for key in fresh}
-    return [f"{case.family}/{case.name}/{key}: off by {error:.1e}" for key, error in errors.items() if error > CHECK_TOLERANCE]
+    # Where diffusers loses digits, how many depends on the processor's instructions.
+    allowed = max(CHECK_TOLERANCE, case.tolerance if case.tolerance_reason else 0.0)
+    return [f"{case.family}/{case.name}/{key}: off by {error:.1e}" for key, error in errors.items() if error > allowed]
 
 
 def check_manifest(cases: list[Case]) -> list[str]:

@@ -1,9 +1,10 @@
 """Stage 3: encode the samples once, then train text encoder and denoiser by flow matching.
 
-    python tools/train/denoiser.py --work DIR [--seconds 5400] [--threads 1] [--seed 13] [--smoke]
+    python tools/train/denoiser.py --work DIR [--seconds 5400] [--threads 1] [--seed 13] [--init BUNDLE] [--smoke]
 
 A run that was stopped goes on from its last checkpoint. The learning rate follows the wall clock, so that it is always
-annealed when the budget ends.
+annealed when the budget ends. `--init` starts from the weights of a bundle, in its latent space
+and with its text encoder, which stays as it is: the bundle's denoiser remains a weak variant that reads the same tokens.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from glint_train.autoencoder import Autoencoder
 from glint_train.denoiser import FlowModel, flow_loss
 from glint_train.grammar import NULL_SHARE
 from glint_train.run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, to_images
+from glint_train.warm_start import adopt_autoencoder, check_vocabulary, load_flow
 
-BATCH, WARMUP, EMA_DECAY = 16, 60, 0.9985
+BATCH, WARMUP, EMA_DECAY = 32, 60, 0.9985
 PEAK_RATE, WORD_RATE, MUON_RATE = 1e-3, 3e-3, 2e-3
+SNAPSHOTS = {0.25: "denoiser_early", 0.5: "denoiser_half"}  # by progress
 
 
 def encode_all(work: Path) -> Tensor:
@@ -93,11 +96,13 @@ def make_optimizers(model: FlowModel) -> list[torch.optim.Optimizer]:
 
     Orthogonal updates learn rare words about as fast as frequent ones, which is what hundreds of objects need.
     """
-    inner = [p for n, p in model.named_parameters() if p.dim() == 2 and "_blocks." in n and "norm" not in n]
-    words = [model.text_encoder.words.weight]
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    inner = [p for n, p in trained.items() if p.dim() == 2 and "_blocks." in n and "norm" not in n]
+    words = [p for n, p in trained.items() if n == "text_encoder.words.weight"]
     chosen = {id(p) for p in inner + words}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
+    rest = [p for p in trained.values() if id(p) not in chosen]
     groups = [{"params": rest, "peak": PEAK_RATE}, {"params": words, "peak": WORD_RATE}]
+    groups = [group for group in groups if group["params"]]
     return [
         torch.optim.Muon(
             [{"params": inner, "peak": MUON_RATE}],
@@ -119,6 +124,9 @@ class Trainer:
         self.model = FlowModel(len(tokenizer["words"]) + 2).train()
         for layer in (self.model.denoiser.transformer.x_embedder, self.model.denoiser.transformer.context_embedder):
             layer.forward = outside_autocast(layer.forward)
+        if options.init:
+            load_flow(self.model, options.init)
+            self.model.text_encoder.requires_grad_(options.train_text)
         self.optimizers = make_optimizers(self.model)
         self.average = Average(self.model, EMA_DECAY)
         self.clock, self.step = Clock(6.0 if options.smoke else options.seconds), 0
@@ -165,22 +173,28 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5400)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=13)
+    parser.add_argument("--init", type=Path, help="go on from the weights of this bundle, its text encoder frozen")
+    parser.add_argument("--train-text", action="store_true", help="with --init: train the text encoder too")
     parser.add_argument("--smoke", action="store_true", help="a few steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     F.scaled_dot_product_attention = precise_attention(F.scaled_dot_product_attention)
+    if options.init:
+        check_vocabulary(options.init, options.work)
+        if not (options.work / "autoencoder.pt").exists():
+            adopt_autoencoder(options.init, options.work / "autoencoder.pt")
     latents = encode_all(options.work)
     ids = torch.from_numpy(np.load(options.work / "train_ids.npy"))
     trainer = Trainer(options)
-    saved, losses, early = trainer.clock.elapsed, [], trainer.clock.progress < 0.25
+    saved, losses = trainer.clock.elapsed, []
+    ahead = [share for share in SNAPSHOTS if share > trainer.clock.progress]
     for indices in shuffled_batches(len(ids), BATCH, options.seed, trainer.step):
         if trainer.clock.progress >= 1.0:
             break
         losses.append(trainer.update(latents[indices].float(), ids[indices]))
-        if early and trainer.clock.progress >= 0.25:
-            early = False
-            trainer.save(options.work / "denoiser_early.pt")
+        if ahead and trainer.clock.progress >= ahead[0]:
+            trainer.save(options.work / f"{SNAPSHOTS[ahead.pop(0)]}.pt")
         if trainer.clock.elapsed - saved > 60:
             saved = trainer.clock.elapsed
             trainer.save()

@@ -1,6 +1,9 @@
-"""Stage 4: write the bundle folder of format version 1.
+"""Stage 5: write the bundle folder of format version 1.
 
-python tools/train/export.py --work DIR --out models/emoji-flow [--guidance 3] [--weights average]
+python tools/train/export.py --work DIR --out models/emoji-flow [--guidance 3] [--weights average] [--weak BUNDLE]
+
+`--weak` adds the denoiser of the bundle a run was started from as `weak_denoiser`; both read the same token embeddings. A
+verifier in DIR becomes the component `scorer`.
 """
 
 from __future__ import annotations
@@ -15,9 +18,12 @@ from torch import Tensor, nn
 
 from glint_train.archive import save_stripped, sha256
 from glint_train.autoencoder import LATENT_CHANNELS, LATENT_SIDE, Autoencoder
-from glint_train.denoiser import WIDTH, FlowModel
+from glint_train.denoiser import WIDTH, Denoiser, FlowModel
 from glint_train.run import load_checkpoint
+from glint_train.verifier import Scorer
+from glint_train.warm_start import load_flow
 from glint_train.words import MAX_TOKENS
+from verifier import make_verifier
 
 
 class EncodeImage(nn.Module):
@@ -55,23 +61,47 @@ def load_models(work: Path, weights: str) -> tuple[FlowModel, Autoencoder]:
     return flow, autoencoder.to(memory_format=torch.contiguous_format)
 
 
+def load_weak(flow: FlowModel, bundle: Path) -> Denoiser:
+    """The denoiser of an earlier bundle, if it reads the same token embeddings."""
+    weak = FlowModel(flow.text_encoder.words.num_embeddings).eval()
+    load_flow(weak, bundle)
+    for ours, theirs in zip(flow.text_encoder.parameters(), weak.text_encoder.parameters()):
+        if not torch.equal(ours, theirs):
+            raise SystemExit(f"the denoiser of {bundle} reads other token embeddings")
+    return weak.denoiser
+
+
+def load_scorer(path: Path) -> Scorer:
+    """The trained verifier as one network of picture and prompt."""
+    model, state = make_verifier().eval(), load_checkpoint(path)
+    assert state is not None
+    model.load_state_dict(state["model"])
+    return Scorer(model).eval()
+
+
 def example_inputs(batch: int, words: int) -> dict[str, tuple[Tensor, ...]]:
     """Random inputs of every component at a batch size."""
     latents = torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
     tokens = torch.randn(batch, MAX_TOKENS, WIDTH)
+    conditions = (latents, torch.rand(batch), tokens, torch.zeros(batch, WIDTH))
+    image, ids = torch.rand(batch, 3, 64, 64) * 2 - 1, torch.randint(0, words, (batch, MAX_TOKENS))
     return {
-        "denoiser": (latents, torch.rand(batch), tokens, torch.zeros(batch, WIDTH)),
-        "text_encoder": (torch.randint(0, words, (batch, MAX_TOKENS)),),
+        "denoiser": conditions,
+        "weak_denoiser": conditions,
+        "text_encoder": (ids,),
         "vae_decoder": (latents,),
-        "vae_encoder": (torch.rand(batch, 3, 64, 64) * 2 - 1,),
+        "vae_encoder": (image,),
+        "scorer": (image, ids),
     }
 
 
 INPUTS = {
     "denoiser": ["latents", "time", "tokens", "pooled"],
+    "weak_denoiser": ["latents", "time", "tokens", "pooled"],
     "text_encoder": ["ids"],
     "vae_decoder": ["latents"],
     "vae_encoder": ["image"],
+    "scorer": ["image", "ids"],
 }
 
 
@@ -90,7 +120,7 @@ def export_component(module: nn.Module, name: str, words: int, out: Path) -> dic
         "dtype": "float16",
         "inputs": INPUTS[name],
     }
-    if name == "denoiser":
+    if name in ("denoiser", "weak_denoiser"):
         entry["time"] = "unit"
     return entry
 
@@ -143,6 +173,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--weights", default="average", help="average, model, or a checkpoint such as denoiser_early")
+    parser.add_argument("--weak", type=Path, help="bundle whose denoiser becomes weak_denoiser")
     parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -150,12 +181,16 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     flow, autoencoder = load_models(options.work, options.weights)
     words = flow.text_encoder.words.num_embeddings
-    modules = {
+    modules: dict[str, nn.Module] = {
         "denoiser": flow.denoiser,
         "text_encoder": flow.text_encoder,
         "vae_decoder": DecodeLatents(autoencoder),
         "vae_encoder": EncodeImage(autoencoder),
     }
+    if options.weak:
+        modules["weak_denoiser"] = load_weak(flow, options.weak)
+    if (options.work / "verifier.pt").exists():
+        modules["scorer"] = load_scorer(options.work / "verifier.pt")
     components: dict[str, object] = {
         name: export_component(module, name, words, options.out) for name, module in modules.items()
     }

@@ -1,4 +1,4 @@
-"""Stage 5: sample a bundle from its files and write contact sheets; `--sweep` prints measures by guidance scale.
+"""Stage 6: sample a bundle from its files and write contact sheets; `--sweep` prints measures by guidance scale.
 
 python tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--kind singles|composed|held-out] [--count 100]
 python tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4

@@ -31,6 +31,8 @@ struct PisaOptions {
   std::optional<double> scale = std::nullopt;  ///< of the scores; 1/sqrt(head size) if not given
   std::vector<int64_t> forced_blocks =
       {};  ///< key blocks every query block selects, counted from the end if < 0
+
+  friend bool operator==(const PisaOptions&, const PisaOptions&) = default;
 };
 
 /// ISA: attention over main tokens followed by context tokens, of which only the most looked-at blocks are kept.
@@ -42,6 +44,8 @@ struct IsaOptions {
   std::optional<double> scale = std::nullopt;  ///< of the scores; 1/sqrt(head size) if not given
   bool padded_tail =
       false;  ///< the released code at sizes that are no multiple of 64: blocks padded with zero keys
+
+  friend bool operator==(const IsaOptions&, const IsaOptions&) = default;
 };
 
 /// Returns how many of `tokens` are main tokens.

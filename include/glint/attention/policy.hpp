@@ -32,6 +32,8 @@ struct AttentionPolicy {
     const auto step_at = [n](double fraction) { return static_cast<int>(std::floor(fraction * n + 1e-9)); };
     return step_at(start) <= i && i < step_at(stop);
   }
+
+  friend bool operator==(const AttentionPolicy&, const AttentionPolicy&) = default;
 };
 
 /// One attention of a network, as its operator meets it. Shapes: query [batch, heads, queries, head_size].

@@ -3,10 +3,19 @@
 
 #include <glint/core/level.hpp>
 #include <glint/core/parameterization.hpp>
+#include <glint/model/model.hpp>
+#include <glint/text/conditioning.hpp>
 
+#include <functional>
 #include <memory>
 
 namespace glint {
+
+/// The prompt and the null (negative) prompt of one request.
+struct Prompt {
+  Conditioning cond = {};
+  Conditioning null = {};
+};
 
 /// Where in a run a prediction is made.
 struct StepPosition {
@@ -18,12 +27,21 @@ struct StepPosition {
 struct BranchSet {
   bool cond = true;   ///< under the prompt
   bool null = false;  ///< under the null (negative) prompt
+  bool weak = false;  ///< as the rule's WeakBranch says
+};
+
+/// What a rule's weak branch evaluates: another model, another prompt, or both. A weak branch of the leg's own model is
+/// part of the same batch; one of another model is a call of its own.
+struct WeakBranch {
+  std::shared_ptr<const Model> model = {};                         ///< empty = the leg's own
+  std::function<Conditioning(const Prompt&)> condition = nullptr;  ///< empty = the prompt
 };
 
 /// Raw network outputs of the branches asked for; the others are undefined.
 struct BranchOutputs {
-  at::Tensor cond;
-  at::Tensor null;
+  at::Tensor cond = {};
+  at::Tensor null = {};
+  at::Tensor weak = {};
 };
 
 /// Everything `combine` may look at besides the outputs.
@@ -32,6 +50,7 @@ struct GuidanceStep {
   const at::Tensor& x;
   const Level& level;  ///< the level the network was told
   Parameterization parameterization;
+  const Prompt& prompt;  ///< what the branches were conditioned on
 };
 
 /// Mutable state of one rule in one run (a momentum buffer, say). Most rules have none.
@@ -47,6 +66,9 @@ class GuidanceRule {
 
   /// Returns what to evaluate at this step; a branch that cannot matter is not asked for.
   virtual BranchSet branches(const StepPosition& position) const = 0;
+
+  /// Returns what the weak branch is, for rules that ask for one; it lives as long as the rule.
+  virtual const WeakBranch* weak_branch() const { return nullptr; }
 
   /// Returns the guided output, in the space of the raw outputs. Never writes into its inputs.
   virtual at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step,

@@ -18,7 +18,9 @@ struct LoadOptions {
   /// float32 | float16 | bfloat16 | float64: what TorchScript weights are converted to, whatever they are stored as.
   /// Empty: what the manifest says, in load_module float32. Other backends compute in what they were exported with.
   std::string dtype = {};
-  bool gradients = false;  ///< keep outputs differentiable with respect to inputs (TorchScript only)
+  /// Keep outputs differentiable with respect to inputs wherever gradients are recorded, not only when an input asks for it
+  /// (TorchScript only).
+  bool gradients = false;
   /// Let an AttentionPolicy decide what attention layers do. Exported programs are rewritten through an unnamed temporary
   /// file of their size, which is gone when they are loaded.
   bool attention = true;

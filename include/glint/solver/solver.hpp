@@ -7,6 +7,7 @@
 #include <glint/core/schedule_options.hpp>
 #include <glint/options.hpp>
 
+#include <optional>
 #include <string_view>
 
 namespace glint {
@@ -17,10 +18,12 @@ struct SolverStep {
   const at::Tensor& output;  ///< guided raw output for x
   Parameterization parameterization;
   const NoiseSchedule& schedule;
-  int index;  ///< the step's grid position; it lands on schedule.landing(index)
+  int index;                              ///< the step's grid position; it lands on schedule.landing(index)
+  const at::Tensor& null_output = kNone;  ///< raw null output for x, if the solver wants it
 
   const Level& from() const { return schedule.level(index); }
   const Level& to() const { return schedule.landing(index); }
+  static inline const at::Tensor kNone = {};
   /// Returns the x0 estimate of this step. Two passes, one allocation.
   at::Tensor denoised() const { return denoised_from(parameterization, from())(x, output); }
 };
@@ -44,6 +47,12 @@ class Solver {
 
   /// Returns the convention by which diffusers' solver of this name places its grid.
   virtual GridConvention grid() const = 0;
+
+  /// Returns whether the solver needs the prediction under the null prompt beside the guided one.
+  virtual bool wants_null() const { return false; }
+
+  /// Returns the guidance scale the solver is made for, if that is not the model's.
+  virtual std::optional<double> default_guidance() const { return std::nullopt; }
 
   /// Throws InvalidArgument, with the reason, if the solver cannot run on this schedule.
   virtual void validate(const NoiseSchedule& /*schedule*/) const {}

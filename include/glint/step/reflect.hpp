@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/step/moves.hpp>
+#include <glint/step/reflect_options.hpp>
 #include <glint/step/step_strategy.hpp>
 
 #include <functional>
@@ -13,43 +14,11 @@ namespace glint {
 /// Returns a leg of the reflection, given the run's own leg.
 using LegTransform = std::function<Leg(const Leg&)>;
 
-struct ReflectOptions {
-  int span = 1;        ///< K: steps forward, and the same number back
-  double merge = 1.0;  ///< m: x + m (x' - x)
-  int repeats = 1;     ///< T: reflections per step
-  ActiveWindow window = {};
-  InvertOptions invert = {};
-
-  /// The fields every reflection strategy has, for their own `fields` to call.
-  static void fields(auto& visit, auto& o) {
-    visit("repeats", o.repeats,
-          Field{.help = "reflections per active step; 0 is off", .minimum = 0, .maximum = 1000});
-    visit("span", o.span,
-          Field{.help = "steps forward and back in one reflection",
-                .minimum = 1,
-                .maximum = 1000,
-                .unit = "steps"});
-    visit("merge", o.merge,
-          Field{.help = "share of the displacement that is kept; 0 is off", .minimum = -10, .maximum = 10});
-    visit("start", o.window.start,
-          Field{.help = "first active step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-    visit("stop", o.window.stop,
-          Field{.help = "end of the active steps; the last step is never active",
-                .minimum = 0,
-                .maximum = 1,
-                .unit = "fraction of steps"});
-    visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
-    visit("iterations", o.invert.iterations,
-          Field{.help = "iterations of evaluation=fixed-point", .minimum = 1, .maximum = 1000});
-    visit("coefficients", o.invert.coefficients,
-          Field{.help = "levels the inversion's coefficients come from"});
-  }
-};
-
 /// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong leg, I^W inverts them with the weak.
 /// To first order the next prediction gains T m (P_strong - P_weak): the gap between the legs, at no change of level.
 /// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction of that leg
-///          (fixed-point: G_weak times its iterations).
+///          (fixed-point: G_weak times its iterations). form=direct: only the branches of the legs that the accepted
+///          prediction does not evaluate anyway, in one batch with it.
 /// Errors:  InvalidArgument for options out of range, or legs whose models differ in parameterization or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
 ///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of repeating
@@ -74,28 +43,29 @@ class Reflect final : public StepStrategy {
     return refined;
   }
 
+  bool refines() const override { return options_.form == Form::Reflect; }
+
+  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Leg& leg) const override {
+    if (refines()) return {};
+    const int end = std::min(step + options_.span, schedule.steps() - 1);
+    double passed = 0.0;
+    for (int j = step; j < end; ++j) passed += length(schedule, j);
+    const double weight = options_.repeats * options_.merge * passed / length(schedule, step);
+    return {{strong_(leg), weak_(leg), weight}};
+  }
+
   void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
-    const ModelInfo& base = leg.model->info();
     for (const auto& [which, side] : {std::pair{"strong", strong_(leg)}, std::pair{"weak", weak_(leg)}}) {
-      check_leg(fmt::format("{}, {} leg: ", name_, which), side, schedule.steps());
-      const ModelInfo& info = side.model->info();
-      GLINT_CHECK(
-          info.parameterization == base.parameterization && info.noise_kind == base.noise_kind,
-          InvalidArgument,
-          "{}: model '{}' predicts {} of {} noise but the run's model '{}' {} of {} noise; legs must agree",
-          name_, info.name, to_string(info.parameterization), to_string(info.noise_kind), base.name,
-          to_string(base.parameterization), to_string(base.noise_kind));
-      GLINT_CHECK(
-          info.latent_shape.empty() || base.latent_shape.empty() || info.latent_shape == base.latent_shape,
-          InvalidArgument,
-          "{}: model '{}' works on latents {} but the run's model '{}' on {}; legs must agree", name_,
-          info.name, shape_string(info.latent_shape), base.name, shape_string(base.latent_shape));
+      const std::string owner = fmt::format("{}, {} leg: ", name_, which);
+      check_leg(owner, side, schedule.steps());
+      check_same_latents(owner, *side.model, *leg.model);
     }
+    if (!refines()) return;
     // The coefficients of every inversion exist, or the run would fail midway.
     const int shift = level_shift(options_.invert.coefficients);
     for (int i = 0; i + 1 < schedule.steps(); ++i)
       if (active(i, schedule.steps()))
-        move_coefficients(base.parameterization, schedule.level(schedule.clamp(i + 1 + shift)),
+        move_coefficients(leg.model->info().parameterization, schedule.level(schedule.clamp(i + 1 + shift)),
                           schedule.level(schedule.clamp(i + shift)));
     GLINT_CHECK(options_.span < schedule.steps() || schedule.steps() == 1, InvalidArgument,
                 "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(),
@@ -103,6 +73,12 @@ class Reflect final : public StepStrategy {
   }
 
  private:
+  /// The length of a step in the variable in which a first-order update is a straight line.
+  static double length(const NoiseSchedule& schedule, int i) {
+    const Level &from = schedule.level(i), &to = schedule.level(i + 1);
+    return schedule.kind() == NoiseKind::Flow ? from.sigma - to.sigma : from.ratio() - to.ratio();
+  }
+
   at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Leg& strong,
                           const Leg& weak) const {
     const int i = c.step, end = std::min(i + options_.span, c.run.schedule().steps() - 1);

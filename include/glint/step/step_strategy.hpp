@@ -30,7 +30,13 @@ struct StepContext {
   int step;
 };
 
-/// Returns better latents for a step than the ones it was handed. Runs before the denoise of the step, in list order.
+/// A difference of predictions that is added to the accepted one.
+struct Gap {
+  Leg strong, weak;
+  double weight;
+};
+
+/// Improves a step: its latents before it is taken, or its prediction. Runs before the denoise of the step, in list order.
 /// Never sees or touches a solver's history. Immutable; const calls are safe concurrently.
 class StepStrategy {
  public:
@@ -44,6 +50,15 @@ class StepStrategy {
 
   /// Returns x_i' for x_i. Never writes into x.   Shapes: x [B,...]; returns the same shape.
   virtual at::Tensor refine(const at::Tensor& x, const StepContext& context) const = 0;
+
+  /// Returns whether refine does anything at active steps; if not, it is not called.
+  virtual bool refines() const { return true; }
+
+  /// Returns what is added to the accepted prediction at an active step: sum of weight (P_strong - P_weak), evaluated
+  /// with it in one batch. For strategies that change the prediction instead of the latents.
+  virtual std::vector<Gap> gaps(const NoiseSchedule& /*schedule*/, int /*step*/, const Leg& /*leg*/) const {
+    return {};
+  }
 
   /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work there.
   virtual void validate(const NoiseSchedule& /*schedule*/, const Leg& /*leg*/) const {}

@@ -1,8 +1,7 @@
 // Z-Sampling: reflect between a strong and a weak guidance scale of the same model.
 #pragma once
 
-#include <glint/guidance/cfg.hpp>
-#include <glint/step/reflect.hpp>
+#include <glint/step/legs.hpp>
 
 #include <memory>
 #include <optional>
@@ -45,22 +44,9 @@ class ZSampling {
 
   static std::shared_ptr<const StepStrategy> make(const ZSamplingOptions& o) {
     check_ranges(info.name, o);
-    LegTransform strong = [](const Leg& leg) { return leg; };
-    if (o.guidance_forward) strong = with_guidance(*o.guidance_forward);
-    return std::make_shared<Reflect>(std::string(info.name), strong, with_guidance(o.guidance_inverse),
-                                     o.reflect);
-  }
-
- private:
-  static LegTransform with_guidance(double scale) {
-    return [scale, rule = std::make_shared<Cfg>(scale)](Leg leg) {
-      if (leg.model->info().embedded_guidance) {
-        leg.embedded_guidance = scale;
-      } else {
-        leg.rule = rule;
-      }
-      return leg;
-    };
+    return std::make_shared<Reflect>(std::string(info.name),
+                                     o.guidance_forward ? with_guidance(*o.guidance_forward) : same_leg(),
+                                     with_guidance(o.guidance_inverse), o.reflect);
   }
 };
 

@@ -18,6 +18,7 @@ struct TokenizedPrompt {
   std::vector<std::string>
       unknown;  ///< words the vocabulary lacks, in order, each once; their id is the unknown id
   std::vector<std::string> dropped;  ///< words beyond the length, in order; they have no effect
+  int64_t used = 0;                  ///< ids before the padding, those of the frame (begin, end) included
 };
 
 /// Thread:  const calls are safe concurrently.
@@ -25,7 +26,7 @@ class GLINT_API Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// Returns a prompt's ids. The empty prompt is all padding.
+  /// Returns a prompt's ids. The empty prompt is the frame, if the tokenizer has one, and padding.
   /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8.
   virtual TokenizedPrompt encode(std::string_view prompt) const = 0;
 

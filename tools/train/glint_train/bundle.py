@@ -22,10 +22,13 @@ class Bundle:
             if sha256(folder / entry["file"]) != entry["sha256"]:
                 raise RuntimeError(f"{entry['file']} does not match its SHA-256")
         self.tokenizer = WordTokenizer(json.loads((folder / "tokenizer.json").read_text())["words"])
+        self.folder = folder
         names = ("denoiser", "text_encoder", "vae_decoder", "vae_encoder")
-        self.denoiser, self.text_encoder, self.decoder, self.encoder = (
-            torch.jit.load(str(folder / self.manifest["components"][name]["file"])).float().eval() for name in names
-        )
+        self.denoiser, self.text_encoder, self.decoder, self.encoder = (self.component(name) for name in names)
+
+    def component(self, name: str) -> torch.jit.ScriptModule:
+        """A TorchScript component in float32."""
+        return torch.jit.load(str(self.folder / self.manifest["components"][name]["file"])).float().eval()
 
     def encode_text(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """Token embeddings [B, 16, 192] and pooled vectors [B, 192]."""

@@ -12,7 +12,7 @@ from .objects import COLOURS, NamedObject, load_objects, name_set
 RELATIONS = ("left of", "right of", "above", "below")
 HELD_OUT_PERCENT = 15
 HELD_OUT_SALT = "glint-99"
-COMPOSITIONAL_SHARE = 0.30
+COMPOSITIONAL_SHARE = 0.26
 NULL_SHARE = 0.10
 
 # Half of the objects of compositions come from these, so that everyday requests are trained best.

@@ -16,7 +16,7 @@ SIDE = 64
 
 # Longest sides of an object in pixels and shifts of its centre along each axis. A few discrete variants are learned much
 # sooner than a continuum.
-SINGLE_SIZES: dict[str | None, tuple[int, ...]] = {None: (52, 56), "small": (28,), "big": (64,)}
+SINGLE_SIZES: dict[str | None, tuple[int, ...]] = {None: (56,), "small": (28,), "big": (64,)}
 SINGLE_SHIFTS: dict[str | None, tuple[int, ...]] = {None: (-2, 2), "small": (-4, 0, 4), "big": (0,)}
 PAIR_SIZES: dict[str | None, tuple[int, ...]] = {None: (29,), "small": (18,)}
 PAIR_SHIFTS = (0,)

@@ -1,0 +1,23 @@
+// What a registered strategy or rule may need besides its options: the bundle it will run on.
+#pragma once
+
+#include <glint/error.hpp>
+#include <glint/model/bundle.hpp>
+
+#include <string_view>
+
+namespace glint {
+
+/// Given to everything the registry makes. Borrowed for the call; what is made shares the components it asked for.
+struct BuildContext {
+  const Bundle* bundle = nullptr;  ///< none when a host builds a sampler of its own
+  double guidance = 1.0;           ///< the run's guidance scale
+
+  /// Returns the bundle. Errors: InvalidArgument, naming who asks, if there is none.
+  const Bundle& bundle_for(std::string_view owner) const {
+    GLINT_CHECK(bundle, InvalidArgument, "{}: needs a model bundle, and the run has none", owner);
+    return *bundle;
+  }
+};
+
+}  // namespace glint

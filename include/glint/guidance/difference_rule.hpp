@@ -1,0 +1,19 @@
+// What the rules that start from the conditional and the null prediction have in common.
+#pragma once
+
+#include <glint/guidance/guidance_rule.hpp>
+#include <glint/guidance/per_sample.hpp>
+#include <glint/options.hpp>
+
+namespace glint {
+
+/// A rule that always evaluates the prompt and the null prompt.
+class DifferenceRule : public GuidanceRule {
+ public:
+  BranchSet branches(const StepPosition&) const override { return {.cond = true, .null = true}; }
+};
+
+/// The option every guidance rule has: what `--guidance` sets.
+inline constexpr Field kScaleField{.help = "guidance scale", .minimum = -100, .maximum = 1000};
+
+}  // namespace glint

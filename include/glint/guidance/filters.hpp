@@ -1,0 +1,154 @@
+// Filters: rules around a rule. They change when it applies, how strongly, or what its output looks like.
+#pragma once
+
+#include <glint/guidance/difference_rule.hpp>
+
+#include <numbers>
+#include <utility>
+
+namespace glint {
+
+/// Returns a rule around the one it is given.
+using RuleFilter = std::function<std::shared_ptr<const GuidanceRule>(std::shared_ptr<const GuidanceRule>)>;
+
+/// A rule that also evaluates the prompt, so that it can go back to it.
+class WrappedRule : public GuidanceRule {
+ public:
+  explicit WrappedRule(std::shared_ptr<const GuidanceRule> inner) : inner_(std::move(inner)) {
+    GLINT_CHECK(inner_, InvalidArgument, "filter: expected a rule, got none");
+  }
+  BranchSet branches(const StepPosition& position) const override {
+    BranchSet set = inner_->branches(position);
+    set.cond = true;
+    return set;
+  }
+  const WeakBranch* weak_branch() const override { return inner_->weak_branch(); }
+  std::unique_ptr<GuidanceState> begin() const override { return inner_->begin(); }
+
+ protected:
+  /// Returns the inner rule's output, which sees no more branches than it asked for.
+  at::Tensor inner(BranchOutputs outputs, const GuidanceStep& step, GuidanceState* state) const {
+    if (!inner_->branches(step.position).cond) outputs.cond = at::Tensor();
+    return inner_->combine(outputs, step, state);
+  }
+  std::shared_ptr<const GuidanceRule> inner_;
+};
+
+struct IntervalOptions {
+  double start = 0.0, stop = 1.0;
+  double sigma_min = 0.0, sigma_max = 1e9;
+
+  static void fields(auto& visit, auto& o) {
+    visit("start", o.start,
+          Field{.help = "first guided step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    visit("stop", o.stop,
+          Field{.help = "end of the guided steps", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    visit("sigma_min", o.sigma_min,
+          Field{.help = "guide only above this sigma / alpha; SDXL 0.28", .minimum = 0, .maximum = 1e9});
+    visit("sigma_max", o.sigma_max,
+          Field{.help = "guide only up to this sigma / alpha; SDXL 5.42", .minimum = 0, .maximum = 1e9});
+  }
+};
+
+/// The prompt's prediction outside an interval of steps, or of noise levels.
+/// Cost:    the rule's inside the steps, 1 row outside; a step whose sigma is outside still costs the rule's rows.
+/// Source:  Kynkaanniemi et al., "Applying Guidance in a Limited Interval", NeurIPS 2024, arXiv:2404.07724.
+class Interval final : public WrappedRule {
+ public:
+  using Options = IntervalOptions;
+  static constexpr EntryInfo info{.kind = "filter",
+                                  .name = "interval",
+                                  .summary = "guidance in an interval of steps or noise levels only",
+                                  .cost = "1 row instead of the rule's on steps outside",
+                                  .source = "Kynkaanniemi et al. 2024, NeurIPS, arXiv:2404.07724"};
+
+  Interval(std::shared_ptr<const GuidanceRule> inner, IntervalOptions options)
+      : WrappedRule(std::move(inner)), options_(options) {
+    check_ranges(info.name, options);
+  }
+
+  BranchSet branches(const StepPosition& position) const override {
+    return inside(position) ? WrappedRule::branches(position) : BranchSet{.cond = true};
+  }
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
+    const double ratio = step.level.ratio();
+    if (!inside(step.position) || ratio <= options_.sigma_min || ratio > options_.sigma_max) return o.cond;
+    return inner(o, step, state);
+  }
+
+ private:
+  bool inside(const StepPosition& p) const {
+    const auto at = [&](double fraction) { return static_cast<int>(fraction * p.steps + 1e-9); };
+    return at(options_.start) <= p.step && p.step < at(options_.stop);
+  }
+  IntervalOptions options_;
+};
+
+struct RescaleOptions {
+  double phi = 0.7;
+  static void fields(auto& visit, auto& o) {
+    visit("phi", o.phi,
+          Field{.help = "share of the rescaled prediction; 0 is off", .minimum = 0, .maximum = 1});
+  }
+};
+
+/// The guided prediction y with the standard deviation of the conditional one, blended: phi y std(c)/std(y) + (1-phi) y.
+/// Source:  Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024, arXiv:2305.08891, 3.4.
+class Rescale final : public WrappedRule {
+ public:
+  using Options = RescaleOptions;
+  static constexpr EntryInfo info{.kind = "filter",
+                                  .name = "rescale",
+                                  .summary = "the guided prediction with the spread of the conditional one",
+                                  .cost = "the rule's rows, with the prompt's",
+                                  .source = "Lin et al. 2024, WACV, arXiv:2305.08891, 3.4"};
+
+  Rescale(std::shared_ptr<const GuidanceRule> inner, RescaleOptions options)
+      : WrappedRule(std::move(inner)), phi_(options.phi) {
+    check_ranges(info.name, options);
+  }
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
+    const at::Tensor y = inner(o, step, state);
+    if (phi_ == 0.0) return y;
+    const at::Tensor wanted = o.cond.flatten(1).std(1), got = y.flatten(1).std(1);
+    return per_sample::scaled(y, per_sample::ratio(wanted, got, 1.0).mul(phi_).add(1.0 - phi_));
+  }
+
+ private:
+  double phi_;
+};
+
+struct DynamicOptions {
+  double power = 5.0;
+  static void fields(auto& visit, auto& o) {
+    visit("power", o.power, Field{.help = "how late guidance sets in", .minimum = 0.01, .maximum = 100});
+  }
+};
+
+/// Guidance that sets in during the run: c + f (y - c), f = (1 - cos(pi (i/N)^p)) / 2. With CFG the scale at step i is
+/// 1 + (w - 1) f, CogVideoX's schedule with its scale being w - 1.
+/// Source:  Yang et al., "CogVideoX", ICLR 2025, arXiv:2408.06072, and its diffusers pipeline.
+class Dynamic final : public WrappedRule {
+ public:
+  using Options = DynamicOptions;
+  static constexpr EntryInfo info{.kind = "filter",
+                                  .name = "dynamic",
+                                  .summary = "guidance that grows during the run along a cosine",
+                                  .cost = "the rule's rows, with the prompt's",
+                                  .source = "Yang et al. 2025, ICLR, arXiv:2408.06072"};
+
+  Dynamic(std::shared_ptr<const GuidanceRule> inner, DynamicOptions options)
+      : WrappedRule(std::move(inner)), power_(options.power) {
+    check_ranges(info.name, options);
+  }
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
+    const double position = static_cast<double>(step.position.step) / step.position.steps;
+    const double share = (1.0 - std::cos(std::numbers::pi * std::pow(position, power_))) / 2.0;
+    return at::lerp(o.cond, inner(o, step, state), share);
+  }
+
+ private:
+  double power_;
+};
+
+}  // namespace glint

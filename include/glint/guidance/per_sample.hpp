@@ -1,0 +1,37 @@
+// Reductions over everything but the batch, in double precision: what rules that look at lengths and angles share.
+#pragma once
+
+#include <glint/tensor.hpp>
+
+#include <vector>
+
+namespace glint::per_sample {
+
+/// Returns [B,1,1,...] from [B], to multiply x [B,...] with.
+inline at::Tensor broadcast(const at::Tensor& values, const at::Tensor& x) {
+  std::vector<int64_t> sizes(static_cast<size_t>(x.dim()), 1);
+  sizes.front() = x.size(0);
+  return values.to(x.scalar_type()).view(sizes);
+}
+
+/// Returns <a, b> for each sample: [B], float64.
+inline at::Tensor dot(const at::Tensor& a, const at::Tensor& b) {
+  return a.to(at::kDouble).mul(b).flatten(1).sum(1);
+}
+
+/// Returns |a| for each sample: [B], float64.
+inline at::Tensor norm(const at::Tensor& a) { return dot(a, a).sqrt(); }
+
+/// Returns a times one factor [B] per sample.
+inline at::Tensor scaled(const at::Tensor& a, const at::Tensor& factor) {
+  return a.mul(broadcast(factor, a));
+}
+
+/// Returns numerator / denominator, and `otherwise` where the denominator is not above `floor`.
+inline at::Tensor ratio(const at::Tensor& numerator, const at::Tensor& denominator, double otherwise,
+                        double floor = 1e-24) {
+  const at::Tensor tiny = denominator.le(floor);
+  return numerator.div(denominator.masked_fill(tiny, 1.0)).masked_fill(tiny, otherwise);
+}
+
+}  // namespace glint::per_sample

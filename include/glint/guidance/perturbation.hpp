@@ -1,0 +1,83 @@
+// Perturbed guidance (SLG, PAG, SEG): away from the same network with something inside it disturbed.
+#pragma once
+
+#include <glint/build_context.hpp>
+#include <glint/guidance/difference_rule.hpp>
+
+#include <string>
+#include <utility>
+
+namespace glint {
+
+struct PerturbationOptions {
+  std::string weak_model = "perturbed_denoiser";
+  double scale = 7.5;
+  double perturbation_scale = 2.8;
+  double start = 0.01, stop = 0.2;
+
+  static void fields(auto& visit, auto& o) {
+    visit(
+        "weak_model", o.weak_model,
+        Field{.help =
+                  "denoiser component with skipped layers (SLG), identity (PAG) or blurred (SEG) attention"});
+    visit("scale", o.scale, kScaleField);
+    visit(
+        "perturbation_scale", o.perturbation_scale,
+        Field{
+            .help = "scale of the difference to the perturbed prediction", .minimum = -100, .maximum = 1000});
+    visit("start", o.start,
+          Field{.help = "steps after this one are perturbed",
+                .minimum = 0,
+                .maximum = 1,
+                .unit = "fraction of steps"});
+    visit(
+        "stop", o.stop,
+        Field{.help = "end of the perturbed steps", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+  }
+};
+
+/// Returns u + w (c - u) + g (c - k), k the prediction of the perturbed network, on steps floor(start N) < i < floor(stop N);
+/// plain CFG elsewhere. At w = 1 the null prompt is not evaluated: c + g (c - k), as PAG's pipelines compute it.
+/// Cost:    3 rows per sample on perturbed steps (2 at scale 1), else those of CFG.
+/// Source:  Ahn et al., "PAG", ECCV 2024, arXiv:2403.17377; Hong, "SEG", NeurIPS 2024, arXiv:2408.00760; window and default of
+///          diffusers' skip-layer guidance.
+class Perturbation final : public GuidanceRule {
+ public:
+  using Options = PerturbationOptions;
+  static constexpr EntryInfo info{
+      .kind = "rule",
+      .name = "perturbation",
+      .summary = "CFG plus guidance away from a perturbed network (SLG, PAG, SEG)",
+      .cost = "2 N + 1 row for each perturbed step; N less at scale 1",
+      .source = "Ahn et al. 2024, arXiv:2403.17377; Hong 2024, arXiv:2408.00760"};
+
+  Perturbation(WeakBranch weak, PerturbationOptions options)
+      : weak_(std::move(weak)), options_(std::move(options)) {
+    check_ranges(info.name, options_);
+  }
+
+  static std::shared_ptr<const GuidanceRule> make(const PerturbationOptions& o, const BuildContext& context) {
+    return std::make_shared<const Perturbation>(
+        WeakBranch{.model = context.bundle_for(info.name).model(o.weak_model)}, o);
+  }
+
+  BranchSet branches(const StepPosition& p) const override {
+    const auto at = [&](double fraction) { return static_cast<int>(std::floor(fraction * p.steps + 1e-9)); };
+    const bool perturbed = at(options_.start) < p.step && p.step < at(options_.stop);
+    return {
+        .cond = true, .null = options_.scale != 1.0, .weak = perturbed && options_.perturbation_scale != 0.0};
+  }
+  const WeakBranch* weak_branch() const override { return &weak_; }
+
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
+    const at::Tensor guided = o.null.defined() ? at::lerp(o.null, o.cond, options_.scale) : o.cond;
+    if (!o.weak.defined()) return guided;
+    return guided.add(o.cond, options_.perturbation_scale).sub_(o.weak, options_.perturbation_scale);
+  }
+
+ private:
+  WeakBranch weak_;
+  PerturbationOptions options_;
+};
+
+}  // namespace glint

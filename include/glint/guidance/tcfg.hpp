@@ -1,0 +1,52 @@
+// Tangential damping: guidance from the part of the null prediction that both predictions share.
+#pragma once
+
+#include <glint/guidance/difference_rule.hpp>
+
+namespace glint {
+
+struct TcfgOptions {
+  double scale = 7.5;
+  static void fields(auto& visit, auto& o) { visit("scale", o.scale, kScaleField); }
+};
+
+/// Returns u' + w (c - u'), u' the projection of u on the first right-singular vector of the two rows (c, u), from their
+/// 2 x 2 Gram matrix. Plain CFG where both singular values are equal, since the vector is then not determined.
+/// Cost:    2 rows per sample and step.
+/// Source:  Kwon et al., "TCFG: Tangential Damping Classifier-free Guidance", CVPR 2025, arXiv:2503.18137.
+class Tcfg final : public DifferenceRule {
+ public:
+  using Options = TcfgOptions;
+  static constexpr EntryInfo info{
+      .kind = "rule",
+      .name = "tcfg",
+      .summary = "guidance from the null prediction's part shared with the conditional one",
+      .cost = "2 N rows",
+      .source = "Kwon et al. 2025, CVPR, arXiv:2503.18137"};
+
+  explicit Tcfg(TcfgOptions options = {}) : options_(options) { check_ranges(info.name, options); }
+
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
+    const at::Tensor cc = per_sample::dot(o.cond, o.cond), cu = per_sample::dot(o.cond, o.null),
+                     uu = per_sample::dot(o.null, o.null);
+    // Eigenvector (p, q) of [[cc, cu], [cu, uu]] to the larger eigenvalue; two forms, the one that does not cancel.
+    const at::Tensor half = cc.sub(uu).div(2.0);
+    const at::Tensor root = half.square().add(cu.square()).sqrt();
+    const at::Tensor larger = cc.add(uu).div(2.0).add(root);
+    const at::Tensor first = half.ge(0.0);
+    const at::Tensor p = half.add(root).where(first, cu), q = cu.where(first, root.sub(half));
+    // u' = (p <u,c> + q <u,u>) / (larger |(p,q)|^2) (p c + q u)
+    const at::Tensor factor =
+        per_sample::ratio(p.mul(cu).add(q.mul(uu)), larger.mul(p.square().add(q.square())), 0.0);
+    const at::Tensor equal = root.le(larger.mul(1e-12));
+    const at::Tensor of_c = factor.mul(p).masked_fill(equal, 0.0),
+                     of_u = factor.mul(q).masked_fill(equal, 1.0);
+    const at::Tensor damped = per_sample::scaled(o.cond, of_c).add(per_sample::scaled(o.null, of_u));
+    return at::lerp(damped, o.cond, options_.scale);
+  }
+
+ private:
+  TcfgOptions options_;
+};
+
+}  // namespace glint

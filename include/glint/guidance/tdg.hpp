@@ -1,0 +1,100 @@
+// Token-degraded guidance: away from a prompt half of whose tokens are missing.
+#pragma once
+
+#include <glint/core/rng.hpp>
+#include <glint/guidance/difference_rule.hpp>
+
+#include <ATen/ops/where.h>
+
+#include <cstdint>
+
+namespace glint {
+
+/// What of the embedding is degraded.
+enum class TdgDegrade { Tokens, Channels };
+template <>
+struct EnumNames<TdgDegrade> {
+  static constexpr std::array<std::string_view, 2> values{"tokens", "channels"};
+};
+
+struct TdgOptions {
+  double scale = 5.5;
+  double gamma = 1.8;
+  double beta = 2.6;
+  TdgDegrade degrade = TdgDegrade::Tokens;
+  int seed = 0;
+
+  static void fields(auto& visit, auto& o) {
+    visit("scale", o.scale, kScaleField);
+    visit("gamma", o.gamma,
+          Field{.help = "factor on the scale; SDXL 1.8, SD3.5 1.6", .minimum = 0, .maximum = 100});
+    visit("beta", o.beta,
+          Field{.help = "weight of the null prompt against the degraded one; SDXL 2.6, SD3.5 2.4",
+                .minimum = 0,
+                .maximum = 1000});
+    visit("degrade", o.degrade,
+          Field{.help = "replace token positions (paper), or channels (released SDXL code)"});
+    visit("seed", o.seed, Field{.help = "of the choice of positions", .minimum = 0, .maximum = 2e9});
+  }
+};
+
+/// Returns r (c-k) g/(beta+1) + (c-u) g beta/(beta+1) + (k+u)/2 with g = w gamma, r = |c-u|/|c-k| and k the prediction for the
+/// prompt with half of its token embeddings replaced by the null prompt's. CFG at g where c = k.
+/// Cost:    3 rows per sample and step.
+/// Source:  arXiv:2602.22570 and its released code.   Random: positions from `seed`, the same at every step.
+class Tdg final : public GuidanceRule {
+ public:
+  using Options = TdgOptions;
+  static constexpr EntryInfo info{.kind = "rule",
+                                  .name = "tdg",
+                                  .summary = "guidance away from the null prompt and from a degraded prompt",
+                                  .cost = "3 N rows",
+                                  .source = "arXiv:2602.22570"};
+
+  explicit Tdg(TdgOptions options = {})
+      : options_(options), weak_{.condition = [o = options](const Prompt& p) { return degraded(p, o); }} {
+    check_ranges(info.name, options);
+  }
+
+  BranchSet branches(const StepPosition&) const override {
+    return {.cond = true, .null = true, .weak = true};
+  }
+  const WeakBranch* weak_branch() const override { return &weak_; }
+
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
+    const double g = options_.scale * options_.gamma, share = 1.0 / (options_.beta + 1.0);
+    const at::Tensor to_null = o.cond.sub(o.null), to_weak = o.cond.sub(o.weak);
+    const at::Tensor length = per_sample::norm(to_weak);
+    const at::Tensor same = length.le(1e-12);
+    const at::Tensor r = per_sample::ratio(per_sample::norm(to_null), length, 0.0, 1e-12);
+    const at::Tensor rule = per_sample::scaled(to_weak, r.mul(g * share))
+                                .add_(to_null, g * (1.0 - share))
+                                .add_(o.weak.add(o.null), 0.5);
+    return at::where(per_sample::broadcast(same, rule).to(at::kBool), o.null.add(to_null, g), rule);
+  }
+
+  /// Returns the prompt with half of its token positions (or channels) those of the null prompt.
+  static Conditioning degraded(const Prompt& prompt, const TdgOptions& options) {
+    const at::Tensor& c = prompt.cond.tokens;
+    GLINT_CHECK(c.defined() && prompt.null.tokens.defined() && prompt.null.tokens.sizes() == c.sizes(),
+                InvalidArgument,
+                "tdg: needs token embeddings of the prompt and of the null prompt in one shape");
+    const int64_t dim = options.degrade == TdgDegrade::Tokens ? 1 : 2, count = c.size(dim);
+    // A random half: the positions whose draw is among the smallest.
+    const at::Tensor order = NoiseStream(static_cast<uint64_t>(options.seed), 1)
+                                 .normal({count})
+                                 .squeeze(0)
+                                 .argsort()
+                                 .slice(0, 0, count / 2);
+    at::Tensor tokens = c.clone();
+    const at::Tensor chosen = order.to(c.device());
+    tokens.index_copy_(dim, chosen, prompt.null.tokens.index_select(dim, chosen));
+    return with_tokens(prompt.cond, std::move(tokens));
+  }
+
+ private:
+  TdgOptions options_;
+  WeakBranch weak_;
+};
+
+}  // namespace glint

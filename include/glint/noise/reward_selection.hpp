@@ -1,0 +1,153 @@
+// Reward selection: of several initial noises, the one whose picture a scorer likes best.
+#pragma once
+
+#include <glint/build_context.hpp>
+#include <glint/noise/stability.hpp>
+#include <glint/vae/image_decoder.hpp>
+
+#include <functional>
+#include <utility>
+
+namespace glint {
+
+/// Scores clean latents [B,C,...] under the run's prompt: [B], higher is better.
+using LatentScorer = std::function<at::Tensor(const at::Tensor& latents, const Prompt& prompt)>;
+
+struct RewardSelectionOptions {
+  int candidates = 4;
+  double prune_at = 0.5;
+  double keep = 0.5;
+  std::string scorer = "scorer";
+
+  static void fields(auto& visit, auto& o) {
+    visit("candidates", o.candidates,
+          Field{.help = "noises to choose from, the run's own among them; 1 is off",
+                .minimum = 1,
+                .maximum = 100000});
+    visit("prune_at", o.prune_at,
+          Field{.help = "where the worse candidates are dropped; 1 = never, 0 = not before the first step",
+                .minimum = 0,
+                .maximum = 1,
+                .unit = "fraction of steps"});
+    visit(
+        "keep", o.keep,
+        Field{.help = "share of the candidates that goes on then, at least one", .minimum = 0, .maximum = 1});
+    visit("scorer", o.scorer, Field{.help = "component of the bundle"});
+  }
+};
+
+/// Returns, for each sample, the noise of K whose first-order run ends in the best-scored picture. After `prune_at` of the steps
+/// previews are scored and only the best candidates go on. Reports score_before (the run's own noise, or its preview if it was
+/// dropped) and score_after.
+/// Cost:    about G (K p N + ceil(keep K) (1-p) N) rows and K + ceil(keep K) decodes, before the run.
+/// Source:  best-of-n by a reward; Ma et al., "Inference-Time Scaling for Diffusion Models beyond Scaling Denoising Steps",
+///          CVPR 2025, arXiv:2501.09732, random search with a verifier.
+class RewardSelection final : public NoiseStrategy {
+ public:
+  using Options = RewardSelectionOptions;
+  static constexpr EntryInfo info{.kind = "noise",
+                                  .name = "reward-selection",
+                                  .summary = "the initial noise whose picture a scorer likes best",
+                                  .cost =
+                                      "G (candidates (P+1) + kept (N - P)) rows with P = floor(prune_at N) "
+                                      "(candidates N unpruned), and the run's",
+                                  .source = "Ma et al. 2025, CVPR, arXiv:2501.09732"};
+
+  RewardSelection(LatentScorer scorer, RewardSelectionOptions options)
+      : scorer_(std::move(scorer)), options_(std::move(options)) {
+    check_ranges(info.name, options_);
+    GLINT_CHECK(scorer_, InvalidArgument, "reward-selection: expected a scorer, got none");
+  }
+
+  static std::shared_ptr<const NoiseStrategy> make(const RewardSelectionOptions& o,
+                                                   const BuildContext& context) {
+    const Bundle& bundle = context.bundle_for(info.name);
+    return std::make_shared<const RewardSelection>(scorer_of(bundle, o.scorer), o);
+  }
+
+  std::string_view name() const override { return info.name; }
+
+  at::Tensor refine(const at::Tensor& x, const NoiseContext& c) const override {
+    const int k = options_.candidates, n = c.run.schedule().steps();
+    if (k == 1) return x;
+    const int prune = static_cast<int>(options_.prune_at * n + 1e-9);
+    const int kept =
+        prune > 0 && prune < n ? std::max(1, static_cast<int>(std::ceil(options_.keep * k - 1e-9))) : k;
+
+    std::vector<at::Tensor> noises, states, scores;
+    for (int i = 0; i < k; ++i) {
+      noises.push_back(candidate(c.run, x, info.name, i));
+      states.push_back(kept < k ? advance(c, noises.back(), 0, prune) : noises.back());
+      if (kept < k) scores.push_back(scorer_(preview(c, states.back(), prune), c.run.prompt()));
+    }
+    Best best;
+    at::Tensor before;
+    if (kept == k) {
+      for (int i = 0; i < k; ++i) {
+        const at::Tensor score = scorer_(advance(c, states[static_cast<size_t>(i)], 0, n), c.run.prompt());
+        if (i == 0) before = score;
+        best.offer(noises[static_cast<size_t>(i)], score);
+      }
+    } else {
+      before = scores.front();
+      // Which candidates go on differs from sample to sample: rank r of every sample is gathered into one batch.
+      const at::Tensor ranks = at::cat(scores).view({k, x.size(0)}).argsort(0, /*descending=*/true);
+      const at::Tensor all_noises = stacked(noises), all_states = stacked(states);
+      for (int r = 0; r < kept; ++r) {
+        const at::Tensor chosen = ranks.select(0, r);
+        const at::Tensor end = advance(c, pick(all_states, chosen), prune, n);
+        best.offer(pick(all_noises, chosen), scorer_(end, c.run.prompt()));
+      }
+    }
+    c.run.report("score_before", before);
+    c.run.report("score_after", best.score);
+    return best.x;
+  }
+
+ private:
+  static at::Tensor advance(const NoiseContext& c, at::Tensor x, int from, int to) {
+    for (int i = from; i < to; ++i) x = denoise(c.run, c.leg, x, i, i + 1);
+    return x;
+  }
+  /// The clean latents that the state at a level points to.   Cost: one prediction.
+  static at::Tensor preview(const NoiseContext& c, const at::Tensor& x, int at) {
+    const at::Tensor output = c.run.predict(c.leg, x, c.run.schedule().level(at), at);
+    return denoised_from(c.leg.model->info().parameterization, c.run.schedule().level(at))(x, output);
+  }
+  static at::Tensor stacked(const std::vector<at::Tensor>& list) {
+    std::vector<int64_t> sizes = list.front().sizes().vec();
+    sizes.insert(sizes.begin(), static_cast<int64_t>(list.size()));
+    return at::cat(list).view(sizes);
+  }
+  /// Row index[b] of sample b: [K,B,...] to [B,...].
+  static at::Tensor pick(const at::Tensor& all, const at::Tensor& index) {
+    std::vector<int64_t> sizes(static_cast<size_t>(all.dim()), 1);
+    sizes[1] = all.size(1);
+    std::vector<int64_t> full = all.sizes().vec();
+    full.front() = 1;
+    return all.gather(0, index.view(sizes).expand(full)).squeeze(0);
+  }
+
+  static LatentScorer scorer_of(const Bundle& bundle, const std::string& component) {
+    const std::shared_ptr<const Module> module = bundle.module(component);
+    const std::shared_ptr<const ImageDecoder> decoder = bundle.decoder();
+    return [module, decoder, component](const at::Tensor& latents, const Prompt& prompt) {
+      const auto ids = prompt.cond.extras.find("ids");
+      GLINT_CHECK(ids != prompt.cond.extras.end(), InvalidArgument,
+                  "reward-selection: component '{}' compares pictures with the prompt's words; give a prompt",
+                  component);
+      const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
+      const at::Tensor words = ids->second.expand({latents.size(0), -1});
+      const at::Tensor score = module->run({pictures, words}).at(0);
+      GLINT_CHECK(score.numel() == latents.size(0), BadModel,
+                  "{}: expected one score for each of {} pictures, got {}", component, latents.size(0),
+                  shape_string(score.sizes()));
+      return score.flatten().to(latents.device(), at::kDouble);
+    };
+  }
+
+  LatentScorer scorer_;
+  RewardSelectionOptions options_;
+};
+
+}  // namespace glint

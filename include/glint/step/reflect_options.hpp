@@ -1,0 +1,55 @@
+// What every reflection strategy can be told.
+#pragma once
+
+#include <glint/step/moves.hpp>
+#include <glint/step/step_strategy.hpp>
+
+namespace glint {
+
+/// How a reflection is carried out.
+enum class Form {
+  Reflect,  ///< denoise and invert, as published
+  Direct    ///< its first-order effect: the gap between the legs is added to the step's prediction
+};
+template <>
+struct EnumNames<Form> {
+  static constexpr std::array<std::string_view, 2> values{"reflect", "direct"};
+};
+
+struct ReflectOptions {
+  int span = 1;        ///< K: steps forward, and the same number back
+  double merge = 1.0;  ///< m: x + m (x' - x)
+  int repeats = 1;     ///< T: reflections per step
+  ActiveWindow window = {};
+  InvertOptions invert = {};
+  Form form = Form::Reflect;
+
+  /// The fields every reflection strategy has, for their own `fields` to call.
+  static void fields(auto& visit, auto& o) {
+    visit("repeats", o.repeats,
+          Field{.help = "reflections per active step; 0 is off", .minimum = 0, .maximum = 1000});
+    visit("span", o.span,
+          Field{.help = "steps forward and back in one reflection",
+                .minimum = 1,
+                .maximum = 1000,
+                .unit = "steps"});
+    visit("merge", o.merge,
+          Field{.help = "share of the displacement that is kept; 0 is off", .minimum = -10, .maximum = 10});
+    visit("start", o.window.start,
+          Field{.help = "first active step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    visit("stop", o.window.stop,
+          Field{.help = "end of the active steps; the last step is never active",
+                .minimum = 0,
+                .maximum = 1,
+                .unit = "fraction of steps"});
+    visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
+    visit("iterations", o.invert.iterations,
+          Field{.help = "iterations of evaluation=fixed-point", .minimum = 1, .maximum = 1000});
+    visit("coefficients", o.invert.coefficients,
+          Field{.help = "levels the inversion's coefficients come from"});
+    visit("form", o.form,
+          Field{.help = "reflect as published, or add its first-order effect to the prediction (direct)"});
+  }
+};
+
+}  // namespace glint

@@ -1,0 +1,93 @@
+// RF-Sampling: reflect between amplified and attenuated token embeddings. It needs no guidance, so it works on distilled
+// flow models.
+#pragma once
+
+#include <glint/step/legs.hpp>
+
+#include <memory>
+#include <optional>
+
+namespace glint {
+
+/// What the null embedding of RF-Sampling's mix is.
+enum class NullEmbedding {
+  Faithful,  ///< the encoding of the empty prompt, as published
+  LegacyPrompt  ///< the prompt's own, as the released code computes by mistake; the mix shares then have no effect
+};
+template <>
+struct EnumNames<NullEmbedding> {
+  static constexpr std::array<std::string_view, 2> values{"faithful", "legacy-prompt"};
+};
+
+struct RfSamplingOptions {
+  double forward_scale = 3.5;     ///< s of the denoise leg; FLUX.1-dev's. FLUX.1-lite and SD3.5: 9
+  double forward_null_mix = 0.3;  ///< r of the denoise leg
+  double inverse_scale = 0.0;     ///< s of the inversion; FLUX.1-lite and SD3.5: -1
+  double inverse_null_mix = 0.7;  ///< r of the inversion
+  NullEmbedding null = NullEmbedding::Faithful;
+  bool legacy = false;
+  ReflectOptions reflect = {.merge = 0.5};
+
+  static void fields(auto& visit, auto& o) {
+    visit("forward_scale", o.forward_scale,
+          Field{.help = "share of the mixed embedding added in the denoise leg",
+                .minimum = -100,
+                .maximum = 100});
+    visit("forward_null_mix", o.forward_null_mix,
+          Field{.help = "share of the null embedding in that mix", .minimum = -10, .maximum = 10});
+    visit(
+        "inverse_scale", o.inverse_scale,
+        Field{
+            .help = "share of the mixed embedding added in the inversion", .minimum = -100, .maximum = 100});
+    visit("inverse_null_mix", o.inverse_null_mix,
+          Field{.help = "share of the null embedding in that mix", .minimum = -10, .maximum = 10});
+    visit("null", o.null, Field{.help = "the null embedding of the mix"});
+    visit("legacy", o.legacy,
+          Field{.help = "the released code: null=legacy-prompt, coefficients=legacy-upper, merge 0 means 1"});
+    ReflectOptions::fields(visit, o.reflect);
+  }
+};
+
+/// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_null) on the token embeddings alone, with a large s to denoise and a
+/// small one to invert; pooled embedding and guidance stay. Set form=direct for the same first-order effect in fewer
+/// rows.
+/// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i.
+/// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful null embedding, merge 0 is off;
+///          legacy=true is the released code.
+class RfSampling {
+ public:
+  using Options = RfSamplingOptions;
+  static constexpr EntryInfo info{
+      .kind = "step",
+      .name = "rf-sampling",
+      .summary = "denoise with amplified token embeddings, invert with attenuated ones",
+      .cost = "N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i",
+      .source = "FreeLunchInference 2025, arXiv:2603.06165"};
+
+  static std::shared_ptr<const StepStrategy> make(RfSamplingOptions o) {
+    check_ranges(info.name, o);
+    if (o.legacy) {
+      o.null = NullEmbedding::LegacyPrompt;
+      o.reflect.invert.coefficients = Coefficients::LegacyUpper;
+      if (o.reflect.merge == 0.0) o.reflect.merge = 1.0;
+    }
+    return std::make_shared<Reflect>(
+        std::string(info.name), with_tokens_mixed(o.forward_scale, o.forward_null_mix, o.null),
+        with_tokens_mixed(o.inverse_scale, o.inverse_null_mix, o.null), o.reflect);
+  }
+
+  /// Returns the leg whose token embeddings are c + s ((1 - r) c + r c_null).
+  static LegTransform with_tokens_mixed(double s, double r, NullEmbedding null) {
+    return with_condition([s, r, null](const Prompt& prompt) {
+      if (null == NullEmbedding::LegacyPrompt) return Prompt{scale(prompt.cond, 1.0 + s), prompt.null};
+      GLINT_CHECK(
+          prompt.null.tokens.defined() && prompt.null.tokens.sizes() == prompt.cond.tokens.sizes(),
+          InvalidArgument,
+          "rf-sampling: needs the null prompt's token embeddings in the shape of the prompt's; give them, "
+          "or null=legacy-prompt");
+      return Prompt{add(prompt.cond, lerp(prompt.cond, prompt.null, r), s), prompt.null};
+    });
+  }
+};
+
+}  // namespace glint

@@ -1,0 +1,92 @@
+// W2SD: reflect between a strong and a weak model, adapter scale, guidance scale, or any mixture of them.
+#pragma once
+
+#include <glint/build_context.hpp>
+#include <glint/step/legs.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace glint {
+
+struct W2sdOptions {
+  std::string strong_model = "";  ///< component of the bundle; empty = the run's
+  std::string weak_model = "";
+  std::string adapter = "";                              ///< the adapter whose scales the next two are
+  std::optional<double> strong_adapter = std::nullopt;   ///< the released demo: 1.5
+  std::optional<double> weak_adapter = std::nullopt;     ///< the released demo: -1.5
+  std::optional<double> strong_guidance = std::nullopt;  ///< unset = the run's own rule
+  std::optional<double> weak_guidance = 1.0;             ///< the released demo's; unset = the run's own rule
+  ReflectOptions reflect = {};
+
+  static void fields(auto& visit, auto& o) {
+    visit("strong_model", o.strong_model,
+          Field{.help = "denoiser component of the strong leg; empty = the run's"});
+    visit("weak_model", o.weak_model,
+          Field{.help = "denoiser component of the weak leg, such as weak_denoiser; empty = the run's"});
+    visit("adapter", o.adapter, Field{.help = "adapter that strong_adapter and weak_adapter scale"});
+    visit(
+        "strong_adapter", o.strong_adapter,
+        Field{.help = "adapter scale of the strong leg; unset = the run's", .minimum = -100, .maximum = 100});
+    visit("weak_adapter", o.weak_adapter,
+          Field{.help = "adapter scale of the weak leg, may be negative; unset = the run's",
+                .minimum = -100,
+                .maximum = 100});
+    visit(
+        "strong_guidance", o.strong_guidance,
+        Field{
+            .help = "guidance scale of the strong leg; unset = the run's", .minimum = -100, .maximum = 1000});
+    visit(
+        "weak_guidance", o.weak_guidance,
+        Field{.help = "guidance scale of the weak leg; unset = the run's", .minimum = -100, .maximum = 1000});
+    ReflectOptions::fields(visit, o.reflect);
+  }
+};
+
+/// Returns W2SD: a reflection whose forward leg is strong and whose inverse leg is weak, in weights, adapters, guidance or
+/// all of them. To first order the step's prediction becomes P + T m (P_strong - P_weak); with only the guidance
+/// different it is Z-Sampling to the bit. Two models need the memory of both.
+/// Cost:    N G + T S (G_strong + G_weak) rows, S as for Z-Sampling.
+/// Errors:  InvalidArgument if nothing tells the legs apart, or for an adapter scale without an adapter; NotFound for a
+///          component the bundle lacks.
+/// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviation: matched
+///          coefficients; coefficients=legacy-shifted is the released code.
+class W2sd {
+ public:
+  using Options = W2sdOptions;
+  static constexpr EntryInfo info{
+      .kind = "step",
+      .name = "w2sd",
+      .summary = "denoise with a strong leg, invert with a weak one: models, adapters or guidance scales",
+      .cost = "N G + T S (G_strong + G_weak) rows, S = sum of min(span, N-1-i) over active steps i",
+      .source = "Bai et al. 2025, arXiv:2502.00473, Alg. 1"};
+
+  static std::shared_ptr<const StepStrategy> make(const W2sdOptions& o, const BuildContext& context) {
+    check_ranges(info.name, o);
+    GLINT_CHECK(o.strong_model != o.weak_model || o.strong_adapter != o.weak_adapter ||
+                    o.strong_guidance != o.weak_guidance,
+                InvalidArgument,
+                "w2sd: nothing tells its legs apart; give weak_model, an adapter with strong_adapter and "
+                "weak_adapter, or strong_guidance and weak_guidance");
+    return std::make_shared<Reflect>(
+        std::string(info.name), leg(o.strong_model, o.adapter, o.strong_adapter, o.strong_guidance, context),
+        leg(o.weak_model, o.adapter, o.weak_adapter, o.weak_guidance, context), o.reflect);
+  }
+
+  /// Returns the leg with what is given changed.
+  static LegTransform leg(const std::string& model, const std::string& adapter, std::optional<double> scale,
+                          std::optional<double> guidance, const BuildContext& context) {
+    LegTransform result = same_leg();
+    if (!model.empty()) result = result | with_model(context.bundle_for(info.name).model(model));
+    if (scale) {
+      GLINT_CHECK(!adapter.empty(), InvalidArgument,
+                  "w2sd.adapter: expected the name of the adapter whose scale is given, got none");
+      result = result | with_adapter(adapter, *scale);
+    }
+    if (guidance) result = result | with_guidance(*guidance);
+    return result;
+  }
+};
+
+}  // namespace glint

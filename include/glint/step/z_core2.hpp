@@ -1,0 +1,56 @@
+// Z-CoRe2: Z-Sampling whose inversion uses CoRe2's weak network, one row instead of two.
+#pragma once
+
+#include <glint/guidance/core2.hpp>
+#include <glint/step/legs.hpp>
+
+namespace glint {
+
+struct ZCore2Options {
+  std::optional<double> guidance_forward = std::nullopt;  ///< unset = the run's own rule
+  double gap_scale = 1.5;  ///< the released code's; above (g1-1)/(w0-1) the gap turns round
+  std::string network = "core2_weak";
+  ReflectOptions reflect = {};
+
+  static void fields(auto& visit, auto& o) {
+    visit("guidance_forward", o.guidance_forward,
+          Field{.help = "guidance scale of the denoise leg; unset = the run's",
+                .minimum = -100,
+                .maximum = 1000});
+    visit("gap_scale", o.gap_scale,
+          Field{.help = "g of c + g (R(c) - c) in the inversion", .minimum = -100, .maximum = 1000});
+    visit("network", o.network, Field{.help = "component of the bundle"});
+    ReflectOptions::fields(visit, o.reflect);
+  }
+};
+
+/// Returns Z-CoRe2: a reflection whose inversion predicts c + g (R(c) - c), R the weak network that imitates CFG at a scale w0.
+/// To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_null): it pushes the wrong way for g > (g1-1)/(w0-1), so choose g
+/// for the network at hand.
+/// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R.
+/// Source:  Shao et al., "CoRe^2", arXiv:2503.09662.
+class ZCore2 {
+ public:
+  using Options = ZCore2Options;
+  static constexpr EntryInfo info{
+      .kind = "step",
+      .name = "z-core2",
+      .summary = "Z-Sampling with CoRe2's weak network in the inversion",
+      .cost = "N G + T S (G(forward) + 1) rows, S = sum of min(span, N-1-i) over active steps i",
+      .source = "Shao et al. 2025, arXiv:2503.09662"};
+
+  static std::shared_ptr<const StepStrategy> make(const ZCore2Options& o, const BuildContext& context) {
+    check_ranges(info.name, o);
+    const auto inverse = std::make_shared<const Core2Inverse>(
+        weak_network(context.bundle_for(info.name), o.network), o.gap_scale);
+    return std::make_shared<Reflect>(
+        std::string(info.name), o.guidance_forward ? with_guidance(*o.guidance_forward) : same_leg(),
+        [inverse](Leg leg) {
+          leg.rule = inverse;
+          return leg;
+        },
+        o.reflect);
+  }
+};
+
+}  // namespace glint

@@ -1,0 +1,199 @@
+// Every noise strategy with every step strategy under every rule runs, or is refused when it is built; the direct form is
+// exact guidance; rows are those the formulas say.
+#include <glint/registry.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/runs.hpp"
+
+#include <numeric>
+
+namespace glint {
+namespace {
+
+using test::relative_error;
+
+constexpr int kSteps = 5;
+
+// Made by name, or nothing where the bundle it needs is missing.
+template <typename Make>
+auto made(Make make) -> decltype(make()) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).find("needs a model bundle") != std::string::npos);
+    return nullptr;
+  }
+}
+
+Choice small(std::string_view name) {
+  Choice choice{.name = std::string(name)};
+  if (name == "stability-selection") choice.options = {{"candidates", 3}, {"steps", 2}};
+  if (name == "stability-optimization")
+    choice.options = {{"iterations", 2}, {"steps", 2}, {"gradient", "perturbation"}};
+  return choice;
+}
+
+SampleResult run(NoiseKind kind, std::shared_ptr<const GuidanceRule> rule,
+                 std::vector<std::shared_ptr<const NoiseStrategy>> noise,
+                 std::vector<std::shared_ptr<const StepStrategy>> step, int64_t batch = 2,
+                 double slope = 0.3) {
+  return Sampler({.leg = {.model = test::token_model(kind, slope), .rule = std::move(rule)},
+                  .schedule = test::schedule_of(kind, kSteps),
+                  .solver = std::make_shared<Euler>(),
+                  .noise_strategies = std::move(noise),
+                  .step_strategies = std::move(step)})
+      .sample({.prompt = test::prompt_of(), .noise = test::latents(batch)});
+}
+
+TEST_CASE("All pairs run or are refused with the reason", "[property]") {
+  const Registry& names = builtins();
+  int runs = 0;
+  for (const auto& a : names.entries()) {
+    if (a.info.kind != "noise") continue;
+    const auto noise = made([&] { return names.noise(small(a.info.name)); });
+    if (!noise) continue;
+    for (const auto& b : names.entries()) {
+      if (b.info.kind != "step") continue;
+      const auto step = made([&] { return names.step(small(b.info.name)); });
+      if (!step) continue;
+      for (const auto& r : names.entries()) {
+        if (r.info.kind != "rule") continue;
+        const auto rule = made([&] { return names.rule({.name = std::string(r.info.name)}); });
+        if (!rule) continue;
+        CAPTURE(std::string(a.info.name), std::string(b.info.name), std::string(r.info.name));
+        CHECK_NOTHROW(run(NoiseKind::Flow, rule, {noise}, {step}));
+        ++runs;
+      }
+    }
+  }
+  CHECK(runs >= 2 * 4 * 8);
+}
+
+TEST_CASE("The first-order forms are exact guidance for any model", "[property]") {
+  // With the gap inside the prediction there is nothing to expand: Z's direct form is CFG at 2 g1 - g2 but for the last step.
+  for (NoiseKind kind : test::kKinds) {
+    const auto direct = builtins().step({"z-sampling", {{"guidance_inverse", 0.5}, {"form", "direct"}}});
+    const auto schedule = builtins().rule({"cfg-schedule", {{"scales", "3.5x4+2"}}});
+    const SampleResult z = run(kind, std::make_shared<Cfg>(2.0), {}, {direct});
+    const SampleResult cfg = run(kind, schedule, {}, {});
+    CHECK(relative_error(z.latents, cfg.latents) < 1e-12);
+    CHECK(z.usage.rows == cfg.usage.rows);  // no row more: the legs share the accepted prediction's branches
+    CHECK(z.usage.calls == cfg.usage.calls);
+  }
+}
+
+TEST_CASE("W2SD with a guidance gap is Z-Sampling to the bit", "[property]") {
+  for (const char* form : {"reflect", "direct"}) {
+    const auto w2sd =
+        builtins().step({"w2sd", {{"strong_guidance", 3.0}, {"weak_guidance", 0.0}, {"form", form}}});
+    const auto z = builtins().step({"z-sampling", {{"guidance_forward", 3.0}, {"form", form}}});
+    for (NoiseKind kind : test::kKinds)
+      CHECK(at::equal(run(kind, std::make_shared<Cfg>(2.0), {}, {w2sd}).latents,
+                      run(kind, std::make_shared<Cfg>(2.0), {}, {z}).latents));
+  }
+}
+
+TEST_CASE("The direct and the reflected form agree where predictions are constant, for every span",
+          "[property]") {
+  for (NoiseKind kind : test::kKinds)
+    for (int span : {1, 2, 3}) {
+      const auto step = [&](const char* form) {
+        return builtins().step({"rf-sampling",
+                                {{"forward_scale", 2.0},
+                                 {"inverse_scale", -0.5},
+                                 {"span", span},
+                                 {"repeats", 2},
+                                 {"form", form}}});
+      };
+      const auto rule = std::make_shared<Cfg>(2.0);
+      CAPTURE(to_string(kind), span);
+      CHECK(relative_error(run(kind, rule, {}, {step("direct")}, 2, 0.0).latents,
+                           run(kind, rule, {}, {step("reflect")}, 2, 0.0).latents) < 1e-11);
+    }
+}
+
+TEST_CASE("RF-Sampling's compatibility switches", "[property]") {
+  const auto rf = [](OptionValues options) {
+    options.emplace("forward_scale", 1.0);
+    options.emplace("inverse_scale", -0.5);
+    return run(NoiseKind::Flow, std::make_shared<Cfg>(1.0), {}, {builtins().step({"rf-sampling", options})})
+        .latents;
+  };
+  const at::Tensor plain = run(NoiseKind::Flow, std::make_shared<Cfg>(1.0), {}, {}).latents;
+  CHECK(at::equal(rf({{"merge", 0.0}}), plain));
+  CHECK_FALSE(at::equal(rf({{"merge", 0.0}, {"legacy", true}}), plain));
+  CHECK(at::equal(rf({{"merge", 0.0}, {"legacy", true}}), rf({{"merge", 1.0}, {"legacy", true}})));
+  // With the prompt in the null's place the mix shares have no effect.
+  CHECK(
+      at::equal(rf({{"null", "legacy-prompt"}, {"forward_null_mix", 0.9}}), rf({{"null", "legacy-prompt"}})));
+  CHECK_FALSE(at::equal(rf({{"forward_null_mix", 0.9}}), rf({})));
+}
+
+TEST_CASE("Rows counted are rows documented", "[property]") {
+  struct Case {
+    const char* kind;
+    Choice choice;
+    int64_t rows;  // per sample, on top of the run's 2 N where the choice is a strategy
+  };
+  constexpr int64_t n = kSteps, s = kSteps - 1;  // S of span 1
+  const Case cases[] = {
+      {"step", {"z-sampling", {}}, s * (2 + 1)},
+      {"step", {"z-sampling", {{"guidance_inverse", 0.5}, {"repeats", 3}}}, 3 * s * (2 + 2)},
+      {"step", {"z-sampling", {{"span", 2}}}, (2 * (n - 2) + 1) * (2 + 1)},
+      {"step", {"z-sampling", {{"evaluation", "fixed-point"}, {"iterations", 3}}}, s * (2 + 3)},
+      {"step", {"z-sampling", {{"form", "direct"}}}, 0},
+      {"step", {"w2sd", {}}, s * (2 + 1)},
+      {"step", {"rf-sampling", {}}, 2 * s * 2},
+      {"step", {"rf-sampling", {{"form", "direct"}}}, 2 * s * 2},
+      {"step", {"reflect", {{"weak_guidance", 0.0}}}, s * (2 + 1)},
+      {"noise", {"stability-selection", {{"candidates", 3}, {"steps", 4}}}, 2 * 4 * 2 * 3},
+      {"noise", {"stability-selection", {{"candidates", 5}, {"steps", 2}, {"guidance", 1.0}}}, 2 * 2 * 5},
+      {"noise", {"stability-selection", {{"candidates", 1}}}, 0},
+      {"noise",
+       {"stability-optimization", {{"iterations", 3}, {"steps", 2}, {"gradient", "perturbation"}}},
+       4 * 2 * 2 * 4},
+      {"noise", {"stability-optimization", {{"iterations", 0}}}, 0},
+      {"rule", {"cfg", {{"scale", 1.0}}}, n},
+      {"rule", {"cfg-schedule", {{"scales", "1x2+3"}}}, 2 * n - 2},
+      {"rule", {"cfg-zero-star", {}}, 2 * n - 1},
+      {"rule", {"apg", {}}, 2 * n},
+      {"rule", {"mambo-g", {}}, 2 * n},
+      {"rule", {"tcfg", {}}, 2 * n},
+      {"rule", {"fdg", {}}, 2 * n},
+      {"rule", {"tdg", {}}, 3 * n},
+  };
+  for (const auto& [kind, choice, rows] : cases) {
+    const auto cfg = std::make_shared<Cfg>(3.0);
+    const int64_t batch = 2;
+    CAPTURE(choice.name, rows);
+    if (std::string_view(kind) == "rule")
+      CHECK(run(NoiseKind::Flow, builtins().rule(choice), {}, {}, batch).usage.rows == batch * rows);
+    else if (std::string_view(kind) == "step")
+      CHECK(run(NoiseKind::Flow, cfg, {}, {builtins().step(choice)}, batch).usage.rows ==
+            batch * (2 * n + rows));
+    else
+      CHECK(run(NoiseKind::Flow, cfg, {builtins().noise(choice)}, {}, batch).usage.rows ==
+            batch * (2 * n + rows));
+  }
+}
+
+TEST_CASE("Noise strategies choose the same for a sample whatever its batch", "[property]") {
+  for (const char* name : {"stability-selection", "stability-optimization"}) {
+    const auto noise = builtins().noise(small(name));
+    const SampleResult both = run(NoiseKind::Flow, std::make_shared<Cfg>(3.0), {noise}, {});
+    for (int64_t b : {0, 1}) {
+      const SampleResult one =
+          Sampler({.leg = {.model = test::token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(3.0)},
+                   .schedule = test::schedule_of(NoiseKind::Flow, kSteps),
+                   .solver = std::make_shared<Euler>(),
+                   .noise_strategies = {noise}})
+              .sample({.prompt = test::prompt_of(),
+                       .seed = static_cast<uint64_t>(b),
+                       .noise = test::latents().narrow(0, b, 1)});
+      CHECK(relative_error(one.latents, both.latents.narrow(0, b, 1)) < 1e-12);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace glint

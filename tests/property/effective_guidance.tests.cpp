@@ -1,0 +1,80 @@
+// The measured effective guidance scale: of CFG it is the scale, of CFG++ a closed form, and off it costs nothing.
+#include <glint/solver/cfgpp.hpp>
+#include <glint/step/z_sampling.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/runs.hpp"
+
+namespace glint {
+namespace {
+
+constexpr int kSteps = 6;
+
+SampleResult measured(NoiseKind kind, std::shared_ptr<const Solver> solver, double scale, bool measure = true,
+                      std::vector<std::shared_ptr<const StepStrategy>> strategies = {}, double slope = 0.3) {
+  return test::sampler_of(test::token_model(kind, slope), test::schedule_of(kind, kSteps, solver->grid()),
+                          solver, scale, std::move(strategies))
+      .sample({.prompt = test::prompt_of(), .noise = test::latents(), .effective_guidance = measure});
+}
+
+TEST_CASE("CFG measures its own scale and nothing orthogonal", "[property]") {
+  for (NoiseKind kind : test::kKinds)
+    for (double w : {-1.0, 0.0, 1.0, 3.5}) {
+      const EffectiveGuidance g = *measured(kind, std::make_shared<Euler>(), w).effective_guidance;
+      REQUIRE(g.signed_scale.size() == kSteps);
+      for (size_t i = 0; i < kSteps; ++i) {
+        CHECK(g.signed_scale[i] ==
+              Approx(w).margin(1e-9));  // x_{i+1} and x_i are subtracted, so digits cancel
+        CHECK(g.unsigned_scale[i] == Approx(std::abs(w)).margin(1e-9));
+        CHECK(g.orthogonal[i] == Approx(0.0).margin(1e-9));
+      }
+      CHECK(g.mean_signed_scale == Approx(w).margin(1e-9));
+    }
+}
+
+TEST_CASE("CFG++ at lambda measures lambda S / (S - S'), and lambda on the last step", "[property]") {
+  constexpr double kLambda = 0.4;
+  for (NoiseKind kind : test::kKinds) {
+    const auto solver = std::make_shared<CfgPlusPlus>();
+    const NoiseSchedule grid = test::schedule_of(kind, kSteps, solver->grid());
+    const EffectiveGuidance g = *measured(kind, solver, kLambda).effective_guidance;
+    for (int i = 0; i < kSteps; ++i) {
+      const Level &from = grid.level(i), &to = grid.level(i + 1);
+      double expected = kLambda * from.ratio() / (from.ratio() - to.ratio());
+      if (kind == NoiseKind::Flow)  // from.ratio() is infinite at sigma 1
+        expected = kLambda * from.sigma * (1.0 - to.sigma) / (from.sigma - to.sigma);
+      CAPTURE(to_string(kind), i);
+      CHECK(g.signed_scale[static_cast<size_t>(i)] == Approx(expected).epsilon(1e-8));
+    }
+  }
+}
+
+TEST_CASE("CFG++ between equal predictions is the plain first-order step", "[property]") {
+  for (NoiseKind kind : test::kKinds) {
+    const auto run = [&](std::shared_ptr<const Solver> solver) {
+      return test::sampler_of(test::token_model(kind), test::schedule_of(kind, kSteps), solver, 0.4)
+          .sample({.prompt = test::prompt_of(0.5, 0.5), .noise = test::latents()})
+          .latents;
+    };
+    CHECK(test::relative_error(run(std::make_shared<CfgPlusPlus>()), run(std::make_shared<Euler>())) < 1e-12);
+  }
+}
+
+TEST_CASE("Z-Sampling of constant predictions measures g1 + (g1 - g2), without its last step", "[property]") {
+  const EffectiveGuidance g = *measured(NoiseKind::Flow, std::make_shared<Euler>(), 2.0, true,
+                                        {ZSampling::make({.guidance_inverse = 0.5})}, 0.0)
+                                   .effective_guidance;
+  for (size_t i = 0; i + 1 < kSteps; ++i) CHECK(g.signed_scale[i] == Approx(3.5).epsilon(1e-9));
+  CHECK(g.signed_scale.back() == Approx(2.0).epsilon(1e-9));
+}
+
+TEST_CASE("Measuring changes no picture and costs two rows a step; not measuring costs none", "[property]") {
+  const SampleResult with = measured(NoiseKind::Flow, std::make_shared<Euler>(), 3.0);
+  const SampleResult without = measured(NoiseKind::Flow, std::make_shared<Euler>(), 3.0, false);
+  CHECK(at::equal(with.latents, without.latents));
+  CHECK(with.usage.rows - without.usage.rows == 2 * 2 * kSteps);
+  CHECK_FALSE(without.effective_guidance);
+}
+
+}  // namespace
+}  // namespace glint

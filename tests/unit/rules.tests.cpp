@@ -1,0 +1,238 @@
+// Guidance rules as functions of tensors: each against the algebra that defines it, in float64.
+#include <glint/guidance/apg.hpp>
+#include <glint/guidance/autoguidance.hpp>
+#include <glint/guidance/cfg_schedule.hpp>
+#include <glint/guidance/cfg_zero_star.hpp>
+#include <glint/guidance/core2.hpp>
+#include <glint/guidance/fdg.hpp>
+#include <glint/guidance/filters.hpp>
+#include <glint/guidance/mambo_g.hpp>
+#include <glint/guidance/perturbation.hpp>
+#include <glint/guidance/tcfg.hpp>
+#include <glint/guidance/tdg.hpp>
+#include <glint/step/z_core2.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
+#include "tests/support/runs.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linalg_svd.h>
+#include <ATen/ops/stack.h>
+
+namespace glint {
+namespace {
+
+using test::Contains;
+using test::failure;
+using test::relative_error;
+
+// Sums of 256 products in float64 are good to some 1e-14; conversions to x0 and back divide by sigma once.
+constexpr double kExact = 1e-12;
+
+const at::Tensor c = test::latents(2, 1), u = test::latents(2, 2), k = test::latents(2, 3),
+                 x = test::latents(2, 4);
+const Prompt kPrompt = test::prompt_of();
+
+at::Tensor combine(const GuidanceRule& rule, BranchOutputs outputs = {c, u, k},
+                   StepPosition position = {3, 10}, GuidanceState* state = nullptr,
+                   Parameterization p = Parameterization::Velocity) {
+  const Level level{600, 0.4, 0.6};
+  const BranchSet set = rule.branches(position);
+  if (!set.cond) outputs.cond = at::Tensor();
+  if (!set.null) outputs.null = at::Tensor();
+  if (!set.weak) outputs.weak = at::Tensor();
+  return rule.combine(
+      outputs, {.position = position, .x = x, .level = level, .parameterization = p, .prompt = kPrompt},
+      state);
+}
+
+at::Tensor cfg(double w, const at::Tensor& cond = c, const at::Tensor& null = u) {
+  return null + w * (cond - null);
+}
+
+TEST_CASE("A list of scales is CFG at each of them", "[unit]") {
+  const CfgSchedule rule({.scales = "7.5x2+1+4x3"});
+  for (const auto& [step, w] : {std::pair{0, 7.5}, {1, 7.5}, {2, 1.0}, {3, 4.0}, {9, 4.0}}) {
+    CAPTURE(step);
+    CHECK(relative_error(combine(rule, {c, u, {}}, {step, 10}), cfg(w)) < kExact);
+  }
+  CHECK_FALSE(rule.branches({2, 10}).null);
+  for (const char* bad : {"", "a", "3x", "3x0", "3x1.5", "3+", "nan", "3x2x2"})
+    CHECK_THAT(failure([&] { CfgSchedule({.scales = bad}); }), Contains("cfg-schedule.scales: expected"));
+}
+
+TEST_CASE("CFG-Zero* is CFG where the null prediction already fits", "[unit]") {
+  // <u', c> = |u'|^2 holds for the projection of c on u.
+  const at::Tensor fit = per_sample::scaled(u, per_sample::dot(u, c) / per_sample::dot(u, u));
+  const CfgZeroStar rule({.scale = 4.0});
+  CHECK(relative_error(combine(rule, {c, fit, {}}), cfg(4.0, c, fit)) < 1e-9);  // |u|^2 + 1e-8
+  // Its result does not depend on the length of u.
+  CHECK(relative_error(combine(rule, {c, 3.0 * u, {}}), combine(rule, {c, u, {}})) < 1e-9);
+  CHECK(combine(rule, {c, u, {}}, {0, 10}).abs().max().item<double>() == 0.0);
+  CHECK_FALSE(rule.branches({0, 10}).null);
+  CHECK_THAT(failure([&] {
+               combine(rule, {c, u, {}}, {0, 10}, nullptr, Parameterization::Epsilon);
+             }),
+             Contains("zero_steps"));
+}
+
+TEST_CASE("APG without its parts is CFG, in either space and form", "[unit]") {
+  for (ApgSpace space : {ApgSpace::X0, ApgSpace::Raw})
+    for (ApgForm form : {ApgForm::Paper, ApgForm::Diffusers})
+      for (Parameterization p : {Parameterization::Velocity, Parameterization::X0}) {
+        const Apg rule({.scale = 5.0, .threshold = 0.0, .space = space, .form = form});
+        CHECK(relative_error(combine(rule, {c, u, {}}, {}, rule.begin().get(), p), cfg(5.0)) < kExact);
+      }
+}
+
+TEST_CASE("APG's update is orthogonal to the prediction at eta 0, and not longer than its threshold",
+          "[unit]") {
+  for (double threshold : {0.0, 2.5}) {
+    const Apg rule({.scale = 2.0, .eta = 0.0, .threshold = threshold, .space = ApgSpace::Raw});
+    const at::Tensor n = combine(rule, {c, u, {}}, {}, rule.begin().get()) - c;
+    CHECK(per_sample::dot(n, c).abs().max().item<double>() < 1e-10 * 256);
+    if (threshold > 0.0) CHECK(per_sample::norm(n).max().item<double>() <= threshold * (1.0 + kExact));
+  }
+}
+
+TEST_CASE("APG's momentum adds the last difference, and a new run starts without", "[unit]") {
+  const Apg rule({.scale = 2.0, .threshold = 0.0, .momentum = -0.5, .space = ApgSpace::Raw});
+  const auto state = rule.begin();
+  CHECK(relative_error(combine(rule, {c, u, {}}, {}, state.get()), c + (c - u)) < kExact);
+  CHECK(relative_error(combine(rule, {c, u, {}}, {}, state.get()), c + 0.5 * (c - u)) < kExact);
+  CHECK(relative_error(combine(rule, {c, u, {}}, {}, rule.begin().get()), c + (c - u)) < kExact);
+}
+
+TEST_CASE("MAMBO-G's scale falls from w to 1 with the relative length of the difference", "[unit]") {
+  CHECK(relative_error(combine(MamboG({.scale = 6.0, .alpha = 0.0}), {c, u, {}}), cfg(6.0)) < kExact);
+  const at::Tensor share = per_sample::norm(c - u) / per_sample::norm(u);
+  const at::Tensor w = (share * -2.0).exp() * 5.0 + 1.0;
+  CHECK(relative_error(combine(MamboG({.scale = 6.0, .alpha = 2.0}), {c, u, {}}),
+                       u + per_sample::scaled(c - u, w)) < kExact);
+}
+
+TEST_CASE("TCFG projects the null prediction as a dense SVD does", "[unit]") {
+  for (const at::Tensor& null : {u, c * 0.3 + u * 0.1, u - c}) {
+    const at::Tensor rows = at::stack({c.flatten(1), null.flatten(1)}, 1);  // [B,2,D]
+    const at::Tensor v1 = std::get<2>(at::linalg_svd(rows, false)).select(1, 0);
+    const at::Tensor damped = per_sample::scaled(v1, per_sample::dot(null.flatten(1), v1)).reshape(c.sizes());
+    CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, null, {}}), cfg(4.0, c, damped)) < 1e-11);
+  }
+  CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, 0.7 * c, {}}), cfg(4.0, c, 0.7 * c)) < kExact);
+  const at::Tensor zero = at::zeros_like(c);  // both singular values zero: plain CFG, and finite
+  CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, zero, {}}), cfg(4.0, c, zero)) < kExact);
+}
+
+TEST_CASE("FDG with equal scales is CFG; a constant difference has low frequencies only", "[unit]") {
+  CHECK(relative_error(combine(Fdg({.scale = 3.0, .low_scale = 3.0}), {c, u, {}}), cfg(3.0)) < kExact);
+  const at::Tensor shifted = u + 1.5;
+  CHECK(relative_error(combine(Fdg({.scale = 9.0, .low_scale = 2.0}), {shifted, u, {}}), u + 3.0) < kExact);
+  // Odd and tiny sides, and frames.
+  using Sizes = std::vector<int64_t>;
+  for (const Sizes& sizes : {Sizes{2, 4, 7, 5}, Sizes{1, 2, 3, 9, 4}, Sizes{1, 1, 1, 2}}) {
+    const at::Tensor a = NoiseStream(1, 1).normal(sizes, at::kDouble)[0],
+                     b = NoiseStream(2, 1).normal(sizes, at::kDouble)[0];
+    CHECK(relative_error(
+              Fdg({.scale = 3.0, .low_scale = 3.0})
+                  .combine({a, b, {}},
+                           {.position = {}, .x = a, .level = {}, .parameterization = {}, .prompt = kPrompt},
+                           nullptr),
+              cfg(3.0, a, b)) < kExact);
+  }
+}
+
+TEST_CASE("TDG is CFG at w gamma where the degraded prompt changes nothing", "[unit]") {
+  const Tdg rule({.scale = 5.5});
+  CHECK(relative_error(combine(rule, {c, u, c}), cfg(9.9)) < kExact);
+  CHECK(relative_error(combine(rule, {c, u, u}), cfg(9.9)) < kExact);
+  // The first term knows only the direction of c - k.
+  const at::Tensor g = combine(rule);
+  const at::Tensor r = per_sample::norm(c - u) / per_sample::norm(c - k);
+  const at::Tensor expected =
+      per_sample::scaled(c - k, r * (9.9 / 3.6)) + (9.9 * 2.6 / 3.6) * (c - u) + 0.5 * (k + u);
+  CHECK(relative_error(g, expected) < kExact);
+}
+
+TEST_CASE("TDG's degraded prompt has half of its tokens from the null prompt", "[unit]") {
+  const Prompt prompt{{.tokens = NoiseStream(1, 1).normal({7, 6})},
+                      {.tokens = NoiseStream(2, 1).normal({7, 6})}};
+  const auto replaced = [&](TdgDegrade degrade, int64_t dim, int seed) {
+    const at::Tensor tokens = Tdg::degraded(prompt, {.degrade = degrade, .seed = seed}).tokens;
+    const int64_t other = 3 - dim;
+    const at::Tensor null = tokens.eq(prompt.null.tokens).all(other),
+                     cond = tokens.eq(prompt.cond.tokens).all(other);
+    CHECK(null.logical_or(cond).all().item<bool>());
+    return null.squeeze(0);
+  };
+  CHECK(replaced(TdgDegrade::Tokens, 1, 0).sum().item<int64_t>() == 3);
+  CHECK(replaced(TdgDegrade::Channels, 2, 0).sum().item<int64_t>() == 3);
+  CHECK(at::equal(replaced(TdgDegrade::Tokens, 1, 5), replaced(TdgDegrade::Tokens, 1, 5)));
+  CHECK_FALSE(at::equal(replaced(TdgDegrade::Tokens, 1, 1), replaced(TdgDegrade::Tokens, 1, 4)));
+}
+
+TEST_CASE("AutoGuidance steers from the weak prediction, and evaluates what matters only", "[unit]") {
+  CHECK(relative_error(combine(AutoGuidance({}, 2.5)), k + 2.5 * (c - k)) < kExact);
+  CHECK(relative_error(combine(AutoGuidance({}, 2.5, 3.0)), k + 2.5 * (cfg(3.0) - k)) < kExact);
+  CHECK_FALSE(AutoGuidance({}, 2.5).branches({}).null);
+  CHECK_FALSE(AutoGuidance({}, 1.0, 3.0).branches({}).weak);
+  CHECK(relative_error(combine(AutoGuidance({}, 1.0, 3.0)), cfg(3.0)) < kExact);
+}
+
+TEST_CASE("Perturbed guidance adds c - k in its window, whose first step is left out", "[unit]") {
+  const Perturbation rule({}, {.scale = 4.0, .perturbation_scale = 2.8});
+  std::vector<int> steps;
+  for (int i = 0; i < 28; ++i)
+    if (rule.branches({i, 28}).weak) steps.push_back(i);
+  CHECK(steps == std::vector{1, 2, 3, 4});
+  CHECK(relative_error(combine(rule, {c, u, k}, {1, 28}), cfg(4.0) + 2.8 * (c - k)) < kExact);
+  CHECK(relative_error(combine(rule, {c, u, k}, {9, 28}), cfg(4.0)) < kExact);
+}
+
+TEST_CASE("CoRe2's slow and fast steps, with an identity and an exact weak network", "[unit]") {
+  const WeakNetwork identity = [](const at::Tensor& cond, const GuidanceStep&) { return cond; };
+  const WeakNetwork exact = [](const at::Tensor&, const GuidanceStep&) { return cfg(5.0); };
+  const WeakNetwork any = [](const at::Tensor&, const GuidanceStep&) { return k; };
+  const auto slow = [](const WeakNetwork& r, double g) {
+    return combine(Core2(r, {.gap_scale = g, .slow_steps = 10, .scale = 5.0}));
+  };
+  const auto fast = [](const WeakNetwork& r) { return combine(Core2(r, {.slow_steps = 0})); };
+  CHECK(relative_error(slow(any, 1.0), cfg(5.0)) < kExact);    // g = 1 is CFG for any network
+  CHECK(relative_error(slow(any, 0.0), fast(any)) < kExact);   // g = 0 is the fast step
+  CHECK(relative_error(slow(exact, 1.7), cfg(5.0)) < kExact);  // an exact network: CFG for every g
+  CHECK(relative_error(slow(identity, 1.5), cfg(1.0 + 1.5 * 4.0)) <
+        kExact);  // identity: CFG at 1 + g (w - 1)
+  const Core2 switched(any, {.slow_steps = 4});
+  CHECK(switched.branches({3, 10}).null);
+  CHECK_FALSE(switched.branches({4, 10}).null);
+  CHECK(relative_error(combine(Core2Inverse(exact, 1.5)), c + 1.5 * (cfg(5.0) - c)) < kExact);
+}
+
+TEST_CASE("Filters around a rule", "[unit]") {
+  const auto inner = std::make_shared<const Cfg>(4.0);
+  const Interval window(inner, {.start = 0.2, .stop = 0.5});
+  CHECK(relative_error(combine(window, {c, u, {}}, {4, 10}), cfg(4.0)) < kExact);
+  for (int step : {1, 5}) {
+    CHECK_FALSE(window.branches({step, 10}).null);
+    CHECK(at::equal(combine(window, {c, u, {}}, {step, 10}), c));
+  }
+  CHECK(at::equal(combine(Interval(inner, {.sigma_min = 2.0})), c));  // sigma / alpha is 1.5 here
+  CHECK(relative_error(combine(Interval(inner, {.sigma_max = 1.5})), cfg(4.0)) < kExact);
+
+  const at::Tensor rescaled = combine(Rescale(inner, {.phi = 1.0}));
+  CHECK(relative_error(rescaled.flatten(1).std(1), c.flatten(1).std(1)) < kExact);
+  CHECK(at::equal(combine(Rescale(inner, {.phi = 0.0})), combine(*inner)));
+
+  const Dynamic dynamic(inner, {.power = 1.0});
+  CHECK(at::equal(combine(dynamic, {c, u, {}}, {0, 10}), c));
+  CHECK(relative_error(combine(dynamic, {c, u, {}}, {5, 10}), cfg(1.0 + 3.0 * 0.5)) < kExact);
+  // Filters nest, and pass a rule that does not ask for the prompt what it asked for.
+  const auto null_only = std::make_shared<const Cfg>(0.0);
+  CHECK(relative_error(
+            combine(Dynamic(std::make_shared<Interval>(null_only, IntervalOptions{}), {.power = 1.0}),
+                    {c, u, {}}, {5, 10}),
+            0.5 * (c + u)) < kExact);
+}
+
+}  // namespace
+}  // namespace glint

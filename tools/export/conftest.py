@@ -1,0 +1,21 @@
+"""The tiny pipelines, made once per run of the tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+TOOLS = Path(__file__).parents[1]
+sys.path[:0] = [str(TOOLS / "export"), str(TOOLS / "golden")]
+
+import tiny_pipelines  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("pipelines")
+    return {family: tiny_pipelines.saved(family, folder) for family in tiny_pipelines.PIPELINES}

@@ -1,0 +1,97 @@
+"""Component files: TorchScript archives, exported programs and compiled packages, without source paths in them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+SUFFIX = {"torchscript": ".pt", "pt2": ".pt2", "aoti": ".pt2"}
+WRITTEN_BY_THE_WRITER = ("version", ".data/serialization_id")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def strip(source: Path, target: Path) -> None:
+    """Copies a TorchScript archive record by record, without debug records (source paths) and example inputs."""
+    reader = torch._C.PyTorchFileReader(str(source))
+    writer = torch._C.PyTorchFileWriter(str(target))
+    for name in reader.get_all_records():
+        if name.endswith(".debug_pkl") or "traced_inputs" in name or name in WRITTEN_BY_THE_WRITER:
+            continue
+        record = reader.get_record(name)
+        writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+
+
+@contextlib.contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Keeps the fast path of nn.MultiheadAttention, which tracing cannot follow, off."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def write_torchscript(module: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
+    with torch.no_grad(), unfused_attention():
+        traced = torch.jit.trace(module, example, check_trace=False)
+    whole = path.with_suffix(".tmp")
+    torch.jit.save(traced, str(whole))
+    strip(whole, path)
+    whole.unlink()
+
+
+def program(module: nn.Module, example: tuple[Tensor, ...], shapes: object) -> torch.export.ExportedProgram:
+    with torch.no_grad(), unfused_attention():
+        exported = torch.export.export(
+            module, example, dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+        )
+    # Assertions about sizes are Python expressions, which the library's interpreter of programs does not have.
+    graph = exported.graph_module.graph
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten._assert_scalar.default:
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    exported.graph_module.recompile()
+    for graph in exported.graph_module.modules():
+        for node in getattr(getattr(graph, "graph", None), "nodes", []):
+            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn"):
+                node.meta.pop(key, None)
+    return exported
+
+
+def write(module: nn.Module, example: tuple[Tensor, ...], shapes: object, path: Path, backend: str) -> None:
+    """Writes one component. `shapes` are torch.export's dynamic shapes; tracing needs none."""
+    if backend == "torchscript":
+        write_torchscript(module, example, path)
+    elif backend == "pt2":
+        exported = program(module, example, shapes)
+        exported._example_inputs = None  # not needed to run, only large
+        torch.export.save(exported, str(path))
+    else:
+        exported = program(module, example, shapes)
+        # Linked with libtorch.so a package would need the CUDA libraries, which a CPU set-up does not have.
+        torch._inductor.config.aot_inductor.link_libtorch = False
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(path))
+
+
+def load(path: Path, backend: str) -> nn.Module:
+    """A stored component as something to call with tensors."""
+    if backend == "torchscript":
+        return torch.jit.load(str(path))
+    if backend == "pt2":
+        return torch.export.load(str(path)).module()
+    # The package expects torch's symbols in the program, where a Python process keeps them apart.
+    ctypes.CDLL(str(Path(torch.__file__).parent / "lib/libtorch_cpu.so"), mode=ctypes.RTLD_GLOBAL)
+    return torch._inductor.aoti_load_package(str(path))

@@ -1,0 +1,160 @@
+"""What each pipeline class becomes: parts, tokenizers and the fields of model.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from diffusers import (
+    DiffusionPipeline,
+    FluxPipeline,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLPipeline,
+    WanPipeline,
+)
+from torch import nn
+
+from .autoencoders import statistics
+from .denoiser_parts import flux_denoiser, sd3_denoiser, sdxl_denoiser, wan_denoiser
+from .errors import require
+from .networks import image_vae_parts, video_vae_parts
+from .parts import Part
+from .schedules import default_solver, flow_schedule, vp_schedule
+from .text_encoders import ClipEncoder, MaskedT5Encoder, T5Encoder
+from .tokenizers import write_clip, write_sentencepiece
+
+
+@dataclass
+class Family:
+    name: str
+    denoiser: Callable[[nn.Module], Part]  # from the UNet or transformer
+    network: str  # the pipeline's name of it
+    tokenizers: dict[str, tuple[Callable, int]]  # component -> writer, length
+    encoders: dict[str, tuple[type[nn.Module], int]]
+    vae: Callable[[nn.Module], list[Part]]
+    manifest: dict[str, object]
+    tokenizer_fields: dict[str, object]
+
+
+def image_latent(pipe: DiffusionPipeline, side: int, patch: int, multiple: int) -> dict[str, object]:
+    config = pipe.vae.config
+    plain = statistics(config, 4) is not None
+    return {
+        "channels": config.latent_channels,
+        "spatial_scale": 2 ** (len(config.block_out_channels) - 1),
+        "scaling_factor": 1.0 if plain else config.scaling_factor,
+        "shift_factor": 0.0 if plain else (config.shift_factor or 0.0),
+        "height": side,
+        "width": side,
+        "patch": patch,
+        "multiple": multiple,
+    }
+
+
+def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
+    schedule, parameterization = vp_schedule(pipe.scheduler)
+    clip = {
+        "tokenizer": (write_clip, pipe.tokenizer.model_max_length),
+        "tokenizer_2": (write_clip, pipe.tokenizer_2.model_max_length),
+    }
+    multiple = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+    manifest = {
+        "family": "sdxl",
+        "parameterization": parameterization,
+        "schedule": schedule,
+        "latent": image_latent(pipe, pipe.unet.config.sample_size, 1, multiple),
+        "guidance": {"null_branch": True, "embedded": False, "default": 5.0,
+                     "zero_null": bool(pipe.config.force_zeros_for_empty_prompt)},
+        "default_steps": 50,
+    }  # fmt: skip
+    encoders = {name.replace("tokenizer", "text_encoder"): (ClipEncoder, length) for name, (_, length) in clip.items()}
+    return Family("sdxl", sdxl_denoiser, "unet", clip, encoders, image_vae_parts, manifest, {})
+
+
+def sd3(pipe: StableDiffusion3Pipeline) -> Family:
+    config, length = pipe.transformer.config, pipe.tokenizer_max_length
+    tokenizers = {
+        "tokenizer": (write_clip, length),
+        "tokenizer_2": (write_clip, length),
+        "tokenizer_3": (write_sentencepiece, 256),
+    }
+    encoders = {
+        "text_encoder": (ClipEncoder, length),
+        "text_encoder_2": (ClipEncoder, length),
+        "text_encoder_3": (T5Encoder, 256),
+    }
+    manifest = {
+        "family": "sd3",
+        "parameterization": "velocity",
+        "schedule": flow_schedule(pipe.scheduler, "training"),
+        "latent": image_latent(pipe, config.sample_size, 2, 2) | {"largest": config.pos_embed_max_size * 2},
+        "guidance": {"null_branch": True, "embedded": False, "default": 7.0},
+        "default_steps": 28,
+    }
+    return Family("sd3", sd3_denoiser, "transformer", tokenizers, encoders, image_vae_parts, manifest, {})
+
+
+def flux(pipe: FluxPipeline) -> Family:
+    guided = pipe.transformer.config.guidance_embeds
+    # The schnell kind is neither guided nor made for more text than 256 tokens.
+    text = 512 if guided else 256
+    tokenizers = {"tokenizer": (write_clip, pipe.tokenizer_max_length), "tokenizer_2": (write_sentencepiece, text)}
+    encoders = {"text_encoder": (ClipEncoder, pipe.tokenizer_max_length), "text_encoder_2": (T5Encoder, text)}
+    manifest = {
+        "family": "flux",
+        "parameterization": "velocity",
+        "schedule": flow_schedule(pipe.scheduler, "per_step"),
+        "latent": image_latent(pipe, pipe.default_sample_size, 2, 2),
+        "guidance": {"null_branch": True, "embedded": guided, "default": 3.5 if guided else 1.0},
+        "default_steps": 28 if guided else 4,
+    }
+    return Family("flux", flux_denoiser, "transformer", tokenizers, encoders, image_vae_parts, manifest, {})
+
+
+def wan(pipe: WanPipeline) -> Family:
+    require(pipe.transformer_2 is None, "transformer_2: two-stage models (Wan 2.2 A14B) are not supported")
+    require(not pipe.config.expand_timesteps, "expand_timesteps: per-token timesteps (Wan 2.2 TI2V) are not supported")
+    vae = pipe.vae.config
+    require(
+        not vae.is_residual and vae.patch_size is None,
+        "vae: residual and patched autoencoders (Wan 2.2) are not supported",
+    )
+    latent = {
+        "channels": vae.z_dim,
+        "spatial_scale": vae.scale_factor_spatial,
+        "frame_scale": vae.scale_factor_temporal,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+        "height": 480 // vae.scale_factor_spatial,
+        "width": 832 // vae.scale_factor_spatial,
+        "frames": 80 // vae.scale_factor_temporal + 1,
+        "patch": 2,
+        "multiple": 2,
+    }
+    manifest = {
+        "family": "wan",
+        "parameterization": "velocity",
+        "schedule": flow_schedule(pipe.scheduler, "training"),
+        "latent": latent,
+        "guidance": {"null_branch": True, "embedded": False, "default": 5.0},
+        "default_steps": 50,
+    }
+    tokenizers = {"tokenizer": (write_sentencepiece, 512)}
+    encoders = {"text_encoder": (MaskedT5Encoder, 512)}
+    return Family("wan", wan_denoiser, "transformer", tokenizers, encoders, video_vae_parts, manifest, {"clean": "web"})
+
+
+FAMILIES: dict[str, Callable[[DiffusionPipeline], Family]] = {
+    "StableDiffusionXLPipeline": sdxl,
+    "StableDiffusion3Pipeline": sd3,
+    "FluxPipeline": flux,
+    "WanPipeline": wan,
+}
+
+
+def family_of(pipe: DiffusionPipeline) -> Family:
+    family = FAMILIES[type(pipe).__name__](pipe)
+    solver = default_solver(pipe.scheduler)
+    if solver is not None:
+        family.manifest["default_solver"] = solver
+    return family

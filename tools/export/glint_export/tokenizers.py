@@ -1,0 +1,138 @@
+"""Tokenizers as files the library reads: byte-pair encoding as JSON, unigram models as SentencePiece."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2 as proto
+from transformers import PreTrainedTokenizerBase
+
+from .errors import require
+
+PROMPTS = (
+    "",
+    "a photo of an astronaut riding a horse",
+    "  Leading, trailing  and\tinner\n white   space ",
+    "CafÉ déjà-vu, naïve coöperation; it's we'll I'd 12345 3.14 — “quotes”",
+    "猫と犬 🐱🐶 👩‍👩‍👧 كلب собака",
+    "wow!!! <|endoftext|> </s> <pad> <extra_id_0> #hashtag @user",
+    "long " * 300,
+)
+
+
+def common_fields(tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, object]:
+    return {"max_tokens": length, "pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
+
+
+def added_texts(state: dict) -> list[dict[str, object]]:
+    for token in state["added_tokens"]:
+        plain = not (token["single_word"] or token["lstrip"] or token["rstrip"])
+        require(plain, f"tokenizer: added token {token['content']!r} strips white space or needs word bounds")
+    return [{"text": t["content"], "id": t["id"], "normalized": t["normalized"]} for t in state["added_tokens"]]
+
+
+def write_clip(tokenizer: PreTrainedTokenizerBase, length: int, path: Path) -> dict[str, object]:
+    """Writes a clip-bpe file; returns the component's fields."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = state["model"]
+    require(model["type"] == "BPE", f"tokenizer: expected a byte-pair encoding, got {model['type']}")
+    require(model["end_of_word_suffix"] == "</w>", "tokenizer: expected the end-of-word suffix </w>")
+    content = {
+        "version": 1,
+        "type": "clip-bpe",
+        "vocabulary": model["vocab"],
+        "merges": model["merges"],
+        "unknown": tokenizer.unk_token_id,
+        "suffix": "</w>",
+        "added": added_texts(state),
+    }
+    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+    return {"backend": "clip-bpe", **common_fields(tokenizer, length), "bos": tokenizer.bos_token_id}
+
+
+def precompiled(normalizer: dict | None) -> bytes:
+    """SentencePiece's own normalisation table, if there is one among the normalisers; no other kind is known."""
+    if normalizer is None:
+        return b""
+    kind = normalizer["type"]
+    if kind == "Sequence":
+        parts = [precompiled(part) for part in normalizer["normalizers"] if part["type"] != "Replace"]
+        require(len(parts) <= 1, "tokenizer: more than one normaliser")
+        return parts[0] if parts else b""
+    require(kind == "Precompiled", f"tokenizer: normaliser {kind} is not known")
+    return base64.b64decode(normalizer["precompiled_charsmap"])
+
+
+def write_sentencepiece(tokenizer: PreTrainedTokenizerBase, length: int, path: Path) -> dict[str, object]:
+    """Writes a SentencePiece unigram model that tokenizes as the pipeline's tokenizer does, and proves it."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    require(state["model"]["type"] == "Unigram", f"tokenizer: expected a unigram model, got {state['model']['type']}")
+    kinds = proto.ModelProto.SentencePiece
+    model = proto.ModelProto()
+    pieces = [(text, score) for text, score in state["model"]["vocab"]]
+    added = {token["id"]: token["text"] for token in added_texts(state)}
+    for identity in sorted(added):
+        if identity >= len(pieces):
+            require(identity == len(pieces), f"tokenizer: no token has the id {len(pieces)}")
+            pieces.append((added[identity], 0.0))
+    unknown = state["model"]["unk_id"]
+    for identity, (text, score) in enumerate(pieces):
+        kind = kinds.UNKNOWN if identity == unknown else kinds.NORMAL
+        if identity != unknown and identity in added:
+            special = identity in (tokenizer.pad_token_id, tokenizer.eos_token_id)
+            kind = kinds.CONTROL if special else kinds.USER_DEFINED
+        model.pieces.add(piece=text, score=score, type=kind)
+    trainer = model.trainer_spec
+    trainer.model_type, trainer.vocab_size = proto.TrainerSpec.UNIGRAM, len(pieces)
+    trainer.unk_id, trainer.bos_id = unknown, -1
+    trainer.eos_id, trainer.pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    trainer.unk_piece = pieces[unknown][0]
+    trainer.eos_piece, trainer.pad_piece = pieces[trainer.eos_id][0], pieces[trainer.pad_id][0]
+    model.normalizer_spec.precompiled_charsmap = precompiled(state["normalizer"])
+    path.write_bytes(model.SerializeToString())
+    check_sentencepiece(tokenizer, path, length)
+    return {"backend": "sentencepiece", **common_fields(tokenizer, length)}
+
+
+def cut(text: str, literals: dict[str, int]) -> list[str | int]:
+    """The ids of literals, leftmost and longest first, and the text between them."""
+    parts: list[str | int] = []
+    start = position = 0
+    longest = sorted(literals, key=len, reverse=True)
+    while position < len(text):
+        match = next((literal for literal in longest if text.startswith(literal, position)), None)
+        if match is None:
+            position += 1
+            continue
+        parts += [text[start:position], literals[match]]
+        start = position = position + len(match)
+    return [*parts, text[start:]]
+
+
+class SentencePieceFile:
+    """What docs/exporting.md says a sentencepiece component does, for the check of the file written."""
+
+    def __init__(self, content: bytes) -> None:
+        self.processor = sentencepiece.SentencePieceProcessor(model_proto=content)
+        kinds = proto.ModelProto.SentencePiece
+        special = (kinds.CONTROL, kinds.UNKNOWN, kinds.USER_DEFINED)
+        pieces = proto.ModelProto.FromString(content).pieces
+        self.literals = {piece.piece: i for i, piece in enumerate(pieces) if piece.type in special}
+
+    def ids(self, text: str, length: int) -> list[int]:
+        ids: list[int] = []
+        for part in cut(text, self.literals):
+            ids += [part] if isinstance(part, int) else self.processor.EncodeAsIds(part)
+        ids = [*ids[: length - 1], self.processor.eos_id()]
+        return ids + [self.processor.pad_id()] * (length - len(ids))
+
+
+def check_sentencepiece(tokenizer: PreTrainedTokenizerBase, path: Path, length: int) -> None:
+    stored = SentencePieceFile(path.read_bytes())
+    for prompt in PROMPTS:
+        expected = tokenizer(prompt, padding="max_length", max_length=length, truncation=True).input_ids
+        ids = stored.ids(prompt, length)
+        require(ids == expected, f"{path.name}: the prompt {prompt[:40]!r} becomes {ids[:12]}, not {expected[:12]}")

@@ -1,0 +1,73 @@
+"""Pictures for the verifier: renders of the whole grammar, half of them through the autoencoder, and distortions."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .autoencoder import Autoencoder
+from .grammar import Grammar
+from .layout import Labeller
+from .render import SIDE, Renderer
+from .run import to_images
+from .words import WordTokenizer, build_vocabulary
+
+LATENT_NOISE = 0.15  # standard deviation of the largest disturbance before decoding
+
+
+def draw(count: int, seed: int, single_share: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+    """Images uint8 [N, 64, 64, 3], ids [N, 16], labels [N, 12]; held-out combinations are drawn too: a judge knows them."""
+    grammar = Grammar()
+    renderer, labeller, tokenizer = Renderer(grammar), Labeller(grammar), WordTokenizer(build_vocabulary(grammar))
+    images, ids, labels = np.empty((count, SIDE, SIDE, 3), np.uint8), [], []
+    for index in range(count):
+        rng = np.random.default_rng([seed, index])
+        if rng.random() < single_share:
+            item = grammar.objects[int(rng.integers(len(grammar.objects)))]
+            scene, prompt = grammar.single(item), grammar.single_prompt(item, rng)
+        else:
+            scene = grammar.composition(rng)
+            while not grammar.valid(scene):
+                scene = grammar.composition(rng)
+            prompt = grammar.prompt(scene, rng)
+        images[index] = renderer.render(scene, rng)
+        ids.append(tokenizer.encode(prompt))
+        labels.append(np.hstack(astuple(labeller(scene))).astype(np.int64))
+    return torch.from_numpy(images), torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(labels))
+
+
+@torch.no_grad()
+def decoded(
+    images: Tensor, autoencoder: Autoencoder, generator: torch.Generator, noise: float = LATENT_NOISE
+) -> Tensor:
+    """The pictures [N, 64, 64, 3] as the decoder draws them from slightly wrong latents, uint8."""
+    parts = []
+    for start in range(0, len(images), 64):
+        latents = autoencoder.encode(to_images(images[start : start + 64].numpy()))
+        level = torch.rand(len(latents), 1, 1, 1, generator=generator) * noise
+        wrong = autoencoder.decode(latents + level * torch.randn(latents.shape, generator=generator))
+        parts.append(wrong.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1))
+    return torch.cat(parts)
+
+
+def distort(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shifts and scales [B, 3, 64, 64] a little, blurs some, changes brightness and adds noise."""
+    count = len(images)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, *shape, generator=generator)
+
+    theta = torch.zeros(count, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = uniform(0.94, 1.08)
+    theta[:, :, 2] = uniform(-0.08, 0.08, 2)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    x = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    blurred = F.avg_pool2d(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), 3, 1, 1, count_include_pad=False)
+    x = torch.lerp(x, blurred, uniform(-0.5, 1.0, 1, 1, 1).clamp_min(0))
+    x = x * uniform(0.92, 1.05, 1, 1, 1) + uniform(-0.04, 0.04, 3, 1, 1)
+    level = uniform(-0.1, 0.15, 1, 1, 1).clamp_min(0)
+    return (x + level * torch.randn(x.shape, generator=generator)).clamp(-1, 1)

@@ -1,0 +1,186 @@
+"""The verifier: a dual encoder of pictures and prompts with attribute heads.
+
+Both sides name each object by a unit vector near the object's prototype, and colour, size, layout and background by
+classes. Pairs are read through one half of the picture per object, doubled in size, so that one network sees single and
+paired objects alike.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .autoencoder import Residual
+from .layout import BACKGROUNDS, LAYOUTS, SIZES
+from .words import MAX_TOKENS
+
+FEATURES, TEXT_WIDTH, SCALE = 128, 128, 16.0
+OBJECT_SHARE = 0.6  # of the similarity; the attributes share the rest
+WINDOWS = {"left": (16, 0), "right": (16, 32), "upper": (0, 16), "lower": (32, 16)}  # top left corners, 32 x 32 pixels
+
+
+class Slot(NamedTuple):
+    """One object: unit vector [B, 128], log-probabilities of colours [B, C] and sizes [B, 3]."""
+
+    vector: Tensor
+    colour: Tensor
+    size: Tensor
+
+
+class Reading(NamedTuple):
+    """What a picture shows or a prompt asks: two slots and log-probabilities of layout [B, 3], background [B, 11]."""
+
+    first: Slot
+    second: Slot
+    layout: Tensor
+    background: Tensor
+
+
+class ObjectEncoder(nn.Module):
+    """A window [B, 3, 64, 64] to features [B, 512]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.down1 = nn.Conv2d(12, 32, 3, padding=1), nn.Conv2d(32, 80, 4, stride=2, padding=1)
+        self.body1, self.down2 = Residual(80), nn.Conv2d(80, 128, 4, stride=2, padding=1)
+        self.body2, self.down3 = Residual(128), nn.Conv2d(128, 128, 4, stride=2, padding=1)
+        self.out = nn.Linear(128 * 16, 512)
+        self.norm1, self.norm2, self.norm3 = nn.GroupNorm(8, 80), nn.GroupNorm(8, 128), nn.GroupNorm(8, 128)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.silu(self.stem(F.pixel_unshuffle(image, 2)))
+        x = self.body1(self.norm1(self.down1(x)))
+        x = self.body2(self.norm2(self.down2(F.silu(x))))
+        x = F.silu(self.norm3(self.down3(F.silu(x))))
+        return F.silu(self.out(x.flatten(1)))
+
+
+class ObjectHeads(nn.Module):
+    """Features [B, n] to a slot."""
+
+    def __init__(self, features: int, colours: int) -> None:
+        super().__init__()
+        self.vector = nn.Linear(features, FEATURES)
+        self.colour, self.size = nn.Linear(features, colours), nn.Linear(features, len(SIZES))
+
+    def forward(self, x: Tensor) -> Slot:
+        return Slot(
+            F.normalize(self.vector(x).float(), dim=-1),
+            self.colour(x).float().log_softmax(-1),
+            self.size(x).float().log_softmax(-1),
+        )
+
+
+class Picture(nn.Module):
+    """Image [B, 3, 64, 64] in [-1, 1], read in the layout of the prompt, or in the one it shows."""
+
+    def __init__(self, colours: int) -> None:
+        super().__init__()
+        self.encoder, self.heads = ObjectEncoder(), ObjectHeads(512, colours)
+        self.layout, self.background = nn.Linear(512, len(LAYOUTS)), nn.Linear(512, len(BACKGROUNDS))
+
+    @staticmethod
+    def window(image: Tensor, name: str) -> Tensor:
+        top, left = WINDOWS[name]
+        part = image[:, :, top : top + 32, left : left + 32]
+        return F.interpolate(part, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    def forward(self, image: Tensor, layout: Tensor) -> Reading:
+        """`layout` [B]: 0 single, 1 beside, 2 stacked. The second slot of a single object means nothing."""
+        which = layout[:, None, None, None]
+        upper = torch.where(which == 1, self.window(image, "left"), self.window(image, "upper"))
+        lower = torch.where(which == 1, self.window(image, "right"), self.window(image, "lower"))
+        whole = self.encoder(image)
+        first = torch.where(layout[:, None] == 0, whole, self.encoder(upper))
+        return Reading(
+            self.heads(first),
+            self.heads(self.encoder(lower)),
+            self.layout(whole).float().log_softmax(-1),
+            self.background(whole).float().log_softmax(-1),
+        )
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.norm1, self.norm2 = heads, nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1)
+        x = x + self.out((weights @ value).transpose(1, 2).flatten(-2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class Prompt(nn.Module):
+    """Word ids [B, 16] to what they ask for; two learned tokens collect the slots."""
+
+    def __init__(self, words: int, colours: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(words, TEXT_WIDTH)
+        self.positions = nn.Parameter(torch.randn(MAX_TOKENS, TEXT_WIDTH) * 0.3)
+        self.slots = nn.Parameter(torch.randn(1, 2, TEXT_WIDTH) * 0.3)
+        self.blocks = nn.Sequential(Block(TEXT_WIDTH), Block(TEXT_WIDTH))
+        self.heads = ObjectHeads(TEXT_WIDTH, colours)
+        self.layout, self.background = nn.Linear(TEXT_WIDTH, len(LAYOUTS)), nn.Linear(TEXT_WIDTH, len(BACKGROUNDS))
+        nn.init.normal_(self.words.weight, std=0.5)
+
+    def forward(self, ids: Tensor) -> Reading:
+        x = self.words(ids) + self.positions
+        x = self.blocks(torch.cat([x, self.slots.expand(x.shape[0], -1, -1)], dim=1))
+        first, second = x[:, -2], x[:, -1]
+        return Reading(
+            self.heads(first),
+            self.heads(second),
+            self.layout(first).float().log_softmax(-1),
+            self.background(first).float().log_softmax(-1),
+        )
+
+
+class Verifier(nn.Module):
+    """Picture and prompt encoders with the prototypes [objects, 128] they share."""
+
+    def __init__(self, words: int, objects: int, colours: int) -> None:
+        super().__init__()
+        self.picture, self.prompt = Picture(colours), Prompt(words, colours)
+        self.prototypes = nn.Parameter(torch.randn(objects, FEATURES))
+
+    def object_logits(self, vector: Tensor) -> Tensor:
+        """Unit vectors [B, 128] to logits [B, objects]."""
+        return SCALE * vector @ F.normalize(self.prototypes, dim=-1).T
+
+
+def agreement(a: Tensor, b: Tensor) -> Tensor:
+    """The probability that draws of two distributions, given as logarithms [B, n], are the same class: [B]."""
+    return (a + b).exp().sum(-1)
+
+
+def similarity(shown: Reading, asked: Reading) -> Tensor:
+    """Continuous agreement of a picture with a prompt in about [0, 1]: [B]."""
+    pair = 1.0 - asked.layout[:, 0].exp()  # the weight of the second slot
+    slots = [
+        torch.stack([(a.vector * b.vector).sum(-1), agreement(a.colour, b.colour), agreement(a.size, b.size)])
+        for a, b in ((shown.first, asked.first), (shown.second, asked.second))
+    ]
+    objects, colours, sizes = (slots[0] + pair * slots[1]) / (1.0 + pair)
+    scene = agreement(shown.layout, asked.layout) + agreement(shown.background, asked.background)
+    return OBJECT_SHARE * objects + (1.0 - OBJECT_SHARE) * (colours + 0.5 * sizes + 0.5 * scene) / 2.5
+
+
+class Scorer(nn.Module):
+    """(image [B, 3, 64, 64] in [-1, 1], ids [B, 16]) to similarity [B]; pictures are read in the prompt's layout."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        super().__init__()
+        self.verifier = verifier
+
+    def forward(self, image: Tensor, ids: Tensor) -> Tensor:
+        asked = self.verifier.prompt(ids)
+        return similarity(self.verifier.picture(image, asked.layout.argmax(-1)), asked)
