@@ -6,7 +6,9 @@
 
 #include <glint/core/utf8.hpp>
 
+#include <array>
 #include <queue>
+#include <tuple>
 #include <unordered_map>
 
 namespace glint {
