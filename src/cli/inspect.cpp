@@ -134,9 +134,10 @@ int inspect(const InspectArguments& args) {
   const std::filesystem::path folder = find_model(args.model);
   bool intact = true;
   Json description = describe(folder, read_manifest(folder), intact);
-  description["attention"] = intact
-                                 ? describe_attention(folder, args.attention)
-                                 : Json{{"policy", args.attention}, {"unknown", "the files are not intact"}};
+  if (args.attention != "none")
+    description["attention"] =
+        intact ? describe_attention(folder, args.attention)
+               : Json{{"policy", args.attention}, {"unknown", "the files are not intact"}};
   if (args.json) {
     std::cout << description.dump(2) << '\n';
   } else {

@@ -268,6 +268,40 @@ TEST_CASE("list shows every entry with options, cost and source, for people and 
   CHECK(glint("").exit_code == 2);
 }
 
+TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]") {
+  const Program glint;
+  const std::string generate = "generate 'red circle' --model tiny --seed 3 --quiet --latents-out ";
+  CHECK(glint(generate + "plain.safetensors -o plain.png").exit_code == 0);
+  CHECK(glint(generate + "dense.safetensors -o dense.png --attention dense").exit_code == 0);
+  CHECK(glint(generate + "pisa.safetensors -o pisa.png --attention "
+                         "pisa:first_dense_layers=0,min_tokens=4,block_size=4,density=0.2")
+            .exit_code == 0);
+  const auto latents = [&](const char* file) { return read_safetensors(glint.folder / file).at("latents"); };
+  CHECK(at::equal(latents("dense.safetensors"), latents("plain.safetensors")));
+  CHECK_FALSE(at::equal(latents("pisa.safetensors"), latents("plain.safetensors")));
+  PngTexts texts;
+  read_png(glint.folder / "pisa.png", &texts);
+  CHECK_THAT(texts.at("attention"), Contains("pisa:first_dense_layers=0"));
+
+  const auto wrong = glint(generate + "x.safetensors --attention pisa:densty=1");
+  CHECK(wrong.exit_code == 2);
+  CHECK_THAT(wrong.err, Contains("pisa: unknown option 'densty'") && Contains("density"));
+
+  const json attention =
+      json::parse(glint("inspect tiny --json --attention pisa:first_dense_layers=0,min_tokens=4,block_size=4,"
+                        "order=zeroth,selection=mean")
+                      .out)
+          .at("attention");
+  CAPTURE(attention.dump());
+  REQUIRE(attention.at("layers").size() == 1);
+  const json layer = attention["layers"][0];
+  CHECK(layer["queries"] == 64);  // 8 x 8 latent pixels: its default size, from runs at two others
+  CHECK(layer["kind"] == "pisa");
+  CHECK(layer["gain_bound"].get<double>() ==
+        Approx(1.0 / (0.5 + 0.25 + 0.5 / 16.0)));  // one of two blocks exact
+  CHECK_FALSE(json::parse(glint("inspect tiny --json --attention none").out).contains("attention"));
+}
+
 TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
   const Program glint;
   // Far more steps than fit into the time before the signal.

@@ -138,6 +138,13 @@ TEST_CASE("loaded modules report their attention layers and compute the same bit
       REQUIRE(log.size() == 1);
       CHECK(log[0].layer == 0);
       CHECK(log[0].queries == inputs[0].size(2) * inputs[0].size(3));
+      // And sparse where a policy says so, without loading again.
+      const AttentionScope sparse({.kind = AttentionKind::Pisa,
+                                   .first_dense_layers = 0,
+                                   .min_tokens = 1,
+                                   .pisa = {.density = 0.2, .block_size = 4}});
+      CHECK_FALSE(at::equal(rewritten->run(inputs)[0], output));
+      CHECK(sparse.sparse_calls() == 1);
     }
   }
 }
