@@ -179,7 +179,7 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
 
   Leg leg{.model = bundle_.model()};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
-  const BuildContext context{.bundle = &bundle_, .guidance = guidance_scale(request)};
+  const BuildContext context{.bundle = &bundle_};
   leg.rule = registry_.rule(rule_choice(request), context);
   for (const Choice& choice : request.filters) leg.rule = registry_.filter(choice, context)(leg.rule);
   if (request.attention) leg.attention = *registry_.attention(*request.attention);

@@ -11,7 +11,6 @@ namespace glint {
 /// Given to everything the registry makes. Borrowed for the call; what is made shares the components it asked for.
 struct BuildContext {
   const Bundle* bundle = nullptr;  ///< none when a host builds a sampler of its own
-  double guidance = 1.0;           ///< the run's guidance scale
 
   /// Returns the bundle. Errors: InvalidArgument, naming who asks, if there is none.
   const Bundle& bundle_for(std::string_view owner) const {

@@ -21,7 +21,7 @@ struct CfgZeroStarOptions {
 
 /// Returns a u + w (c - a u) with a = <c,u> / |u|^2 per sample; zero on the first steps, which for a velocity is to stand
 /// still.
-/// Cost:    2 rows per sample and step, none saved on the zeroed ones' account: they evaluate one row.
+/// Cost:    2 rows per sample and step; 1 on a zeroed one.
 /// Errors:  InvalidArgument for zero steps with a model that does not predict a velocity.
 /// Source:  Fan et al., "CFG-Zero*", arXiv:2503.18886, Alg. 1.
 class CfgZeroStar final : public GuidanceRule {
