@@ -79,7 +79,8 @@ struct Bundle::State {
   /// can follow, else what it is made for.
   std::string dtype(const Component& component) const {
     if (!component.compute.empty()) return component.compute;
-    if (component.backend != Backend::TorchScript) return component.dtype;
+    if (component.backend != Backend::TorchScript && component.backend != Backend::Safetensors)
+      return component.dtype;
     if (!options.dtype.empty()) return options.dtype;
     // Half precision saves space in the file; computing in it is the caller's choice, since a network has to be
     // traced for it (its time embedding above all).
@@ -128,7 +129,12 @@ std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
   auto options = state_->options;
   options.dtype = component.compute.empty() ? state_->dtype(component) : std::string(kStored);
   options.gradients = options.gradients && component.backend == Backend::TorchScript;
-  return module = load_told(state_->checked_file(name), component.backend, options, state_->manifest.torch);
+  auto loaded = load_told(state_->checked_file(name), component.backend, options, state_->manifest.torch);
+  const std::vector<std::string> takes = loaded->inputs();
+  GLINT_CHECK(takes.empty() || takes == component.inputs, BadModel,
+              "components.{}.inputs: the network in {} takes [{}], got [{}]", name, component.file,
+              fmt::join(takes, ", "), fmt::join(component.inputs, ", "));
+  return module = std::move(loaded);
 }
 
 std::shared_ptr<const Model> Bundle::model(const std::string& name) const {

@@ -40,6 +40,11 @@ const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization:
                                                    {"velocity", Parameterization::Velocity}};
 const Choices<Backend> kNetworkBackends{
     {"torchscript", Backend::TorchScript}, {"pt2", Backend::ExportedProgram}, {"aoti", Backend::AotInductor}};
+/// Of components whose architectures the library has.
+const Choices<Backend> kWeightsBackends{{"torchscript", Backend::TorchScript},
+                                        {"pt2", Backend::ExportedProgram},
+                                        {"aoti", Backend::AotInductor},
+                                        {"safetensors", Backend::Safetensors}};
 const Choices<Backend> kTokenizerBackends{
     {"words", Backend::Words}, {"clip-bpe", Backend::ClipBpe}, {"sentencepiece", Backend::SentencePiece}};
 const Choices<TimeUnit> kTimeUnits{
@@ -200,11 +205,16 @@ void frame_fields(Visitor& v, Backend backend, TokenFrame& frame) {
   v.choice("clean", frame.web_text, {{"web", true}}, false);
 }
 
+const Choices<Backend>& backends(std::string_view role) {
+  if (is_tokenizer(role)) return kTokenizerBackends;
+  return role == "npnet" || role == "core2_weak" ? kWeightsBackends : kNetworkBackends;
+}
+
 template <typename Visitor>
 void fields(Visitor& v, Component& component, std::string_view role) {
   v.required("file", component.file);
   v.rule(stays_inside(component.file), "file", "a relative path inside the bundle's folder");
-  v.choice("backend", component.backend, is_tokenizer(role) ? kTokenizerBackends : kNetworkBackends);
+  v.choice("backend", component.backend, backends(role));
   v.required("sha256", component.sha256);
   v.rule(is_sha256(component.sha256), "sha256", "64 lower-case hexadecimal digits");
   if (is_tokenizer(role)) {
@@ -212,7 +222,7 @@ void fields(Visitor& v, Component& component, std::string_view role) {
     return;
   }
   v.choice("dtype", component.dtype, kDtypes, false);
-  v.choice("compute", component.compute, kDtypes, false);
+  if (component.backend != Backend::Safetensors) v.choice("compute", component.compute, kDtypes, false);
   if (!is_denoiser(role)) {
     v.optional("inputs", component.inputs);
     return;
@@ -297,6 +307,7 @@ const char* to_string(Backend backend) {
     case Backend::TorchScript: return "torchscript";
     case Backend::ExportedProgram: return "pt2";
     case Backend::AotInductor: return "aoti";
+    case Backend::Safetensors: return "safetensors";
     case Backend::Words: return "words";
     case Backend::ClipBpe: return "clip-bpe";
     case Backend::SentencePiece: return "sentencepiece";

@@ -35,6 +35,10 @@ at::Device parse_device(const std::string& name) {
 
 }  // namespace detail
 
+std::shared_ptr<const Module> Module::with(std::string_view setting, std::string_view) const {
+  fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
+}
+
 std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Backend backend,
                                           const LoadOptions& options) {
   std::error_code ignored;
@@ -54,6 +58,7 @@ std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Bac
     case Backend::TorchScript: return detail::load_torchscript(path, understood);
     case Backend::ExportedProgram: return detail::load_exported_program(path, understood);
     case Backend::AotInductor: return detail::load_aoti(path, understood);
+    case Backend::Safetensors: return detail::load_safetensors(path, understood);
     case Backend::Words:
     case Backend::ClipBpe:
     case Backend::SentencePiece: break;

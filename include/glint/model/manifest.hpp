@@ -24,6 +24,7 @@ enum class Backend {
   TorchScript,      ///< "torchscript": torch::jit archive
   ExportedProgram,  ///< "pt2": torch.export archive, interpreted
   AotInductor,      ///< "aoti": compiled package, tied to an architecture
+  Safetensors,      ///< "safetensors": weights of an architecture that is part of the library; npnet and core2_weak only
   Words,            ///< "words": a tokenizer's word table
   ClipBpe,          ///< "clip-bpe": CLIP's byte-pair encoding, a tokenizer
   SentencePiece     ///< "sentencepiece": a SentencePiece unigram model, a tokenizer
@@ -74,7 +75,7 @@ struct Component {
   Backend backend = Backend::TorchScript;
   std::string sha256;  ///< of the file, 64 lower-case hexadecimal digits
   /// float32 | float16 | bfloat16 | float64. TorchScript: what weights are stored in; it computes in that on a GPU, but
-  /// not in half precision on a CPU. Others: what it was exported to compute in.
+  /// not in half precision on a CPU. safetensors: the same. Others: what it was exported to compute in.
   std::string dtype = "float32";
   /// What the file was traced to compute in, with every weight as it is stored: nothing may be converted, and inputs have
   /// this dtype. Empty if not told; then `dtype` decides. Networks only.

@@ -1,4 +1,5 @@
-// A loaded network component of a bundle, whatever runs it: TorchScript, an exported program or a compiled package.
+// A loaded network component of a bundle, whatever runs it: TorchScript, an exported program, a compiled package, or the
+// library itself.
 #pragma once
 
 #include <glint/export.hpp>
@@ -19,9 +20,9 @@ inline constexpr std::string_view kStored = "stored";
 /// How network components are loaded.
 struct LoadOptions {
   std::string device = "cpu";  ///< cpu | cuda | cuda:N
-  /// float32 | float16 | bfloat16 | float64: what TorchScript weights are converted to, whatever they are stored as.
-  /// Empty: what the manifest says, in load_module float32. In load_module also "stored": nothing is converted. Other
-  /// backends compute in what they were exported with.
+  /// float32 | float16 | bfloat16 | float64: what weights of TorchScript and safetensors components are converted to,
+  /// whatever they are stored as. Empty: what the manifest says, in load_module float32. In load_module also "stored":
+  /// nothing is converted. Other backends compute in what they were exported with.
   std::string dtype = {};
   /// Keep outputs differentiable with respect to inputs wherever gradients are recorded, not only when an input asks for it
   /// (TorchScript only).
@@ -42,12 +43,20 @@ class GLINT_API Module {
   /// Errors:  Internal with the engine's message if it refuses the inputs; OutOfMemory.
   virtual std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const = 0;
 
+  /// Returns the names of what `run` takes, in order, if the network knows them (safetensors components do); else none.
+  virtual std::vector<std::string> inputs() const { return {}; }
+
+  /// Returns the same network, of the same weights, with a setting of its architecture changed.
+  /// Errors:  InvalidArgument if it has no such setting (only safetensors components have any) or not that value of it.
+  virtual std::shared_ptr<const Module> with(std::string_view setting, std::string_view value) const;
+
   /// Returns how many attention layers the AttentionScope of the calling thread decides on.
   virtual int64_t attention_layers() const { return 0; }
 };
 
 /// Returns the component in `path`, ready to run. TorchScript and AOTInductor files are executable code: load only
-/// files you trust, such as those whose SHA-256 a trusted manifest gives (Bundle checks it).
+/// files you trust, such as those whose SHA-256 a trusted manifest gives (Bundle checks it). A safetensors file holds the
+/// weights of an architecture that is part of the library, npnet or core2, which its metadata names.
 /// Errors:  NotFound if there is no such file; BadModel if it is not what `backend` reads, was made by a torch that
 ///          this one cannot read, or for another architecture; UnsupportedDevice; InvalidArgument for a dtype or
 ///          gradients that the backend cannot give.

@@ -15,6 +15,7 @@ from .families import FAMILIES, Family, family_of
 from .networks import text_parts
 from .parts import TRACED as SMALL
 from .parts import Part, export
+from .released_parts import core2_entry, npnet_entry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_SUFFIX = {"clip-bpe": ".json", "sentencepiece": ".model"}
@@ -28,6 +29,8 @@ class Options:
     backend: str = "torchscript"
     device: str = "cpu"
     weak: Path | None = None
+    npnet: Path | None = None
+    core2: Path | None = None
 
 
 def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> DiffusionPipeline:
@@ -95,6 +98,10 @@ def export_pipeline(options: Options) -> None:
     for part in parts:
         part.module.eval().requires_grad_(False)
         components[part.name] = export(part, options.out, options.backend)
+    if options.npnet is not None:
+        components["npnet"] = npnet_entry(options.npnet, pipe, family.name, options.out)
+    if options.core2 is not None:
+        components["core2_weak"] = core2_entry(options.core2, pipe, family.name, options.out)
     manifest = {"format": 1, "name": options.pipeline.resolve().name, **family.manifest}
     manifest |= {"torch": torch.__version__.split("+")[0], "components": components}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n")
