@@ -93,6 +93,8 @@ const Manifest& Bundle::manifest() const { return state_->manifest; }
 const std::filesystem::path& Bundle::folder() const { return state_->folder; }
 const LoadOptions& Bundle::options() const { return state_->options; }
 
+std::string Bundle::dtype(const std::string& name) const { return state_->dtype(state_->component(name)); }
+
 std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
   const std::lock_guard lock(state_->mutex);
   auto& module = state_->modules[name];

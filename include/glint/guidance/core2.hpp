@@ -3,11 +3,11 @@
 
 #include <glint/build_context.hpp>
 #include <glint/guidance/difference_rule.hpp>
+#include <glint/model/component_call.hpp>
 
 #include <functional>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace glint {
 
@@ -19,39 +19,19 @@ using WeakNetwork = std::function<at::Tensor(const at::Tensor& cond_output, cons
 /// Errors:  NotFound if the bundle has no such component; BadModel for an input it cannot be given; ShapeMismatch, when it
 ///          runs, if what comes back is not of the latents' shape.
 inline WeakNetwork weak_network(const Bundle& bundle, const std::string& component) {
-  const std::shared_ptr<const Module> module = bundle.module(component);
-  const std::vector<std::string> inputs = bundle.manifest().components.at(component).inputs;
-  for (const std::string& name : inputs)
-    GLINT_CHECK(name == "output" || name == "time" || name == "position" || name == "tokens" ||
-                    name == "pooled" || name == "null_tokens" || name == "null_pooled",
-                BadModel, "components.{}.inputs: a weak network cannot be given '{}'", component, name);
-  return [module, inputs, component](const at::Tensor& cond, const GuidanceStep& step) {
-    const int64_t batch = cond.size(0);
-    const auto rows = [&](const at::Tensor& t, const std::string& name) {
-      GLINT_CHECK(t.defined(), InvalidArgument, "{}: takes '{}', which the prompt does not have", component,
-                  name);
-      std::vector<int64_t> sizes = t.sizes().vec();
-      sizes.front() = batch;
-      return t.to(at::kFloat).expand(sizes);
+  const ComponentCall network(
+      bundle, component, "a weak network",
+      {"output", "time", "position", "tokens", "pooled", "null_tokens", "null_pooled"});
+  return [network](const at::Tensor& cond, const GuidanceStep& step) {
+    const auto filled = [&](double value) {
+      return at::full({cond.size(0)}, value, cond.options().dtype(at::kFloat));
     };
-    const auto argument = [&](const std::string& name) -> at::Tensor {
-      if (name == "output") return cond.to(at::kFloat);
-      if (name == "time") return at::full({batch}, step.level.sigma, cond.options().dtype(at::kFloat));
-      if (name == "position")
-        return at::full({batch}, static_cast<double>(step.position.step) / step.position.steps,
-                        cond.options().dtype(at::kFloat));
-      if (name == "tokens") return rows(step.prompt.cond.tokens, name);
-      if (name == "pooled") return rows(step.prompt.cond.pooled, name);
-      if (name == "null_tokens") return rows(step.prompt.null.tokens, name);
-      return rows(step.prompt.null.pooled, name);
-    };
-    std::vector<at::Tensor> arguments;
-    for (const std::string& name : inputs) arguments.push_back(argument(name));
-    const std::vector<at::Tensor> outputs = module->run(std::move(arguments));
-    GLINT_CHECK(!outputs.empty() && outputs.front().sizes() == cond.sizes(), ShapeMismatch,
-                "{}: expected a prediction of shape {}, got {}", component, shape_string(cond.sizes()),
-                outputs.empty() ? "nothing" : shape_string(outputs.front().sizes()));
-    return outputs.front().to(cond.options());
+    const double position = static_cast<double>(step.position.step) / step.position.steps;
+    const at::Tensor made = network(
+        {{"output", cond}, {"time", filled(step.level.sigma)}, {"position", filled(position)}}, step.prompt);
+    GLINT_CHECK(made.sizes() == cond.sizes(), ShapeMismatch, "{}: expected a prediction of shape {}, got {}",
+                network.component(), shape_string(cond.sizes()), shape_string(made.sizes()));
+    return made.to(cond.options());
   };
 }
 

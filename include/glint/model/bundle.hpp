@@ -40,6 +40,9 @@ class GLINT_API Bundle {
   std::shared_ptr<const TextEncoder> text_encoder() const;
   std::shared_ptr<const ImageDecoder> decoder() const;
 
+  /// Returns what a component computes in (float32 | float16 | bfloat16 | float64).   Errors: NotFound.
+  std::string dtype(const std::string& component) const;
+
   /// Returns the network of any component as it is, for those without a class of their own (npnet, scorer).
   std::shared_ptr<const Module> module(const std::string& component) const;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/build_context.hpp>
+#include <glint/model/component_call.hpp>
 #include <glint/noise/noise_strategy.hpp>
 
 #include <functional>
@@ -66,34 +67,16 @@ class GoldenNoise final : public NoiseStrategy {
 
  private:
   static NoiseNetwork network_of(const Bundle& bundle, const std::string& component) {
-    const std::shared_ptr<const Module> module = bundle.module(component);
-    const std::vector<std::string> inputs = bundle.manifest().components.at(component).inputs;
-    return [module, inputs, component](const at::Tensor& noise, const Prompt& prompt) {
-      const auto rows = [&](const at::Tensor& t, const std::string& name) {
-        GLINT_CHECK(t.defined(), InvalidArgument, "{}: takes '{}', which the prompt does not have", component,
-                    name);
-        std::vector<int64_t> sizes = t.sizes().vec();
-        sizes.front() = noise.size(0);
-        return t.to(at::kFloat).expand(sizes);
-      };
-      std::vector<at::Tensor> arguments;
-      for (const std::string& name : inputs) {
-        GLINT_CHECK(name == "latents" || name == "tokens" || name == "pooled", BadModel,
-                    "components.{}.inputs: a noise network cannot be given '{}'", component, name);
-        if (name == "latents")
-          arguments.push_back(noise.to(at::kFloat));
-        else
-          arguments.push_back(rows(name == "tokens" ? prompt.cond.tokens : prompt.cond.pooled, name));
-      }
+    const ComponentCall network(bundle, component, "a noise network", {"latents", "tokens", "pooled"});
+    return [network](const at::Tensor& noise, const Prompt& prompt) {
       try {
-        return module->run(std::move(arguments)).at(0);
+        return network({{"latents", noise}}, prompt);
       } catch (const Error& error) {
         if (error.code() == ErrorCode::Cancelled || error.code() == ErrorCode::OutOfMemory) throw;
         fail(ErrorCode::ShapeMismatch,
              "golden-noise: component '{}' does not take noise {} with this model's prompt; it was made for "
-             "another "
-             "model or size ({})",
-             component, shape_string(noise.sizes()), error.what());
+             "another model or size ({})",
+             network.component(), shape_string(noise.sizes()), error.what());
       }
     };
   }
