@@ -120,6 +120,12 @@ const Manifest& Bundle::manifest() const { return state_->manifest; }
 const std::filesystem::path& Bundle::folder() const { return state_->folder; }
 const LoadOptions& Bundle::options() const { return state_->options; }
 
+std::string Bundle::dtype(const std::string& name) const {
+  const Component& component = state_->component(name);
+  const std::string computes_in = state_->dtype(component);
+  return component.backend == Backend::Safetensors && computes_in != "float64" ? "float32" : computes_in;
+}
+
 std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
   const std::lock_guard lock(state_->mutex);
   auto& module = state_->modules[name];

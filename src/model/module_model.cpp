@@ -92,7 +92,7 @@ class Batch {
 
   /// The tensor of one branch, with B rows, on the network's device.
   at::Tensor part(const Conditioning& conditioning, const std::string& name) const {
-    const auto& tensor = named(conditioning, name);
+    const auto& tensor = named_input(conditioning, name);
     GLINT_CHECK(tensor.defined(), InvalidArgument, "conditioning: {} takes '{}', which is not set",
                 info_.name, name);
     const bool fits = tensor.dim() > 0 && (tensor.size(0) == 1 || tensor.size(0) == size_);
@@ -103,15 +103,6 @@ class Batch {
     auto sizes = cast.sizes().vec();
     sizes[0] = size_;
     return cast.expand(sizes);
-  }
-
-  static const at::Tensor& named(const Conditioning& conditioning, const std::string& name) {
-    static const at::Tensor undefined;
-    if (name == "tokens") return conditioning.tokens;
-    if (name == "pooled") return conditioning.pooled;
-    if (name == "mask") return conditioning.mask;
-    const auto extra = conditioning.extras.find(name);
-    return extra == conditioning.extras.end() ? undefined : extra->second;
   }
 
   const ModelInput& input_;

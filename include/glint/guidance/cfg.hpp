@@ -6,12 +6,26 @@
 
 namespace glint {
 
+/// Which branches are evaluated at a scale that needs one alone.
+enum class Branches {
+  Needed,     ///< that one
+  LegacyBoth  ///< both, as released code does; the result is the same
+};
+template <>
+struct EnumNames<Branches> {
+  static constexpr std::array<std::string_view, 2> values{"needed", "legacy-both"};
+};
+inline constexpr Field kBranchesField{
+    .help = "what scales 0 and 1 evaluate: the branch they need, or both, as the released code does to no effect"};
+
 struct CfgOptions {
   double scale = 5.0;
+  Branches branches = Branches::Needed;
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale,
           {.help = "guidance scale; 1 is off, 0 is the null prompt alone", .minimum = -100, .maximum = 1000});
+    visit("branches", o.branches, kBranchesField);
   }
 };
 
@@ -27,13 +41,16 @@ class Cfg final : public GuidanceRule {
                                   .cost = "2 N rows; N at scale 0 or 1",
                                   .source = "Ho and Salimans 2022, arXiv:2207.12598"};
 
-  explicit Cfg(CfgOptions options = {}) : scale_(options.scale) { check_ranges(info.name, options); }
+  explicit Cfg(CfgOptions options = {})
+      : scale_(options.scale), both_(options.branches == Branches::LegacyBoth) {
+    check_ranges(info.name, options);
+  }
   explicit Cfg(double scale) : Cfg(CfgOptions{scale}) {}
 
   double scale() const { return scale_; }
 
   BranchSet branches(const StepPosition&) const override {
-    return {.cond = scale_ != 0.0, .null = scale_ != 1.0};
+    return {.cond = both_ || scale_ != 0.0, .null = both_ || scale_ != 1.0};
   }
 
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep&, GuidanceState*) const override {
@@ -44,6 +61,7 @@ class Cfg final : public GuidanceRule {
 
  private:
   double scale_;
+  bool both_;
 };
 
 }  // namespace glint

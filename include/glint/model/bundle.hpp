@@ -41,6 +41,10 @@ class GLINT_API Bundle {
   std::shared_ptr<const TextEncoder> text_encoder() const;
   std::shared_ptr<const ImageDecoder> decoder() const;
 
+  /// Returns the dtype of a component's floating inputs (float32 | float16 | bfloat16 | float64): what it computes in, but
+  /// for safetensors components, which convert by themselves, at least float32.   Errors: NotFound.
+  std::string dtype(const std::string& component) const;
+
   /// Returns the network of any component as it is, for those without a class of their own (npnet, scorer).
   std::shared_ptr<const Module> module(const std::string& component) const;
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/build_context.hpp>
+#include <glint/model/component_call.hpp>
 #include <glint/noise/stability.hpp>
 #include <glint/vae/image_decoder.hpp>
 
@@ -129,19 +130,13 @@ class RewardSelection final : public NoiseStrategy {
   }
 
   static LatentScorer scorer_of(const Bundle& bundle, const std::string& component) {
-    const std::shared_ptr<const Module> module = bundle.module(component);
-    const std::shared_ptr<const ImageDecoder> decoder = bundle.decoder();
-    return [module, decoder, component](const at::Tensor& latents, const Prompt& prompt) {
-      const auto ids = prompt.cond.extras.find("ids");
-      GLINT_CHECK(ids != prompt.cond.extras.end(), InvalidArgument,
-                  "reward-selection: component '{}' compares pictures with the prompt's words; give a prompt",
-                  component);
+    const ComponentCall scorer(bundle, component, "a scorer", {"image", "ids"});
+    return [scorer, decoder = bundle.decoder()](const at::Tensor& latents, const Prompt& prompt) {
       const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
-      const at::Tensor words = ids->second.expand({latents.size(0), -1});
-      const at::Tensor score = module->run({pictures, words}).at(0);
+      const at::Tensor score = scorer({{"image", pictures}}, prompt);
       GLINT_CHECK(score.numel() == latents.size(0), BadModel,
-                  "{}: expected one score for each of {} pictures, got {}", component, latents.size(0),
-                  shape_string(score.sizes()));
+                  "{}: expected one score for each of {} pictures, got {}", scorer.component(),
+                  latents.size(0), shape_string(score.sizes()));
       return score.flatten().to(latents.device(), at::kDouble);
     };
   }

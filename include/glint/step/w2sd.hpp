@@ -18,6 +18,7 @@ struct W2sdOptions {
   std::optional<double> weak_adapter = std::nullopt;     ///< the released demo: -1.5
   std::optional<double> strong_guidance = std::nullopt;  ///< unset = the run's own rule
   std::optional<double> weak_guidance = 1.0;             ///< the released demo's; unset = the run's own rule
+  Branches branches = Branches::Needed;
   ReflectOptions reflect = {};
 
   static void fields(auto& visit, auto& o) {
@@ -40,6 +41,7 @@ struct W2sdOptions {
     visit(
         "weak_guidance", o.weak_guidance,
         Field{.help = "guidance scale of the weak leg; unset = the run's", .minimum = -100, .maximum = 1000});
+    visit("branches", o.branches, kBranchesField);
     ReflectOptions::fields(visit, o.reflect);
   }
 };
@@ -70,21 +72,21 @@ class W2sd {
                 "w2sd: nothing tells its legs apart; give weak_model, an adapter with strong_adapter and "
                 "weak_adapter, or strong_guidance and weak_guidance");
     return std::make_shared<Reflect>(
-        std::string(info.name), leg(o.strong_model, o.adapter, o.strong_adapter, o.strong_guidance, context),
-        leg(o.weak_model, o.adapter, o.weak_adapter, o.weak_guidance, context), o.reflect);
+        std::string(info.name), leg(o, o.strong_model, o.strong_adapter, o.strong_guidance, context),
+        leg(o, o.weak_model, o.weak_adapter, o.weak_guidance, context), o.reflect);
   }
 
   /// Returns the leg with what is given changed.
-  static LegTransform leg(const std::string& model, const std::string& adapter, std::optional<double> scale,
+  static LegTransform leg(const W2sdOptions& o, const std::string& model, std::optional<double> scale,
                           std::optional<double> guidance, const BuildContext& context) {
     LegTransform result = same_leg();
     if (!model.empty()) result = result | with_model(context.bundle_for(info.name).model(model));
     if (scale) {
-      GLINT_CHECK(!adapter.empty(), InvalidArgument,
+      GLINT_CHECK(!o.adapter.empty(), InvalidArgument,
                   "w2sd.adapter: expected the name of the adapter whose scale is given, got none");
-      result = result | with_adapter(adapter, *scale);
+      result = result | with_adapter(o.adapter, *scale);
     }
-    if (guidance) result = result | with_guidance(*guidance);
+    if (guidance) result = result | with_guidance(*guidance, o.branches);
     return result;
   }
 };

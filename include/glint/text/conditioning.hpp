@@ -17,6 +17,16 @@ struct Conditioning {
   std::map<std::string, at::Tensor> extras = {};  ///< further named inputs, e.g. time_ids
 };
 
+/// Returns the input called `name` (tokens, pooled, mask, or one of the extras); undefined if there is none.
+inline const at::Tensor& named_input(const Conditioning& c, const std::string& name) {
+  static const at::Tensor undefined;
+  if (name == "tokens") return c.tokens;
+  if (name == "pooled") return c.pooled;
+  if (name == "mask") return c.mask;
+  const auto extra = c.extras.find(name);
+  return extra == c.extras.end() ? undefined : extra->second;
+}
+
 /// Returns `conditioning` with its token embeddings replaced; pooled, mask and extras are shared.
 inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
   conditioning.tokens = std::move(tokens);
