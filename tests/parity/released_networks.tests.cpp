@@ -17,8 +17,8 @@ using nets::Core2Network;
 using nets::Npnet;
 using test::relative_error;
 
-// Both sides sum the same float32 products, in another order where this one attends with a fused kernel or adds a correction
-// in place: some 1e-6 of a layer's largest value after eight layers. Singular vectors come from float64.
+// Both sides sum the same float32 products, in another order where this one attends with a fused kernel or adds a
+// correction in place: some 1e-6 of a layer's largest value after eight layers. Singular vectors come from float64.
 constexpr double kTolerance = 1e-5;
 
 struct File {

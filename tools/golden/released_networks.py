@@ -2,9 +2,9 @@
 
     python tools/golden/released_networks.py [FOLDER]      (default: tests/data/nets)
 
-Small networks with random weights: a component file each, and in vectors.safetensors inputs and the value of every layer of
-every case. At the released networks' own sizes the weights are a formula: full_size.json has the tensors' shapes,
-full_size.safetensors a few values of every layer and their norms.
+Small networks with random weights: a component file each, and in vectors.safetensors inputs and the value of every
+layer of every case. At the released networks' own sizes the weights are a formula: full_size.json has the tensors'
+shapes, full_size.safetensors a few values of every layer and their norms.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ FULL = {
     ),
     "npnet": NpnetConfig(),
 }  # fmt: skip
+Config = Core2Config | NpnetConfig
 SAMPLES = 24  # values of a layer that are kept at full size
 
 
@@ -74,7 +75,7 @@ def weight(name: str, shape: tuple[int, ...]) -> Tensor:
     return unit * np.float32((3.0 / fan_in) ** 0.5 * (0.4 if len(shape) == 3 else 1.0))
 
 
-def built(config: Core2Config | NpnetConfig) -> nn.Module:
+def built(config: Config) -> nn.Module:
     network = (Npnet if isinstance(config, NpnetConfig) else Core2Network)(config).eval().requires_grad_(False)
     shapes = {
         name: (len(place), *place[0].shape) if isinstance(place, list) else tuple(place.shape)
@@ -83,7 +84,7 @@ def built(config: Core2Config | NpnetConfig) -> nn.Module:
     return with_component(network, {name: weight(name, shape) for name, shape in shapes.items()})
 
 
-def inputs_of(config: Core2Config | NpnetConfig, batch: int, height: int = 8, width: int = 6) -> dict[str, Tensor]:
+def inputs_of(config: Config, batch: int, height: int = 8, width: int = 6) -> dict[str, Tensor]:
     if isinstance(config, NpnetConfig):
         shapes = {"latents": (4, config.side, config.side), "tokens": (config.tokens, config.token_width)}
     else:
@@ -111,7 +112,7 @@ def small_cases() -> dict[str, dict[str, Tensor]]:
     """By name: the inputs as input.NAME, and the layers."""
     cases: dict[str, dict[str, Tensor]] = {}
 
-    def add(name: str, config: Core2Config | NpnetConfig, inputs: dict[str, Tensor], position: float | None = None) -> None:
+    def add(name: str, config: Config, inputs: dict[str, Tensor], position: float | None = None) -> None:
         layers = traced(built(config), inputs, position)
         if position is not None:
             inputs = inputs | {"position": torch.full((len(inputs["output"]),), position)}
@@ -164,7 +165,9 @@ def write(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, config in SMALL.items():
         write_component(built(config), folder / f"{name}.safetensors")
-    vectors = {f"{name}.{key}": value.clone(memory_format=torch.contiguous_format) for name, case in small_cases().items() for key, value in case.items()}
+    vectors = {f"{name}.{key}": value for name, case in small_cases().items() for key, value in case.items()}
+    # A file cannot hold one memory under two names, nor views.
+    vectors = {name: value.clone(memory_format=torch.contiguous_format) for name, value in vectors.items()}
     save_file(vectors, str(folder / "vectors.safetensors"))
     values, told = full_cases()
     save_file(values, str(folder / "full_size.safetensors"))

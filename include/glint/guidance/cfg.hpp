@@ -15,8 +15,9 @@ template <>
 struct EnumNames<Branches> {
   static constexpr std::array<std::string_view, 2> values{"needed", "legacy-both"};
 };
-inline constexpr Field kBranchesField{
-    .help = "what scales 0 and 1 evaluate: the branch they need, or both, as the released code does to no effect"};
+inline constexpr Field kBranchesField{.help =
+                                          "what scales 0 and 1 evaluate: the branch they need, or both, as "
+                                          "the released code does to no effect"};
 
 struct CfgOptions {
   double scale = 5.0;

@@ -18,15 +18,16 @@ using WeakNetwork = std::function<at::Tensor(const at::Tensor& cond_output, cons
 /// What the released architecture makes of the decomposed prompts U S Vh.
 enum class TextRows {
   LegacyRows,  ///< the first rows of U, as the released code takes them by mistake and its weights were trained with
-  Columns      ///< the first columns: the prompts' best approximation of that rank
+  Columns  ///< the first columns: the prompts' best approximation of that rank
 };
 template <>
 struct EnumNames<TextRows> {
   static constexpr std::array<std::string_view, 2> values{"legacy-rows", "columns"};
 };
-inline constexpr Field kTextRowsField{
-    .help = "what a network of the released architecture reads of the prompts' decomposition; unset = what it was "
-            "trained with"};
+inline constexpr Field kTextRowsField{.help =
+                                          "what a network of the released architecture reads of the prompts' "
+                                          "decomposition; unset = what it was "
+                                          "trained with"};
 
 /// Returns the bundle's weak network, with `text` in place of what its file says. Its component names its inputs: output [B,...] (the conditional prediction), time [B]
 /// (sigma), position [B] (i / N), tokens, pooled, null_tokens, null_pooled.

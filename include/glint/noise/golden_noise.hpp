@@ -24,8 +24,9 @@ struct GoldenNoiseOptions {
     visit("amount", o.amount,
           Field{.help = "share of the network's change that is kept; 0 is off", .minimum = 0, .maximum = 2});
     visit("svd_attention", o.svd_attention,
-          Field{.help = "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
-                        "inference does not; unset = what the component's file says"});
+          Field{.help =
+                    "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
+                    "inference does not; unset = what the component's file says"});
   }
 };
 

@@ -21,11 +21,13 @@ struct ZCore2Options {
                 .maximum = 1000});
     visit("gap_scale", o.gap_scale,
           Field{.help = "g of c + g (R(c) - c) in the inversion", .minimum = -100, .maximum = 1000});
-    visit("guidance_final", o.guidance_final,
-          Field{.help = "guidance scale of the step after a reflection; unset = the run's; the released SD3.5 code "
-                        "has 3.5 whatever the run's",
-                .minimum = -100,
-                .maximum = 1000});
+    visit(
+        "guidance_final", o.guidance_final,
+        Field{.help =
+                  "guidance scale of the step after a reflection; unset = the run's; the released SD3.5 code "
+                  "has 3.5 whatever the run's",
+              .minimum = -100,
+              .maximum = 1000});
     visit("network", o.network, Field{.help = "component of the bundle"});
     visit("text", o.text, kTextRowsField);
     ReflectOptions::fields(visit, o.reflect);
@@ -41,7 +43,9 @@ class ReflectThenGuide final : public StepStrategy {
   std::string_view name() const override { return reflection_->name(); }
   bool active(int i, int n) const override { return reflection_->active(i, n); }
   bool refines() const override { return reflection_->refines(); }
-  at::Tensor refine(const at::Tensor& x, const StepContext& c) const override { return reflection_->refine(x, c); }
+  at::Tensor refine(const at::Tensor& x, const StepContext& c) const override {
+    return reflection_->refine(x, c);
+  }
 
   std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Leg& leg) const override {
     std::vector<Gap> all = reflection_->gaps(schedule, step, leg);

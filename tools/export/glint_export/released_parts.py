@@ -86,7 +86,8 @@ def npnet_entry(path: Path, pipe: DiffusionPipeline, family: str, out: Path) -> 
 
 
 def core2_entry(path: Path, pipe: DiffusionPipeline, family: str, out: Path) -> dict[str, object]:
-    require(family in ("sdxl", "sd3"), f"{path}: CoRe2's released networks are for sdxl and sd3 models, not for {family}")
+    known = family in ("sdxl", "sd3")
+    require(known, f"{path}: CoRe2's released networks are for sdxl and sd3 models, not for {family}")
     network, prompt = core2_checkpoint(path), prompt_of(pipe, family)
     c = network.config
     for what, theirs, ours in (

@@ -1,1 +1,1 @@
-"""Networks that other projects released weights for, written out from their papers: what their checkpoints are checked with."""
+"""Networks that other projects released weights for, written out: what their checkpoints are checked with."""

@@ -131,10 +131,11 @@ def npnet_state(path: Path) -> State:
     text = "embeeding" if "embeeding" in whole else "embedding"
     parts = {"unet_svd": "unet_svd", "unet_embedding": "unet_embedding", text: "embedding"}
     missing = sorted({*parts, "alpha", "beta"} - whole.keys())
-    require(not missing, f"{path}: not a checkpoint of Npnet; missing keys: {listed(missing)}; it has {listed(sorted(whole))}")
-    state = {
-        f"{name}.{key}": value for part, name in parts.items() for key, value in tensors_of(whole[part], path, part).items()
-    }
+    told = f"{path}: not a checkpoint of Npnet; missing keys: {listed(missing)}; it has {listed(sorted(whole))}"
+    require(not missing, told)
+    state: State = {}
+    for part, name in parts.items():
+        state |= {f"{name}.{key}": value for key, value in tensors_of(whole[part], path, part).items()}
     for name in ("alpha", "beta"):
         require(isinstance(whole[name], Tensor) and whole[name].numel() == 1, f"{path}: {name}: expected one number")
         state[name] = whole[name].detach().reshape(1)
@@ -216,6 +217,7 @@ def write_component(network: nn.Module, path: Path) -> None:
 def with_component(network: nn.Module, tensors: State) -> nn.Module:
     """The network with the weights of a component file."""
     for name, place in layout(network).items():
-        for one, stored in zip(place, tensors[name], strict=True) if isinstance(place, list) else [(place, tensors[name])]:
+        pairs = zip(place, tensors[name], strict=True) if isinstance(place, list) else [(place, tensors[name])]
+        for one, stored in pairs:
             one.copy_(stored)
     return network

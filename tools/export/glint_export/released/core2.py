@@ -1,7 +1,7 @@
 """CoRe2's weak network: guidance imitated from the conditional prediction and the prompts' tokens.
 
-Source: Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster", arXiv:2503.09662. Parameters are
-named as in the authors' checkpoints.
+Source: Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster", arXiv:2503.09662. Parameters
+are named as in the authors' checkpoints.
 """
 
 from __future__ import annotations

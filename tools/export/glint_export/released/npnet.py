@@ -1,7 +1,7 @@
 """NPNet, the network of Golden Noise: better initial noise from noise and prompt.
 
-Source: Zhou et al., "Golden Noise for Diffusion Models: A Learning Framework", ICCV 2025, arXiv:2411.09502. Parameters are
-named as in the authors' checkpoints.
+Source: Zhou et al., "Golden Noise for Diffusion Models: A Learning Framework", ICCV 2025, arXiv:2411.09502. Parameters
+are named as in the authors' checkpoints.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Swin transformer without its classifier. Parameters are named as in timm's models.
 
-Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021, arXiv:2103.14030.
+Source: Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021,
+arXiv:2103.14030.
 """
 
 from __future__ import annotations
