@@ -8,6 +8,7 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/linalg_svdvals.h>
 #include <ATen/ops/linspace.h>
 
 namespace glint {
@@ -118,6 +119,48 @@ TEST_CASE("The switches of the released code are what tells the recorded cases a
                        without.at("result")) < kTolerance);
   CHECK(relative_error(plain.at("result"), without.at("result")) > 1e-3);
   CHECK(relative_error(recorded("npnet.nchw").at("result"), plain.at("result")) > 1e-3);
+}
+
+TEST_CASE("CoRe2's network without its last layers is zero, and without corrections knows no step",
+          "[parity]") {
+  File silent = component("core2"), plain = component("core2");
+  for (auto& [name, tensor] : silent.tensors)
+    if (name.starts_with("proj_out.") || name.starts_with("skip_connection."))
+      tensor = at::zeros_like(tensor);
+  for (auto& [name, tensor] : plain.tensors)
+    if (name.ends_with(".lora_b")) tensor = at::zeros_like(tensor);
+  std::vector<at::Tensor> first =
+      inputs_of(Core2Network(component("core2").weights("core2")), recorded("core2.first"));
+  std::vector<at::Tensor> later = first;
+  later[1] = at::full({2}, 0.9);
+  const Core2Network whole(component("core2").weights("core2")), without(plain.weights("core2"));
+  CHECK(Core2Network(silent.weights("core2")).run(first)[0].abs().max().item<double>() == 0.0);
+  CHECK(at::equal(without.run(first)[0], without.run(later)[0]));
+  CHECK(relative_error(whole.run(later)[0], whole.run(first)[0]) > 1e-4);
+  // Rows of a batch that share a prompt are those of a batch that repeats it.
+  for (size_t i : {2, 3, 4, 5}) {
+    later[i] = first[i].narrow(0, 0, 1).expand_as(first[i]);
+    first[i] = later[i].clone();
+  }
+  later[1] = first[1];
+  CHECK(relative_error(whole.run(later)[0], whole.run(first)[0]) < kTolerance);
+}
+
+TEST_CASE("NPNet without its parts gives the noise back, or its singular values moved", "[parity]") {
+  const TensorMap inputs = recorded("npnet.released");
+  const at::Tensor x = inputs.at("input.latents");
+  File parts = component("npnet");
+  for (const char* name : {"alpha", "beta", "unet_svd.mlp4.2.weight", "unet_svd.mlp4.2.bias"})
+    parts.tensors[name] = at::zeros_like(parts.tensors.at(name));
+  const auto made = [&] { return Npnet(parts.weights("npnet")).forward(x, inputs.at("input.tokens")); };
+  CHECK(relative_error(made(), x) < 1e-5);
+  parts.tensors["unet_svd.mlp4.2.bias"] = at::full({16}, 0.7);
+  // [B,4,h,w] as [B,2h,2w]
+  const auto values = [](const at::Tensor& t) {
+    const at::Tensor m = t.reshape({-1, 2, 2, 8, 8}).transpose(2, 3).reshape({-1, 16, 16});
+    return at::linalg_svdvals(m.to(at::kDouble));
+  };
+  CHECK(relative_error(values(made()), values(x).add(0.7)) < 1e-5);
 }
 
 /// The numbers in [-1,1) of tools/golden/released_networks.py: a function of name and place.

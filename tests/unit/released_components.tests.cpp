@@ -9,7 +9,7 @@
 #include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"
 
-#include <ATen/ops/ones_like.h>
+#include <ATen/ops/ones.h>
 
 namespace glint {
 namespace {
