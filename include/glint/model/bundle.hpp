@@ -13,8 +13,11 @@
 namespace glint {
 
 class ImageDecoder;
+class ImageEncoder;
 class TextEncoder;
 class Tokenizer;
+class VideoDecoder;
+class VideoEncoder;
 
 /// An opened model bundle. Components are loaded when they are first asked for and kept while the bundle lives; the
 /// SHA-256 of a file is checked before anything reads it. Copies share everything.
@@ -39,6 +42,12 @@ class GLINT_API Bundle {
   std::shared_ptr<const Tokenizer> tokenizer() const;
   std::shared_ptr<const TextEncoder> text_encoder() const;
   std::shared_ptr<const ImageDecoder> decoder() const;
+
+  /// As the five above, from vae_encoder, and with _next the two networks of a video's. InvalidArgument for pictures of a
+  /// model that makes videos, and the other way round.
+  std::shared_ptr<const ImageEncoder> encoder() const;
+  std::shared_ptr<const VideoDecoder> video_decoder() const;
+  std::shared_ptr<const VideoEncoder> video_encoder() const;
 
   /// Returns the network of any component as it is, for those without a class of their own (npnet, scorer).
   std::shared_ptr<const Module> module(const std::string& component) const;

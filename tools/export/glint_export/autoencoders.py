@@ -78,7 +78,8 @@ class VideoDecoder(Autoencoder):
         pictures = self.vae.decoder(hidden, feat_cache=cache, feat_idx=[0], first_chunk=self.first)
         if self.first:
             cache = self.filled(cache, latents)
-        return (pictures.clamp(-1.0, 1.0), *cache)
+        # Not clamped: tiles are blended first.
+        return (pictures, *cache)
 
     def filled(self, cache: list[Tensor | str | None], latents: Tensor) -> list[Tensor]:
         """Two frames everywhere: zeros stand before the first one."""
