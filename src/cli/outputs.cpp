@@ -25,7 +25,12 @@ Form form_of(const std::string& path, int64_t frames) {
   const fs::path extension = fs::path(path).extension();
   std::error_code ignored;
   if (fs::is_directory(path, ignored) || ends_with_separator(path)) return Form::Folder;
-  if (extension == ".webp" || fs::is_other(path, ignored)) return Form::Animation;
+  if (extension == ".webp" || fs::is_other(path, ignored)) {
+    const std::string name = fs::path(path).filename().string();
+    GLINT_CHECK(name.find("%0") == std::string::npos && name.find("%d") == std::string::npos, InvalidArgument,
+                "{}: an animation is one file; numbered frames are .png files", path);
+    return Form::Animation;
+  }
   if (extension == ".png" && numbers_frames(path)) return Form::Frames;
   if (extension == ".png" && frames == 1) return Form::Still;
   GLINT_CHECK(extension.empty() && !numbers_frames(path), InvalidArgument,

@@ -19,6 +19,18 @@ at::Tensor to_network(const at::Tensor& tensor, const VaeOptions& options) {
   return tensor.to(parse_device(options.device), parse_dtype(options.dtype));
 }
 
+/// Runs the network. Where memory ends, the message says what needs less.
+std::vector<at::Tensor> run(const std::string& what, const Module& network, std::vector<at::Tensor> inputs) {
+  const std::string shape = shape_string(inputs.front().sizes());
+  try {
+    return network.run(std::move(inputs));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::OutOfMemory) throw;
+    fail(ErrorCode::OutOfMemory, "{}: not enough memory for {}; smaller tiles (vae_tile) need less: {}", what,
+         shape, error.what());
+  }
+}
+
 void check_output(const std::string& what, const at::Tensor& output, const std::vector<int64_t>& expected) {
   GLINT_CHECK(output.sizes() == at::IntArrayRef(expected), BadModel, "{}: expected {}, got {}", what,
               shape_string(expected), shape_string(output.sizes()));
@@ -78,7 +90,7 @@ void ask(const VaeCall& call, int64_t done, int64_t total) {
 
 at::Tensor run_network(const std::string& what, const Module& network, const at::Tensor& input,
                        const std::vector<int64_t>& expected, const VaeOptions& options) {
-  const auto outputs = network.run({to_network(input, options)});
+  const auto outputs = run(what, network, {to_network(input, options)});
   GLINT_CHECK(outputs.size() == 1, BadModel, "{}: expected one tensor, got {}", what, outputs.size());
   check_output(what, outputs[0], expected);
   return outputs[0].to(at::kCPU, at::kFloat);
@@ -88,7 +100,7 @@ at::Tensor run_network(const std::string& what, const Module& network, const at:
                        const std::vector<int64_t>& expected, const VaeOptions& options, VideoState& state) {
   std::vector<at::Tensor> inputs{to_network(input, options)};
   inputs.insert(inputs.end(), state.tensors.begin(), state.tensors.end());
-  auto outputs = network.run(std::move(inputs));
+  auto outputs = run(what, network, std::move(inputs));
   GLINT_CHECK(outputs.size() >= 2 && (state.empty() || outputs.size() == 1 + state.tensors.size()), BadModel,
               "{}: expected {} states beside its output, got {}", what,
               state.empty() ? "some" : std::to_string(state.tensors.size()),

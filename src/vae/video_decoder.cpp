@@ -29,13 +29,13 @@ void VideoDecoder::decode(const at::Tensor& latents, const Sink& sink, const Vae
     VideoState state;
     for (int64_t f = 0; f < count; ++f) {
       detail::ask(call, f, count);
-      sink(step(z.narrow(2, f, 1), state));
+      sink(step(z.narrow(2, f, 1), state).clamp(-1.0, 1.0));
     }
     return;
   }
   const int64_t total = count * detail::tile_count(z, sides);
   int64_t done = 0;
-  const at::Tensor frames = detail::in_tiles(z, sides, [&](const at::Tensor& tile) {
+  at::Tensor frames = detail::in_tiles(z, sides, [&](const at::Tensor& tile) {
     VideoState state;
     std::vector<at::Tensor> parts;
     for (int64_t f = 0; f < count; ++f) {
@@ -44,6 +44,7 @@ void VideoDecoder::decode(const at::Tensor& latents, const Sink& sink, const Vae
     }
     return at::cat(parts, 2);
   });
+  frames.clamp_(-1.0, 1.0);
   sink(frames.narrow(2, 0, 1));
   for (int64_t f = 1; f < frames.size(2); f += options_.frame_scale)
     sink(frames.narrow(2, f, options_.frame_scale));
@@ -63,7 +64,7 @@ at::Tensor VideoDecoder::decode_next(const at::Tensor& latents, VideoState& stat
   VideoState next = state;
   std::vector<at::Tensor> parts;
   for (int64_t f = 0; f < z.size(2); ++f) parts.push_back(step(z.narrow(2, f, 1), next));
-  at::Tensor frames = at::cat(parts, 2);
+  at::Tensor frames = at::cat(parts, 2).clamp_(-1.0, 1.0);
   state = std::move(next);
   return frames;
 }

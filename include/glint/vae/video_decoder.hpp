@@ -24,7 +24,8 @@ class GLINT_API VideoDecoder {
   /// Errors:  InvalidArgument if a module is null, a size is not positive or scaling_factor is 0.
   VideoDecoder(std::shared_ptr<const Module> first, std::shared_ptr<const Module> next, VaeOptions options);
 
-  /// Hands the frames of `latents` to `sink`, in [-1,1], float32 on the CPU.
+  /// Hands the frames of `latents` to `sink`: network(latents / scaling_factor + shift_factor), clamped to [-1,1], float32 on
+  /// the CPU.
   /// Shapes:  latents [B,C,F,H,W]; frames [B,3,k,s H,s W], 1 + frame_scale (F-1) in all.
   /// Cost:    F calls of the network. Memory does not grow with F, except where tiles are asked for and needed: a tile is
   ///          decoded through all frames before the next, so all pixels (4 bytes each of 3 channels) are kept until the
