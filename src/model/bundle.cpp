@@ -8,6 +8,9 @@
 #include <glint/text/subword_tokenizers.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
+#include <glint/vae/image_encoder.hpp>
+#include <glint/vae/video_decoder.hpp>
+#include <glint/vae/video_encoder.hpp>
 #include <glint/version.hpp>
 
 #include <mutex>
@@ -67,6 +70,9 @@ struct Bundle::State {
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
   std::shared_ptr<const TextEncoder> text_encoder;
   std::shared_ptr<const ImageDecoder> decoder;
+  std::shared_ptr<const ImageEncoder> encoder;
+  std::shared_ptr<const VideoDecoder> video_decoder;
+  std::shared_ptr<const VideoEncoder> video_encoder;
 
   const Component& component(const std::string& name) const {
     const auto found = manifest.components.find(name);
@@ -86,6 +92,21 @@ struct Bundle::State {
     // traced for it (its time embedding above all).
     const bool half = component.dtype == "float16" || component.dtype == "bfloat16";
     return half ? "float32" : component.dtype;
+  }
+
+  /// What the encoder or decoder of this name is called with. A model makes either pictures or videos.
+  VaeOptions vae_options(const std::string& name, bool video) const {
+    const auto& latent = manifest.latent;
+    GLINT_CHECK(latent.frame_scale.has_value() == video, InvalidArgument,
+                "components.{}: model '{}' makes {}", name, manifest.name,
+                video ? "pictures, not videos" : "videos, not pictures");
+    return {.channels = latent.channels,
+            .spatial_scale = latent.spatial_scale,
+            .frame_scale = latent.frame_scale.value_or(1),
+            .scaling_factor = latent.scaling_factor,
+            .shift_factor = latent.shift_factor,
+            .dtype = dtype(component(name)),
+            .device = options.device};
   }
 
   /// The path of a component's file, once its bytes are known to be the manifest's.
@@ -185,14 +206,34 @@ std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
   const std::lock_guard lock(state_->mutex);
   auto& decoder = state_->decoder;
   if (decoder) return decoder;
-  const auto& latent = state_->manifest.latent;
-  ImageDecoderOptions options{.channels = latent.channels,
-                              .spatial_scale = latent.spatial_scale,
-                              .scaling_factor = latent.scaling_factor,
-                              .shift_factor = latent.shift_factor,
-                              .dtype = state_->dtype(state_->component("vae_decoder")),
-                              .device = state_->options.device};
+  auto options = state_->vae_options("vae_decoder", false);
   return decoder = std::make_shared<const ImageDecoder>(module("vae_decoder"), std::move(options));
+}
+
+std::shared_ptr<const ImageEncoder> Bundle::encoder() const {
+  const std::lock_guard lock(state_->mutex);
+  auto& encoder = state_->encoder;
+  if (encoder) return encoder;
+  auto options = state_->vae_options("vae_encoder", false);
+  return encoder = std::make_shared<const ImageEncoder>(module("vae_encoder"), std::move(options));
+}
+
+std::shared_ptr<const VideoDecoder> Bundle::video_decoder() const {
+  const std::lock_guard lock(state_->mutex);
+  auto& decoder = state_->video_decoder;
+  if (decoder) return decoder;
+  auto options = state_->vae_options("vae_decoder", true);
+  return decoder = std::make_shared<const VideoDecoder>(module("vae_decoder"), module("vae_decoder_next"),
+                                                        std::move(options));
+}
+
+std::shared_ptr<const VideoEncoder> Bundle::video_encoder() const {
+  const std::lock_guard lock(state_->mutex);
+  auto& encoder = state_->video_encoder;
+  if (encoder) return encoder;
+  auto options = state_->vae_options("vae_encoder", true);
+  return encoder = std::make_shared<const VideoEncoder>(module("vae_encoder"), module("vae_encoder_next"),
+                                                        std::move(options));
 }
 
 void Bundle::preload() const {
@@ -205,7 +246,9 @@ void Bundle::preload() const {
       module(name);
   }
   if (has("text_encoder")) text_encoder();
-  if (has("vae_decoder")) decoder();
+  const bool video = manifest().latent.frame_scale.has_value();
+  if (has("vae_decoder") && video) video_decoder();
+  if (has("vae_decoder") && !video) decoder();
 }
 
 }  // namespace glint

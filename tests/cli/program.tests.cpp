@@ -4,11 +4,11 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/program.hpp"
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
-#include <sys/wait.h>
 
 #include <array>
 #include <chrono>
@@ -20,42 +20,8 @@
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
-
-namespace {
-
-struct Outcome {
-  int exit_code;
-  std::string out, err;
-};
-
-/// A folder with the tiny bundle `tiny`, in which the program runs.
-class Program {
- public:
-  Program() { test::write_bundle(folder / "tiny", manifest()); }
-
-  static json manifest() {
-    json m = test::tiny_manifest();
-    m["latent"]["height"] = m["latent"]["width"] = 8;
-    m["default_steps"] = 3;
-    return m;
-  }
-
-  /// Runs `glint arguments`; the arguments are a shell's.
-  Outcome operator()(const std::string& arguments) const {
-    const std::string command =
-        fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
-                    folder.path().string(), GLINT_PROGRAM, arguments);
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
-            test::read_bytes(folder / "err.txt")};
-  }
-
-  bool exists(const std::string& file) const { return std::filesystem::exists(folder / file); }
-
-  test::TemporaryFolder folder;
-};
-
-}  // namespace
+using test::Outcome;
+using test::Program;
 
 TEST_CASE("generate writes a picture and says where", "[cli]") {
   const Program glint;

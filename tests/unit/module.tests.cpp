@@ -367,3 +367,9 @@ TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]")
               expected().at("a.output")));  // one block of keys: nothing is left out
   CHECK(scope.sparse_calls() == 1);
 }
+
+TEST_CASE("a network that needs more memory than there is says so", "[unit]") {
+  const auto module = load_module(test::data("modules/vae_decoder.pt"), Backend::TorchScript);
+  const at::Tensor huge = at::zeros({1, 4, 1, 1}).expand({1, 4, 1 << 19, 1 << 19});  // itself only 4 numbers
+  CHECK_THAT(test::failure([&] { module->run({huge}); }), Contains("OutOfMemory: ") && Contains("vae_decoder.pt"));
+}

@@ -80,7 +80,10 @@ def test_steps_of_the_video_vae_chain(bundles: dict[str, Path], sources: dict[st
         for frames in rest:
             part, *states = later(frames, *states)
             parts.append(part)
-        torch.testing.assert_close(torch.cat(parts, dim=2), expected, rtol=1e-5, atol=1e-5)
+        joined = torch.cat(parts, dim=2)
+        if name == "vae_decoder":  # the caller's part
+            joined = joined.clamp(-1.0, 1.0)
+        torch.testing.assert_close(joined, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_token_order_changes_nothing_but_rounding(bundles: dict[str, Path]) -> None:

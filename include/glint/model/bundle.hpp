@@ -13,8 +13,11 @@
 namespace glint {
 
 class ImageDecoder;
+class ImageEncoder;
 class TextEncoder;
 class Tokenizer;
+class VideoDecoder;
+class VideoEncoder;
 
 /// An opened model bundle. Components are loaded when they are first asked for and kept while the bundle lives; the
 /// SHA-256 of a file is checked before anything reads it. Copies share everything.
@@ -44,6 +47,12 @@ class GLINT_API Bundle {
   /// Returns the dtype of a component's floating inputs (float32 | float16 | bfloat16 | float64): what it computes in, but
   /// for safetensors components, which convert by themselves, at least float32.   Errors: NotFound.
   std::string dtype(const std::string& component) const;
+
+  /// As the five above, from vae_encoder, and with _next the two networks of a video's. InvalidArgument for pictures of a
+  /// model that makes videos, and the other way round.
+  std::shared_ptr<const ImageEncoder> encoder() const;
+  std::shared_ptr<const VideoDecoder> video_decoder() const;
+  std::shared_ptr<const VideoEncoder> video_encoder() const;
 
   /// Returns the network of any component as it is, for those without a class of their own (npnet, scorer).
   std::shared_ptr<const Module> module(const std::string& component) const;
