@@ -35,6 +35,15 @@ at::Device parse_device(const std::string& name) {
 
 }  // namespace detail
 
+const Weights& Module::weights() const {
+  static const Weights none;
+  return none;
+}
+
+std::shared_ptr<const Module> Module::with_weights(const Weights&) const {
+  fail(ErrorCode::InvalidArgument, "weights: this network's cannot be exchanged");
+}
+
 std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Backend backend,
                                           const LoadOptions& options) {
   std::error_code ignored;

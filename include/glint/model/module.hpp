@@ -6,6 +6,7 @@
 #include <glint/model/manifest.hpp>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ struct LoadOptions {
   bool attention = true;
 };
 
+/// A network's weights by name, as its file has them.
+using Weights = std::map<std::string, at::Tensor>;
+
 /// A network: tensors in, tensors out.
 /// Thread: `run` may be called concurrently.
 class GLINT_API Module {
@@ -39,6 +43,15 @@ class GLINT_API Module {
 
   /// Returns how many attention layers the AttentionScope of the calling thread decides on.
   virtual int64_t attention_layers() const { return 0; }
+
+  /// Returns the weights with_weights can exchange; none for archives that were frozen, and for what is not TorchScript.
+  virtual const Weights& weights() const;
+
+  /// Returns this network with other values for some of its weights; it shares everything else with this one.
+  /// Cost:    the first call takes about as long as loading did, less the reading of the file; later ones are cheap.
+  /// Errors:  InvalidArgument for a name that is not among weights(); ShapeMismatch, UnsupportedDtype for values that are
+  ///          not like those they replace.
+  virtual std::shared_ptr<const Module> with_weights(const Weights& changed) const;
 };
 
 /// Returns the component in `path`, ready to run. TorchScript and AOTInductor files are executable code: load only
