@@ -5,6 +5,7 @@
 #include <glint/io/sha256.hpp>
 #include <glint/model/bundle.hpp>
 #include <glint/model/module_model.hpp>
+#include <glint/text/subword_tokenizers.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/version.hpp>
@@ -12,7 +13,6 @@
 #include <mutex>
 
 namespace glint {
-
 namespace {
 
 /// load_module, whose refusals also tell which torch made the file: mostly that is the reason.
@@ -27,6 +27,31 @@ std::shared_ptr<const Module> load_told(const std::filesystem::path& path, Backe
   }
 }
 
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path,
+                                                const Component& component) {
+  switch (component.backend) {
+    case Backend::Words: return std::make_shared<const WordTokenizer>(WordTokenizer::load(path));
+    case Backend::ClipBpe:
+      return std::make_shared<const ClipTokenizer>(ClipTokenizer::load(path, component.frame));
+    case Backend::SentencePiece:
+      return std::make_shared<const SentencePieceTokenizer>(
+          SentencePieceTokenizer::load(path, component.frame));
+    default: break;
+  }
+  fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no tokenizer", path.string(),
+       to_string(component.backend));
+}
+
+/// A wish for another precision than the denoiser was traced in cannot be met.
+void check_dtype(const Manifest& manifest, const std::string& wanted) {
+  if (wanted.empty()) return;
+  detail::parse_dtype(wanted);
+  const std::string& compute = manifest.components.at("denoiser").compute;
+  GLINT_CHECK(compute.empty() || compute == wanted, InvalidArgument,
+              "dtype: model '{}' was exported to compute in {}, got {}; another precision is another export",
+              manifest.name, compute, wanted);
+}
+
 }  // namespace
 
 struct Bundle::State {
@@ -39,7 +64,7 @@ struct Bundle::State {
   std::recursive_mutex mutex;
   std::map<std::string, std::shared_ptr<const Module>> modules;
   std::map<std::string, std::shared_ptr<const Model>> models;
-  std::shared_ptr<const Tokenizer> tokenizer;
+  std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
   std::shared_ptr<const TextEncoder> text_encoder;
   std::shared_ptr<const ImageDecoder> decoder;
 
@@ -50,9 +75,10 @@ struct Bundle::State {
     return found->second;
   }
 
-  /// The dtype a component computes in: what the caller wishes, where the backend can follow, else what it is
-  /// made for.
+  /// The dtype a component computes in: what it was traced in if it tells, else what the caller wishes, where the backend
+  /// can follow, else what it is made for.
   std::string dtype(const Component& component) const {
+    if (!component.compute.empty()) return component.compute;
     if (component.backend != Backend::TorchScript) return component.dtype;
     if (!options.dtype.empty()) return options.dtype;
     // Half precision saves space in the file; computing in it is the caller's choice, since a network has to be
@@ -79,8 +105,8 @@ Bundle Bundle::load(const std::filesystem::path& folder, const LoadOptions& opti
   state->folder = folder;
   state->options = options;
   detail::parse_device(options.device);
-  if (!options.dtype.empty()) detail::parse_dtype(options.dtype);
   state->manifest = read_manifest(folder);
+  check_dtype(state->manifest, options.dtype);
   for (const auto& [name, component] : state->manifest.components) {
     std::error_code ignored;
     GLINT_CHECK(std::filesystem::is_regular_file(folder / component.file, ignored), NotFound,
@@ -100,10 +126,9 @@ std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
   auto& module = state_->modules[name];
   if (module) return module;
   const auto& component = state_->component(name);
-  GLINT_CHECK(component.backend != Backend::Words, InvalidArgument,
-              "components.{}: a tokenizer is no network", name);
+  GLINT_CHECK(!is_tokenizer(name), InvalidArgument, "components.{}: a tokenizer is no network", name);
   auto options = state_->options;
-  options.dtype = state_->dtype(component);
+  options.dtype = component.compute.empty() ? state_->dtype(component) : std::string(kStored);
   options.gradients = options.gradients && component.backend == Backend::TorchScript;
   return module = load_told(state_->checked_file(name), component.backend, options, state_->manifest.torch);
 }
@@ -123,16 +148,18 @@ std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
                       .time = component.time,
                       .train_steps = state_->manifest.schedule.vp.train_steps,
                       .dtype = state_->dtype(component),
-                      .device = state_->options.device};
+                      .device = state_->options.device,
+                      .patch = state_->manifest.latent.patch};
   return model = std::make_shared<const ModuleModel>(module(name), std::move(info), std::move(inputs));
 }
 
-std::shared_ptr<const Tokenizer> Bundle::tokenizer() const {
+std::shared_ptr<const Tokenizer> Bundle::tokenizer(const std::string& name) const {
   const std::lock_guard lock(state_->mutex);
-  auto& tokenizer = state_->tokenizer;
-  if (!tokenizer)
-    tokenizer = std::make_shared<const WordTokenizer>(WordTokenizer::load(state_->checked_file("tokenizer")));
-  return tokenizer;
+  auto& tokenizer = state_->tokenizers[name];
+  if (tokenizer) return tokenizer;
+  const auto& component = state_->component(name);
+  GLINT_CHECK(is_tokenizer(name), InvalidArgument, "components.{}: not a tokenizer", name);
+  return tokenizer = load_tokenizer(state_->checked_file(name), component);
 }
 
 std::shared_ptr<const TextEncoder> Bundle::text_encoder() const {
@@ -159,13 +186,14 @@ std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
 }
 
 void Bundle::preload() const {
-  for (const auto& [name, component] : manifest().components) {
+  for (const auto& [name, unused] : manifest().components) {
     if (is_denoiser(name))
       model(name);
-    else if (component.backend != Backend::Words)
+    else if (is_tokenizer(name))
+      tokenizer(name);
+    else
       module(name);
   }
-  if (has("tokenizer")) tokenizer();
   if (has("text_encoder")) text_encoder();
   if (has("vae_decoder")) decoder();
 }

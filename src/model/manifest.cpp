@@ -16,6 +16,7 @@ using detail::FieldReader;
 
 constexpr int64_t kFormat = 1;
 constexpr int64_t kMostTrainSteps = 1'000'000;
+constexpr int64_t kMostTokens = 65536;
 
 Choices<std::string> texts(std::initializer_list<const char*> names) {
   Choices<std::string> choices;
@@ -39,12 +40,15 @@ const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization:
                                                    {"velocity", Parameterization::Velocity}};
 const Choices<Backend> kNetworkBackends{
     {"torchscript", Backend::TorchScript}, {"pt2", Backend::ExportedProgram}, {"aoti", Backend::AotInductor}};
+const Choices<Backend> kTokenizerBackends{
+    {"words", Backend::Words}, {"clip-bpe", Backend::ClipBpe}, {"sentencepiece", Backend::SentencePiece}};
 const Choices<TimeUnit> kTimeUnits{
     {"timestep", TimeUnit::Timestep}, {"sigma", TimeUnit::Sigma}, {"unit", TimeUnit::Unit}};
+const auto kDtypes = texts({"float32", "float16", "bfloat16", "float64"});
 /// Components by role. More of the kinds marked with '_' may follow, e.g. denoiser_early.
-const std::vector<std::string> kRoles{"denoiser",  "weak_denoiser", "text_encoder",
-                                      "tokenizer", "vae_decoder",   "vae_encoder",
-                                      "npnet",     "core2_weak",    "scorer"};
+const std::vector<std::string> kRoles{"denoiser",    "weak_denoiser",    "text_encoder", "tokenizer",
+                                      "vae_decoder", "vae_decoder_next", "vae_encoder",  "vae_encoder_next",
+                                      "npnet",       "core2_weak",       "scorer"};
 const std::vector<std::string> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_"};
 
 template <typename Visitor>
@@ -109,6 +113,9 @@ template <typename Visitor>
 void flow_fields(Visitor& v, FlowTraining& flow) {
   shift_field(v, flow);
   v.choice("last_sigma", flow.spacing, kFlowSpacings, false);
+  v.optional("shift_terminal", flow.shift_terminal);
+  const double terminal = flow.shift_terminal.value_or(0.0);
+  v.rule(terminal >= 0.0 && terminal < 1.0, "shift_terminal", "a number from 0 to below 1");
 }
 
 template <typename Visitor>
@@ -133,6 +140,15 @@ void fields(Visitor& v, LatentSpec& latent) {
   v.optional("width", latent.width);
   v.optional("frames", latent.frames);
   v.optional("fixed_size", latent.fixed_size);
+  v.optional("patch", latent.patch);
+  v.rule(latent.patch > 0, "patch", "a positive integer");
+  latent.multiple = latent.patch;
+  v.optional("multiple", latent.multiple);
+  v.rule(latent.multiple > 0 && latent.multiple % latent.patch == 0, "multiple",
+         "a positive multiple of patch");
+  v.optional("largest", latent.largest);
+  v.rule(latent.largest.value_or(latent.multiple) >= latent.multiple, "largest",
+         "an integer of at least multiple");
   v.rule(latent.channels > 0, "channels", "a positive integer");
   v.rule(latent.spatial_scale > 0, "spatial_scale", "a positive integer");
   v.rule(latent.frame_scale.value_or(1) > 0, "frame_scale", "a positive integer or null");
@@ -149,9 +165,8 @@ void fields(Visitor& v, GuidanceSpec& guidance) {
   v.optional("null_branch", guidance.null_branch);
   v.optional("embedded", guidance.embedded);
   v.optional("default", guidance.default_scale);
+  v.optional("zero_null", guidance.zero_null);
 }
-
-bool is_tokenizer(std::string_view role) { return role.starts_with("tokenizer"); }
 
 /// A path is the bundle's own if it is relative and never goes up.
 bool stays_inside(const std::string& file) {
@@ -166,18 +181,38 @@ bool is_sha256(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+/// A word table has its frame in its file.
+template <typename Visitor>
+void frame_fields(Visitor& v, Backend backend, TokenFrame& frame) {
+  if (Visitor::kReads && backend == Backend::Words) return;
+  const bool clip = backend == Backend::ClipBpe;
+  v.required("max_tokens", frame.max_tokens);
+  v.rule(frame.max_tokens > (clip ? 2 : 1) && frame.max_tokens <= kMostTokens, "max_tokens",
+         clip ? "an integer from 3 to 65536" : "an integer from 2 to 65536");
+  v.required("pad", frame.pad);
+  v.rule(frame.pad >= 0, "pad", "an id of at least 0");
+  v.required("eos", frame.eos);
+  v.rule(frame.eos >= 0, "eos", "an id of at least 0");
+  if (!Visitor::kReads || clip) {
+    v.required("bos", frame.bos);
+    v.rule(frame.bos >= 0, "bos", "an id of at least 0");
+  }
+  v.choice("clean", frame.web_text, {{"web", true}}, false);
+}
+
 template <typename Visitor>
 void fields(Visitor& v, Component& component, std::string_view role) {
   v.required("file", component.file);
   v.rule(stays_inside(component.file), "file", "a relative path inside the bundle's folder");
-  if (is_tokenizer(role))
-    v.choice("backend", component.backend, {{"words", Backend::Words}});
-  else
-    v.choice("backend", component.backend, kNetworkBackends);
+  v.choice("backend", component.backend, is_tokenizer(role) ? kTokenizerBackends : kNetworkBackends);
   v.required("sha256", component.sha256);
   v.rule(is_sha256(component.sha256), "sha256", "64 lower-case hexadecimal digits");
-  if (is_tokenizer(role)) return;
-  v.choice("dtype", component.dtype, texts({"float32", "float16", "bfloat16", "float64"}), false);
+  if (is_tokenizer(role)) {
+    frame_fields(v, component.backend, component.frame);
+    return;
+  }
+  v.choice("dtype", component.dtype, kDtypes, false);
+  v.choice("compute", component.compute, kDtypes, false);
   if (!is_denoiser(role)) {
     v.optional("inputs", component.inputs);
     return;
@@ -238,6 +273,7 @@ void fields(Visitor& v, Manifest& manifest) {
   v.object("guidance", false, [&](auto& inner) { fields(inner, manifest.guidance); });
   v.optional("default_steps", manifest.default_steps);
   v.rule(manifest.default_steps.value_or(1) > 0, "default_steps", "a positive integer");
+  v.optional("default_solver", manifest.default_solver);
   v.optional("torch", manifest.torch);
   v.object("components", true, [&](auto& inner) { components(inner, manifest.components); });
 }
@@ -262,6 +298,8 @@ const char* to_string(Backend backend) {
     case Backend::ExportedProgram: return "pt2";
     case Backend::AotInductor: return "aoti";
     case Backend::Words: return "words";
+    case Backend::ClipBpe: return "clip-bpe";
+    case Backend::SentencePiece: return "sentencepiece";
   }
   return "unknown";
 }
@@ -277,6 +315,10 @@ const char* to_string(TimeUnit unit) {
 
 bool is_denoiser(std::string_view component) {
   return component == "denoiser" || component == "weak_denoiser" || component.starts_with("denoiser_");
+}
+
+bool is_tokenizer(std::string_view component) {
+  return component == "tokenizer" || component.starts_with("tokenizer_");
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& where) {

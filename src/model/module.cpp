@@ -53,15 +53,19 @@ std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Bac
   GLINT_CHECK(!options.gradients || backend == Backend::TorchScript, InvalidArgument,
               "gradients: a {} component has none; only torchscript components are differentiable",
               to_string(backend));
-  const detail::ModuleOptions understood{
-      detail::parse_device(options.device),
-      detail::parse_dtype(options.dtype.empty() ? "float32" : options.dtype), options.gradients,
-      options.attention};
+  detail::ModuleOptions understood{detail::parse_device(options.device), at::kFloat, options.gradients,
+                                   options.attention};
+  if (options.dtype == kStored)
+    understood.dtype.reset();
+  else if (!options.dtype.empty())
+    understood.dtype = detail::parse_dtype(options.dtype);
   switch (backend) {
     case Backend::TorchScript: return detail::load_torchscript(path, understood);
     case Backend::ExportedProgram: return detail::load_exported_program(path, understood);
     case Backend::AotInductor: return detail::load_aoti(path, understood);
-    case Backend::Words: break;
+    case Backend::Words:
+    case Backend::ClipBpe:
+    case Backend::SentencePiece: break;
   }
   fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no network", path.string(), to_string(backend));
 }

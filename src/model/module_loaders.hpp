@@ -6,12 +6,14 @@
 
 #include <ATen/core/LegacyTypeDispatch.h>
 
+#include <optional>
+
 namespace glint::detail {
 
 /// LoadOptions, understood.
 struct ModuleOptions {
   at::Device device;
-  at::ScalarType dtype;
+  std::optional<at::ScalarType> dtype;  ///< what weights are converted to; none: they stay as they are stored
   bool gradients = false;
   bool attention = true;
 };

@@ -218,7 +218,7 @@ std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path
     auto module = torch::jit::load(file, at::Device(at::kCPU));
     GLINT_CHECK(module.find_method("forward"), BadModel, "{}: has no forward method", file);
     module.eval();
-    convert_weights(module, options.dtype);
+    if (options.dtype) convert_weights(module, *options.dtype);
     module.to(options.device);
     for (const auto& parameter : module.parameters()) parameter.set_requires_grad(false);
     // Freezing makes weights constants of one inlined graph: attribute look-ups and Python-style calls go

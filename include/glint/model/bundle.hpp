@@ -23,7 +23,8 @@ class GLINT_API Bundle {
  public:
   /// Opens the bundle in `folder`: parses the manifest and checks that its files exist.
   /// Errors:  NotFound if the folder, its model.json or a component's file is missing; BadModel as parse_manifest;
-  ///          InvalidArgument, UnsupportedDevice for the options.
+  ///          InvalidArgument, UnsupportedDevice for the options, and for a dtype other than the one the denoiser was
+  ///          traced to compute in.
   static Bundle load(const std::filesystem::path& folder, const LoadOptions& options = {});
 
   const Manifest& manifest() const;
@@ -36,7 +37,7 @@ class GLINT_API Bundle {
   /// Errors:  NotFound naming the component if the bundle has none; BadModel if its file's SHA-256 is not the
   ///          manifest's; as load_module. These hold for the next four too.
   std::shared_ptr<const Model> model(const std::string& component = "denoiser") const;
-  std::shared_ptr<const Tokenizer> tokenizer() const;
+  std::shared_ptr<const Tokenizer> tokenizer(const std::string& component = "tokenizer") const;
   std::shared_ptr<const TextEncoder> text_encoder() const;
   std::shared_ptr<const ImageDecoder> decoder() const;
 

@@ -9,15 +9,20 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace glint {
+
+/// LoadOptions::dtype for a network whose weights are used as they are.
+inline constexpr std::string_view kStored = "stored";
 
 /// How network components are loaded.
 struct LoadOptions {
   std::string device = "cpu";  ///< cpu | cuda | cuda:N
   /// float32 | float16 | bfloat16 | float64: what TorchScript weights are converted to, whatever they are stored as.
-  /// Empty: what the manifest says, in load_module float32. Other backends compute in what they were exported with.
+  /// Empty: what the manifest says, in load_module float32. In load_module also "stored": nothing is converted. Other
+  /// backends compute in what they were exported with.
   std::string dtype = {};
   /// Keep outputs differentiable with respect to inputs wherever gradients are recorded, not only when an input asks for it
   /// (TorchScript only).
