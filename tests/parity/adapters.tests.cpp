@@ -4,12 +4,20 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/report.hpp"
 
 #include <ATen/ops/equal.h>
 
 using namespace glint;
 
 namespace {
+
+// Both sides compute in float32 with the same kernels; they differ in the order of the sums that form a weight.
+constexpr double kTolerance = 1e-5;
+
+std::filesystem::path lora(const std::string& family, const std::string& name) {
+  return test::data("families/" + family + "/lora-" + name + ".safetensors");
+}
 
 /// A family's denoiser with its golden LoRA files, and what diffusers makes of them.
 struct Golden {
@@ -22,10 +30,8 @@ struct Golden {
   }
   AdaptedNetwork adapted(const std::shared_ptr<const Module>& network) const {
     std::map<std::string, WeightChanges> adapters;
-    for (const std::string& file : files)
-      adapters[file] =
-          match_adapter(read_adapter(test::data("families/" + family + "/lora-" + file + ".safetensors")),
-                        "denoiser", network->weights());
+    for (const std::string& name : files)
+      adapters[name] = match_adapter(read_adapter(lora(family, name)), "denoiser", network->weights());
     return AdaptedNetwork(network, std::move(adapters));
   }
   at::Tensor run(const Module& network, at::ScalarType dtype = at::kFloat) const {
@@ -38,20 +44,45 @@ struct Golden {
   }
 };
 
+const Golden& sdxl() {
+  static const Golden golden{.family = "sdxl",
+                             .inputs = {"latents", "time", "tokens", "pooled", "time_ids"},
+                             .files = {"peft", "kohya", "sgm"}};
+  return golden;
+}
+
+const Golden& flux() {
+  static const Golden golden{.family = "flux",
+                             .inputs = {"latents", "time", "tokens", "pooled", "guidance", "token_order"},
+                             .files = {"peft", "kohya"}};
+  return golden;
+}
+
+const Golden& wan() {
+  static const Golden golden{
+      .family = "wan", .inputs = {"latents", "time", "tokens", "token_order"}, .files = {"published"}};
+  return golden;
+}
+
 double error(const at::Tensor& got, const at::Tensor& wanted) {
   REQUIRE(got.sizes() == wanted.sizes());
   return ((got - wanted).abs().max() / wanted.abs().max()).item<double>();
 }
 
-const Golden& sdxl() {
-  static const Golden golden{.family = "sdxl",
-                             .inputs = {"latents", "time", "tokens", "pooled", "time_ids"},
-                             .files = {"peft", "kohya"}};
-  return golden;
+void check_cases(const Golden& golden, const std::map<std::string, Adapters>& cases) {
+  const auto network = golden.load();
+  const AdaptedNetwork adapted = golden.adapted(network);
+  const at::Tensor base = golden.run(*network);
+  CHECK(error(base, golden.tensors.at("base")) < kTolerance);
+  for (const auto& [label, scales] : cases) {
+    const at::Tensor got = golden.run(*adapted.at(scales));
+    const double distance = error(got, golden.tensors.at(label));
+    CAPTURE(golden.family, label);
+    CHECK(distance < kTolerance);
+    CHECK(error(got, base) > 0.05);  // the case tells fused from not
+    test::report("{:5} {:20} {:.1e} of the largest value", golden.family, label, distance);
+  }
 }
-
-// Both sides compute in float32 with the same kernels; they differ in the order of the sums that form a weight.
-constexpr double kTolerance = 1e-5;
 
 }  // namespace
 
@@ -59,44 +90,47 @@ TEST_CASE(
     "a LoRA at a scale is diffusers' fused result: PEFT and Kohya keys, Linear and Conv, negative scales, "
     "sums",
     "[parity]") {
-  const auto network = sdxl().load();
-  const AdaptedNetwork adapted = sdxl().adapted(network);
-  const at::Tensor base = sdxl().run(*network);
-  CHECK(error(base, sdxl().tensors.at("base")) < kTolerance);
-  const std::map<std::string, Adapters> cases{{"peft*0.8", {{"peft", 0.8}}},
-                                              {"peft*-1.5", {{"peft", -1.5}}},
-                                              {"kohya*1.5", {{"kohya", 1.5}}},
-                                              {"peft*0.7+kohya*-0.4", {{"peft", 0.7}, {"kohya", -0.4}}}};
-  for (const auto& [label, scales] : cases) {
-    CAPTURE(label);
-    const at::Tensor got = sdxl().run(*adapted.at(scales));
-    CHECK(error(got, sdxl().tensors.at(label)) < kTolerance);
-    CHECK(error(got, base) > 0.05);  // the case tells fused from not
-  }
+  check_cases(sdxl(), {{"peft*0.8", {{"peft", 0.8}}},
+                       {"peft*-1.5", {{"peft", -1.5}}},
+                       {"kohya*1.5", {{"kohya", 1.5}}},
+                       {"peft*0.7+kohya*-0.4", {{"peft", 0.7}, {"kohya", -0.4}}}});
+}
+
+TEST_CASE("names of the published checkpoints, and alpha in metadata, mean what diffusers takes them for",
+          "[parity]") {
+  check_cases(sdxl(), {{"sgm*1.5", {{"sgm", 1.5}}}});
+  check_cases(flux(), {{"peft*0.8", {{"peft", 0.8}}},
+                       {"kohya*-1.2", {{"kohya", -1.2}}},
+                       {"peft*0.5+kohya*0.5", {{"peft", 0.5}, {"kohya", 0.5}}}});
+  check_cases(wan(), {{"published*-0.7", {{"published", -0.7}}}});
 }
 
 TEST_CASE("scale 0, and weights exchanged for themselves, are the base bit for bit", "[parity]") {
-  const auto network = sdxl().load();
-  const AdaptedNetwork adapted = sdxl().adapted(network);
-  const at::Tensor base = sdxl().run(*network);
-  CHECK(adapted.at({}) == network);
-  CHECK(adapted.at({{"peft", 0.0}, {"kohya", 0.0}}) == network);
-  sdxl().run(*adapted.at({{"peft", 1.0}}));  // leaves the base alone
-  CHECK(at::equal(sdxl().run(*network), base));
-  CHECK(at::equal(sdxl().run(*network->with_weights({})), base));
-  CHECK(at::equal(sdxl().run(*network->with_weights(network->weights())), base));
+  for (const Golden* golden : {&sdxl(), &flux(), &wan()}) {
+    CAPTURE(golden->family);
+    const auto network = golden->load();
+    const AdaptedNetwork adapted = golden->adapted(network);
+    const at::Tensor base = golden->run(*network);
+    CHECK(adapted.at({}) == network);
+    CHECK(adapted.at({{golden->files.front(), 0.0}}) == network);
+    golden->run(*adapted.at({{golden->files.front(), 1.0}}));  // leaves the base alone
+    CHECK(at::equal(golden->run(*network), base));
+    CHECK(at::equal(golden->run(*network->with_weights({})), base));
+    CHECK(at::equal(golden->run(*network->with_weights(network->weights())), base));
+  }
 }
 
 TEST_CASE("two adapters add up in the weights", "[parity]") {
   const auto network = sdxl().load({.dtype = "float64"});
-  const AdaptedNetwork adapted = sdxl().adapted(network);
-  const auto run = [&](const Adapters& scales) { return sdxl().run(*adapted.at(scales), at::kDouble); };
-  // The same adapter under two names, so that the sum is known: 0.3 and 0.5 of it are 0.8 of it.
+  const auto run = [&](const std::shared_ptr<const Module>& module) {
+    return sdxl().run(*module, at::kDouble);
+  };
+  const at::Tensor wanted = run(sdxl().adapted(network).at({{"peft", 0.8}}));
+  // One file under two names, so that the sum is known: 0.3 and 0.5 of it are 0.8 of it.
   std::map<std::string, WeightChanges> twice;
   for (const char* name : {"one", "two"})
-    twice[name] = match_adapter(read_adapter(test::data("families/sdxl/lora-peft.safetensors")), "denoiser",
-                                network->weights());
+    twice[name] = match_adapter(read_adapter(lora("sdxl", "peft")), "denoiser", network->weights());
   const AdaptedNetwork same(network, std::move(twice));
-  CHECK(error(sdxl().run(*same.at({{"one", 0.3}, {"two", 0.5}}), at::kDouble), run({{"peft", 0.8}})) < 1e-12);
-  CHECK(error(sdxl().run(*same.at({{"one", 0.5}, {"two", -0.5}}), at::kDouble), run({})) < 1e-12);
+  CHECK(error(run(same.at({{"one", 0.3}, {"two", 0.5}})), wanted) < 1e-12);
+  CHECK(error(run(same.at({{"one", 0.5}, {"two", -0.5}})), run(network)) < 1e-12);
 }

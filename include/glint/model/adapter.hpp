@@ -16,10 +16,10 @@ namespace glint {
 /// One low-rank change: W + scale * factor * up * down.
 /// Shapes:  up [out,r]; down [r,in], or [r,in,kh,kw] flattened to [r,in*kh*kw] for a convolution.
 struct LowRank {
-  std::string key;      ///< as the file has it, without its ending; for messages
-  std::string layer;    ///< the same without what says the component
+  std::string key;                ///< as the file has it, without its ending; for messages
+  std::string layer;              ///< the same without what says the component
   at::Tensor up = {}, down = {};  ///< as stored: float32, float16 or bfloat16
-  double factor = 1.0;  ///< alpha / r; 1 if the file tells no alpha
+  double factor = 1.0;            ///< alpha / r; 1 if the file tells no alpha
 };
 
 /// The changes in a file, by the component they are for: denoiser, text_encoder, text_encoder_2, text_encoder_3.

@@ -30,6 +30,11 @@ struct LoadOptions {
   /// Let an AttentionPolicy decide what attention layers do. Exported programs are rewritten through an unnamed temporary
   /// file of their size, which is gone when they are loaded.
   bool attention = true;
+  /// Adapters (LoRA) by name, beside the bundle's own: safetensors files. Bundle only.
+  std::map<std::string, std::filesystem::path> adapters = {};
+  /// Sets of adapter scales whose weights stay in memory, see AdaptedNetwork. W2SD uses one for each of its legs and one for
+  /// the run. Bundle only.
+  int adapter_sets = 3;
 };
 
 /// A network's weights by name, as its file has them.
