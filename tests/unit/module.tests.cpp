@@ -1,3 +1,4 @@
+#include <glint/attention/policy.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/model/module.hpp>
@@ -358,4 +359,11 @@ TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]")
       {x, at::full({2}, 0.25), shared.tokens.expand({2, -1, -1}), shared.pooled.expand({2, -1})});
   CHECK(close(predict(model, x, {shared})[0], wanted[0]));
   CHECK_THAT(test::failure([&] { module->run({x}); }), Contains("Internal: "));
+
+  REQUIRE(module->attention_layers() == 1);
+  CHECK(load_module(package, Backend::AotInductor, {.attention = false})->attention_layers() == 0);
+  const AttentionScope scope({.kind = AttentionKind::Pisa, .first_dense_layers = 0, .min_tokens = 1});
+  CHECK(close(module->run(inputs("a"))[0],
+              expected().at("a.output")));  // one block of keys: nothing is left out
+  CHECK(scope.sparse_calls() == 1);
 }

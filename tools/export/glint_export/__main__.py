@@ -21,6 +21,9 @@ def main() -> int:
     parser.add_argument(
         "--weak", type=Path, metavar="DIR", help="a second pipeline, whose denoiser becomes weak_denoiser"
     )
+    parser.add_argument(
+        "--ops", type=Path, metavar="LIBRARY", help="libglint_ops.so: attention of an aoti denoiser obeys a policy"
+    )
     try:
         export_pipeline(Options(**vars(parser.parse_args())))
     except ExportError as error:
