@@ -100,7 +100,7 @@ double error(const json& c, const Bundle& bundle) {
   const at::Tensor got = sampler.sample({.prompt = prompt, .noise = noise}).latents;
   const at::Tensor wanted = golden().at(c.at("name").get<std::string>() + ".latents");
   REQUIRE(got.sizes() == wanted.sizes());
-  return ((got - wanted).abs().max() / wanted.abs().max()).item<double>();
+  return got.sub(wanted).abs().max().item<double>() / wanted.abs().max().item<double>();
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
