@@ -188,7 +188,7 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
     grid.tokens = static_cast<double>(shape.back() * shape[shape.size() - 2]) / 4.0;
   }
 
-  Leg leg{.model = bundle_.model()};
+  Leg leg{.model = bundle_.model(), .adapters = request.adapters};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
   const BuildContext context{.bundle = &bundle_};
   leg.rule = registry_.rule(rule_choice(request), context);

@@ -30,6 +30,7 @@ struct GenerateRequest {
   OptionValues schedule = {};        ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   std::vector<Choice> noise_strategies = {};
   std::vector<Choice> step_strategies = {};
+  Adapters adapters = {};                ///< scales of the bundle's adapters (LoRA) by name; those not named are off
   std::optional<Choice> attention = {};  ///< what the denoiser's attention layers do
   uint64_t seed = 0;                     ///< picture k is drawn with seed + k
   int64_t count = 1;

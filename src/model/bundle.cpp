@@ -3,6 +3,7 @@
 #include <glint/core/parameterization.hpp>
 #include <glint/error.hpp>
 #include <glint/io/sha256.hpp>
+#include <glint/model/adapter.hpp>
 #include <glint/model/bundle.hpp>
 #include <glint/model/module_model.hpp>
 #include <glint/text/subword_tokenizers.hpp>
@@ -55,24 +56,29 @@ void check_dtype(const Manifest& manifest, const std::string& wanted) {
               manifest.name, compute, wanted);
 }
 
-}  // namespace
-
-struct Bundle::State {
-  std::filesystem::path folder;
-  LoadOptions options;
-  Manifest manifest;
-
-  // Guards the caches. Held while a component loads: loading is rare, and two loads at once would only be
-  // slower.
+/// What bundles share that differ in their adapters alone.
+struct Loaded {
+  // Guards the caches, also those that are not shared. Held while a component loads: loading is rare, and two loads at
+  // once would only be slower.
   std::recursive_mutex mutex;
   std::map<std::string, std::shared_ptr<const Module>> modules;
-  std::map<std::string, std::shared_ptr<const Model>> models;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
   std::shared_ptr<const TextEncoder> text_encoder;
   std::shared_ptr<const ImageDecoder> decoder;
   std::shared_ptr<const ImageEncoder> encoder;
   std::shared_ptr<const VideoDecoder> video_decoder;
   std::shared_ptr<const VideoEncoder> video_encoder;
+};
+
+}  // namespace
+
+struct Bundle::State {
+  std::filesystem::path folder;
+  LoadOptions options;
+  Manifest manifest;
+  std::shared_ptr<Loaded> loaded = std::make_shared<Loaded>();
+  std::map<std::string, std::shared_ptr<const Model>> models;
+  std::optional<std::map<std::string, AdapterFile>> adapters;
 
   const Component& component(const std::string& name) const {
     const auto found = manifest.components.find(name);
@@ -109,16 +115,35 @@ struct Bundle::State {
             .device = options.device};
   }
 
-  /// The path of a component's file, once its bytes are known to be the manifest's.
-  std::filesystem::path checked_file(const std::string& name) const {
-    const auto& wanted = component(name);
-    const auto path = folder / wanted.file;
+  /// The path of a file, once its bytes are known to be what the manifest says at `place`.
+  std::filesystem::path checked_file(const std::string& file, const std::string& sha256,
+                                     const std::string& place) const {
+    const auto path = folder / file;
     const auto actual = sha256_file(path);
-    GLINT_CHECK(actual == wanted.sha256, BadModel,
-                "{}: the file is not the one components.{} describes (damaged or replaced?): expected "
-                "SHA-256 {}, got {}",
-                path.string(), name, wanted.sha256, actual);
+    GLINT_CHECK(
+        actual == sha256, BadModel,
+        "{}: the file is not the one {} describes (damaged or replaced?): expected SHA-256 {}, got {}",
+        path.string(), place, sha256, actual);
     return path;
+  }
+  std::filesystem::path checked_file(const std::string& name) const {
+    return checked_file(component(name).file, component(name).sha256, "components." + name);
+  }
+
+  /// The adapters by name, read when they are first needed.
+  const std::map<std::string, AdapterFile>& adapter_files() {
+    if (adapters) return *adapters;
+    std::map<std::string, AdapterFile> files;
+    for (const auto& [name, entry] : manifest.adapters)
+      files.emplace(name, read_adapter(checked_file(entry.file, entry.sha256, "adapters." + name)));
+    for (const auto& [name, path] : options.adapters) files.emplace(name, read_adapter(path));
+    for (const auto& [name, file] : files)
+      for (const auto& [component, layers] : file.layers)
+        GLINT_CHECK(component == "denoiser", InvalidArgument,
+                    "{}: has layers for '{}', which cannot be given any: {}{}", file.path, component,
+                    layers.front().key, layers.size() > 1 ? ", ..." : "");
+    adapters = std::move(files);
+    return *adapters;
   }
 };
 
@@ -129,12 +154,49 @@ Bundle Bundle::load(const std::filesystem::path& folder, const LoadOptions& opti
   detail::parse_device(options.device);
   state->manifest = read_manifest(folder);
   check_dtype(state->manifest, options.dtype);
-  for (const auto& [name, component] : state->manifest.components) {
+  const auto check_file = [&](const std::string& file, const std::string& place) {
     std::error_code ignored;
-    GLINT_CHECK(std::filesystem::is_regular_file(folder / component.file, ignored), NotFound,
-                "{}: no such file, though components.{} names it", (folder / component.file).string(), name);
+    GLINT_CHECK(std::filesystem::is_regular_file(folder / file, ignored), NotFound,
+                "{}: no such file, though {} names it", (folder / file).string(), place);
+  };
+  for (const auto& [name, component] : state->manifest.components)
+    check_file(component.file, "components." + name);
+  for (const auto& [name, adapter] : state->manifest.adapters) check_file(adapter.file, "adapters." + name);
+  state->options.adapters.clear();
+  return Bundle(std::move(state)).with_adapters(options.adapters);
+}
+
+Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>& files) const {
+  auto state = std::make_shared<State>();
+  state->folder = folder();
+  state->options = options();
+  state->manifest = manifest();
+  state->loaded = state_->loaded;
+  for (const auto& [name, path] : files) {
+    GLINT_CHECK(
+        !name.empty() && !state->manifest.adapters.contains(name) && !state->options.adapters.contains(name),
+        InvalidArgument, "adapters: expected a name that is not taken, got '{}' for {}", name, path.string());
+    std::error_code ignored;
+    GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), NotFound, "adapters.{}: {}: no such file",
+                name, path.string());
+    state->options.adapters.emplace(name, path);
   }
   return Bundle(std::move(state));
+}
+
+AdaptedNetwork Bundle::adapted(const std::string& component) const {
+  const std::lock_guard lock(state_->loaded->mutex);
+  const std::shared_ptr<const Module> network = module(component);
+  std::map<std::string, WeightChanges> adapters;
+  for (const auto& [name, file] : state_->adapter_files()) {
+    GLINT_CHECK(!network->weights().empty(), InvalidArgument,
+                "adapters.{}: components.{} cannot have any; its weights can be changed only in a "
+                "torchscript file that "
+                "was not frozen",
+                name, component);
+    adapters.emplace(name, match_adapter(file, component, network->weights()));
+  }
+  return AdaptedNetwork(network, std::move(adapters), options().adapter_sets);
 }
 
 const Manifest& Bundle::manifest() const { return state_->manifest; }
@@ -148,8 +210,8 @@ std::string Bundle::dtype(const std::string& name) const {
 }
 
 std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
-  const std::lock_guard lock(state_->mutex);
-  auto& module = state_->modules[name];
+  const std::lock_guard lock(state_->loaded->mutex);
+  auto& module = state_->loaded->modules[name];
   if (module) return module;
   const auto& component = state_->component(name);
   GLINT_CHECK(!is_tokenizer(name), InvalidArgument, "components.{}: a tokenizer is no network", name);
@@ -165,7 +227,7 @@ std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
 }
 
 std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
-  const std::lock_guard lock(state_->mutex);
+  const std::lock_guard lock(state_->loaded->mutex);
   auto& model = state_->models[name];
   if (model) return model;
   const auto& component = state_->component(name);
@@ -181,12 +243,13 @@ std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
                       .dtype = state_->dtype(component),
                       .device = state_->options.device,
                       .patch = state_->manifest.latent.patch};
-  return model = std::make_shared<const ModuleModel>(module(name), std::move(info), std::move(inputs));
+  AdaptedNetwork network = name == "denoiser" ? adapted(name) : AdaptedNetwork(module(name));
+  return model = std::make_shared<const ModuleModel>(std::move(network), std::move(info), std::move(inputs));
 }
 
 std::shared_ptr<const Tokenizer> Bundle::tokenizer(const std::string& name) const {
-  const std::lock_guard lock(state_->mutex);
-  auto& tokenizer = state_->tokenizers[name];
+  const std::lock_guard lock(state_->loaded->mutex);
+  auto& tokenizer = state_->loaded->tokenizers[name];
   if (tokenizer) return tokenizer;
   const auto& component = state_->component(name);
   GLINT_CHECK(is_tokenizer(name), InvalidArgument, "components.{}: not a tokenizer", name);
@@ -194,8 +257,8 @@ std::shared_ptr<const Tokenizer> Bundle::tokenizer(const std::string& name) cons
 }
 
 std::shared_ptr<const TextEncoder> Bundle::text_encoder() const {
-  const std::lock_guard lock(state_->mutex);
-  auto& encoder = state_->text_encoder;
+  const std::lock_guard lock(state_->loaded->mutex);
+  auto& encoder = state_->loaded->text_encoder;
   if (encoder) return encoder;
   auto network = module("text_encoder");
   return encoder =
@@ -203,24 +266,24 @@ std::shared_ptr<const TextEncoder> Bundle::text_encoder() const {
 }
 
 std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
-  const std::lock_guard lock(state_->mutex);
-  auto& decoder = state_->decoder;
+  const std::lock_guard lock(state_->loaded->mutex);
+  auto& decoder = state_->loaded->decoder;
   if (decoder) return decoder;
   auto options = state_->vae_options("vae_decoder", false);
   return decoder = std::make_shared<const ImageDecoder>(module("vae_decoder"), std::move(options));
 }
 
 std::shared_ptr<const ImageEncoder> Bundle::encoder() const {
-  const std::lock_guard lock(state_->mutex);
-  auto& encoder = state_->encoder;
+  const std::lock_guard lock(state_->loaded->mutex);
+  auto& encoder = state_->loaded->encoder;
   if (encoder) return encoder;
   auto options = state_->vae_options("vae_encoder", false);
   return encoder = std::make_shared<const ImageEncoder>(module("vae_encoder"), std::move(options));
 }
 
 std::shared_ptr<const VideoDecoder> Bundle::video_decoder() const {
-  const std::lock_guard lock(state_->mutex);
-  auto& decoder = state_->video_decoder;
+  const std::lock_guard lock(state_->loaded->mutex);
+  auto& decoder = state_->loaded->video_decoder;
   if (decoder) return decoder;
   auto options = state_->vae_options("vae_decoder", true);
   return decoder = std::make_shared<const VideoDecoder>(module("vae_decoder"), module("vae_decoder_next"),
@@ -228,8 +291,8 @@ std::shared_ptr<const VideoDecoder> Bundle::video_decoder() const {
 }
 
 std::shared_ptr<const VideoEncoder> Bundle::video_encoder() const {
-  const std::lock_guard lock(state_->mutex);
-  auto& encoder = state_->video_encoder;
+  const std::lock_guard lock(state_->loaded->mutex);
+  auto& encoder = state_->loaded->video_encoder;
   if (encoder) return encoder;
   auto options = state_->vae_options("vae_encoder", true);
   return encoder = std::make_shared<const VideoEncoder>(module("vae_encoder"), module("vae_encoder_next"),

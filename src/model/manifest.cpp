@@ -236,6 +236,33 @@ void fields(Visitor& v, Component& component, std::string_view role) {
   v.choice("time", component.time, kTimeUnits);
 }
 
+template <typename Visitor>
+void fields(Visitor& v, AdapterEntry& adapter) {
+  v.required("file", adapter.file);
+  v.rule(stays_inside(adapter.file), "file", "a relative path inside the bundle's folder");
+  v.required("sha256", adapter.sha256);
+  v.rule(is_sha256(adapter.sha256), "sha256", "64 lower-case hexadecimal digits");
+}
+
+void adapters(FieldReader& v, std::map<std::string, AdapterEntry>& out) {
+  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  for (const auto& [name, unused] : v.json().items()) {
+    // Names are typed on command lines, between ':', '=' and ','.
+    GLINT_CHECK(!name.empty() && name.find_first_not_of(kLetters) == std::string::npos, BadModel,
+                "{}: an adapter's name consists of letters, digits, '_', '.' and '-'", v.place(name));
+    AdapterEntry adapter;
+    v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, adapter); });
+    out.emplace(name, std::move(adapter));
+  }
+}
+
+void adapters(FieldLister& v, std::map<std::string, AdapterEntry>&) {
+  v.object("*", false, [](FieldLister& inner) {
+    AdapterEntry unused;
+    fields(inner, unused);
+  });
+}
+
 bool is_role(const std::string& name) {
   if (std::find(kRoles.begin(), kRoles.end(), name) != kRoles.end()) return true;
   return std::any_of(kNumberedRoles.begin(), kNumberedRoles.end(), [&](const std::string& prefix) {
@@ -286,6 +313,7 @@ void fields(Visitor& v, Manifest& manifest) {
   v.optional("default_solver", manifest.default_solver);
   v.optional("torch", manifest.torch);
   v.object("components", true, [&](auto& inner) { components(inner, manifest.components); });
+  v.object("adapters", false, [&](auto& inner) { adapters(inner, manifest.adapters); });
 }
 
 /// Rules between fields.
@@ -298,6 +326,10 @@ void check(const Manifest& manifest, const std::string& where) {
                 "{}: guidance.embedded is {}, but components.denoiser.inputs has {}'guidance'", where,
                 manifest.guidance.embedded, takes ? "" : "no ");
   }
+  const Backend backend = manifest.components.at("denoiser").backend;
+  GLINT_CHECK(manifest.adapters.empty() || backend == Backend::TorchScript, BadModel,
+              "{}: adapters: only torchscript denoisers can have them, components.denoiser is {}", where,
+              to_string(backend));
 }
 
 }  // namespace

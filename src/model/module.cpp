@@ -39,6 +39,15 @@ std::shared_ptr<const Module> Module::with(std::string_view setting, std::string
   fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
 }
 
+const Weights& Module::weights() const {
+  static const Weights none;
+  return none;
+}
+
+std::shared_ptr<const Module> Module::with_weights(const Weights&) const {
+  fail(ErrorCode::InvalidArgument, "weights: this network's cannot be exchanged");
+}
+
 std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Backend backend,
                                           const LoadOptions& options) {
   std::error_code ignored;

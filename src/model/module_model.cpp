@@ -127,8 +127,6 @@ void check_input(const ModelInput& input, const ModelInfo& info) {
   if (!fits)
     fail(ErrorCode::ShapeMismatch, "latents: expected a batch of {} (-1 is any size), got {}",
          shape_string(info.latent_shape), shape_string(x.sizes()));
-  for (const auto& [name, scale] : input.adapters)
-    GLINT_CHECK(scale == 0.0, InvalidArgument, "adapter '{}': {} has no adapters", name, info.name);
 }
 
 /// Compared at every call: a few integers, next to a network.
@@ -148,18 +146,21 @@ void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, i
 }  // namespace
 
 ModuleModel::ModuleModel(std::shared_ptr<const Module> module, ModelInfo info, ModuleInputs inputs)
-    : module_(std::move(module)), info_(std::move(info)), inputs_(std::move(inputs)) {
+    : ModuleModel(AdaptedNetwork(std::move(module)), std::move(info), std::move(inputs)) {}
+
+ModuleModel::ModuleModel(AdaptedNetwork network, ModelInfo info, ModuleInputs inputs)
+    : network_(std::move(network)), info_(std::move(info)), inputs_(std::move(inputs)) {
   const auto names = [&](std::string_view name) {
     return std::find(inputs_.names.begin(), inputs_.names.end(), name) != inputs_.names.end();
   };
-  GLINT_CHECK(module_, InvalidArgument, "module: expected a loaded module, got none");
   GLINT_CHECK(names("latents"), InvalidArgument, "inputs: expected \"latents\" among the names");
   GLINT_CHECK(names("guidance") == info_.embedded_guidance, InvalidArgument,
               "inputs: \"guidance\" must be named exactly if the model has embedded guidance");
   GLINT_CHECK(inputs_.train_steps > 0, InvalidArgument, "train_steps: expected a positive number, got {}",
               inputs_.train_steps);
   GLINT_CHECK(inputs_.patch > 0, InvalidArgument, "patch: expected a positive number, got {}", inputs_.patch);
-  info_.attention_layers = module_->attention_layers();
+  info_.attention_layers = network_.base().attention_layers();
+  info_.adapters = network_.names();
   detail::parse_dtype(inputs_.dtype);
   detail::parse_device(inputs_.device);
 }
@@ -171,10 +172,11 @@ std::vector<at::Tensor> ModuleModel::predict(const ModelInput& input) const {
   arguments.reserve(inputs_.names.size());
   for (const auto& name : inputs_.names) arguments.push_back(batch.argument(name));
 
+  const std::shared_ptr<const Module> network = network_.at(input.adapters);
   const auto outputs = [&] {
-    if (!input.attention) return module_->run(std::move(arguments));
+    if (!input.attention) return network->run(std::move(arguments));
     const AttentionScope scope(*input.attention);
-    return module_->run(std::move(arguments));
+    return network->run(std::move(arguments));
   }();
   check_output(outputs, input.x, batch.rows(), info_.name);
 

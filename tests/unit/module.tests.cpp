@@ -309,7 +309,7 @@ TEST_CASE("a module model refuses what does not fit, and works again afterwards"
              Contains("ShapeMismatch: tokens: expected 1 or 2 rows"));
   CHECK_THAT(failure(x, {good, {.tokens = at::zeros({1, 6, 8})}}),
              Contains("ShapeMismatch: tokens: branches"));
-  CHECK_THAT(failure(x, {good}, {{"detail", 0.5}}), Contains("InvalidArgument: adapter 'detail'"));
+  CHECK_THAT(failure(x, {good}, {{"detail", 0.5}}), Contains("InvalidArgument: adapters: there is no adapter 'detail'"));
   CHECK(predict(model, x, {good}, {}, {{"detail", 0.0}}).size() == 1);
 
   const auto bad_output = [&](std::vector<at::Tensor> outputs) {

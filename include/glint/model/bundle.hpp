@@ -7,11 +7,13 @@
 #include <glint/model/module.hpp>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 
 namespace glint {
 
+class AdaptedNetwork;
 class ImageDecoder;
 class ImageEncoder;
 class TextEncoder;
@@ -30,13 +32,19 @@ class GLINT_API Bundle {
   ///          traced to compute in.
   static Bundle load(const std::filesystem::path& folder, const LoadOptions& options = {});
 
+  /// Returns the bundle with further adapters (LoRA), by name. It shares with this one what either has loaded or will
+  /// load, and keeps changed weights of its own.
+  /// Errors:  NotFound for a file that is not there; InvalidArgument for a name that is taken. The files are read when the
+  ///          denoiser is asked for.
+  Bundle with_adapters(const std::map<std::string, std::filesystem::path>& files) const;
+
   const Manifest& manifest() const;
   const std::filesystem::path& folder() const;
   const LoadOptions& options() const;
 
   bool has(const std::string& component) const { return manifest().components.contains(component); }
 
-  /// Returns a denoiser: `denoiser`, or another one such as `weak_denoiser`.
+  /// Returns a denoiser: `denoiser`, which has the bundle's adapters, or another one such as `weak_denoiser`.
   /// Errors:  NotFound naming the component if the bundle has none; BadModel if its file's SHA-256 is not the
   ///          manifest's; as load_module. These hold for the next four too.
   std::shared_ptr<const Model> model(const std::string& component = "denoiser") const;
@@ -61,6 +69,9 @@ class GLINT_API Bundle {
   void preload() const;
 
  private:
+  /// A component and what the adapters change in it.
+  AdaptedNetwork adapted(const std::string& component) const;
+
   struct State;
   explicit Bundle(std::shared_ptr<State> state) : state_(std::move(state)) {}
   std::shared_ptr<State> state_;

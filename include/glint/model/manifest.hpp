@@ -85,6 +85,12 @@ struct Component {
   TokenFrame frame;                    ///< clip-bpe and sentencepiece only
 };
 
+/// An adapter (LoRA) that comes with the bundle. Off unless a request, or a strategy's leg, gives it a scale.
+struct AdapterEntry {
+  std::string file;    ///< safetensors; relative to the bundle's folder, inside it
+  std::string sha256;  ///< as a component's
+};
+
 /// Whether a component of this name is a denoiser: denoiser, weak_denoiser, denoiser_*.
 GLINT_API bool is_denoiser(std::string_view component);
 
@@ -105,6 +111,7 @@ struct Manifest {
   std::string default_solver;  ///< the solver if none is asked for; empty if not told
   std::string torch;           ///< version of torch that made the files; empty if not told
   std::map<std::string, Component> components;
+  std::map<std::string, AdapterEntry> adapters;  ///< by the names requests and strategies use
 };
 
 /// Returns the manifest in `text`. Messages begin with `where` and name the field by its path in the document.
@@ -117,7 +124,7 @@ GLINT_API Manifest parse_manifest(std::string_view text, const std::string& wher
 GLINT_API Manifest read_manifest(const std::filesystem::path& folder);
 
 /// Returns every field the parser knows as a dotted path, sorted. `components.*` stands for a component that is not a
-/// denoiser or tokenizer; alternatives of one place are listed together.
+/// denoiser or tokenizer, `adapters.*` for an adapter; alternatives of one place are listed together.
 GLINT_API std::vector<std::string> manifest_fields();
 
 }  // namespace glint

@@ -7,6 +7,7 @@
 #include <glint/model/manifest.hpp>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,7 +31,15 @@ struct LoadOptions {
   /// Let an AttentionPolicy decide what attention layers do. Exported programs are rewritten through an unnamed temporary
   /// file of their size, which is gone when they are loaded.
   bool attention = true;
+  /// Adapters (LoRA) by name, beside the bundle's own: safetensors files. Bundle only.
+  std::map<std::string, std::filesystem::path> adapters = {};
+  /// Sets of adapter scales whose weights stay in memory, see AdaptedNetwork. W2SD uses one for each of its legs and one for
+  /// the run. Bundle only.
+  int adapter_sets = 3;
 };
+
+/// A network's weights by name, as its file has them.
+using Weights = std::map<std::string, at::Tensor>;
 
 /// A network: tensors in, tensors out.
 /// Thread: `run` may be called concurrently.
@@ -52,6 +61,15 @@ class GLINT_API Module {
 
   /// Returns how many attention layers the AttentionScope of the calling thread decides on.
   virtual int64_t attention_layers() const { return 0; }
+
+  /// Returns the weights with_weights can exchange; none for archives that were frozen, and for what is not TorchScript.
+  virtual const Weights& weights() const;
+
+  /// Returns this network with other values for some of its weights; it shares everything else with this one.
+  /// Cost:    the first call takes about as long as loading did, less the reading of the file; later ones are cheap.
+  /// Errors:  InvalidArgument for a name that is not among weights(); ShapeMismatch, UnsupportedDtype for values that are
+  ///          not like those they replace.
+  virtual std::shared_ptr<const Module> with_weights(const Weights& changed) const;
 };
 
 /// Returns the component in `path`, ready to run. TorchScript and AOTInductor files are executable code: load only

@@ -14,6 +14,7 @@ struct W2sdOptions {
   std::string strong_model = "";  ///< component of the bundle; empty = the run's
   std::string weak_model = "";
   std::string adapter = "";                              ///< the adapter whose scales the next two are
+  std::string other_adapter = "";                        ///< the one weak_adapter scales, if not the same
   std::optional<double> strong_adapter = std::nullopt;   ///< the released demo: 1.5
   std::optional<double> weak_adapter = std::nullopt;     ///< the released demo: -1.5
   std::optional<double> strong_guidance = std::nullopt;  ///< unset = the run's own rule
@@ -27,6 +28,9 @@ struct W2sdOptions {
     visit("weak_model", o.weak_model,
           Field{.help = "denoiser component of the weak leg, such as weak_denoiser; empty = the run's"});
     visit("adapter", o.adapter, Field{.help = "adapter that strong_adapter and weak_adapter scale"});
+    visit("other_adapter", o.other_adapter,
+          Field{.help =
+                    "adapter that weak_adapter scales instead, of a pair of a strong and a weak direction"});
     visit(
         "strong_adapter", o.strong_adapter,
         Field{.help = "adapter scale of the strong leg; unset = the run's", .minimum = -100, .maximum = 100});
@@ -67,18 +71,24 @@ class W2sd {
   static std::shared_ptr<const StepStrategy> make(const W2sdOptions& o, const BuildContext& context) {
     check_ranges(info.name, o);
     GLINT_CHECK(o.strong_model != o.weak_model || o.strong_adapter != o.weak_adapter ||
-                    o.strong_guidance != o.weak_guidance,
+                    !o.other_adapter.empty() || o.strong_guidance != o.weak_guidance,
                 InvalidArgument,
                 "w2sd: nothing tells its legs apart; give weak_model, an adapter with strong_adapter and "
                 "weak_adapter, or strong_guidance and weak_guidance");
     return std::make_shared<Reflect>(
-        std::string(info.name), leg(o, o.strong_model, o.strong_adapter, o.strong_guidance, context),
-        leg(o, o.weak_model, o.weak_adapter, o.weak_guidance, context), o.reflect);
+        std::string(info.name),
+        leg(o, o.strong_model, o.adapter, o.strong_adapter, o.strong_guidance, context),
+        leg(o, o.weak_model, weak_adapter(o), o.weak_adapter, o.weak_guidance, context), o.reflect);
+  }
+
+  static const std::string& weak_adapter(const W2sdOptions& o) {
+    return o.other_adapter.empty() ? o.adapter : o.other_adapter;
   }
 
   /// Returns the leg with what is given changed.
-  static LegTransform leg(const W2sdOptions& o, const std::string& model, std::optional<double> scale,
-                          std::optional<double> guidance, const BuildContext& context) {
+  static LegTransform leg(const W2sdOptions& o, const std::string& model, const std::string& adapter,
+                          std::optional<double> scale, std::optional<double> guidance,
+                          const BuildContext& context) {
     LegTransform result = same_leg();
     if (!model.empty()) result = result | with_model(context.bundle_for(info.name).model(model));
     if (scale) {
