@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from glint_train.archive import save_stripped, sha256
 from glint_train.autoencoder import LATENT_CHANNELS, LATENT_SIDE, Autoencoder
 from glint_train.denoiser import WIDTH, Denoiser, FlowModel
+from glint_train.networks import NoiseNetwork, WeakNetwork
 from glint_train.run import load_checkpoint
 from glint_train.verifier import Scorer
 from glint_train.warm_start import load_flow
@@ -92,6 +93,8 @@ def example_inputs(batch: int, words: int) -> dict[str, tuple[Tensor, ...]]:
         "vae_decoder": (latents,),
         "vae_encoder": (image,),
         "scorer": (image, ids),
+        "core2_weak": (latents, torch.rand(batch), tokens),
+        "npnet": (latents, tokens, torch.zeros(batch, WIDTH)),
     }
 
 
@@ -102,6 +105,8 @@ INPUTS = {
     "vae_decoder": ["latents"],
     "vae_encoder": ["image"],
     "scorer": ["image", "ids"],
+    "core2_weak": WeakNetwork.INPUTS,
+    "npnet": NoiseNetwork.INPUTS,
 }
 
 

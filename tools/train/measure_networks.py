@@ -1,0 +1,134 @@
+"""What the bundle's CoRe2 weak network and golden-noise network do, on prompts they were not trained with.
+
+    python tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--smoke]
+
+Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out; then pictures of `evaluate.py`'s prompts with
+the same noises, scored by the bundle's scorer: paired differences with 95 % intervals (bootstrap over prompts).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluate import NOISE_SEED, PROMPT_SEED, SETS
+from glint_train.bundle import Bundle
+from glint_train.collection import Collection, Predictions
+from glint_train.grammar import Grammar
+from glint_train.intervals import interval, mean_interval
+from glint_train.judge import Judge
+from golden_noise import Pairs, cosines
+from sheet import draw_prompts
+from weak_network import relative_errors
+
+Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # latents, time, tokens, pooled -> velocity
+
+
+def weak_figures(bundle: Bundle, folder: Path) -> None:
+    collection = Collection(folder, "trajectories")
+    collection.check_model(bundle.manifest)
+    data = Predictions(collection)
+    made, plain = (errors.numpy().reshape(-1, data.steps) for errors in relative_errors(bundle.component("core2_weak"), data))
+    ratio, low, high = interval(lambda items: float(made[items].mean() / plain[items].mean()), len(made))
+    print(f"core2_weak: {len(made)} held-out prompts, {data.steps} steps, guidance {data.guidance:g}")
+    print(f"relative error of the guided prediction {made.mean():.4f}, with the conditional one in its place {plain.mean():.4f}")
+    print(f"ratio {ratio:.3f} [{low:.3f}, {high:.3f}], at 1 row a step instead of 2")
+    print("time:  " + " ".join(f"{time:6.2f}" for time in data.times.tolist()))
+    print("ratio: " + " ".join(f"{a / b:6.2f}" for a, b in zip(made.mean(0), plain.mean(0))))
+
+
+def noise_figures(bundle: Bundle, folder: Path) -> None:
+    collection = Collection(folder, "noise-pairs")
+    collection.check_model(bundle.manifest)
+    pairs = Pairs(collection)
+    made, plain = (values.numpy() for values in cosines(bundle.component("npnet"), pairs))
+    print(f"npnet: {len(pairs.noise)} held-out pairs of {len(collection.tensors['candidate_scores'])} candidates")
+    print(f"cosine to the target {made.mean():.5f}, of the noise itself {plain.mean():.5f}, difference {mean_interval(made - plain)}")
+    gains = collection.tensors["candidate_scores"].diff(dim=1).numpy().ravel()
+    print(f"score of reflected minus score of noise, all candidates: {mean_interval(gains)}")
+
+
+class Comparison:
+    """Pictures of the same prompts and noises by several methods."""
+
+    def __init__(self, bundle: Bundle, folder: Path, counts: dict[str, int], steps: int) -> None:
+        self.bundle, self.steps, self.grammar = bundle, steps, Grammar()
+        self.scale = float(bundle.manifest["guidance"]["default"])
+        self.judge = Judge(folder, self.grammar, bundle.tokenizer)
+        self.sets = {kind: draw_prompts(kind, count, PROMPT_SEED, self.grammar) for kind, count in counts.items()}
+
+    def guided(self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:
+        null = [x.expand(len(latents), *x.shape[1:]) for x in self.bundle.encode_text([""])]
+        both = self.bundle.denoiser(
+            torch.cat([latents, latents]), time.repeat(2), torch.cat([tokens, null[0]]), torch.cat([pooled, null[1]])
+        )
+        output, unguided = both.chunk(2)
+        return unguided + self.scale * (output - unguided)
+
+    @torch.no_grad()
+    def pictures(self, prompts: list[str], predict: Predict, golden: bool) -> np.ndarray:
+        parts = []
+        for start in range(0, len(prompts), 16):
+            tokens, pooled = self.bundle.encode_text(prompts[start : start + 16])
+            seeds = range(NOISE_SEED + start, NOISE_SEED + start + len(tokens))
+            x = torch.stack([torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+            if golden:
+                x = self.bundle.component("npnet")(x, tokens, pooled)
+            times = torch.linspace(1.0, 0.0, self.steps + 1)
+            for now, then in zip(times[:-1], times[1:]):
+                x = x + (then - now) * predict(x, now.expand(len(x)), tokens, pooled)
+            images = self.bundle.decoder(x).add(1.0).mul(127.5).round().clamp(0, 255)
+            parts.append(images.to(torch.uint8).permute(0, 2, 3, 1).numpy())
+        return np.concatenate(parts)
+
+    def scores(self, predict: Predict, golden: bool = False) -> dict[str, np.ndarray]:
+        """Similarity and strict score [N, 2] by set."""
+        found = {}
+        for kind, (scenes, prompts) in self.sets.items():
+            verdicts = self.judge(self.pictures(prompts, predict, golden), scenes, prompts)
+            found[kind] = np.array([(one.similarity, float(one.strict)) for one in verdicts])
+        return found
+
+
+def score_figures(comparison: Comparison) -> None:
+    bundle, weak = comparison.bundle, comparison.bundle.component("core2_weak")
+    guided = comparison.scores(comparison.guided)
+    plain = comparison.scores(bundle.denoiser)
+    core2 = comparison.scores(lambda x, t, tokens, pooled: weak(bundle.denoiser(x, t, tokens, pooled), t, tokens))
+    golden = comparison.scores(comparison.guided, golden=True)
+    cfg = f"CFG {comparison.scale:g}"
+    print(f"scores, {comparison.steps} steps: paired differences, similarity and strict")
+    for name, a, b in (
+        (f"core2 (1 row) - conditional alone (1 row)", core2, plain),
+        (f"core2 (1 row) - {cfg} (2 rows)", core2, guided),
+        (f"{cfg} (2 rows) - conditional alone (1 row)", guided, plain),
+        (f"golden-noise and {cfg} - {cfg}", golden, guided),
+    ):
+        for kind in (*a, "all"):
+            first, second = (np.concatenate(list(x.values())) if kind == "all" else x[kind] for x in (a, b))
+            difference = first - second
+            print(f"| {name} | {kind} | {len(first)} | {mean_interval(difference[:, 0])} | {mean_interval(difference[:, 1])} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--smoke", action="store_true", help="2 prompts of each kind, 2 steps")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    bundle = Bundle(options.bundle)
+    weak_figures(bundle, options.work / "trajectories-held-out")
+    noise_figures(bundle, options.work / "noise-pairs-held-out")
+    counts, steps = (dict.fromkeys(SETS, 2), 2) if options.smoke else (SETS, options.steps)
+    score_figures(Comparison(bundle, options.bundle, counts, steps))
+
+
+if __name__ == "__main__":
+    main()
