@@ -45,7 +45,7 @@ Json identity(const Pipeline& pipeline, const CollectRequest& request, const Col
                   {"stored", enum_name(request.stored)},
                   {"device", bundle.options().device},
                   {"dtype", bundle.options().dtype}};
-  options.update(collector.options);
+  for (const auto& [name, value] : collector.options.items()) options[name] = value;
   return {{"format", 1},
           {"kind", collector.kind},
           {"model", {{"name", bundle.manifest().name}, {"components", components}}},

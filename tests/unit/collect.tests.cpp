@@ -139,7 +139,7 @@ TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
   test::write_bytes(request.folder / "shard-00002.safetensors", "unlisted");
   request.observer = nullptr;
   const CollectResult rest = collect_trajectories(pipeline, request);
-  CHECK(rest.resumed_items == 4);
+  CHECK(rest.resumed_items == 8);
   CHECK(content(request.folder) == content(tiny.folder / "whole"));
 
   const CollectResult nothing = collect_trajectories(pipeline, request);

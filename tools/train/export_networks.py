@@ -16,7 +16,7 @@ from torch import nn
 
 from export import export_component
 from glint_train.collection import Collection
-from glint_train.fit import averaged
+from glint_train.fit import load_result
 from glint_train.networks import NoiseNetwork, WeakNetwork
 
 NETWORKS: dict[str, tuple[type[nn.Module], str]] = {
@@ -42,7 +42,7 @@ def main() -> None:
     for name in found:
         network, kind = NETWORKS[name]
         Collection(options.work / kind, kind).check_model(manifest)
-        model = averaged(network(), options.work / f"{name}.pt")
+        model = load_result(network(), options.work / f"{name}.pt")
         manifest["components"][name] = export_component(model, name, words, options.bundle)
         file = options.bundle / manifest["components"][name]["file"]
         print(f"{file.name} {file.stat().st_size} bytes, {sum(p.numel() for p in model.parameters())} parameters")

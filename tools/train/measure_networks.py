@@ -24,7 +24,7 @@ from glint_train.intervals import interval, mean_interval
 from glint_train.judge import Judge
 from golden_noise import Pairs, cosines
 from sheet import draw_prompts
-from weak_network import relative_errors
+from weak_network import errors
 
 Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # latents, time, tokens, pooled -> velocity
 
@@ -33,13 +33,20 @@ def weak_figures(bundle: Bundle, folder: Path) -> None:
     collection = Collection(folder, "trajectories")
     collection.check_model(bundle.manifest)
     data = Predictions(collection)
-    made, plain = (errors.numpy().reshape(-1, data.steps) for errors in relative_errors(bundle.component("core2_weak"), data))
-    ratio, low, high = interval(lambda items: float(made[items].mean() / plain[items].mean()), len(made))
-    print(f"core2_weak: {len(made)} held-out prompts, {data.steps} steps, guidance {data.guidance:g}")
-    print(f"relative error of the guided prediction {made.mean():.4f}, with the conditional one in its place {plain.mean():.4f}")
-    print(f"ratio {ratio:.3f} [{low:.3f}, {high:.3f}], at 1 row a step instead of 2")
-    print("time:  " + " ".join(f"{time:6.2f}" for time in data.times.tolist()))
-    print("ratio: " + " ".join(f"{a / b:6.2f}" for a, b in zip(made.mean(0), plain.mean(0))))
+    made, plain, size = (x.numpy().reshape(-1, data.steps) for x in errors(bundle.component("core2_weak"), data))
+
+    def ratio(items: np.ndarray) -> float:
+        return float(np.sqrt(made[items].sum() / plain[items].sum()))
+
+    print(f"core2_weak: {len(made)} held-out prompts, {data.steps} steps, guidance {data.guidance:g}, at 1 row a step instead of 2")
+    print(
+        f"relative error of the guided prediction (root of summed squares): {np.sqrt(made.sum() / size.sum()):.4f}, "
+        f"with the conditional one in its place {np.sqrt(plain.sum() / size.sum()):.4f}"
+    )
+    print("ratio {:.3f} [{:.3f}, {:.3f}]".format(*interval(ratio, len(made))), end=", ")
+    print(f"of the means of every row's own {np.sqrt(made / size).mean() / np.sqrt(plain / size).mean():.3f}")
+    print("time:  " + " ".join(f"{time:5.2f}" for time in data.times.tolist()))
+    print("ratio: " + " ".join(f"{value:5.2f}" for value in np.sqrt(made.sum(0) / plain.sum(0))))
 
 
 def noise_figures(bundle: Bundle, folder: Path) -> None:

@@ -14,14 +14,14 @@ train=$root/tools/train
 # shellcheck disable=SC2086  # one option or none
 {
   "$python" "$train/prompts.py" --work "$work" $smoke
-  for side in prompts held_out; do
-    suffix=
-    [ $side = prompts ] || suffix=-held-out
-    "$glint" collect trajectories --model "$bundle" --prompts "$work/$side.txt" -o "$work/trajectories$suffix" \
-      --steps 10 --seed 1000000 --batch 16 --threads 1
-    "$glint" collect noise-pairs --model "$bundle" --prompts "$work/$side.txt" -o "$work/noise-pairs$suffix" \
-      --steps 5 --seed 2000000 --batch 16 --threads 1
-  done
+  # collect KIND FOLDER PROMPTS STEPS SEED: held-out trajectories have the model's own steps, which the trained ones do not
+  collect() {
+    "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" --batch 16 --threads 1
+  }
+  collect trajectories trajectories prompts 10 1000000
+  collect trajectories trajectories-held-out held_out 20 3000000
+  collect noise-pairs noise-pairs prompts 5 2000000
+  collect noise-pairs noise-pairs-held-out held_out 5 4000000
   "$python" "$train/weak_network.py" --work "$work" $smoke
   "$python" "$train/golden_noise.py" --work "$work" $smoke
   "$python" "$train/export_networks.py" --work "$work" --bundle "$bundle"

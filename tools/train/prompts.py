@@ -1,6 +1,6 @@
 """Prompts to collect with: `prompts.txt`, and `held_out.txt` with others, none of which differs by articles only.
 
-    python tools/train/prompts.py --work DIR [--count 1200] [--held-out 160] [--seed 41]
+    python tools/train/prompts.py --work DIR [--count 500] [--held-out 100] [--seed 41]
 
 Both are drawn as the training samples are; a tenth of all prompts is held out, by a hash of their words.
 """
@@ -43,8 +43,8 @@ def draw(count: int, held_out_count: int, seed: int, grammar: Grammar) -> tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=1200)
-    parser.add_argument("--held-out", type=int, default=160)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--seed", type=int, default=41)
     parser.add_argument("--smoke", action="store_true", help="4 prompts and 2 held-out ones")
     options = parser.parse_args()

@@ -28,7 +28,7 @@ from glint_train.run import to_images  # noqa: E402
 from glint_train.verifier import similarity  # noqa: E402
 from glint_train.words import WordTokenizer, build_vocabulary  # noqa: E402
 from prompts import draw, words_of  # noqa: E402
-from weak_network import relative_errors  # noqa: E402
+from weak_network import Augmented, errors  # noqa: E402
 
 
 def run(stage: str, *arguments: str) -> str:
@@ -218,20 +218,24 @@ def test_networks_begin_as_the_identity_and_know_what_they_are_given() -> None:
     assert sum(p.numel() for n in (WeakNetwork(), NoiseNetwork()) for p in n.parameters()) * 2 < 1.45e6  # float16 bytes
     network = WeakNetwork()
     torch.nn.init.normal_(network.gap.head.weight)
-    torch.nn.init.normal_(network.gap.modulation.weight, std=0.1)
+    torch.nn.init.normal_(network.gap.after.conv2.weight)
+    torch.nn.init.normal_(network.gap.after.modulation.weight, std=0.1)
     made = network(latents, torch.full((2,), 0.5), tokens)
     assert not torch.allclose(network(latents, torch.full((2,), 0.9), tokens), made)
     assert not torch.allclose(network(latents, torch.full((2,), 0.5), tokens.flip(0)), made)
 
 
-def test_guided_predictions_and_relative_errors_by_hand(folder: Path, collected: Path) -> None:
+def test_guided_predictions_and_their_errors_by_hand(collected: Path) -> None:
     data = Predictions(Collection(collected / "trajectories", "trajectories"))
     output, time, _, guided = data.batch(torch.tensor([4]))  # step 1 of item 1
     assert torch.equal(output[0], data.outputs[4].float()) and time.tolist() == [pytest.approx(0.6)]
     assert torch.allclose(guided, 1.5 * output, atol=2e-3)  # output / 2 + 2 (output - output / 2)
-    made, plain = relative_errors(WeakNetwork(), data)
-    assert torch.allclose(plain, torch.full_like(plain, 1 / 3), atol=1e-3)
-    assert torch.equal(made, plain)
+    made, plain, size = errors(WeakNetwork(), data)
+    assert torch.equal(made, plain) and torch.allclose((plain / size).sqrt(), torch.full_like(size, 1 / 3), atol=1e-3)
+    rows = torch.arange(len(data))
+    output, _, _, guided = Augmented(data).batch(rows, torch.Generator().manual_seed(3))
+    gaps = (guided - output).flatten(1).norm(dim=1), (data.batch(rows)[3] - data.batch(rows)[0]).flatten(1).norm(dim=1)
+    assert torch.allclose(*gaps, rtol=1e-4) and not torch.allclose(output, data.batch(rows)[0], atol=0.1)
 
 
 def test_small_networks_are_trained_exported_and_measured(folder: Path, collected: Path) -> None:

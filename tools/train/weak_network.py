@@ -1,6 +1,6 @@
 """Fits CoRe2's weak network to trajectories: from the prediction under the prompt to the guided one.
 
-    python tools/train/weak_network.py --work DIR [--seconds 420] [--threads 1] [--seed 23] [--smoke]
+    python tools/train/weak_network.py --work DIR [--seconds 420] [--init CHECKPOINT] [--threads 1] [--seed 23] [--smoke]
 
 Reads DIR/trajectories and DIR/trajectories-held-out, writes DIR/core2_weak.pt; goes on from it if it is there.
 """
@@ -11,25 +11,44 @@ import argparse
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glint_train.collection import Collection, Predictions
-from glint_train.fit import fit
+from glint_train.collection import Collection, Predictions, turned
+from glint_train.fit import Fit
 from glint_train.networks import WeakNetwork
 
-BATCH, RATE = 64, 2e-3
+BATCH, RATE, WORDLESS = 64, 2e-3, 0.2
 
 
-def relative_errors(model: nn.Module, data: Predictions) -> tuple[Tensor, Tensor]:
-    """|R - guided| / |guided| of the network, and of the prediction under the prompt in its place: [rows] each."""
-    made, plain = [], []
+class Augmented:
+    """Rows that differ each time: few prompts have to teach the network to read any picture in its noise.
+
+    The noise is turned by a random angle, which leaves picture and gap as they are (to the extent that the network's
+    picture does not depend on the noise); everything is shifted by up to a latent pixel; some rows have no words.
+    """
+
+    def __init__(self, data: Predictions) -> None:
+        self.data = data
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        output, time, tokens, guided = self.data.batch(rows)
+        change = turned(self.data.noise(rows), generator) - self.data.noise(rows)
+        shifts = torch.randint(-1, 2, (2,), generator=generator).tolist()
+        worded = (torch.rand(len(rows), 1, 1, generator=generator) > WORDLESS).float()
+        output, guided = (torch.roll(x + change, shifts, (2, 3)) for x in (output, guided))
+        return output, time, tokens * worded, guided
+
+
+def errors(model: nn.Module, data: Predictions) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared: of the network's prediction, of the conditional one in its place, and the size of the guided one: [rows]."""
+    found = []
     with torch.no_grad():
         for rows in torch.arange(len(data)).split(128):
             output, time, tokens, guided = data.batch(rows)
-            size = guided.flatten(1).norm(dim=1)
-            made.append((model(output, time, tokens) - guided).flatten(1).norm(dim=1) / size)
-            plain.append((output - guided).flatten(1).norm(dim=1) / size)
-    return torch.cat(made), torch.cat(plain)
+            differences = (model(output, time, tokens) - guided, output - guided, guided)
+            found.append(torch.stack([x.flatten(1).square().sum(1) for x in differences]))
+    return tuple(torch.cat(found, dim=1))
 
 
 def main() -> None:
@@ -38,6 +57,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=420)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=23)
+    parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
     parser.add_argument("--smoke", action="store_true", help="a few steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -45,19 +65,20 @@ def main() -> None:
     collection = Collection(options.work / "trajectories", "trajectories")
     data = Predictions(collection)
     held_out = Predictions(Collection(options.work / "trajectories-held-out", "trajectories"))
+    augmented = Augmented(data)
 
-    def loss_of(model: nn.Module, rows: Tensor) -> Tensor:
-        output, time, tokens, guided = data.batch(rows)
-        error = (model(output, time, tokens) - guided).flatten(1)
-        return (error.norm(dim=1) / guided.flatten(1).norm(dim=1)).mean()
+    def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
+        output, time, tokens, guided = augmented.batch(rows, generator)
+        return F.mse_loss(model(output, time, tokens), guided)
 
-    model = fit(
-        WeakNetwork(), len(data), loss_of, options.work / "core2_weak.pt", seconds=2 if options.smoke else options.seconds,
-        seed=options.seed, batch=BATCH, rate=RATE, identity=collection.identity,
+    fit = Fit(
+        WeakNetwork(), options.work / "core2_weak.pt", seconds=2 if options.smoke else options.seconds, seed=options.seed,
+        rate=RATE, identity=collection.identity, initial=options.init,
     )  # fmt: skip
+    model = fit.run(loss_of, len(data), BATCH)
     for name, part in (("trained", data), ("held-out", held_out)):
-        made, plain = (errors.mean() for errors in relative_errors(model, part))
-        print(f"{name} prompts: relative error {made:.4f}, of the conditional prediction {plain:.4f}: {made / plain:.3f}")
+        made, plain, size = (squares.sum() for squares in errors(model, part))
+        print(f"{name} prompts: relative error {(made / size).sqrt():.4f}, of the conditional prediction {(plain / size).sqrt():.4f}: {(made / plain).sqrt():.3f}")
 
 
 if __name__ == "__main__":

@@ -45,15 +45,20 @@ class Collection:
                 raise SystemExit(f"the collection was made with another {name} than this bundle's; collect again")
 
 
-class Predictions:
-    """The rows of trajectories: row r is step r % steps of item r // steps."""
+def turned(noise: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise [B, ...] turned towards new noise by random angles up to a right one: as normal as before."""
+    angle = torch.rand(len(noise), *[1] * (noise.dim() - 1), generator=generator) * torch.pi / 2
+    return angle.cos() * noise + angle.sin() * torch.randn(noise.shape, generator=generator)
 
-    def __init__(self, collection: Collection, guidance: float | None = None) -> None:
+
+class Predictions:
+    """The rows of a flow model's trajectories: row r is step r % steps of item r // steps."""
+
+    def __init__(self, collection: Collection) -> None:
         t = collection.tensors
-        self.outputs, self.nulls = (t[name].flatten(0, 1) for name in ("output", "null_output"))
-        self.tokens, self.times, self.prompt = t["tokens"].float(), t["time"], t["prompt"]
-        self.guidance = guidance or float(collection.manifest["options"]["guidance"])
-        self.steps = len(self.times)
+        self.latents, self.outputs, self.nulls = (t[name].flatten(0, 1) for name in ("latents", "output", "null_output"))
+        self.tokens, self.times = t["tokens"].float(), t["time"]
+        self.guidance, self.steps = float(collection.manifest["options"]["guidance"]), len(t["time"])
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -63,3 +68,8 @@ class Predictions:
         output, null = self.outputs[rows].float(), self.nulls[rows].float()
         item, step = rows // self.steps, rows % self.steps
         return output, self.times[step], self.tokens[item], null + self.guidance * (output - null)
+
+    def noise(self, rows: Tensor) -> Tensor:
+        """The noise that the conditional prediction, noise minus picture, sees in the latents of rows."""
+        time = self.times[rows % self.steps][:, None, None, None]
+        return self.latents[rows].float() + (1 - time) * self.outputs[rows].float()

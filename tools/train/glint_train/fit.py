@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,7 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches
 
-WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 30
+WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
+
+Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 
 def autocast() -> AbstractContextManager:
@@ -22,64 +25,82 @@ def autocast() -> AbstractContextManager:
     return torch.autocast("cpu", torch.bfloat16) if supported else nullcontext()
 
 
-def fit(
-    model: nn.Module, rows: int, loss_of: Callable[[nn.Module, Tensor], Tensor], path: Path, *,
-    seconds: float, seed: int, batch: int, rate: float, identity: str,
-) -> nn.Module:  # fmt: skip
-    """Trains until `seconds` of wall time are spent and returns the averaged model.
+class Fit:
+    """One training. It goes on from `path` if it was stopped, and refuses a checkpoint of other data (`identity`).
 
-    `loss_of(model, indices)` is the loss of the rows with these indices. A run that was stopped goes on from `path`, if it
-    had the same data (`identity`).
+    `validate(model)` is looked at with every checkpoint, and the averaged weights with the least value are the result;
+    without it the last ones are.
     """
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.05, fused=True)
-    clock, step = Clock(seconds), 0
-    if state := load_checkpoint(path):
-        if state["identity"] != identity:
-            raise SystemExit(f"{path} was trained on other data; delete it to start over")
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        clock, step = Clock(seconds, spent=state["elapsed"]), state["step"]
-    saved, losses = clock.elapsed, []
 
-    def save() -> None:
-        save_checkpoint(
-            path,
-            {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-             "step": step, "elapsed": clock.elapsed, "identity": identity},
-        )  # fmt: skip
+    def __init__(
+        self, model: nn.Module, path: Path, *, seconds: float, seed: int, rate: float, identity: str,
+        initial: Path | None = None, validate: Callable[[nn.Module], float] | None = None,
+    ) -> None:  # fmt: skip
+        if initial:
+            load_result(model, initial)
+        self.model, self.path, self.seed, self.rate = model, path, seed, rate
+        self.identity, self.validate = identity, validate
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.05, fused=True)
+        self.clock, self.step, self.least = Clock(seconds), 0, math.inf
+        self.result = self.averaged()
+        if state := load_checkpoint(path):
+            if state["identity"] != identity:
+                raise SystemExit(f"{path} was trained on other data; delete it to start over")
+            model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.clock, self.step = Clock(seconds, spent=state["elapsed"]), state["step"]
+            self.result, self.least = state["result"], state["least"]
 
-    model.train()
-    for indices in shuffled_batches(rows, min(batch, rows), seed, step):
-        if clock.progress >= 1.0:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(rate, step, WARMUP, clock.progress)
-        optimizer.zero_grad(set_to_none=True)
+    def averaged(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.average.module.state_dict().items()}
+
+    def update(self, loss_of: Loss, rows: Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.rate, self.step, WARMUP, self.clock.progress)
+        self.optimizer.zero_grad(set_to_none=True)
         with autocast():
-            loss = loss_of(model, torch.from_numpy(indices))
+            loss = loss_of(self.model, rows, torch.Generator().manual_seed(self.seed * 1_000_003 + self.step))
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(model)
-        step += 1
-        losses.append(float(loss.detach()))
-        if clock.elapsed - saved > CHECKPOINT_SECONDS:
-            saved = clock.elapsed
-            save()
-            print(f"step {step} {saved:.0f} s loss {np.mean(losses):.5f}", flush=True)
-            losses = []
-    save()
-    print(f"step {step} {clock.elapsed:.0f} s done", flush=True)
-    return average.module.eval()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        return float(loss.detach())
+
+    def save(self) -> None:
+        value = self.validate(self.average.module.eval()) if self.validate else -math.inf
+        if value < self.least or not self.validate:
+            self.result, self.least = self.averaged(), value
+        state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "result": self.result,
+                 "optimizer": self.optimizer.state_dict(), "step": self.step, "elapsed": self.clock.elapsed,
+                 "least": self.least, "identity": self.identity}  # fmt: skip
+        save_checkpoint(self.path, state)
+
+    def run(self, loss_of: Loss, rows: int, batch: int) -> nn.Module:
+        """Trains on batches of `rows` row numbers until the time is spent; returns the model with the result."""
+        saved, losses = self.clock.elapsed, []
+        self.model.train()
+        for indices in shuffled_batches(rows, min(batch, rows), self.seed, self.step):
+            if self.clock.progress >= 1.0:
+                break
+            losses.append(self.update(loss_of, torch.from_numpy(indices)))
+            if self.clock.elapsed - saved > CHECKPOINT_SECONDS:
+                self.save()
+                saved = self.clock.elapsed
+                print(f"step {self.step} {saved:.0f} s loss {np.mean(losses):.5f} least {self.least:.5f}", flush=True)
+                losses = []
+        self.save()
+        print(f"step {self.step} {self.clock.elapsed:.0f} s done", flush=True)
+        self.model.load_state_dict(self.result)
+        return self.model.eval()
 
 
-def averaged(model: nn.Module, path: Path) -> nn.Module:
-    """The averaged weights of a checkpoint in `model`."""
+def load_result(model: nn.Module, path: Path) -> nn.Module:
+    """The result of a checkpoint in `model`."""
     state = load_checkpoint(path)
     if state is None:
         raise SystemExit(f"{path} does not exist; train the network first")
-    prefix = "module."
-    model.load_state_dict({k.removeprefix(prefix): v for k, v in state["average"].items() if k.startswith(prefix)})
+    model.load_state_dict(state["result"])
     return model.eval()

@@ -6,53 +6,75 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .autoencoder import LATENT_CHANNELS
-from .denoiser import GRID, PACKED, WIDTH, pack, unpack
+from .autoencoder import LATENT_CHANNELS, LATENT_SIDE
+from .denoiser import WIDTH
 from .words import MAX_TOKENS
 
 
-class Block(nn.Module):
-    """Pre-norm attention over image and word tokens, and a feed-forward layer, both modulated by a condition."""
+class Residual(nn.Module):
+    """Two convolutions, the second one's input scaled and shifted per channel by a condition [B, W]; at first nothing."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
-        self.heads, self.offsets = heads, nn.Parameter(torch.zeros(6, width))
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """x [B, T, W], modulation [B, 6, W]."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (modulation + self.offsets).unsqueeze(2).unbind(1)
-        inner = self.norm(x) * (1 + scale1) + shift1
-        query, key, value = self.qkv(inner).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
-        x = x + (1 + gate1) * self.out(attended)
-        inner = self.norm(x) * (1 + scale2) + shift2
-        return x + (1 + gate2) * self.down(F.gelu(self.up(inner), approximate="tanh"))
-
-
-class PromptedTransformer(nn.Module):
-    """Latents [B, 4, 16, 16] under a condition [B, W] and token embeddings [B, 16, 192] to latents, at first zero."""
-
-    def __init__(self, width: int, blocks: int, heads: int = 4) -> None:
-        super().__init__()
-        self.patches, self.words = nn.Linear(PACKED, width), nn.Linear(WIDTH, width)
-        self.places = nn.Parameter(torch.randn(GRID * GRID + MAX_TOKENS, width) * 0.1)
-        self.pooled, self.modulation = nn.Linear(WIDTH, width), nn.Linear(width, 6 * width)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, PACKED)
-        for layer in (self.modulation, self.head):
+        self.norm1, self.conv1 = nn.GroupNorm(4, channels), nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2, self.conv2 = nn.GroupNorm(4, channels), nn.Conv2d(channels, channels, 3, padding=1)
+        self.modulation = nn.Linear(condition, 2 * channels)
+        for layer in (self.conv2, self.modulation):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.modulation(condition)[:, :, None, None].chunk(2, dim=1)
+        inner = self.norm2(self.conv1(F.silu(self.norm1(x)))) * (1 + scale) + shift
+        return x + self.conv2(F.silu(inner))
+
+
+class Attention(nn.Module):
+    """Places of an image [B, C, H, W] look at each other and at token embeddings [B, L, D]; at first they change nothing."""
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads, self.norm = heads, nn.GroupNorm(4, channels)
+        self.qkv, self.words = nn.Linear(channels, 3 * channels), nn.Linear(WIDTH, 2 * channels)
+        self.out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        places = self.norm(x).flatten(2).transpose(1, 2)
+        query, key, value = self.qkv(places).chunk(3, dim=-1)
+        word_key, word_value = self.words(tokens).chunk(2, dim=-1)
+        key, value = torch.cat([key, word_key], dim=1), torch.cat([value, word_value], dim=1)
+        query, key, value = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (query, key, value))
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
+        return x + self.out(attended).transpose(1, 2).unflatten(-1, x.shape[-2:])
+
+
+class PromptedUNet(nn.Module):
+    """Latents [B, 4, 16, 16] under a condition [B, C] and token embeddings [B, 16, 192] to latents, at first zero.
+
+    Convolutions at full size and at half of it, where places also see each other and the words.
+    """
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.stem, self.head = (nn.Conv2d(a, b, 3, padding=1) for a, b in ((LATENT_CHANNELS, channels), (channels, LATENT_CHANNELS)))
+        self.down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.up = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        self.before, self.after = Residual(channels, condition), Residual(channels, condition)
+        self.inner, self.attention = Residual(2 * channels, condition), Attention(2 * channels)
+        self.places = nn.Parameter(torch.randn(2 * channels, LATENT_SIDE // 2, LATENT_SIDE // 2) * 0.1)
+        self.pooled = nn.Linear(WIDTH, condition)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
     def forward(self, latents: Tensor, tokens: Tensor, condition: Tensor) -> Tensor:
-        x = torch.cat([self.patches(pack(latents)), self.words(tokens)], dim=1) + self.places
         condition = F.silu(condition + self.pooled(tokens.mean(1)))
-        modulation = self.modulation(condition).unflatten(-1, (6, -1))
-        for block in self.blocks:
-            x = block(x, modulation)
-        return unpack(self.head(self.norm(x[:, : GRID * GRID])).float())
+        fine = self.before(self.stem(latents), condition)
+        coarse = self.attention(self.down(fine) + self.places, tokens)
+        coarse = self.inner(coarse, condition)
+        fine = fine + self.up(F.interpolate(coarse, scale_factor=2.0, mode="nearest"))
+        return self.head(F.silu(self.after(fine, condition))).float()
 
 
 class WeakNetwork(nn.Module):
@@ -64,11 +86,11 @@ class WeakNetwork(nn.Module):
 
     INPUTS = ["output", "time", "tokens"]
 
-    def __init__(self, width: int = 96, blocks: int = 3) -> None:
+    def __init__(self, channels: int = 48, condition: int = 96) -> None:
         super().__init__()
-        self.register_buffer("waves", torch.arange(1, 17) * 0.5, persistent=False)
-        self.time1, self.time2 = nn.Linear(32, width), nn.Linear(width, width)
-        self.gap = PromptedTransformer(width, blocks)
+        self.register_buffer("waves", torch.arange(1, 9) * 0.5, persistent=False)
+        self.time1, self.time2 = nn.Linear(16, condition), nn.Linear(condition, condition)
+        self.gap = PromptedUNet(channels, condition)
 
     def forward(self, output: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
         angles = time[:, None] * self.waves * torch.pi
@@ -80,16 +102,16 @@ class NoiseNetwork(nn.Module):
     """NPNet's form at this size: (latents [B, 4, 16, 16] of noise, tokens, pooled) to better noise.
 
     x + (2 sigmoid(a) - 1) e + z, where e is the noise normalised and then scaled and shifted per channel by the prompt, and
-    z a transformer's answer to x + e, in the place of NPNet's Swin network. It starts as the identity.
+    z a network's answer to x + e, which here reads the prompt too. It starts as the identity.
     """
 
     INPUTS = ["latents", "tokens", "pooled"]
 
-    def __init__(self, width: int = 72, blocks: int = 2) -> None:
+    def __init__(self, channels: int = 28, condition: int = 64) -> None:
         super().__init__()
         self.embed = nn.Linear(MAX_TOKENS * WIDTH, 2 * LATENT_CHANNELS)
-        self.share, self.pooled = nn.Parameter(torch.zeros(())), nn.Linear(WIDTH, width)
-        self.residual = PromptedTransformer(width, blocks)
+        self.share, self.pooled = nn.Parameter(torch.zeros(())), nn.Linear(WIDTH, condition)
+        self.residual = PromptedUNet(channels, condition)
 
     def forward(self, latents: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:
         scale, shift = self.embed(tokens.flatten(1))[:, :, None, None].chunk(2, dim=1)
