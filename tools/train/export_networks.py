@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from export import export_component
 from glint_train.collection import Collection
+from glint_train.components import export_component
 from glint_train.fit import load_result
 from glint_train.networks import NoiseNetwork, WeakNetwork
 
@@ -43,8 +43,8 @@ def main() -> None:
         network, kind = NETWORKS[name]
         Collection(options.work / kind, kind).check_model(manifest)
         model = load_result(network(), options.work / f"{name}.pt")
-        manifest["components"][name] = export_component(model, name, words, options.bundle)
-        file = options.bundle / manifest["components"][name]["file"]
+        file = options.bundle / f"{name}.pt"
+        manifest["components"][name] = export_component(model, file, network.INPUTS, words)
         print(f"{file.name} {file.stat().st_size} bytes, {sum(p.numel() for p in model.parameters())} parameters")
     path.write_text(json.dumps(manifest, indent=2) + "\n")
 

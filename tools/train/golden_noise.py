@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from glint_train.collection import Collection, turned
 from glint_train.fit import Fit
 from glint_train.networks import NoiseNetwork
+from glint_train.precision import use_precise_attention
 
 BATCH, RATE, VALIDATED = 32, 1e-3, 8
 
@@ -52,6 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
+    use_precise_attention()
     collection = Collection(options.work / "noise-pairs", "noise-pairs")
     data, held_out = Pairs(collection), Pairs(Collection(options.work / "noise-pairs-held-out", "noise-pairs"))
     if len(data.noise) < 2 or not len(held_out.noise):

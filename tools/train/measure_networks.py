@@ -9,12 +9,10 @@ the same noises, scored by the bundle's scorer: paired differences with 95 % int
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from evaluate import NOISE_SEED, PROMPT_SEED, SETS
 from glint_train.bundle import Bundle
@@ -25,9 +23,6 @@ from glint_train.judge import Judge
 from golden_noise import Pairs, cosines
 from sheet import draw_prompts
 from weak_network import errors
-
-Predict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # latents, time, tokens, pooled -> velocity
-
 
 def weak_figures(bundle: Bundle, folder: Path) -> None:
     collection = Collection(folder, "trajectories")
@@ -63,55 +58,47 @@ def noise_figures(bundle: Bundle, folder: Path) -> None:
 class Comparison:
     """Pictures of the same prompts and noises by several methods."""
 
-    def __init__(self, bundle: Bundle, folder: Path, counts: dict[str, int], steps: int) -> None:
-        self.bundle, self.steps, self.grammar = bundle, steps, Grammar()
-        self.scale = float(bundle.manifest["guidance"]["default"])
-        self.judge = Judge(folder, self.grammar, bundle.tokenizer)
-        self.sets = {kind: draw_prompts(kind, count, PROMPT_SEED, self.grammar) for kind, count in counts.items()}
-
-    def guided(self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:
-        null = [x.expand(len(latents), *x.shape[1:]) for x in self.bundle.encode_text([""])]
-        both = self.bundle.denoiser(
-            torch.cat([latents, latents]), time.repeat(2), torch.cat([tokens, null[0]]), torch.cat([pooled, null[1]])
-        )
-        output, unguided = both.chunk(2)
-        return unguided + self.scale * (output - unguided)
+    def __init__(self, folder: Path, bundle: Bundle, counts: dict[str, int], steps: int) -> None:
+        self.bundle, self.steps, grammar = bundle, steps, Grammar()
+        self.judge = Judge.of_bundle(folder, grammar, bundle.tokenizer.size)
+        self.weak, self.golden = (bundle.component(name) for name in ("core2_weak", "npnet"))
+        self.sets = {kind: draw_prompts(kind, count, PROMPT_SEED, grammar) for kind, count in counts.items()}
 
     @torch.no_grad()
-    def pictures(self, prompts: list[str], predict: Predict, golden: bool) -> np.ndarray:
+    def pictures(self, prompts: list[str], guidance: float, weak: bool, golden: bool) -> np.ndarray:
+        """Euler steps; the conditional prediction alone where guidance is 1, with `weak` its imitation of guidance."""
         parts = []
         for start in range(0, len(prompts), 16):
-            tokens, pooled = self.bundle.encode_text(prompts[start : start + 16])
-            seeds = range(NOISE_SEED + start, NOISE_SEED + start + len(tokens))
+            part = prompts[start : start + 16]
+            (tokens, pooled), predict = self.bundle.encode_text(part), self.bundle.predictor(part, guidance)
+            seeds = range(NOISE_SEED + start, NOISE_SEED + start + len(part))
             x = torch.stack([torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-            if golden:
-                x = self.bundle.component("npnet")(x, tokens, pooled)
+            x = self.golden(x, tokens, pooled) if golden else x
             times = torch.linspace(1.0, 0.0, self.steps + 1)
             for now, then in zip(times[:-1], times[1:]):
-                x = x + (then - now) * predict(x, now.expand(len(x)), tokens, pooled)
+                made = predict(x, now)
+                x = x + (then - now) * (self.weak(made, now.expand(len(x)), tokens) if weak else made)
             images = self.bundle.decoder(x).add(1.0).mul(127.5).round().clamp(0, 255)
             parts.append(images.to(torch.uint8).permute(0, 2, 3, 1).numpy())
         return np.concatenate(parts)
 
-    def scores(self, predict: Predict, golden: bool = False) -> dict[str, np.ndarray]:
+    def scores(self, guidance: float, weak: bool = False, golden: bool = False) -> dict[str, np.ndarray]:
         """Similarity and strict score [N, 2] by set."""
         found = {}
         for kind, (scenes, prompts) in self.sets.items():
-            verdicts = self.judge(self.pictures(prompts, predict, golden), scenes, prompts)
+            verdicts = self.judge(self.pictures(prompts, guidance, weak, golden), scenes, self.bundle.ids(prompts))
             found[kind] = np.array([(one.similarity, float(one.strict)) for one in verdicts])
         return found
 
 
 def score_figures(comparison: Comparison) -> None:
-    bundle, weak = comparison.bundle, comparison.bundle.component("core2_weak")
-    guided = comparison.scores(comparison.guided)
-    plain = comparison.scores(bundle.denoiser)
-    core2 = comparison.scores(lambda x, t, tokens, pooled: weak(bundle.denoiser(x, t, tokens, pooled), t, tokens))
-    golden = comparison.scores(comparison.guided, golden=True)
-    cfg = f"CFG {comparison.scale:g}"
+    scale = float(comparison.bundle.manifest["guidance"]["default"])
+    guided, plain = comparison.scores(scale), comparison.scores(1.0)
+    core2, golden = comparison.scores(1.0, weak=True), comparison.scores(scale, golden=True)
+    cfg = f"CFG {scale:g}"
     print(f"scores, {comparison.steps} steps: paired differences, similarity and strict")
     for name, a, b in (
-        (f"core2 (1 row) - conditional alone (1 row)", core2, plain),
+        ("core2 (1 row) - conditional alone (1 row)", core2, plain),
         (f"core2 (1 row) - {cfg} (2 rows)", core2, guided),
         (f"{cfg} (2 rows) - conditional alone (1 row)", guided, plain),
         (f"golden-noise and {cfg} - {cfg}", golden, guided),
@@ -134,7 +121,7 @@ def main() -> None:
     weak_figures(bundle, options.work / "trajectories-held-out")
     noise_figures(bundle, options.work / "noise-pairs-held-out")
     counts, steps = (dict.fromkeys(SETS, 2), 2) if options.smoke else (SETS, options.steps)
-    score_figures(Comparison(bundle, options.bundle, counts, steps))
+    score_figures(Comparison(options.bundle, bundle, counts, steps))
 
 
 if __name__ == "__main__":

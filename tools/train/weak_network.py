@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from glint_train.collection import Collection, Predictions, turned
 from glint_train.fit import Fit
 from glint_train.networks import WeakNetwork
+from glint_train.precision import use_precise_attention
 
 BATCH, RATE, WORDLESS = 64, 2e-3, 0.2
 
@@ -62,6 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
+    use_precise_attention()
     collection = Collection(options.work / "trajectories", "trajectories")
     data = Predictions(collection)
     held_out = Predictions(Collection(options.work / "trajectories-held-out", "trajectories"))

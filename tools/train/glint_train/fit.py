@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from .precision import autocast
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches
 
 WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
-
-
-def autocast() -> AbstractContextManager:
-    """bfloat16 products where the processor has them."""
-    supported = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return torch.autocast("cpu", torch.bfloat16) if supported else nullcontext()
 
 
 class Fit:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .autoencoder import LATENT_CHANNELS, LATENT_SIDE
-from .denoiser import WIDTH
+from .text import WIDTH
 from .words import MAX_TOKENS
 
 
