@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glint_train.collection import Collection, Predictions, turned
+from glint_train.collection import Collection, Predictions
 from glint_train.fit import Fit
 from glint_train.networks import WeakNetwork
 from glint_train.precision import use_precise_attention
@@ -22,23 +22,13 @@ from glint_train.precision import use_precise_attention
 BATCH, RATE, WORDLESS = 64, 2e-3, 0.2
 
 
-class Augmented:
-    """Rows that differ each time: few prompts have to teach the network to read any picture in its noise.
-
-    The noise is turned by a random angle, which leaves picture and gap as they are (to the extent that the network's
-    picture does not depend on the noise); everything is shifted by up to a latent pixel; some rows have no words.
-    """
-
-    def __init__(self, data: Predictions) -> None:
-        self.data = data
-
-    def batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output, time, tokens, guided = self.data.batch(rows)
-        change = turned(self.data.noise(rows), generator) - self.data.noise(rows)
-        shifts = torch.randint(-1, 2, (2,), generator=generator).tolist()
-        worded = (torch.rand(len(rows), 1, 1, generator=generator) > WORDLESS).float()
-        output, guided = (torch.roll(x + change, shifts, (2, 3)) for x in (output, guided))
-        return output, time, tokens * worded, guided
+def augmented(given: tuple[Tensor, ...], guided: Tensor, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The same rows shifted by up to a latent pixel, some of them without words: few prompts have to teach any picture."""
+    output, latents, time, tokens = given
+    shifts = torch.randint(-1, 2, (2,), generator=generator).tolist()
+    output, latents, guided = (torch.roll(x, shifts, (2, 3)) for x in (output, latents, guided))
+    worded = (torch.rand(len(time), 1, 1, generator=generator) > WORDLESS).float()
+    return (output, latents, time, tokens * worded), guided
 
 
 def errors(model: nn.Module, data: Predictions) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,8 +36,8 @@ def errors(model: nn.Module, data: Predictions) -> tuple[Tensor, Tensor, Tensor]
     found = []
     with torch.no_grad():
         for rows in torch.arange(len(data)).split(128):
-            output, time, tokens, guided = data.batch(rows)
-            differences = (model(output, time, tokens) - guided, output - guided, guided)
+            given, guided = data.batch(rows)
+            differences = (model(*given) - guided, given[0] - guided, guided)
             found.append(torch.stack([x.flatten(1).square().sum(1) for x in differences]))
     return tuple(torch.cat(found, dim=1))
 
@@ -67,11 +57,9 @@ def main() -> None:
     collection = Collection(options.work / "trajectories", "trajectories")
     data = Predictions(collection)
     held_out = Predictions(Collection(options.work / "trajectories-held-out", "trajectories"))
-    augmented = Augmented(data)
-
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
-        output, time, tokens, guided = augmented.batch(rows, generator)
-        return F.mse_loss(model(output, time, tokens), guided)
+        given, guided = augmented(*data.batch(rows), generator)
+        return F.mse_loss(model(*given), guided)
 
     fit = Fit(
         WeakNetwork(), options.work / "core2_weak.pt", seconds=2 if options.smoke else options.seconds, seed=options.seed,

@@ -14,16 +14,16 @@ namespace glint {
 /// The weak network R: a guided prediction from the conditional one, [B,...] to [B,...].
 using WeakNetwork = std::function<at::Tensor(const at::Tensor& cond_output, const GuidanceStep& step)>;
 
-/// Returns the bundle's weak network. Its component names its inputs: output [B,...] (the conditional prediction), time [B]
-/// (sigma), position [B] (i / N), tokens, pooled, null_tokens, null_pooled.
+/// Returns the bundle's weak network. Its component names its inputs: output [B,...] (the conditional prediction), latents
+/// [B,...] (what it was made for), time [B] (sigma), position [B] (i / N), tokens, pooled, null_tokens, null_pooled.
 /// Errors:  NotFound if the bundle has no such component; BadModel for an input it cannot be given; ShapeMismatch, when it
 ///          runs, if what comes back is not of the latents' shape.
 inline WeakNetwork weak_network(const Bundle& bundle, const std::string& component) {
   const std::shared_ptr<const Module> module = bundle.module(component);
   const std::vector<std::string> inputs = bundle.manifest().components.at(component).inputs;
   for (const std::string& name : inputs)
-    GLINT_CHECK(name == "output" || name == "time" || name == "position" || name == "tokens" ||
-                    name == "pooled" || name == "null_tokens" || name == "null_pooled",
+    GLINT_CHECK(name == "output" || name == "latents" || name == "time" || name == "position" ||
+                    name == "tokens" || name == "pooled" || name == "null_tokens" || name == "null_pooled",
                 BadModel, "components.{}.inputs: a weak network cannot be given '{}'", component, name);
   return [module, inputs, component](const at::Tensor& cond, const GuidanceStep& step) {
     const int64_t batch = cond.size(0);
@@ -36,6 +36,7 @@ inline WeakNetwork weak_network(const Bundle& bundle, const std::string& compone
     };
     const auto argument = [&](const std::string& name) -> at::Tensor {
       if (name == "output") return cond.to(at::kFloat);
+      if (name == "latents") return step.x.to(at::kFloat);
       if (name == "time") return at::full({batch}, step.level.sigma, cond.options().dtype(at::kFloat));
       if (name == "position")
         return at::full({batch}, static_cast<double>(step.position.step) / step.position.steps,

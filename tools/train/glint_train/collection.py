@@ -52,7 +52,7 @@ def turned(noise: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Predictions:
-    """The rows of a flow model's trajectories: row r is step r % steps of item r // steps."""
+    """The rows of trajectories: row r is step r % steps of item r // steps."""
 
     def __init__(self, collection: Collection) -> None:
         t = collection.tensors
@@ -63,13 +63,8 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.outputs)
 
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The conditional prediction, time, token embeddings and guided prediction of rows."""
-        output, null = self.outputs[rows].float(), self.nulls[rows].float()
+    def batch(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What a weak network is given (conditional prediction, latents, time, token embeddings), and the guided prediction."""
+        latents, output, null = (x[rows].float() for x in (self.latents, self.outputs, self.nulls))
         item, step = rows // self.steps, rows % self.steps
-        return output, self.times[step], self.tokens[item], null + self.guidance * (output - null)
-
-    def noise(self, rows: Tensor) -> Tensor:
-        """The noise that the conditional prediction, noise minus picture, sees in the latents of rows."""
-        time = self.times[rows % self.steps][:, None, None, None]
-        return self.latents[rows].float() + (1 - time) * self.outputs[rows].float()
+        return (output, latents, self.times[step], self.tokens[item]), null + self.guidance * (output - null)

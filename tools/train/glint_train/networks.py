@@ -51,14 +51,14 @@ class Attention(nn.Module):
 
 
 class PromptedUNet(nn.Module):
-    """Latents [B, 4, 16, 16] under a condition [B, C] and token embeddings [B, 16, 192] to latents, at first zero.
+    """Images [B, I, 16, 16] under a condition [B, C] and token embeddings [B, 16, 192] to latents [B, 4, 16, 16], at first zero.
 
     Convolutions at full size and at half of it, where places also see each other and the words.
     """
 
-    def __init__(self, channels: int, condition: int) -> None:
+    def __init__(self, inputs: int, channels: int, condition: int) -> None:
         super().__init__()
-        self.stem, self.head = (nn.Conv2d(a, b, 3, padding=1) for a, b in ((LATENT_CHANNELS, channels), (channels, LATENT_CHANNELS)))
+        self.stem, self.head = nn.Conv2d(inputs, channels, 3, padding=1), nn.Conv2d(channels, LATENT_CHANNELS, 3, padding=1)
         self.down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
         self.up = nn.Conv2d(2 * channels, channels, 3, padding=1)
         self.before, self.after = Residual(channels, condition), Residual(channels, condition)
@@ -68,9 +68,9 @@ class PromptedUNet(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, latents: Tensor, tokens: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, images: Tensor, tokens: Tensor, condition: Tensor) -> Tensor:
         condition = F.silu(condition + self.pooled(tokens.mean(1)))
-        fine = self.before(self.stem(latents), condition)
+        fine = self.before(self.stem(images), condition)
         coarse = self.attention(self.down(fine) + self.places, tokens)
         coarse = self.inner(coarse, condition)
         fine = fine + self.up(F.interpolate(coarse, scale_factor=2.0, mode="nearest"))
@@ -78,24 +78,30 @@ class PromptedUNet(nn.Module):
 
 
 class WeakNetwork(nn.Module):
-    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, time [B], tokens [B, 16, 192]) to the guided output.
+    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, latents, time [B], tokens [B, 16, 192]) to the guided output.
 
-    The authors' network knows the time by the bank of adapters that a step's number selects; here it is an input, so any
-    number of steps will do. It starts as the identity.
+    The authors' network sees the output alone, and knows the time by the bank of adapters that a step's number selects. Here
+    the time is an input, so any number of steps will do, and so are the latents: with them the picture that the output means,
+    latents - time output, is known exactly, and what is left to guess is how the null prompt's picture differs from it. As
+    there, an affine skip carries what needs no network. It starts as the identity.
     """
 
-    INPUTS = ["output", "time", "tokens"]
+    INPUTS = ["output", "latents", "time", "tokens"]
 
     def __init__(self, channels: int = 48, condition: int = 96) -> None:
         super().__init__()
         self.register_buffer("waves", torch.arange(1, 9) * 0.5, persistent=False)
         self.time1, self.time2 = nn.Linear(16, condition), nn.Linear(condition, condition)
-        self.gap = PromptedUNet(channels, condition)
+        self.gap, self.skip = PromptedUNet(3 * LATENT_CHANNELS, channels, condition), nn.Linear(condition, 2 * LATENT_CHANNELS)
+        nn.init.zeros_(self.skip.weight)
+        nn.init.zeros_(self.skip.bias)
 
-    def forward(self, output: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, output: Tensor, latents: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
         angles = time[:, None] * self.waves * torch.pi
         condition = self.time2(F.silu(self.time1(torch.cat([angles.cos(), angles.sin()], dim=-1))))
-        return output + self.gap(output, tokens, condition)
+        picture = latents - time[:, None, None, None] * output
+        share, shift = self.skip(F.silu(condition)).float()[:, :, None, None].chunk(2, dim=1)
+        return output + share * picture + shift + self.gap(torch.cat([output, latents, picture], dim=1), tokens, condition)
 
 
 class NoiseNetwork(nn.Module):
@@ -111,7 +117,7 @@ class NoiseNetwork(nn.Module):
         super().__init__()
         self.embed = nn.Linear(MAX_TOKENS * WIDTH, 2 * LATENT_CHANNELS)
         self.share, self.pooled = nn.Parameter(torch.zeros(())), nn.Linear(WIDTH, condition)
-        self.residual = PromptedUNet(channels, condition)
+        self.residual = PromptedUNet(LATENT_CHANNELS, channels, condition)
 
     def forward(self, latents: Tensor, tokens: Tensor, pooled: Tensor) -> Tensor:
         scale, shift = self.embed(tokens.flatten(1))[:, :, None, None].chunk(2, dim=1)
