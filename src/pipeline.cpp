@@ -225,6 +225,16 @@ Sampler Pipeline::sampler(const GenerateRequest& request) const {
                                           [&] { return build_sampler(request); });
 }
 
+SampleRequest Pipeline::sample_request(const GenerateRequest& request, TokenizedPrompt* words) const {
+  return detail::engine_errors_translated(ErrorCode::Internal, "sample_request", [&] {
+    GenerateResult told;
+    SampleRequest sample{.prompt = encode(request, told), .seed = request.seed};
+    sample.latent_shape = latent_shape(request);
+    if (words) *words = std::move(told.prompt);
+    return sample;
+  });
+}
+
 std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "attention_calls", [&] {
     const Sampler sampler = build_sampler(request);

@@ -34,26 +34,6 @@ struct Arguments {
   GenerateRequest request;
 };
 
-/// Returns `--schedule`: [NAME][:key=value,...] where NAME is a spacing or a spread of sigmas.
-OptionValues schedule_options(const std::string& text) {
-  if (text.empty()) return {};
-  Choice choice = parse_choice(text.front() == ':' ? "default" + text : text);
-  const auto is_value = [&](const auto& values) {
-    return std::find(values.begin(), values.end(), choice.name) != values.end();
-  };
-  if (is_value(EnumNames<Spacing>::values)) {
-    choice.options.emplace("spacing", choice.name);
-  } else if (is_value(EnumNames<Sigmas>::values)) {
-    choice.options.emplace("sigmas", choice.name);
-  } else {
-    const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
-                                         "model",   "karras",  "exponential"};
-    GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
-                did_you_mean(choice.name, known), fmt::join(known, ", "));
-  }
-  return choice.options;
-}
-
 /// Takes `--lora` NAME[:scale] of the bundle's own adapters and FILE[:scale] of others, which are then called by their
 /// file's stem, into the request; returns the bundle with those.
 Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {

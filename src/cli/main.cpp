@@ -34,7 +34,8 @@ void check_command(const CLI::App& app, int argc, char** argv) {
 
 /// Returns the message for arguments that no option took, with the nearest option.
 std::string unknown_argument(const CLI::App& app) {
-  const CLI::App* command = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
   std::vector<std::string> names;
   for (const CLI::Option* option : command->get_options())
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
@@ -52,6 +53,7 @@ int run(int argc, char** argv) {
       "Run 'glint COMMAND --help' for a command's options, 'glint list' for solvers, rules and strategies.");
   int exit_code = cli::kOk;
   cli::add_generate(app, exit_code);
+  cli::add_collect(app, exit_code);
   cli::add_list(app, exit_code);
   cli::add_inspect(app, exit_code);
   check_command(app, argc, argv);

@@ -38,6 +38,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("sampler",),
     ("builtins", "option_values", "registry"),
     ("pipeline",),
+    ("collect/",),
     ("capi/", "cli/", "glint"),
 ]
 

@@ -29,23 +29,28 @@ inline constexpr Field kTextRowsField{.help =
                                           "decomposition; unset = what it was "
                                           "trained with"};
 
-/// Returns the bundle's weak network, with `text` in place of what its file says. Its component names its inputs: output [B,...] (the conditional prediction), time [B]
-/// (sigma), position [B] (i / N), tokens, pooled, null_tokens, null_pooled.
+/// Returns the bundle's weak network, with `text` in place of what its file says. Its component names its inputs: output
+/// [B,...] (the conditional prediction), latents [B,...] (what it was made for), time [B] (sigma), position [B] (i / N),
+/// tokens, pooled, null_tokens, null_pooled.
 /// Errors:  NotFound if the bundle has no such component; BadModel for an input it cannot be given; InvalidArgument for
 ///          `text` if it is not of the released architecture; ShapeMismatch, when it runs, if what comes back is not of the
 ///          latents' shape.
 inline WeakNetwork weak_network(const Bundle& bundle, const std::string& component,
                                 std::optional<TextRows> text = std::nullopt) {
-  ComponentCall network(bundle, component, "a weak network",
-                        {"output", "time", "position", "tokens", "pooled", "null_tokens", "null_pooled"});
+  ComponentCall network(
+      bundle, component, "a weak network",
+      {"output", "latents", "time", "position", "tokens", "pooled", "null_tokens", "null_pooled"});
   if (text) network = network.with("text", enum_name(*text));
   return [network](const at::Tensor& cond, const GuidanceStep& step) {
     const auto filled = [&](double value) {
       return at::full({cond.size(0)}, value, cond.options().dtype(at::kFloat));
     };
     const double position = static_cast<double>(step.position.step) / step.position.steps;
-    const at::Tensor made = network(
-        {{"output", cond}, {"time", filled(step.level.sigma)}, {"position", filled(position)}}, step.prompt);
+    const at::Tensor made = network({{"output", cond},
+                                     {"latents", step.x},
+                                     {"time", filled(step.level.sigma)},
+                                     {"position", filled(position)}},
+                                    step.prompt);
     GLINT_CHECK(made.sizes() == cond.sizes(), ShapeMismatch, "{}: expected a prediction of shape {}, got {}",
                 network.component(), shape_string(cond.sizes()), shape_string(made.sizes()));
     return made.to(cond.options());

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace glint {
 
@@ -39,6 +40,22 @@ inline Conditioning to_device(Conditioning c, at::Device device) {
     if (tensor->defined()) *tensor = tensor->to(device);
   for (auto& [name, tensor] : c.extras) tensor = tensor.to(device);
   return c;
+}
+
+/// Returns one conditioning with the rows of all, in order. They must have the same inputs.
+inline Conditioning joined(const std::vector<Conditioning>& all) {
+  const auto rows = [&](const auto& input) {
+    std::vector<at::Tensor> tensors;
+    for (const Conditioning& c : all)
+      if (input(c).defined()) tensors.push_back(input(c));
+    return tensors.empty() ? at::Tensor() : at::cat(tensors);
+  };
+  Conditioning result{.tokens = rows([](const Conditioning& c) { return c.tokens; }),
+                      .pooled = rows([](const Conditioning& c) { return c.pooled; }),
+                      .mask = rows([](const Conditioning& c) { return c.mask; })};
+  for (const auto& extra : all.front().extras)
+    result.extras[extra.first] = rows([&](const Conditioning& c) { return c.extras.at(extra.first); });
+  return result;
 }
 
 /// Returns c with its token embeddings times `factor`.
