@@ -6,8 +6,8 @@
 #include <glint/model/adapter.hpp>
 #include <glint/model/bundle.hpp>
 #include <glint/model/module_model.hpp>
+#include <glint/text/prompt_encoder.hpp>
 #include <glint/text/subword_tokenizers.hpp>
-#include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/image_encoder.hpp>
 #include <glint/vae/video_decoder.hpp>
@@ -63,7 +63,8 @@ struct Loaded {
   std::recursive_mutex mutex;
   std::map<std::string, std::shared_ptr<const Module>> modules;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
-  std::shared_ptr<const TextEncoder> text_encoder;
+  std::map<std::string, std::shared_ptr<const TextEncoder>> text_encoders;
+  std::shared_ptr<const PromptEncoder> prompt_encoder;
   std::shared_ptr<const ImageDecoder> decoder;
   std::shared_ptr<const ImageEncoder> encoder;
   std::shared_ptr<const VideoDecoder> video_decoder;
@@ -79,6 +80,9 @@ struct Bundle::State {
   std::shared_ptr<Loaded> loaded = std::make_shared<Loaded>();
   std::map<std::string, std::shared_ptr<const Model>> models;
   std::optional<std::map<std::string, AdapterFile>> adapters;
+  std::map<std::string, AdaptedNetwork> adapted;  // by component
+  Adapters prompt_scales;                         // the last ones text encoders were asked for with
+  std::shared_ptr<const PromptEncoder> prompt_encoder;
 
   const Component& component(const std::string& name) const {
     const auto found = manifest.components.find(name);
@@ -130,6 +134,17 @@ struct Bundle::State {
     return checked_file(component(name).file, component(name).sha256, "components." + name);
   }
 
+  void check_component(const AdapterFile& file, const std::string& component,
+                       const std::vector<LowRank>& layers) const {
+    if (manifest.components.contains(component)) return;
+    std::string keys;
+    for (size_t i = 0; i < std::min<size_t>(layers.size(), 8); ++i)
+      keys += (i > 0 ? ", " : "") + layers[i].key;
+    fail(ErrorCode::InvalidArgument,
+         "{}: made for another model? This one has no '{}' for its {} layers: {}{}", file.path, component,
+         layers.size(), keys, layers.size() > 8 ? ", ..." : "");
+  }
+
   /// The adapters by name, read when they are first needed.
   const std::map<std::string, AdapterFile>& adapter_files() {
     if (adapters) return *adapters;
@@ -138,10 +153,7 @@ struct Bundle::State {
       files.emplace(name, read_adapter(checked_file(entry.file, entry.sha256, "adapters." + name)));
     for (const auto& [name, path] : options.adapters) files.emplace(name, read_adapter(path));
     for (const auto& [name, file] : files)
-      for (const auto& [component, layers] : file.layers)
-        GLINT_CHECK(component == "denoiser", InvalidArgument,
-                    "{}: has layers for '{}', which cannot be given any: {}{}", file.path, component,
-                    layers.front().key, layers.size() > 1 ? ", ..." : "");
+      for (const auto& [component, layers] : file.layers) check_component(file, component, layers);
     adapters = std::move(files);
     return *adapters;
   }
@@ -186,17 +198,21 @@ Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>&
 
 AdaptedNetwork Bundle::adapted(const std::string& component) const {
   const std::lock_guard lock(state_->loaded->mutex);
+  if (const auto found = state_->adapted.find(component); found != state_->adapted.end())
+    return found->second;
   const std::shared_ptr<const Module> network = module(component);
   std::map<std::string, WeightChanges> adapters;
   for (const auto& [name, file] : state_->adapter_files()) {
-    GLINT_CHECK(!network->weights().empty(), InvalidArgument,
+    GLINT_CHECK(!file.layers.contains(component) || !network->weights().empty(), InvalidArgument,
                 "adapters.{}: components.{} cannot have any; its weights can be changed only in a "
                 "torchscript file that "
                 "was not frozen",
                 name, component);
     adapters.emplace(name, match_adapter(file, component, network->weights()));
   }
-  return AdaptedNetwork(network, std::move(adapters), options().adapter_sets);
+  return state_->adapted
+      .emplace(component, AdaptedNetwork(network, std::move(adapters), options().adapter_sets))
+      .first->second;
 }
 
 const Manifest& Bundle::manifest() const { return state_->manifest; }
@@ -256,13 +272,44 @@ std::shared_ptr<const Tokenizer> Bundle::tokenizer(const std::string& name) cons
   return tokenizer = load_tokenizer(state_->checked_file(name), component);
 }
 
-std::shared_ptr<const TextEncoder> Bundle::text_encoder() const {
+std::shared_ptr<const TextEncoder> Bundle::text_encoder(const std::string& name) const {
   const std::lock_guard lock(state_->loaded->mutex);
-  auto& encoder = state_->loaded->text_encoder;
-  if (encoder) return encoder;
-  auto network = module("text_encoder");
-  return encoder =
-             std::make_shared<const TextEncoder>(tokenizer(), std::move(network), state_->options.device);
+  auto& encoder = state_->loaded->text_encoders[name];
+  if (!encoder) encoder = text_encoder(name, module(name));
+  return encoder;
+}
+
+std::shared_ptr<const TextEncoder> Bundle::text_encoder(const std::string& name,
+                                                        std::shared_ptr<const Module> network) const {
+  constexpr std::string_view kRole = "text_encoder";
+  const auto& component = state_->component(name);
+  GLINT_CHECK(name.starts_with(kRole), InvalidArgument, "components.{}: not a text encoder", name);
+  TextEncoderOptions options{.device = state_->options.device};
+  if (!component.inputs.empty()) options.inputs = component.inputs;
+  return std::make_shared<const TextEncoder>(tokenizer("tokenizer" + name.substr(kRole.size())),
+                                             std::move(network), std::move(options));
+}
+
+std::shared_ptr<const PromptEncoder> Bundle::prompt_encoder(const Adapters& scales) const {
+  const std::lock_guard lock(state_->loaded->mutex);
+  const auto names = PromptEncoder::components(manifest().family);
+  GLINT_CHECK(!names.empty() && has(names.front()), NotFound,
+              "prompt: model '{}' has no text encoder; give its conditioning instead", manifest().name);
+  Adapters used;  // those that change a text encoder
+  for (const auto& [adapter, file] : state_->adapter_files()) {
+    const auto scale = scales.find(adapter);
+    const auto changed = [&](const std::string& name) { return file.layers.contains(name); };
+    if (scale != scales.end() && scale->second != 0.0 && std::any_of(names.begin(), names.end(), changed))
+      used.emplace(*scale);
+  }
+  auto& encoder = used.empty() ? state_->loaded->prompt_encoder : state_->prompt_encoder;
+  if (encoder && (used.empty() || state_->prompt_scales == used)) return encoder;
+  std::vector<std::shared_ptr<const TextEncoder>> encoders;
+  for (const std::string& name : names)
+    encoders.push_back(used.empty() ? text_encoder(name) : text_encoder(name, adapted(name).at(used)));
+  encoder = std::make_shared<const PromptEncoder>(manifest().family, std::move(encoders));
+  if (!used.empty()) state_->prompt_scales = used;
+  return encoder;
 }
 
 std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
@@ -308,7 +355,8 @@ void Bundle::preload() const {
     else
       module(name);
   }
-  if (has("text_encoder")) text_encoder();
+  const auto encoders = PromptEncoder::components(manifest().family);
+  if (!encoders.empty() && has(encoders.front())) prompt_encoder();
   const bool video = manifest().latent.frame_scale.has_value();
   if (has("vae_decoder") && video) video_decoder();
   if (has("vae_decoder") && !video) decoder();

@@ -1,6 +1,8 @@
 // LoRA at a scale against diffusers' fused weights (tools/golden/adapters.py), on tiny models with random weights.
 #include <glint/io/safetensors.hpp>
 #include <glint/model/adapter.hpp>
+#include <glint/model/bundle.hpp>
+#include <glint/text/prompt_encoder.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -127,4 +129,26 @@ TEST_CASE("two adapters add up in the weights", "[parity]") {
   const AdaptedNetwork same(network, std::move(twice));
   CHECK(error(sdxl().run(*same.at({{"one", 0.3}, {"two", 0.5}})), wanted) < kTolerance);
   CHECK(error(sdxl().run(*same.at({{"one", 0.5}, {"two", -0.5}})), sdxl().run(*network)) < kTolerance);
+}
+
+TEST_CASE("a LoRA with text encoders' layers changes the prompt's embeddings as diffusers' fused ones",
+          "[parity]") {
+  const Bundle bundle =
+      Bundle::load(test::data("families/sdxl")).with_adapters({{"text", lora("sdxl", "text")}});
+  const auto check = [&](const Adapters& scales, const std::string& label) {
+    const EncodedPrompt got =
+        bundle.prompt_encoder(scales)->encode("a small golden fox in the snow", {.height = 32, .width = 24});
+    CAPTURE(label);
+    for (const auto& [name, tensor] :
+         {std::pair{"tokens", got.conditioning.tokens}, {"pooled", got.conditioning.pooled}}) {
+      const double distance = error(tensor, sdxl().tensors.at("text." + label + "." + name));
+      CHECK(distance < kTolerance);
+      test::report("sdxl  text {} {} {:.1e} of the largest value", label, name, distance);
+    }
+  };
+  check({}, "base");
+  check({{"text", 0.8}}, "text*0.8");
+  CHECK(bundle.prompt_encoder({{"text", 0.8}}) == bundle.prompt_encoder({{"text", 0.8}}));
+  CHECK(bundle.prompt_encoder({{"text", 0.0}}) == bundle.prompt_encoder());
+  check({}, "base");
 }

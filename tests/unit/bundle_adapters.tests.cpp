@@ -186,6 +186,12 @@ TEST_CASE("adapters that a bundle cannot have are refused, and it goes on withou
   wide["query.lora_A.weight"] = at::randn({2, 9});
   CHECK_THAT(broken(wide), Contains("ShapeMismatch: ") && Contains("'query' changes [8,9] values"));
 
+  TensorMap text = Files::layers(1);
+  text["lora_te2_encoder_fc1.lora_down.weight"] = at::randn({2, 8});
+  text["lora_te2_encoder_fc1.lora_up.weight"] = at::randn({8, 2});
+  CHECK_THAT(broken(text), Contains("InvalidArgument: ") &&
+                               Contains("no 'text_encoder_2' for its 1 layers: lora_te2_encoder_fc1"));
+
   const Files program([](json& j) {
     j["components"]["denoiser"].update({{"file", "denoiser.pt2"},
                                         {"backend", "pt2"},

@@ -92,9 +92,9 @@ class W2sd {
     LegTransform result = same_leg();
     if (!model.empty()) result = result | with_model(context.bundle_for(info.name).model(model));
     if (scale) {
-      GLINT_CHECK(!o.adapter.empty(), InvalidArgument,
+      GLINT_CHECK(!adapter.empty(), InvalidArgument,
                   "w2sd.adapter: expected the name of the adapter whose scale is given, got none");
-      result = result | with_adapter(o.adapter, *scale);
+      result = result | with_adapter(adapter, *scale);
     }
     if (guidance) result = result | with_guidance(*guidance, o.branches);
     return result;
