@@ -2,7 +2,6 @@
 
 #include <glint/core/schedule_flow.hpp>
 #include <glint/pipeline.hpp>
-#include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/video_decoder.hpp>
 
@@ -69,15 +68,28 @@ void append(SampleResult& all, SampleResult&& part) {
   for (const auto& [stage, usage] : part.by_stage) all.by_stage[stage] += usage;
 }
 
-int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, int64_t scale,
+/// Height or width in latent units.
+int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, const LatentSpec& latent,
                     const char* name) {
-  if (!pixels) {
-    GLINT_CHECK(fallback, InvalidArgument, "{}: this model has no default; give one", name);
-    return *fallback;
-  }
-  GLINT_CHECK(*pixels > 0 && *pixels % scale == 0, InvalidArgument,
-              "{}: expected a positive multiple of {}, got {}", name, scale, *pixels);
-  return *pixels / scale;
+  const int64_t scale = latent.spatial_scale, unit = scale * latent.multiple;
+  GLINT_CHECK(pixels || fallback, InvalidArgument, "{}: this model has no default; give one", name);
+  const int64_t size = pixels ? *pixels : *fallback * scale;
+  GLINT_CHECK(size > 0 && size % unit == 0, InvalidArgument, "{}: expected a positive multiple of {}, got {}",
+              name, unit, size);
+  GLINT_CHECK(!latent.largest || size / scale <= *latent.largest, InvalidArgument,
+              "{}: expected at most {}, got {}", name, *latent.largest * scale, size);
+  return size / scale;
+}
+
+/// The shape of one sample's noise, checked as sizes are.
+std::vector<int64_t> noise_shape(const at::Tensor& noise, const LatentSpec& latent) {
+  const int64_t rank = latent.frame_scale ? 5 : 4;
+  GLINT_CHECK(noise.dim() == rank && noise.size(0) >= 1 && noise.size(1) == latent.channels, ShapeMismatch,
+              "noise: expected [B,{},{}H,W] with B >= 1, got {}", latent.channels,
+              latent.frame_scale ? "F," : "", shape_string(noise.sizes()));
+  latent_size(noise.size(-2) * latent.spatial_scale, {}, latent, "noise: height");
+  latent_size(noise.size(-1) * latent.spatial_scale, {}, latent, "noise: width");
+  return noise.sizes().slice(1).vec();
 }
 
 int64_t latent_frames(int64_t frames, int64_t scale) {
@@ -158,11 +170,13 @@ Choice Pipeline::rule_choice(const GenerateRequest& request) const {
 
 Choice Pipeline::solver_choice(const GenerateRequest& request) const {
   if (request.solver) return *request.solver;
+  if (!bundle_.manifest().default_solver.empty()) return {.name = bundle_.manifest().default_solver};
   return {.name = bundle_.manifest().schedule.kind == NoiseKind::Flow ? "flow-euler" : "euler"};
 }
 
 std::vector<int64_t> Pipeline::latent_shape(const GenerateRequest& request) const {
   const LatentSpec& latent = bundle_.manifest().latent;
+  if (request.noise.defined()) return noise_shape(request.noise, latent);
   std::vector<int64_t> shape{latent.channels};
   if (latent.frame_scale) {
     const int64_t frames = request.frames.value_or((latent.frames.value_or(1) - 1) * *latent.frame_scale + 1);
@@ -171,8 +185,8 @@ std::vector<int64_t> Pipeline::latent_shape(const GenerateRequest& request) cons
     GLINT_CHECK(!request.frames, InvalidArgument, "frames: model '{}' makes pictures, not videos",
                 bundle_.manifest().name);
   }
-  shape.push_back(latent_size(request.height, latent.height, latent.spatial_scale, "height"));
-  shape.push_back(latent_size(request.width, latent.width, latent.spatial_scale, "width"));
+  shape.push_back(latent_size(request.height, latent.height, latent, "height"));
+  shape.push_back(latent_size(request.width, latent.width, latent, "width"));
   return shape;
 }
 
@@ -183,9 +197,9 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   GridOptions grid = read_options("schedule", request.schedule, manifest.schedule.grid);
   grid.steps = request.steps.value_or(static_cast<int>(manifest.default_steps.value_or(20)));
   if (manifest.schedule.flow.dynamic) {
-    // FLUX counts patches of 2 x 2 latent pixels.
     const std::vector<int64_t> shape = latent_shape(request);
-    grid.tokens = static_cast<double>(shape.back() * shape[shape.size() - 2]) / 4.0;
+    const int64_t patch = manifest.latent.patch;
+    grid.tokens = static_cast<double>((shape.back() / patch) * (shape[shape.size() - 2] / patch));
   }
 
   Leg leg{.model = bundle_.model()};
@@ -206,18 +220,20 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
 }
 
 Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) const {
-  if (request.conditioning) return *request.conditioning;
-  GLINT_CHECK(bundle_.has("text_encoder"), NotFound,
-              "prompt: model '{}' has no text encoder; give its conditioning instead",
-              bundle_.manifest().name);
-  const auto encoder = bundle_.text_encoder();
-  GLINT_CHECK(
-      bundle_.manifest().family == "emoji", NotFound,
-      "prompt: prompts of family '{}' cannot be encoded by this version; give the conditioning instead",
-      bundle_.manifest().family);
-  EncodedPrompt cond = encoder->encode(request.prompt);
+  const Manifest& manifest = bundle_.manifest();
+  const std::vector<int64_t> shape = latent_shape(request);
+  const PictureSize size{.height = shape[shape.size() - 2] * manifest.latent.spatial_scale,
+                         .width = shape.back() * manifest.latent.spatial_scale};
+  if (request.conditioning)
+    return {.cond = with_size(request.conditioning->cond, manifest.family, size),
+            .null = with_size(request.conditioning->null, manifest.family, size)};
+  const auto encoder = bundle_.prompt_encoder();
+  EncodedPrompt cond = encoder->encode(request.prompt, size);
   result.prompt = std::move(cond.tokenized);
-  return {.cond = std::move(cond.conditioning), .null = encoder->encode(request.negative).conditioning};
+  const bool zeros = manifest.guidance.zero_null && !request.negative;
+  Conditioning null =
+      zeros ? zeroed(cond.conditioning) : encoder->encode(request.negative.value_or(""), size).conditioning;
+  return {.cond = std::move(cond.conditioning), .null = std::move(null)};
 }
 
 Sampler Pipeline::sampler(const GenerateRequest& request) const {
@@ -247,7 +263,7 @@ std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& requ
   });
 }
 
-int64_t Pipeline::tile_side(const GenerateRequest& request) const {
+int64_t Pipeline::tile_side(const GenerateRequest& request, const std::vector<int64_t>& shape) const {
   const LatentSpec& latent = bundle_.manifest().latent;
   const int64_t unit = 4 * latent.spatial_scale;
   if (request.vae_tile) {
@@ -256,8 +272,6 @@ int64_t Pipeline::tile_side(const GenerateRequest& request) const {
                 *request.vae_tile);
     return *request.vae_tile;
   }
-  const std::vector<int64_t> shape =
-      request.noise.defined() ? request.noise.sizes().vec() : latent_shape(request);
   const auto side = [&](size_t from_end) {
     return static_cast<double>(shape[shape.size() - from_end] * latent.spatial_scale);
   };
@@ -312,16 +326,14 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
     Stopwatch total(result.seconds["total"]);
     GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
     GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
-    if (request.noise.defined())
-      GLINT_CHECK(request.noise.dim() >= 2 && request.noise.size(0) >= 1, ShapeMismatch,
-                  "noise: expected [B,C,...] with B >= 1, got {}", shape_string(request.noise.sizes()));
-    if (request.decode) result.vae_tile = tile_side(request);
+    const std::vector<int64_t> shape = latent_shape(request);
+    if (request.decode) result.vae_tile = tile_side(request, shape);
     const Sampler sampler = build_sampler(request);
     SampleRequest sample{.seed = request.seed,
                          .observer = request.observer,
                          .keep_trajectory = request.keep_trajectory,
                          .effective_guidance = request.effective_guidance};
-    if (!request.noise.defined()) sample.latent_shape = latent_shape(request);
+    if (!request.noise.defined()) sample.latent_shape = shape;
     {
       Stopwatch encode_time(result.seconds["encode"]);
       sample.prompt = encode(request, result);

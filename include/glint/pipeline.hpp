@@ -7,7 +7,7 @@
 #include <glint/option_values.hpp>
 #include <glint/registry.hpp>
 #include <glint/sampler.hpp>
-#include <glint/text/tokenizer.hpp>
+#include <glint/text/prompt_encoder.hpp>
 
 #include <map>
 #include <optional>
@@ -19,7 +19,9 @@ namespace glint {
 /// What to generate. Everything unset is the model's own default.
 struct GenerateRequest {
   std::string prompt = {};
-  std::string negative = {};  ///< takes the null prompt's place
+  /// Takes the null prompt's place. Unset is no negative prompt: the empty one, or embeddings of zeros for the families
+  /// that were trained so.
+  std::optional<std::string> negative = {};
   std::optional<Prompt> conditioning =
       {};  ///< instead of prompt and negative: for models without a text encoder
   std::optional<int> steps = {};
@@ -35,7 +37,7 @@ struct GenerateRequest {
   int64_t count = 1;
   int64_t batch = 8;  ///< pictures sampled at once; changes memory and time, not pictures
   std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
-  at::Tensor noise = {};         ///< initial noise [B,C,H,W]; replaces seed, count and size
+  at::Tensor noise = {};         ///< initial noise [B,C,H,W] or [B,C,F,H,W]; replaces seed, count and size
   Observer* observer = nullptr;  ///< borrowed for the call
   bool keep_trajectory = false;
   bool effective_guidance = false;  ///< measure it; costs 2 rows a step
@@ -86,7 +88,7 @@ class GLINT_API Pipeline {
   GenerateResult run(const GenerateRequest& request) const;
   Sampler build_sampler(const GenerateRequest& request) const;
   Prompt encode(const GenerateRequest& request, GenerateResult& result) const;
-  int64_t tile_side(const GenerateRequest& request) const;
+  int64_t tile_side(const GenerateRequest& request, const std::vector<int64_t>& shape) const;
   void decode(const GenerateRequest& request, const at::Tensor& latents, GenerateResult& result) const;
   Choice rule_choice(const GenerateRequest& request) const;
   std::vector<int64_t> latent_shape(const GenerateRequest& request) const;

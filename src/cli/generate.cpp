@@ -65,7 +65,7 @@ void fill_request(Arguments& args) {
   for (const std::string& text : args.step) request.step_strategies.push_back(parse_choice(text));
   request.keep_trajectory = !args.files.trajectory.empty();
   if (!args.cond_in.empty()) {
-    GLINT_CHECK(args.prompts.empty() && request.negative.empty(), InvalidArgument,
+    GLINT_CHECK(args.prompts.empty() && !request.negative, InvalidArgument,
                 "--cond-in: replaces the prompt and --negative; give one or the other");
     request.conditioning = prompt_from_tensors(read_safetensors(args.cond_in));
     args.prompts.emplace_back();
@@ -120,7 +120,7 @@ PngTexts texts_of(const Arguments& args, const std::string& prompt, size_t index
                  {"guidance", fmt::format("{}", result.guidance)},
                  {"software", fmt::format("glint {}", version())}};
   if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index);
-  if (!args.request.negative.empty()) texts["negative"] = args.request.negative;
+  if (args.request.negative) texts["negative"] = *args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
   if (!args.filters.empty()) texts["filter"] = fmt::format("{}", fmt::join(args.filters, " "));
   if (!args.attention.empty()) texts["attention"] = args.attention;
@@ -284,7 +284,7 @@ void add_options(CLI::App& command, Arguments& args) {
   command.add_option("--negative", r.negative, "what to steer away from, in the null prompt's place");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
-  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: flow-euler or euler");
+  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
   command.add_option(
       "--schedule", args.schedule,
       "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "

@@ -25,10 +25,15 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
     const auto bytes = std::filesystem::file_size(file, missing);
     const bool matches = !missing && sha256_file(file) == component.sha256;
     intact = intact && matches;
-    components[role] = {
-        {"file", component.file},     {"backend", to_string(component.backend)},
-        {"dtype", component.dtype},   {"bytes", missing ? Json() : Json(bytes)},
-        {"inputs", component.inputs}, {"sha256", missing ? "missing" : matches ? "matches" : "differs"}};
+    const std::string& dtype = component.compute.empty() ? component.dtype : component.compute;
+    components[role] = {{"file", component.file},
+                        {"backend", to_string(component.backend)},
+                        {"dtype", is_tokenizer(role) ? Json() : Json(dtype)},
+                        {"bytes", missing ? Json() : Json(bytes)},
+                        {"inputs", component.inputs},
+                        {"sha256", missing   ? "missing"
+                                   : matches ? "matches"
+                                             : "differs"}};
   }
   const auto size = [](const std::optional<int64_t>& v) { return v ? Json(*v) : Json(); };
   return {{"name", m.name},
@@ -39,12 +44,17 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
            {{"channels", m.latent.channels},
             {"height", size(m.latent.height)},
             {"width", size(m.latent.width)},
-            {"spatial_scale", m.latent.spatial_scale}}},
+            {"frames", size(m.latent.frames)},
+            {"spatial_scale", m.latent.spatial_scale},
+            {"multiple", m.latent.multiple},
+            {"largest", size(m.latent.largest)}}},
           {"guidance",
            {{"null_branch", m.guidance.null_branch},
             {"embedded", m.guidance.embedded},
-            {"default", m.guidance.default_scale}}},
+            {"default", m.guidance.default_scale},
+            {"zero_null", m.guidance.zero_null}}},
           {"default_steps", size(m.default_steps)},
+          {"default_solver", m.default_solver.empty() ? Json() : Json(m.default_solver)},
           {"torch", m.torch},
           {"components", components}};
 }
@@ -56,16 +66,17 @@ std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateReq
   if (latent.fixed_size) return pipeline.attention_calls(request);
   GLINT_CHECK(latent.height && latent.width && (!latent.frame_scale || latent.frames), InvalidArgument,
               "the model has no default size");
-  constexpr int64_t kSmall = 16;
+  const int64_t small = std::max<int64_t>(1, 16 / latent.multiple) * latent.multiple;
   const double pixels = static_cast<double>(*latent.height * *latent.width * latent.frames.value_or(1));
   if (latent.frame_scale) request.frames = 1;
-  request.height = request.width = kSmall * latent.spatial_scale;
+  request.height = request.width = small * latent.spatial_scale;
   std::vector<AttentionCall> calls = pipeline.attention_calls(request);
-  request.width = 2 * kSmall * latent.spatial_scale;
+  request.width = 2 * small * latent.spatial_scale;
   const std::vector<AttentionCall> wider = pipeline.attention_calls(request);
   GLINT_CHECK(calls.size() == wider.size(), BadModel, "its number of layers depends on the size");
-  const auto extrapolate = [&](int64_t& small, int64_t large) {
-    small += std::llround(static_cast<double>(large - small) * (pixels / (kSmall * kSmall) - 1.0));
+  const auto extrapolate = [&](int64_t& count, int64_t wide) {
+    const double more = pixels / static_cast<double>(small * small) - 1.0;
+    count += std::llround(static_cast<double>(wide - count) * more);
   };
   for (size_t i = 0; i < calls.size(); ++i) {
     extrapolate(calls[i].queries, wider[i].queries);
@@ -119,9 +130,9 @@ void print(const Json& d) {
              d["torch"].get<std::string>().empty() ? "of unknown version" : d["torch"].get<std::string>());
   fmt::print("latent   {}\nguidance {}\n", d["latent"].dump(), d["guidance"].dump());
   for (const auto& [role, c] : d["components"].items())
-    fmt::print("{:14} {:20} {:12} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
-               c["backend"].get<std::string>(), c["dtype"].get<std::string>(), c["bytes"].dump(),
-               c["sha256"].get<std::string>());
+    fmt::print("{:16} {:20} {:13} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
+               c["backend"].get<std::string>(), c["dtype"].is_null() ? "" : c["dtype"].get<std::string>(),
+               c["bytes"].dump(), c["sha256"].get<std::string>());
   if (d.contains("attention")) print_attention(d["attention"]);
 }
 

@@ -5,8 +5,8 @@
 #include <glint/io/sha256.hpp>
 #include <glint/model/bundle.hpp>
 #include <glint/model/module_model.hpp>
+#include <glint/text/prompt_encoder.hpp>
 #include <glint/text/subword_tokenizers.hpp>
-#include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/image_encoder.hpp>
 #include <glint/vae/video_decoder.hpp>
@@ -68,7 +68,8 @@ struct Bundle::State {
   std::map<std::string, std::shared_ptr<const Module>> modules;
   std::map<std::string, std::shared_ptr<const Model>> models;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
-  std::shared_ptr<const TextEncoder> text_encoder;
+  std::map<std::string, std::shared_ptr<const TextEncoder>> text_encoders;
+  std::shared_ptr<const PromptEncoder> prompt_encoder;
   std::shared_ptr<const ImageDecoder> decoder;
   std::shared_ptr<const ImageEncoder> encoder;
   std::shared_ptr<const VideoDecoder> video_decoder;
@@ -181,13 +182,30 @@ std::shared_ptr<const Tokenizer> Bundle::tokenizer(const std::string& name) cons
   return tokenizer = load_tokenizer(state_->checked_file(name), component);
 }
 
-std::shared_ptr<const TextEncoder> Bundle::text_encoder() const {
+std::shared_ptr<const TextEncoder> Bundle::text_encoder(const std::string& name) const {
   const std::lock_guard lock(state_->mutex);
-  auto& encoder = state_->text_encoder;
+  auto& encoder = state_->text_encoders[name];
   if (encoder) return encoder;
-  auto network = module("text_encoder");
-  return encoder =
-             std::make_shared<const TextEncoder>(tokenizer(), std::move(network), state_->options.device);
+  constexpr std::string_view kRole = "text_encoder";
+  const auto& component = state_->component(name);
+  GLINT_CHECK(name.starts_with(kRole), InvalidArgument, "components.{}: not a text encoder", name);
+  TextEncoderOptions options{.device = state_->options.device};
+  if (!component.inputs.empty()) options.inputs = component.inputs;
+  auto network = module(name);
+  return encoder = std::make_shared<const TextEncoder>(tokenizer("tokenizer" + name.substr(kRole.size())),
+                                                       std::move(network), std::move(options));
+}
+
+std::shared_ptr<const PromptEncoder> Bundle::prompt_encoder() const {
+  const std::lock_guard lock(state_->mutex);
+  auto& encoder = state_->prompt_encoder;
+  if (encoder) return encoder;
+  const auto names = PromptEncoder::components(manifest().family);
+  GLINT_CHECK(!names.empty() && has(names.front()), NotFound,
+              "prompt: model '{}' has no text encoder; give its conditioning instead", manifest().name);
+  std::vector<std::shared_ptr<const TextEncoder>> encoders;
+  for (const std::string& name : names) encoders.push_back(text_encoder(name));
+  return encoder = std::make_shared<const PromptEncoder>(manifest().family, std::move(encoders));
 }
 
 std::shared_ptr<const ImageDecoder> Bundle::decoder() const {
@@ -233,7 +251,8 @@ void Bundle::preload() const {
     else
       module(name);
   }
-  if (has("text_encoder")) text_encoder();
+  const auto encoders = PromptEncoder::components(manifest().family);
+  if (!encoders.empty() && has(encoders.front())) prompt_encoder();
   const bool video = manifest().latent.frame_scale.has_value();
   if (has("vae_decoder") && video) video_decoder();
   if (has("vae_decoder") && !video) decoder();

@@ -1,6 +1,7 @@
 // The format is written down once, in the `fields` functions below; docs/model.schema.json says the same to editors.
 #include "io/file.hpp"
 #include "model/json_fields.hpp"
+#include "text/family_text.hpp"
 
 #include <glint/core/parameterization.hpp>
 #include <glint/model/manifest.hpp>
@@ -278,8 +279,40 @@ void fields(Visitor& v, Manifest& manifest) {
   v.object("components", true, [&](auto& inner) { components(inner, manifest.components); });
 }
 
+/// A bundle that takes prompts has the text encoders of its family, each with its tokenizer, and a denoiser that takes
+/// what they give.
+void check_text(const Manifest& manifest, const std::string& where) {
+  const auto* text = detail::family_text(manifest.family);
+  std::vector<std::string> roles, found;
+  for (const auto& [name, unused] : manifest.components)
+    if (name.starts_with("text_encoder")) found.push_back(name);
+  if (!text || found.empty()) return;
+  for (size_t i = 0; i < text->encoders; ++i)
+    for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(detail::numbered(role, i));
+  for (const std::string& role : roles)
+    GLINT_CHECK(manifest.components.contains(role), BadModel,
+                "{}: components.{}: missing component; family {} has {}", where, role, manifest.family,
+                fmt::join(roles, ", "));
+  for (const std::string& role : found)
+    GLINT_CHECK(std::find(roles.begin(), roles.end(), role) != roles.end(), BadModel,
+                "{}: components.{}: family {} has no such component, only {}", where, role, manifest.family,
+                fmt::join(roles, ", "));
+
+  std::vector<std::string> taken = manifest.components.at("denoiser").inputs;
+  std::erase_if(taken, [](const std::string& name) {
+    return name == "latents" || name == "time" || name == "guidance" || name == "token_order";
+  });
+  std::vector<std::string> given(text->inputs.begin(), text->inputs.end());
+  std::sort(taken.begin(), taken.end());
+  std::sort(given.begin(), given.end());
+  GLINT_CHECK(taken == given, BadModel,
+              "{}: components.denoiser.inputs: prompts of family {} give {}, but the denoiser takes {}",
+              where, manifest.family, fmt::join(given, ", "), fmt::join(taken, ", "));
+}
+
 /// Rules between fields.
 void check(const Manifest& manifest, const std::string& where) {
+  check_text(manifest, where);
   for (const auto& [name, component] : manifest.components) {
     if (!is_denoiser(name)) continue;
     const bool takes =

@@ -176,7 +176,12 @@ TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[
 
   write_safetensors(glint.folder / "wrong.safetensors", {{"noise", at::randn({1, 3, 8, 8})}});
   CHECK_THAT(glint("generate x -m tiny --noise-in wrong.safetensors").err,
-             Contains("expects latents [4,-1,-1] (-1: any positive size), got [3,8,8]"));
+             Contains("noise: expected [B,4,H,W] with B >= 1, got [1,3,8,8]"));
+  const std::string whole = test::read_bytes(glint.folder / "wrong.safetensors");
+  test::write_bytes(glint.folder / "cut.safetensors", whole.substr(0, whole.size() - 4));
+  const Outcome cut = glint("generate x -m tiny --noise-in cut.safetensors");
+  CHECK(cut.exit_code == 1);
+  CHECK_THAT(cut.err, Contains("cut.safetensors"));
   write_safetensors(glint.folder / "nan.safetensors", {{"noise", at::full({1, 4, 8, 8}, std::nan(""))}});
   CHECK_THAT(glint("generate x -m tiny --noise-in nan.safetensors").err, Contains("NaN"));
   write_safetensors(glint.folder / "int.safetensors", {{"noise", at::full({1, 4, 8, 8}, 1, at::kLong)}});
@@ -266,6 +271,54 @@ TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]
   CHECK(layer["gain_bound"].get<double>() ==
         Approx(1.0 / (0.5 + 0.25 + 0.5 / 16.0)));  // one of two blocks exact
   CHECK_FALSE(json::parse(glint("inspect tiny --json --attention none").out).contains("attention"));
+}
+
+TEST_CASE("exported families generate and are inspected like any model", "[cli]") {
+  const Program glint;
+  const std::string families = test::data("families").string();
+  const auto small = [&](const std::string& family) {
+    return "generate 'a small golden fox' -m " + families + "/" + family +
+           " --height 16 --width 32 --steps 2 -q ";
+  };
+  for (const char* family : {"sdxl", "sd3", "flux"}) {
+    CAPTURE(family);
+    const std::string file = std::string(family) + ".png";
+    const Outcome run = glint(small(family) + "-o " + file);
+    CAPTURE(run.err);
+    REQUIRE(run.exit_code == 0);
+    const Image image = read_png(glint.folder / file);
+    CHECK((image.width == 32 && image.height == 16));
+  }
+  // SDXL: an empty negative prompt is not the same as none.
+  REQUIRE(glint(small("sdxl") + "--negative '' -o empty.png").exit_code == 0);
+  CHECK_FALSE(read_png(glint.folder / "empty.png") == read_png(glint.folder / "sdxl.png"));
+  PngTexts texts;
+  read_png(glint.folder / "sdxl.png", &texts);
+  CHECK(texts.at("solver") == "euler");
+  CHECK_FALSE(texts.contains("negative"));
+
+  CHECK_THAT(glint("generate x -q -m " + families + "/sdxl --dtype bfloat16").err,
+             Contains("was exported to compute in float32, got bfloat16"));
+  CHECK_THAT(glint("generate x -q -m " + families + "/sd3 --height 200").err,
+             Contains("height: expected at most 96, got 200"));
+
+  for (const char* family : {"sdxl", "sd3", "flux", "wan"}) {
+    CAPTURE(family);
+    const Outcome run = glint("inspect --json " + families + "/" + family);
+    CAPTURE(run.err);
+    REQUIRE(run.exit_code == 0);
+    const json report = json::parse(run.out);
+    CHECK(report["family"] == family);
+    CHECK(report["default_solver"].is_string());
+    CHECK(report["components"]["tokenizer"]["dtype"].is_null());
+    CHECK(report["components"]["denoiser"]["dtype"] == "float32");
+    CAPTURE(report["attention"].dump());
+    CHECK(report["attention"].contains("layers"));
+    CHECK(glint("inspect --attention none " + families + "/" + family).exit_code == 0);
+  }
+  // FLUX at 128 x 128 latents has 64 x 64 image tokens behind 512 of the text.
+  const json flux = json::parse(glint("inspect --json " + families + "/flux").out);
+  CHECK(flux["attention"]["layers"][0]["queries"] == 64 * 64 + 512);
 }
 
 TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {

@@ -14,6 +14,7 @@ namespace glint {
 
 class ImageDecoder;
 class ImageEncoder;
+class PromptEncoder;
 class TextEncoder;
 class Tokenizer;
 class VideoDecoder;
@@ -38,13 +39,16 @@ class GLINT_API Bundle {
 
   /// Returns a denoiser: `denoiser`, or another one such as `weak_denoiser`.
   /// Errors:  NotFound naming the component if the bundle has none; BadModel if its file's SHA-256 is not the
-  ///          manifest's; as load_module. These hold for the next four too.
+  ///          manifest's; as load_module. These hold for the next five too.
   std::shared_ptr<const Model> model(const std::string& component = "denoiser") const;
   std::shared_ptr<const Tokenizer> tokenizer(const std::string& component = "tokenizer") const;
-  std::shared_ptr<const TextEncoder> text_encoder() const;
+  /// A text encoder with the tokenizer of its number: text_encoder_2 is fed by tokenizer_2.
+  std::shared_ptr<const TextEncoder> text_encoder(const std::string& component = "text_encoder") const;
+  /// All of the family's text encoders.   Errors: also NotFound if the bundle has none, so that it takes no prompts.
+  std::shared_ptr<const PromptEncoder> prompt_encoder() const;
   std::shared_ptr<const ImageDecoder> decoder() const;
 
-  /// As the five above, from vae_encoder, and with _next the two networks of a video's. InvalidArgument for pictures of a
+  /// As the six above, from vae_encoder, and with _next the two networks of a video's. InvalidArgument for pictures of a
   /// model that makes videos, and the other way round.
   std::shared_ptr<const ImageEncoder> encoder() const;
   std::shared_ptr<const VideoDecoder> video_decoder() const;

@@ -23,6 +23,13 @@ inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
   return conditioning;
 }
 
+/// Returns c with token and pooled embeddings of zeros, which some families take for an absent negative prompt.
+inline Conditioning zeroed(Conditioning c) {
+  for (at::Tensor* tensor : {&c.tokens, &c.pooled})
+    if (tensor->defined()) *tensor = tensor->new_zeros(tensor->sizes());
+  return c;
+}
+
 /// Returns c with every tensor on `device`.
 inline Conditioning to_device(Conditioning c, at::Device device) {
   for (at::Tensor* tensor : {&c.tokens, &c.pooled, &c.mask})
