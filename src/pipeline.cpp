@@ -273,7 +273,7 @@ std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& requ
   });
 }
 
-int64_t Pipeline::tile_side(const GenerateRequest& request) const {
+int64_t Pipeline::tile_side(const GenerateRequest& request, const std::vector<int64_t>& shape) const {
   const LatentSpec& latent = bundle_.manifest().latent;
   const int64_t unit = 4 * latent.spatial_scale;
   if (request.vae_tile) {
@@ -282,8 +282,6 @@ int64_t Pipeline::tile_side(const GenerateRequest& request) const {
                 *request.vae_tile);
     return *request.vae_tile;
   }
-  const std::vector<int64_t> shape =
-      request.noise.defined() ? request.noise.sizes().vec() : latent_shape(request);
   const auto side = [&](size_t from_end) {
     return static_cast<double>(shape[shape.size() - from_end] * latent.spatial_scale);
   };

@@ -96,7 +96,7 @@ class GLINT_API Pipeline {
   GenerateResult run(const GenerateRequest& request) const;
   Sampler build_sampler(const GenerateRequest& request) const;
   Prompt encode(const GenerateRequest& request, GenerateResult& result) const;
-  int64_t tile_side(const GenerateRequest& request) const;
+  int64_t tile_side(const GenerateRequest& request, const std::vector<int64_t>& shape) const;
   void decode(const GenerateRequest& request, const at::Tensor& latents, GenerateResult& result) const;
   Choice rule_choice(const GenerateRequest& request) const;
   std::vector<int64_t> latent_shape(const GenerateRequest& request) const;

@@ -25,7 +25,8 @@ using test::failure;
 
 namespace {
 
-constexpr double kTolerance = 1e-5;  // kernels of other sizes add up in another order
+// Kernels of other sizes add up in another order: up to 3e-5 with these random weights. 1/255 is 8e-3 of [-1,1].
+constexpr double kTolerance = 1e-4;
 
 Bundle family(const std::string& name) { return Bundle::load(test::data("families") / name); }
 

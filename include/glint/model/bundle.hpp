@@ -62,7 +62,7 @@ class GLINT_API Bundle {
   /// for safetensors components, which convert by themselves, at least float32.   Errors: NotFound.
   std::string dtype(const std::string& component) const;
 
-  /// As the five above, from vae_encoder, and with _next the two networks of a video's. InvalidArgument for pictures of a
+  /// As the six above, from vae_encoder, and with _next the two networks of a video's. InvalidArgument for pictures of a
   /// model that makes videos, and the other way round.
   std::shared_ptr<const ImageEncoder> encoder() const;
   std::shared_ptr<const VideoDecoder> video_decoder() const;
