@@ -31,7 +31,7 @@ struct CfgOptions {
 };
 
 /// Returns null + scale (cond - null). At scale 1 or 0 only one branch is evaluated.
-/// Cost:    2 rows per sample and step; 1 at scale 0 or 1.
+/// Cost:    2 rows per sample and step; 1 at scale 0 or 1, unless both branches are asked for.
 /// Source:  Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, Eq. 6 with scale = 1 + w.
 class Cfg final : public GuidanceRule {
  public:
@@ -39,7 +39,7 @@ class Cfg final : public GuidanceRule {
   static constexpr EntryInfo info{.kind = "rule",
                                   .name = "cfg",
                                   .summary = "classifier-free guidance: null + scale (cond - null)",
-                                  .cost = "2 N rows; N at scale 0 or 1",
+                                  .cost = "2 N rows; N at scale 0 or 1 unless branches=legacy-both",
                                   .source = "Ho and Salimans 2022, arXiv:2207.12598"};
 
   explicit Cfg(CfgOptions options = {})
