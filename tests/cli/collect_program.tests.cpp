@@ -23,7 +23,7 @@ struct Outcome {
 class Program {
  public:
   Program() {
-    std::filesystem::create_directory_symlink(std::filesystem::path(GLINT_SOURCE_DIR) / "models/emoji-flow",
+    std::filesystem::create_directory_symlink(test::source_dir() / "models/emoji-flow",
                                               folder / "emoji-flow");
     json m = test::tiny_manifest();
     m["latent"]["height"] = m["latent"]["width"] = 8;
@@ -36,7 +36,7 @@ class Program {
   Outcome operator()(const std::string& arguments) const {
     const std::string command =
         fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
-                    folder.path().string(), GLINT_PROGRAM, arguments);
+                    folder.path().string(), test::program().string(), arguments);
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
             test::read_bytes(folder / "err.txt")};

@@ -209,7 +209,7 @@ TEST_CASE("A collection refuses what it cannot do, and leaves other folders alon
 
 TEST_CASE("Noise pairs are a reflection at the first step, kept where the score rises", "[unit]") {
   const test::TemporaryFolder folder;
-  const Pipeline pipeline(Bundle::load(fs::path(GLINT_SOURCE_DIR) / "models/emoji-flow"));
+  const Pipeline pipeline(Bundle::load(test::source_dir() / "models/emoji-flow"));
   const CollectRequest request{.folder = folder / "pairs",
                                .prompts = {"red apple", "a small key left of a red star", "crown"},
                                .steps = 2,
@@ -272,7 +272,7 @@ TEST_CASE("Noise pairs need a scorer, and a step that can be inverted", "[unit]"
   const CollectRequest request = tiny.request("pairs");
   CHECK_THAT(test::failure([&] { collect_noise_pairs(tiny.pipeline(), request, {}); }),
              Contains("NotFound: noise-pairs: model 'tiny' has no component 'scorer'"));
-  const Pipeline pipeline(Bundle::load(fs::path(GLINT_SOURCE_DIR) / "models/emoji-flow"));
+  const Pipeline pipeline(Bundle::load(test::source_dir() / "models/emoji-flow"));
   CollectRequest one = request;
   one.steps = 1;
   CHECK_THAT(test::failure([&] { collect_noise_pairs(pipeline, one, {}); }),

@@ -326,8 +326,7 @@ TEST_CASE("adapters have names that can be typed, files inside the bundle and a 
 }
 
 TEST_CASE("the JSON schema and the parser know the same fields", "[unit]") {
-  const auto schema =
-      json::parse(test::read_bytes(std::filesystem::path(GLINT_SOURCE_DIR) / "docs/model.schema.json"));
+  const auto schema = json::parse(test::read_bytes(test::source_dir() / "docs/model.schema.json"));
   std::set<std::string> in_schema;
   schema_fields(schema, schema, "", in_schema);
   const auto fields = manifest_fields();
