@@ -1,5 +1,6 @@
 #include "model/module_loaders.hpp"
 
+#include <glint/attention/policy.hpp>
 #include <glint/error.hpp>
 #include <glint/model/module.hpp>
 
@@ -63,6 +64,9 @@ std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Bac
     understood.dtype.reset();
   else if (!options.dtype.empty())
     understood.dtype = detail::parse_dtype(options.dtype);
+  // Needed by name, or a linker leaves libglint_ops out of a program that does nothing but load modules, and the operators that
+  // rewritten modules call are never registered.
+  static_cast<void>(AttentionScope::current());
   switch (backend) {
     case Backend::TorchScript: return detail::load_torchscript(path, understood);
     case Backend::ExportedProgram: return detail::load_exported_program(path, understood);

@@ -144,3 +144,17 @@ TEST_CASE("videos that cannot be made or written are refused before they are mad
   CHECK_THAT(glint("generate x -m tiny --frames 5").err, Contains("makes pictures, not videos"));
   CHECK_THAT(glint("generate x -m tiny -o x.webp").err, Contains("x.webp: expected a .png file"));
 }
+
+TEST_CASE("a prompt becomes a clip of the size and length the model is made for", "[cli]") {
+  const WanProgram glint;
+  const Outcome run =
+      glint("generate 'a small golden fox' --model wan --steps 1 --frames 9 -o clip.webp --json -q");
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  CHECK(json::parse(run.out)["solver"] == "unipc");
+  CHECK(glint.animation("clip.webp") == std::pair{9, 563});
+  int width = 0, height = 0;
+  const std::string bytes = test::read_bytes(glint.folder / "clip.webp");
+  CHECK(WebPGetInfo(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &width, &height));
+  CHECK((width == 832 && height == 480));
+}
