@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/build_context.hpp>
+#include <glint/model/component_call.hpp>
 #include <glint/noise/stability.hpp>
 #include <glint/vae/image_decoder.hpp>
 
@@ -17,17 +18,12 @@ using LatentScorer = std::function<at::Tensor(const at::Tensor& latents, const P
 /// Errors:  NotFound if the bundle has no such component or no decoder; InvalidArgument, when it runs, for a conditioning that
 ///          did not come from a prompt.
 inline LatentScorer latent_scorer(const Bundle& bundle, const std::string& component) {
-  const std::shared_ptr<const Module> module = bundle.module(component);
-  const std::shared_ptr<const ImageDecoder> decoder = bundle.decoder();
-  return [module, decoder, component](const at::Tensor& latents, const Prompt& prompt) {
-    const auto ids = prompt.cond.extras.find("ids");
-    GLINT_CHECK(ids != prompt.cond.extras.end(), InvalidArgument,
-                "component '{}' compares pictures with the prompt's words; give a prompt", component);
+  const ComponentCall scorer(bundle, component, "a scorer", {"image", "ids"});
+  return [scorer, decoder = bundle.decoder()](const at::Tensor& latents, const Prompt& prompt) {
     const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
-    const at::Tensor words = ids->second.expand({latents.size(0), -1});
-    const at::Tensor score = module->run({pictures, words}).at(0);
+    const at::Tensor score = scorer({{"image", pictures}}, prompt);
     GLINT_CHECK(score.numel() == latents.size(0), BadModel,
-                "{}: expected one score for each of {} pictures, got {}", component, latents.size(0),
+                "{}: expected one score for each of {} pictures, got {}", scorer.component(), latents.size(0),
                 shape_string(score.sizes()));
     return score.flatten().to(latents.device(), at::kDouble);
   };

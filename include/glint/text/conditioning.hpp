@@ -18,10 +18,27 @@ struct Conditioning {
   std::map<std::string, at::Tensor> extras = {};  ///< further named inputs, e.g. time_ids
 };
 
+/// Returns the input called `name` (tokens, pooled, mask, or one of the extras); undefined if there is none.
+inline const at::Tensor& named_input(const Conditioning& c, const std::string& name) {
+  static const at::Tensor undefined;
+  if (name == "tokens") return c.tokens;
+  if (name == "pooled") return c.pooled;
+  if (name == "mask") return c.mask;
+  const auto extra = c.extras.find(name);
+  return extra == c.extras.end() ? undefined : extra->second;
+}
+
 /// Returns `conditioning` with its token embeddings replaced; pooled, mask and extras are shared.
 inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
   conditioning.tokens = std::move(tokens);
   return conditioning;
+}
+
+/// Returns c with token and pooled embeddings of zeros, which some families take for an absent negative prompt.
+inline Conditioning zeroed(Conditioning c) {
+  for (at::Tensor* tensor : {&c.tokens, &c.pooled})
+    if (tensor->defined()) *tensor = tensor->new_zeros(tensor->sizes());
+  return c;
 }
 
 /// Returns c with every tensor on `device`.
