@@ -44,7 +44,7 @@ def main() -> None:
     for name in found:
         network, kind = NETWORKS[name]
         if not options.other_weights:
-            Collection(options.work / kind, kind).check_model(manifest)
+            Collection(options.work / kind, kind, partial=True).check_model(manifest)
         model = load_result(network(), options.work / f"{name}.pt")
         file = options.bundle / f"{name}.pt"
         manifest["components"][name] = export_component(model, file, network.INPUTS, words)
