@@ -125,7 +125,7 @@ TEST_CASE("collect says what is wrong", "[cli]") {
   REQUIRE(glint("collect trajectories x -m tiny -o made -q").exit_code == 0);
   const std::tuple<const char*, int, const char*> cases[] = {
       {"collect", 2, "subcommand"},
-      {"collect trajectory x -o t", 2, "trajectory"},
+      {"collect trajectory x -o t", 2, "unknown command 'trajectory'; did you mean 'trajectories'?"},
       {"collect trajectories x -m tiny", 2, "--output"},
       {"collect trajectories -m tiny -o t", 2, "prompts: expected at least one, got none"},
       {"collect trajectories --prompts empty.txt -m tiny -o t", 2,

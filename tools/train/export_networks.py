@@ -1,8 +1,9 @@
 """Adds CoRe2's weak network and the golden-noise network to a bundle: files and manifest entries.
 
-    python tools/train/export_networks.py --work DIR --bundle models/emoji-flow
+    python tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
 
-Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on this bundle's own predictions.
+Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on this bundle's own predictions, or, with
+--other-weights, on those of earlier weights in the same latent space; measure_networks.py then says what they are worth.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--other-weights", action="store_true", help="take networks trained on other weights' predictions")
     parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -41,7 +43,8 @@ def main() -> None:
         raise SystemExit(f"{options.work} holds none of: " + ", ".join(f"{name}.pt" for name in NETWORKS))
     for name in found:
         network, kind = NETWORKS[name]
-        Collection(options.work / kind, kind).check_model(manifest)
+        if not options.other_weights:
+            Collection(options.work / kind, kind, partial=True).check_model(manifest)
         model = load_result(network(), options.work / f"{name}.pt")
         file = options.bundle / f"{name}.pt"
         manifest["components"][name] = export_component(model, file, network.INPUTS, words)

@@ -1,6 +1,6 @@
 """Fits a golden-noise network to noise pairs: from noise and prompt to the reflected noise.
 
-    python tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--threads 1] [--seed 29] [--smoke]
+    python tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--partial] [--threads 1] [--seed 29] [--smoke]
 
 Reads DIR/noise-pairs and DIR/noise-pairs-held-out, writes DIR/npnet.pt; goes on from it if it is there. One
 pair of eight is not trained on but says which weights are kept. The noise is turned by a random angle while the displacement
@@ -49,12 +49,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=29)
     parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
+    parser.add_argument("--partial", action="store_true", help="train on what an unfinished collection has")
     parser.add_argument("--smoke", action="store_true", help="a few steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     use_precise_attention()
-    collection = Collection(options.work / "noise-pairs", "noise-pairs")
+    collection = Collection(options.work / "noise-pairs", "noise-pairs", options.partial)
     data, held_out = Pairs(collection), Pairs(Collection(options.work / "noise-pairs-held-out", "noise-pairs"))
     if len(data.noise) < 2 or not len(held_out.noise):
         raise SystemExit("too few pairs were kept; collect with more prompts or another reflection")

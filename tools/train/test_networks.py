@@ -129,6 +129,12 @@ def test_networks_of_another_model_are_refused(folder: Path, collected: Path, tm
         Collection(collected / "trajectories", "trajectories").check_model(manifest)
     with pytest.raises(SystemExit, match="holds trajectories of format 1, not noise-pairs"):
         Collection(collected / "trajectories", "noise-pairs")
+    manifest = json.loads((collected / "noise-pairs" / "collection.json").read_text())
+    shutil.copytree(collected / "noise-pairs", tmp_path / "begun")
+    (tmp_path / "begun" / "collection.json").write_text(json.dumps(manifest | {"complete": False}))
+    with pytest.raises(SystemExit, match="not complete"):
+        Collection(tmp_path / "begun", "noise-pairs")
+    assert len(Collection(tmp_path / "begun", "noise-pairs", partial=True).tensors["noise"]) == 4
     write_collection(tmp_path / "damaged", "noise-pairs", Bundle(folder), ["key"])
     (tmp_path / "damaged" / "shard-00000.safetensors").write_bytes(b"damaged")
     with pytest.raises(SystemExit, match="is damaged"):

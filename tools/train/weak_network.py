@@ -1,6 +1,6 @@
 """Fits CoRe2's weak network to trajectories: from the prediction under the prompt to the guided one.
 
-    python tools/train/weak_network.py --work DIR [--seconds 420] [--init CHECKPOINT] [--threads 1] [--seed 23] [--smoke]
+    python tools/train/weak_network.py --work DIR [--seconds 420] [--init CHECKPOINT] [--partial] [--threads 1] [--seed 23] [--smoke]
 
 Reads DIR/trajectories and DIR/trajectories-held-out, writes DIR/core2_weak.pt; goes on from it if it is there.
 """
@@ -49,12 +49,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=23)
     parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
+    parser.add_argument("--partial", action="store_true", help="train on what an unfinished collection has")
     parser.add_argument("--smoke", action="store_true", help="a few steps")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     use_precise_attention()
-    collection = Collection(options.work / "trajectories", "trajectories")
+    collection = Collection(options.work / "trajectories", "trajectories", options.partial)
     data = Predictions(collection)
     held_out = Predictions(Collection(options.work / "trajectories-held-out", "trajectories"))
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:

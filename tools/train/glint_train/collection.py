@@ -16,16 +16,19 @@ SHARED = ("time", "model_time", "position", "null_tokens", "null_pooled")  # the
 
 
 class Collection:
-    """A finished collection: its manifest, its prompts, and the tensors of all shards joined along the items."""
+    """A collection: its manifest, its prompts, and the tensors of all shards joined along the items.
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    It must be complete, unless `partial` says that what there is will do.
+    """
+
+    def __init__(self, folder: Path, kind: str, partial: bool = False) -> None:
         path = folder / "collection.json"
         if not path.exists():
             raise SystemExit(f"{folder} holds no collection; make one with: glint collect {kind}")
         self.manifest: dict[str, Any] = json.loads(path.read_text())
         if self.manifest["format"] != 1 or self.manifest["kind"] != kind:
             raise SystemExit(f"{folder} holds {self.manifest['kind']} of format {self.manifest['format']}, not {kind}")
-        if not self.manifest["complete"]:
+        if not self.manifest["complete"] and not (partial and self.manifest["shards"]):
             raise SystemExit(f"{folder} is not complete; the same glint collect command goes on with it")
         self.identity = sha256(path)
         self.prompts: list[str] = json.loads((folder / "prompts.json").read_text())
