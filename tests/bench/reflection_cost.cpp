@@ -1,5 +1,6 @@
 // What a row of Z-Sampling costs beside a row of plain guidance, on the bundled model: whole runs, alternating, each pair
-// judged by itself. `ratio` is the median over pairs of seconds per counted row, Z-Sampling's over CFG's.
+// judged by itself. `ratio` is the median over pairs of seconds per counted row, Z-Sampling's over CFG's; `cpu_ratio` that
+// of the thread's own processor time, which a busy machine disturbs less.
 #include <glint/core/schedule_flow.hpp>
 #include <glint/model/bundle.hpp>
 #include <glint/registry.hpp>
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 
 namespace glint {
 namespace {
@@ -23,11 +25,24 @@ double median(std::vector<double> values) {
 }
 
 /// Seconds per row of one run.
-double per_row(const Sampler& sampler, const SampleRequest& request) {
+struct Seconds {
+  double wall, cpu;
+};
+
+double thread_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+Seconds per_row(const Sampler& sampler, const SampleRequest& request) {
   const auto start = std::chrono::steady_clock::now();
+  const double cpu = thread_seconds();
   const SampleResult result = sampler.sample(request);
+  const double used = thread_seconds() - cpu;
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  return seconds.count() / static_cast<double>(result.usage.rows);
+  const auto rows = static_cast<double>(result.usage.rows);
+  return {seconds.count() / rows, used / rows};
 }
 
 /// `inverse` is Z-Sampling's inverse scale: 0 evaluates one branch there, 0.5 both, as plain guidance does.
@@ -51,20 +66,23 @@ void reflection_cost(benchmark::State& state, double inverse, int64_t batch) {
   per_row(cfg, request);
   per_row(z, request);
 
-  std::vector<double> of_cfg, of_z, ratios;
+  std::vector<double> of_cfg, of_z, ratios, cpu_ratios;
   for (auto _ : state) {
     // Every other pair begins with the other one, so that drift of the machine cancels.
     const bool cfg_first = ratios.size() % 2 == 0;
-    const double first = per_row(cfg_first ? cfg : z, request),
-                 second = per_row(cfg_first ? z : cfg, request);
-    of_cfg.push_back(cfg_first ? first : second);
-    of_z.push_back(cfg_first ? second : first);
-    ratios.push_back(of_z.back() / of_cfg.back());
+    const Seconds first = per_row(cfg_first ? cfg : z, request),
+                  second = per_row(cfg_first ? z : cfg, request);
+    const Seconds &plain = cfg_first ? first : second, &reflected = cfg_first ? second : first;
+    of_cfg.push_back(plain.wall);
+    of_z.push_back(reflected.wall);
+    ratios.push_back(reflected.wall / plain.wall);
+    cpu_ratios.push_back(reflected.cpu / plain.cpu);
     state.SetIterationTime(of_z.back());
   }
   state.counters["cfg_row_us"] = 1e6 * median(of_cfg);
   state.counters["z_row_us"] = 1e6 * median(of_z);
   state.counters["ratio"] = median(ratios);
+  state.counters["cpu_ratio"] = median(cpu_ratios);
 }
 
 const bool kRegistered = [] {
