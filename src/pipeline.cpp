@@ -3,11 +3,16 @@
 #include <glint/core/schedule_flow.hpp>
 #include <glint/pipeline.hpp>
 #include <glint/vae/image_decoder.hpp>
+#include <glint/vae/video_decoder.hpp>
 
 #include <chrono>
 
 namespace glint {
 namespace {
+
+// Where decoding in one piece ends, px of a picture or frame, and how large tiles are then.
+constexpr double kLargestPiece = 1 << 21, kLargestVideoPiece = 1 << 19;
+constexpr int64_t kTile = 1024, kVideoTile = 512;
 
 /// Adds the time until its destruction to a figure.
 class Stopwatch {
@@ -85,6 +90,14 @@ std::vector<int64_t> noise_shape(const at::Tensor& noise, const LatentSpec& late
   latent_size(noise.size(-2) * latent.spatial_scale, {}, latent, "noise: height");
   latent_size(noise.size(-1) * latent.spatial_scale, {}, latent, "noise: width");
   return noise.sizes().slice(1).vec();
+}
+
+int64_t latent_frames(int64_t frames, int64_t scale) {
+  const int64_t below = frames < 1 ? 1 : frames - (frames - 1) % scale;
+  GLINT_CHECK(frames == below, InvalidArgument,
+              "frames: expected one more than a multiple of {}, got {}; the nearest {}", scale, frames,
+              frames < 1 ? "is 1" : fmt::format("are {} and {}", below, below + scale));
+  return (frames - 1) / scale + 1;
 }
 
 NoiseSchedule build_schedule(const ScheduleSpec& spec, const GridOptions& grid, GridConvention convention) {
@@ -167,9 +180,7 @@ std::vector<int64_t> Pipeline::latent_shape(const GenerateRequest& request) cons
   std::vector<int64_t> shape{latent.channels};
   if (latent.frame_scale) {
     const int64_t frames = request.frames.value_or((latent.frames.value_or(1) - 1) * *latent.frame_scale + 1);
-    GLINT_CHECK(frames >= 1 && (frames - 1) % *latent.frame_scale == 0, InvalidArgument,
-                "frames: expected one more than a multiple of {}, got {}", *latent.frame_scale, frames);
-    shape.push_back((frames - 1) / *latent.frame_scale + 1);
+    shape.push_back(latent_frames(frames, *latent.frame_scale));
   } else {
     GLINT_CHECK(!request.frames, InvalidArgument, "frames: model '{}' makes pictures, not videos",
                 bundle_.manifest().name);
@@ -191,7 +202,7 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
     grid.tokens = static_cast<double>((shape.back() / patch) * (shape[shape.size() - 2] / patch));
   }
 
-  Leg leg{.model = bundle_.model()};
+  Leg leg{.model = bundle_.model(), .adapters = request.adapters};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
   const BuildContext context{.bundle = &bundle_};
   leg.rule = registry_.rule(rule_choice(request), context);
@@ -216,7 +227,7 @@ Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) 
   if (request.conditioning)
     return {.cond = with_size(request.conditioning->cond, manifest.family, size),
             .null = with_size(request.conditioning->null, manifest.family, size)};
-  const auto encoder = bundle_.prompt_encoder();
+  const auto encoder = bundle_.prompt_encoder(request.adapters);
   EncodedPrompt cond = encoder->encode(request.prompt, size);
   result.prompt = std::move(cond.tokenized);
   const bool zeros = manifest.guidance.zero_null && !request.negative;
@@ -228,6 +239,16 @@ Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) 
 Sampler Pipeline::sampler(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "sampler",
                                           [&] { return build_sampler(request); });
+}
+
+SampleRequest Pipeline::sample_request(const GenerateRequest& request, TokenizedPrompt* words) const {
+  return detail::engine_errors_translated(ErrorCode::Internal, "sample_request", [&] {
+    GenerateResult told;
+    SampleRequest sample{.prompt = encode(request, told), .seed = request.seed};
+    sample.latent_shape = latent_shape(request);
+    if (words) *words = std::move(told.prompt);
+    return sample;
+  });
 }
 
 std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& request) const {
@@ -252,6 +273,54 @@ std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& requ
   });
 }
 
+int64_t Pipeline::tile_side(const GenerateRequest& request, const std::vector<int64_t>& shape) const {
+  const LatentSpec& latent = bundle_.manifest().latent;
+  const int64_t unit = 4 * latent.spatial_scale;
+  if (request.vae_tile) {
+    GLINT_CHECK(*request.vae_tile >= 0 && *request.vae_tile % unit == 0, InvalidArgument,
+                "vae_tile: expected a positive multiple of {} px, or 0 for one piece, got {}", unit,
+                *request.vae_tile);
+    return *request.vae_tile;
+  }
+  const auto side = [&](size_t from_end) {
+    return static_cast<double>(shape[shape.size() - from_end] * latent.spatial_scale);
+  };
+  const double largest = latent.frame_scale ? kLargestVideoPiece : kLargestPiece;
+  if (side(1) * side(2) <= largest) return 0;
+  return std::max((latent.frame_scale ? kVideoTile : kTile) / unit, int64_t{1}) * unit;
+}
+
+void Pipeline::decode(const GenerateRequest& request, const at::Tensor& latents,
+                      GenerateResult& result) const {
+  Stopwatch time(result.seconds["decode"]);
+  const bool video = bundle_.manifest().latent.frame_scale.has_value();
+  for (int64_t b = 0; b < latents.size(0); ++b) {
+    const VaeCall call{
+        .tile = result.vae_tile, .proceed = [&](int64_t done, int64_t total) {
+          if (!request.observer) return true;
+          request.observer->on_stage("decode", static_cast<int>(done), static_cast<int>(total));
+          GLINT_CHECK(request.observer->keep_going(), Cancelled,
+                      "the run was cancelled while {} {} was decoded", video ? "video" : "picture",
+                      (video ? result.videos.size() : result.images.size()) + 1);
+          return true;
+        }};
+    const at::Tensor one = latents.narrow(0, b, 1).to(at::kFloat);
+    if (video) {
+      Video frames;
+      bundle_.video_decoder()->decode(
+          one,
+          [&](const at::Tensor& some) {
+            auto images = to_images(some[0].transpose(0, 1));
+            std::move(images.begin(), images.end(), std::back_inserter(frames.frames));
+          },
+          call);
+      result.videos.push_back(std::move(frames));
+    } else {
+      result.images.push_back(std::move(to_images(bundle_.decoder()->decode(one, call)).front()));
+    }
+  }
+}
+
 GenerateResult Pipeline::generate(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "generate", [&] { return run(request); });
 }
@@ -267,9 +336,8 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
     Stopwatch total(result.seconds["total"]);
     GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
     GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
-    GLINT_CHECK(!request.decode || !bundle_.manifest().latent.frame_scale, InvalidArgument,
-                "decode: this version cannot decode videos; ask for latents only");
     const std::vector<int64_t> shape = latent_shape(request);
+    if (request.decode) result.vae_tile = tile_side(request, shape);
     const Sampler sampler = build_sampler(request);
     SampleRequest sample{.seed = request.seed,
                          .observer = request.observer,
@@ -293,15 +361,7 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
       sample.seed = request.seed + static_cast<uint64_t>(done);
       if (request.noise.defined()) sample.noise = request.noise.narrow(0, done, sample.batch);
       SampleResult part = sampler.sample(sample);
-      if (request.decode) {
-        Stopwatch decode_time(result.seconds["decode"]);
-        for (int64_t b = 0; b < sample.batch; ++b) {
-          if (request.observer && !request.observer->keep_going())
-            fail(ErrorCode::Cancelled, "the run was cancelled before picture {} was decoded", done + b + 1);
-          const at::Tensor latents = part.latents.narrow(0, b, 1).to(at::kFloat);
-          result.images.push_back(std::move(to_images(bundle_.decoder()->decode(latents)).front()));
-        }
-      }
+      if (request.decode) decode(request, part.latents, result);
       append(result.sample, std::move(part));
     }
   }

@@ -4,11 +4,11 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/program.hpp"
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
-#include <sys/wait.h>
 
 #include <array>
 #include <chrono>
@@ -20,42 +20,8 @@
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
-
-namespace {
-
-struct Outcome {
-  int exit_code;
-  std::string out, err;
-};
-
-/// A folder with the tiny bundle `tiny`, in which the program runs.
-class Program {
- public:
-  Program() { test::write_bundle(folder / "tiny", manifest()); }
-
-  static json manifest() {
-    json m = test::tiny_manifest();
-    m["latent"]["height"] = m["latent"]["width"] = 8;
-    m["default_steps"] = 3;
-    return m;
-  }
-
-  /// Runs `glint arguments`; the arguments are a shell's.
-  Outcome operator()(const std::string& arguments) const {
-    const std::string command =
-        fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
-                    folder.path().string(), GLINT_PROGRAM, arguments);
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
-            test::read_bytes(folder / "err.txt")};
-  }
-
-  bool exists(const std::string& file) const { return std::filesystem::exists(folder / file); }
-
-  test::TemporaryFolder folder;
-};
-
-}  // namespace
+using test::Outcome;
+using test::Program;
 
 TEST_CASE("generate writes a picture and says where", "[cli]") {
   const Program glint;
@@ -364,4 +330,44 @@ TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
   CHECK(run.exit_code == 130);
   CHECK_FALSE(glint.exists("x.png"));
   CHECK_FALSE(glint.exists("x-1.png"));
+}
+
+TEST_CASE("generate takes LoRA files with scales, and says what is wrong with them", "[cli]") {
+  const Program glint;
+  const auto file = [&](const char* name, const char* layer) {
+    write_safetensors(glint.folder / name, {{fmt::format("{}.lora_A.weight", layer), at::full({2, 8}, 0.5)},
+                                            {fmt::format("{}.lora_B.weight", layer), at::full({8, 2}, 0.5)}});
+  };
+  file("style.safetensors", "query");
+  file("other.safetensors", "elsewhere");
+  const auto latents = [&](const std::string& arguments) {
+    const Outcome run =
+        glint("generate 'red star' -m tiny -q -o a.png --latents-out a.safetensors " + arguments);
+    INFO(run.err);
+    REQUIRE(run.exit_code == 0);
+    return read_safetensors(glint.folder / "a.safetensors").at("latents").clone();
+  };
+  const at::Tensor base = latents(""), style = latents("--lora style.safetensors");
+  CHECK(at::equal(latents("--lora style.safetensors:0"), base));
+  CHECK_FALSE(at::equal(style, base));
+  CHECK(at::equal(latents("--lora ./style.safetensors:1"), style));
+  CHECK_FALSE(at::equal(latents("--lora style.safetensors:-1.5"), style));
+  CHECK_FALSE(at::equal(latents("--lora style.safetensors:0 --step "
+                                "w2sd:adapter=style,strong_adapter=1.5,weak_adapter=-1.5"),
+                        base));
+  latents("--lora style.safetensors:0.5");
+  PngTexts texts;
+  read_png(glint.folder / "a.png", &texts);
+  CHECK(texts.at("lora") == "style.safetensors:0.5");
+
+  const auto refused = [&](const std::string& arguments) {
+    const Outcome run = glint("generate 'red star' -m tiny -o b.png " + arguments);
+    CHECK(run.exit_code == 1);
+    return run.err;
+  };
+  CHECK_THAT(refused("--lora none.safetensors"),
+             Contains("--lora: neither a file nor an adapter of the model: 'none.safetensors'"));
+  CHECK_THAT(refused("--lora style.safetensors --lora style.safetensors:0.5"),
+             Contains("--lora: 'style' is given twice"));
+  CHECK_THAT(refused("--lora other.safetensors"), Contains("no weights for 1 of 1 layers: elsewhere"));
 }
