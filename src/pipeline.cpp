@@ -202,7 +202,7 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
     grid.tokens = static_cast<double>((shape.back() / patch) * (shape[shape.size() - 2] / patch));
   }
 
-  Leg leg{.model = bundle_.model()};
+  Leg leg{.model = bundle_.model(), .adapters = request.adapters};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
   const BuildContext context{.bundle = &bundle_};
   leg.rule = registry_.rule(rule_choice(request), context);
@@ -227,7 +227,7 @@ Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) 
   if (request.conditioning)
     return {.cond = with_size(request.conditioning->cond, manifest.family, size),
             .null = with_size(request.conditioning->null, manifest.family, size)};
-  const auto encoder = bundle_.prompt_encoder();
+  const auto encoder = bundle_.prompt_encoder(request.adapters);
   EncodedPrompt cond = encoder->encode(request.prompt, size);
   result.prompt = std::move(cond.tokenized);
   const bool zeros = manifest.guidance.zero_null && !request.negative;
@@ -239,6 +239,16 @@ Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) 
 Sampler Pipeline::sampler(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "sampler",
                                           [&] { return build_sampler(request); });
+}
+
+SampleRequest Pipeline::sample_request(const GenerateRequest& request, TokenizedPrompt* words) const {
+  return detail::engine_errors_translated(ErrorCode::Internal, "sample_request", [&] {
+    GenerateResult told;
+    SampleRequest sample{.prompt = encode(request, told), .seed = request.seed};
+    sample.latent_shape = latent_shape(request);
+    if (words) *words = std::move(told.prompt);
+    return sample;
+  });
 }
 
 std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& request) const {

@@ -40,3 +40,6 @@
 #include <glint/registry.hpp>
 
 #include <glint/pipeline.hpp>
+
+#include <glint/collect/noise_pairs.hpp>
+#include <glint/collect/trajectories.hpp>

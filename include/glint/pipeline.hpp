@@ -32,6 +32,7 @@ struct GenerateRequest {
   OptionValues schedule = {};        ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   std::vector<Choice> noise_strategies = {};
   std::vector<Choice> step_strategies = {};
+  Adapters adapters = {};                ///< scales of the bundle's adapters (LoRA) by name; those not named are off
   std::optional<Choice> attention = {};  ///< what the denoiser's attention layers do
   uint64_t seed = 0;                     ///< picture k is drawn with seed + k
   int64_t count = 1;
@@ -84,6 +85,13 @@ class GLINT_API Pipeline {
   /// Returns the sampler a request would run, for programs that want to drive it themselves.
   Sampler sampler(const GenerateRequest& request) const;
 
+  /// Returns what that sampler is asked for: the encoded prompts, the seed and the latents' shape, for one picture. `words`
+  /// gets the prompt's tokens.
+  SampleRequest sample_request(const GenerateRequest& request, TokenizedPrompt* words = nullptr) const;
+
+  /// Returns the request's guidance scale, or the default: the solver's, if it has one, or the model's.
+  double guidance_scale(const GenerateRequest& request) const;
+
  private:
   GenerateResult run(const GenerateRequest& request) const;
   Sampler build_sampler(const GenerateRequest& request) const;
@@ -92,7 +100,6 @@ class GLINT_API Pipeline {
   void decode(const GenerateRequest& request, const at::Tensor& latents, GenerateResult& result) const;
   Choice rule_choice(const GenerateRequest& request) const;
   std::vector<int64_t> latent_shape(const GenerateRequest& request) const;
-  double guidance_scale(const GenerateRequest& request) const;
   Choice solver_choice(const GenerateRequest& request) const;
 
   Bundle bundle_;

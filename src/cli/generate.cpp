@@ -25,7 +25,7 @@ using Json = nlohmann::ordered_json;
 struct Arguments {
   std::vector<std::string> prompts;
   std::string model = "emoji-flow", device = "cpu", dtype, solver, rule, schedule, attention;
-  std::vector<std::string> noise, step, filters;
+  std::vector<std::string> noise, step, filters, lora;
   std::string noise_in, cond_in;
   OutputFiles files;
   int64_t frames = 0;  // of each video; 0 of a model that makes pictures
@@ -34,24 +34,28 @@ struct Arguments {
   GenerateRequest request;
 };
 
-/// Returns `--schedule`: [NAME][:key=value,...] where NAME is a spacing or a spread of sigmas.
-OptionValues schedule_options(const std::string& text) {
-  if (text.empty()) return {};
-  Choice choice = parse_choice(text.front() == ':' ? "default" + text : text);
-  const auto is_value = [&](const auto& values) {
-    return std::find(values.begin(), values.end(), choice.name) != values.end();
-  };
-  if (is_value(EnumNames<Spacing>::values)) {
-    choice.options.emplace("spacing", choice.name);
-  } else if (is_value(EnumNames<Sigmas>::values)) {
-    choice.options.emplace("sigmas", choice.name);
-  } else {
-    const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
-                                         "model",   "karras",  "exponential"};
-    GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
-                did_you_mean(choice.name, known), fmt::join(known, ", "));
+/// Takes `--lora` NAME[:scale] of the bundle's own adapters and FILE[:scale] of others, which are then called by their
+/// file's stem, into the request; returns the bundle with those.
+Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {
+  std::map<std::string, fs::path> files;
+  for (const std::string& text : given) {
+    const size_t colon = text.rfind(':');
+    const auto scale = colon == std::string::npos ? std::nullopt : detail::number_in(text.substr(colon + 1));
+    const std::string what = scale ? text.substr(0, colon) : text;
+    const bool own = bundle.manifest().adapters.contains(what);
+    const std::string name = own ? what : fs::path(what).stem().string();
+    std::error_code ignored;
+    if (!own && !fs::is_regular_file(what, ignored)) {
+      std::vector<std::string> known;
+      for (const auto& [adapter, unused] : bundle.manifest().adapters) known.push_back(adapter);
+      fail(ErrorCode::NotFound, "--lora: neither a file nor an adapter of the model: '{}'{}", what,
+           did_you_mean(what, known));
+    }
+    GLINT_CHECK(scales.emplace(name, scale.value_or(1.0)).second, InvalidArgument,
+                "--lora: '{}' is given twice", name);
+    if (!own) files.emplace(name, what);
   }
-  return choice.options;
+  return files.empty() ? bundle : bundle.with_adapters(files);
 }
 
 void fill_request(Arguments& args) {
@@ -129,6 +133,7 @@ PngTexts texts_of(const Arguments& args, const std::string& prompt, size_t index
     texts["fps"] = fmt::format("{}", frames_per_second(args.files));
   }
   if (result.vae_tile > 0) texts["vae_tile"] = std::to_string(result.vae_tile);
+  if (!args.lora.empty()) texts["lora"] = fmt::format("{}", fmt::join(args.lora, " "));
   if (!args.noise.empty()) texts["noise"] = fmt::format("{}", fmt::join(args.noise, " "));
   if (!args.step.empty()) texts["step"] = fmt::format("{}", fmt::join(args.step, " "));
   return texts;
@@ -242,9 +247,10 @@ int generate(Arguments& args) {
   const auto start = std::chrono::steady_clock::now();
   if (args.threads > 0) at::set_num_threads(args.threads);
   fill_request(args);
-  const Pipeline pipeline(
+  const Bundle bundle =
       Bundle::load(find_model(args.model),
-                   {.device = args.device, .dtype = args.dtype, .attention = !args.attention.empty()}));
+                   {.device = args.device, .dtype = args.dtype, .attention = !args.attention.empty()});
+  const Pipeline pipeline(with_lora(bundle, args.lora, args.request.adapters));
   OutputFiles& files = args.files;
   args.frames = frames_of(args.request, pipeline.bundle().manifest().latent);
   args.request.decode = pipeline.bundle().has("vae_decoder");
@@ -300,6 +306,12 @@ void add_options(CLI::App& command, Arguments& args) {
       ->allow_extra_args(false);
   command.add_option("--attention", args.attention,
                      "dense, pisa[:density=0.15,...] or isa[:...] in the denoiser; default: dense");
+  command
+      .add_option(
+          "--lora", args.lora,
+          "safetensors FILE[:scale], or an adapter of the model by NAME[:scale]; default scale: 1; may be "
+          "repeated. Strategies call a file's adapter by its name without folder and extension")
+      ->allow_extra_args(false);
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

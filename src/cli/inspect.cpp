@@ -18,7 +18,18 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json describe(const std::filesystem::path& folder, const Manifest& m, bool& intact) {
-  Json components = Json::object();
+  Json components = Json::object(), adapters = Json::object();
+  for (const auto& [name, adapter] : m.adapters) {
+    std::error_code missing;
+    const auto bytes = std::filesystem::file_size(folder / adapter.file, missing);
+    const bool matches = !missing && sha256_file(folder / adapter.file) == adapter.sha256;
+    intact = intact && matches;
+    adapters[name] = {{"file", adapter.file},
+                      {"bytes", missing ? Json() : Json(bytes)},
+                      {"sha256", missing   ? "missing"
+                                 : matches ? "matches"
+                                           : "differs"}};
+  }
   for (const auto& [role, component] : m.components) {
     const std::filesystem::path file = folder / component.file;
     std::error_code missing;
@@ -56,7 +67,8 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
           {"default_steps", size(m.default_steps)},
           {"default_solver", m.default_solver.empty() ? Json() : Json(m.default_solver)},
           {"torch", m.torch},
-          {"components", components}};
+          {"components", components},
+          {"adapters", adapters}};
 }
 
 /// The denoiser's attention layers at its default size. A network without a fixed size runs at two small ones instead:
@@ -133,6 +145,9 @@ void print(const Json& d) {
     fmt::print("{:16} {:20} {:13} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
                c["backend"].get<std::string>(), c["dtype"].is_null() ? "" : c["dtype"].get<std::string>(),
                c["bytes"].dump(), c["sha256"].get<std::string>());
+  for (const auto& [name, a] : d["adapters"].items())
+    fmt::print("adapter {:8} {:20} {:23} {:>12} bytes  sha256 {}\n", name, a["file"].get<std::string>(), "",
+               a["bytes"].dump(), a["sha256"].get<std::string>());
   if (d.contains("attention")) print_attention(d["attention"]);
 }
 

@@ -41,6 +41,11 @@ const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization:
                                                    {"velocity", Parameterization::Velocity}};
 const Choices<Backend> kNetworkBackends{
     {"torchscript", Backend::TorchScript}, {"pt2", Backend::ExportedProgram}, {"aoti", Backend::AotInductor}};
+/// Of components whose architectures the library has.
+const Choices<Backend> kWeightsBackends{{"torchscript", Backend::TorchScript},
+                                        {"pt2", Backend::ExportedProgram},
+                                        {"aoti", Backend::AotInductor},
+                                        {"safetensors", Backend::Safetensors}};
 const Choices<Backend> kTokenizerBackends{
     {"words", Backend::Words}, {"clip-bpe", Backend::ClipBpe}, {"sentencepiece", Backend::SentencePiece}};
 const Choices<TimeUnit> kTimeUnits{
@@ -201,11 +206,16 @@ void frame_fields(Visitor& v, Backend backend, TokenFrame& frame) {
   v.choice("clean", frame.web_text, {{"web", true}}, false);
 }
 
+const Choices<Backend>& backends(std::string_view role) {
+  if (is_tokenizer(role)) return kTokenizerBackends;
+  return role == "npnet" || role == "core2_weak" ? kWeightsBackends : kNetworkBackends;
+}
+
 template <typename Visitor>
 void fields(Visitor& v, Component& component, std::string_view role) {
   v.required("file", component.file);
   v.rule(stays_inside(component.file), "file", "a relative path inside the bundle's folder");
-  v.choice("backend", component.backend, is_tokenizer(role) ? kTokenizerBackends : kNetworkBackends);
+  v.choice("backend", component.backend, backends(role));
   v.required("sha256", component.sha256);
   v.rule(is_sha256(component.sha256), "sha256", "64 lower-case hexadecimal digits");
   if (is_tokenizer(role)) {
@@ -213,7 +223,7 @@ void fields(Visitor& v, Component& component, std::string_view role) {
     return;
   }
   v.choice("dtype", component.dtype, kDtypes, false);
-  v.choice("compute", component.compute, kDtypes, false);
+  if (component.backend != Backend::Safetensors) v.choice("compute", component.compute, kDtypes, false);
   if (!is_denoiser(role)) {
     v.optional("inputs", component.inputs);
     return;
@@ -225,6 +235,33 @@ void fields(Visitor& v, Component& component, std::string_view role) {
   std::sort(sorted.begin(), sorted.end());
   v.rule(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "inputs", "names that differ");
   v.choice("time", component.time, kTimeUnits);
+}
+
+template <typename Visitor>
+void fields(Visitor& v, AdapterEntry& adapter) {
+  v.required("file", adapter.file);
+  v.rule(stays_inside(adapter.file), "file", "a relative path inside the bundle's folder");
+  v.required("sha256", adapter.sha256);
+  v.rule(is_sha256(adapter.sha256), "sha256", "64 lower-case hexadecimal digits");
+}
+
+void adapters(FieldReader& v, std::map<std::string, AdapterEntry>& out) {
+  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  for (const auto& [name, unused] : v.json().items()) {
+    // Names are typed on command lines, between ':', '=' and ','.
+    GLINT_CHECK(!name.empty() && name.find_first_not_of(kLetters) == std::string::npos, BadModel,
+                "{}: an adapter's name consists of letters, digits, '_', '.' and '-'", v.place(name));
+    AdapterEntry adapter;
+    v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, adapter); });
+    out.emplace(name, std::move(adapter));
+  }
+}
+
+void adapters(FieldLister& v, std::map<std::string, AdapterEntry>&) {
+  v.object("*", false, [](FieldLister& inner) {
+    AdapterEntry unused;
+    fields(inner, unused);
+  });
 }
 
 bool is_role(const std::string& name) {
@@ -277,6 +314,7 @@ void fields(Visitor& v, Manifest& manifest) {
   v.optional("default_solver", manifest.default_solver);
   v.optional("torch", manifest.torch);
   v.object("components", true, [&](auto& inner) { components(inner, manifest.components); });
+  v.object("adapters", false, [&](auto& inner) { adapters(inner, manifest.adapters); });
 }
 
 /// A bundle that takes prompts has the text encoders of its family, each with its tokenizer, and a denoiser that takes
@@ -321,6 +359,10 @@ void check(const Manifest& manifest, const std::string& where) {
                 "{}: guidance.embedded is {}, but components.denoiser.inputs has {}'guidance'", where,
                 manifest.guidance.embedded, takes ? "" : "no ");
   }
+  const Backend backend = manifest.components.at("denoiser").backend;
+  GLINT_CHECK(manifest.adapters.empty() || backend == Backend::TorchScript, BadModel,
+              "{}: adapters: only torchscript denoisers can have them, components.denoiser is {}", where,
+              to_string(backend));
 }
 
 }  // namespace
@@ -330,6 +372,7 @@ const char* to_string(Backend backend) {
     case Backend::TorchScript: return "torchscript";
     case Backend::ExportedProgram: return "pt2";
     case Backend::AotInductor: return "aoti";
+    case Backend::Safetensors: return "safetensors";
     case Backend::Words: return "words";
     case Backend::ClipBpe: return "clip-bpe";
     case Backend::SentencePiece: return "sentencepiece";

@@ -36,6 +36,19 @@ at::Device parse_device(const std::string& name) {
 
 }  // namespace detail
 
+std::shared_ptr<const Module> Module::with(std::string_view setting, std::string_view) const {
+  fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
+}
+
+const Weights& Module::weights() const {
+  static const Weights none;
+  return none;
+}
+
+std::shared_ptr<const Module> Module::with_weights(const Weights&) const {
+  fail(ErrorCode::InvalidArgument, "weights: this network's cannot be exchanged");
+}
+
 std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Backend backend,
                                           const LoadOptions& options) {
   std::error_code ignored;
@@ -58,6 +71,7 @@ std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Bac
     case Backend::TorchScript: return detail::load_torchscript(path, understood);
     case Backend::ExportedProgram: return detail::load_exported_program(path, understood);
     case Backend::AotInductor: return detail::load_aoti(path, understood);
+    case Backend::Safetensors: return detail::load_safetensors(path, understood);
     case Backend::Words:
     case Backend::ClipBpe:
     case Backend::SentencePiece: break;

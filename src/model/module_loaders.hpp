@@ -23,6 +23,8 @@ std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path
 std::shared_ptr<const Module> load_exported_program(const std::filesystem::path& path,
                                                     const ModuleOptions& options);
 std::shared_ptr<const Module> load_aoti(const std::filesystem::path& path, const ModuleOptions& options);
+std::shared_ptr<const Module> load_safetensors(const std::filesystem::path& path,
+                                               const ModuleOptions& options);
 
 /// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.
 at::ScalarType parse_dtype(const std::string& name);

@@ -28,7 +28,7 @@ std::vector<std::string> commands_of(const std::filesystem::path& page) {
 }  // namespace
 
 TEST_CASE("every documented command runs", "[cli]") {
-  const std::filesystem::path root(GLINT_SOURCE_DIR);
+  const std::filesystem::path root = test::source_dir();
   std::vector<std::filesystem::path> pages{root / "README.md"};
   for (const auto& entry : std::filesystem::directory_iterator(root / "docs"))
     if (entry.path().extension() == ".md") pages.push_back(entry.path());
@@ -43,7 +43,7 @@ TEST_CASE("every documented command runs", "[cli]") {
       if (!run.insert(command).second) continue;
       CAPTURE(page.filename().string(), command);
       const std::string line = fmt::format("cd '{}' && '{}' {} >out.txt 2>err.txt", folder.path().string(),
-                                           GLINT_PROGRAM, command);
+                                           test::program().string(), command);
       const int status = std::system(line.c_str());
       INFO(test::read_bytes(folder / "err.txt"));
       CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));

@@ -331,3 +331,43 @@ TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
   CHECK_FALSE(glint.exists("x.png"));
   CHECK_FALSE(glint.exists("x-1.png"));
 }
+
+TEST_CASE("generate takes LoRA files with scales, and says what is wrong with them", "[cli]") {
+  const Program glint;
+  const auto file = [&](const char* name, const char* layer) {
+    write_safetensors(glint.folder / name, {{fmt::format("{}.lora_A.weight", layer), at::full({2, 8}, 0.5)},
+                                            {fmt::format("{}.lora_B.weight", layer), at::full({8, 2}, 0.5)}});
+  };
+  file("style.safetensors", "query");
+  file("other.safetensors", "elsewhere");
+  const auto latents = [&](const std::string& arguments) {
+    const Outcome run =
+        glint("generate 'red star' -m tiny -q -o a.png --latents-out a.safetensors " + arguments);
+    INFO(run.err);
+    REQUIRE(run.exit_code == 0);
+    return read_safetensors(glint.folder / "a.safetensors").at("latents").clone();
+  };
+  const at::Tensor base = latents(""), style = latents("--lora style.safetensors");
+  CHECK(at::equal(latents("--lora style.safetensors:0"), base));
+  CHECK_FALSE(at::equal(style, base));
+  CHECK(at::equal(latents("--lora ./style.safetensors:1"), style));
+  CHECK_FALSE(at::equal(latents("--lora style.safetensors:-1.5"), style));
+  CHECK_FALSE(at::equal(latents("--lora style.safetensors:0 --step "
+                                "w2sd:adapter=style,strong_adapter=1.5,weak_adapter=-1.5"),
+                        base));
+  latents("--lora style.safetensors:0.5");
+  PngTexts texts;
+  read_png(glint.folder / "a.png", &texts);
+  CHECK(texts.at("lora") == "style.safetensors:0.5");
+
+  const auto refused = [&](const std::string& arguments) {
+    const Outcome run = glint("generate 'red star' -m tiny -o b.png " + arguments);
+    CHECK(run.exit_code == 1);
+    return run.err;
+  };
+  CHECK_THAT(refused("--lora none.safetensors"),
+             Contains("--lora: neither a file nor an adapter of the model: 'none.safetensors'"));
+  CHECK_THAT(refused("--lora style.safetensors --lora style.safetensors:0.5"),
+             Contains("--lora: 'style' is given twice"));
+  CHECK_THAT(refused("--lora other.safetensors"), Contains("no weights for 1 of 1 layers: elsewhere"));
+}

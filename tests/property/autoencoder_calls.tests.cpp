@@ -205,8 +205,8 @@ TEST_CASE("a sample does not depend on its batch, nor on earlier calls", "[prope
 }
 
 TEST_CASE("tiles of a trained decoder stay close to one piece", "[property]") {
-  const Bundle emoji = Bundle::load(std::filesystem::path(GLINT_SOURCE_DIR) / "models/emoji-flow");
-  const Image sheet = read_png(std::filesystem::path(GLINT_SOURCE_DIR) / "docs/images/sheet.png");
+  const Bundle emoji = Bundle::load(test::source_dir() / "models/emoji-flow");
+  const Image sheet = read_png(test::source_dir() / "docs/images/sheet.png");
   const at::Tensor pixels = to_tensor(sheet).unsqueeze(0).narrow(2, 0, 256).narrow(3, 0, 256);
   const at::Tensor latents = emoji.encoder()->encode(pixels);
   const at::Tensor whole = emoji.decoder()->decode(latents);

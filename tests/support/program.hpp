@@ -32,7 +32,7 @@ class Program {
   Outcome operator()(const std::string& arguments) const {
     const std::string command =
         fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
-                    folder.path().string(), GLINT_PROGRAM, arguments);
+                    folder.path().string(), program().string(), arguments);
     const int status = std::system(command.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_bytes(folder / "out.txt"),
             read_bytes(folder / "err.txt")};

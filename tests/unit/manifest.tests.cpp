@@ -65,6 +65,12 @@ void schema_fields(const json& root, const json& schema, const std::string& pref
     names.insert(prefix + shown);
     schema_fields(root, property, prefix + shown + ".", names);
   }
+  // Adapters have names of their own.
+  if (prefix != "adapters.") return;
+  for (const auto& [pattern, property] : schema.at("patternProperties").items()) {
+    names.insert(prefix + "*");
+    schema_fields(root, property, prefix + "*.", names);
+  }
 }
 
 }  // namespace
@@ -293,9 +299,34 @@ TEST_CASE("component files must lie inside the bundle", "[unit]") {
   }
 }
 
+TEST_CASE("adapters have names that can be typed, files inside the bundle and a torchscript denoiser",
+          "[unit]") {
+  const auto with = [](const char* name, const json& adapter) {
+    return failure([&](json& j) { j["adapters"][name] = adapter; });
+  };
+  auto document = example();
+  document["adapters"]["style-2.0"] = {{"file", "lora/style.safetensors"}, {"sha256", kHash}};
+  const auto manifest = parse_manifest(document.dump());
+  REQUIRE(manifest.adapters.size() == 1);
+  CHECK(manifest.adapters.at("style-2.0").file == "lora/style.safetensors");
+  CHECK(manifest.adapters.at("style-2.0").sha256 == kHash);
+  CHECK(parse_manifest(example().dump()).adapters.empty());
+  CHECK_THAT(with("a:b", {{"file", "a"}, {"sha256", kHash}}),
+             Contains("BadModel: ") && Contains("adapters.a:b"));
+  CHECK_THAT(with("a", {{"file", "../a"}, {"sha256", kHash}}),
+             Contains("adapters.a.file: expected a relative path"));
+  CHECK_THAT(with("a", {{"file", "a"}}), Contains("adapters.a.sha256: missing field"));
+  CHECK_THAT(with("a", {{"file", "a"}, {"sha256", kHash}, {"scale", 1}}),
+             Contains("adapters.a.scale: unknown field"));
+  CHECK_THAT(failure([](json& j) {
+               j["adapters"]["a"] = {{"file", "a"}, {"sha256", kHash}};
+               j["components"]["denoiser"]["backend"] = "pt2";
+             }),
+             Contains("adapters: only torchscript denoisers can have them, components.denoiser is pt2"));
+}
+
 TEST_CASE("the JSON schema and the parser know the same fields", "[unit]") {
-  const auto schema =
-      json::parse(test::read_bytes(std::filesystem::path(GLINT_SOURCE_DIR) / "docs/model.schema.json"));
+  const auto schema = json::parse(test::read_bytes(test::source_dir() / "docs/model.schema.json"));
   std::set<std::string> in_schema;
   schema_fields(schema, schema, "", in_schema);
   const auto fields = manifest_fields();

@@ -1,6 +1,6 @@
 """Stage 1: render the training and the held-out samples, and write the vocabulary.
 
-python tools/train/data.py --work DIR [--samples 32768] [--seed 7] [--smoke]
+python tools/train/data.py --work DIR [--samples 49152] [--seed 7] [--smoke]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from glint_train.grammar import HELD_OUT_PERCENT, HELD_OUT_SALT, Grammar
+from glint_train.mix import is_composition
 from glint_train.render import SIDE, Renderer
 from glint_train.words import WordTokenizer, build_vocabulary
 
@@ -23,7 +24,7 @@ def write_split(work: Path, name: str, count: int, seed: int, grammar: Grammar, 
     prompts = []
     for index in range(count):
         rng = np.random.default_rng([seed, index])
-        scene, prompt = grammar.draw(rng)
+        scene, prompt = grammar.draw(rng, is_composition(index))
         images[index] = renderer.render(scene, rng)
         prompts.append(prompt)
     ids = np.stack([tokenizer.encode(prompt) for prompt in prompts])
@@ -52,7 +53,7 @@ def write_held_out(path: Path, grammar: Grammar) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=32768)
+    parser.add_argument("--samples", type=int, default=49152)
     parser.add_argument("--held-out-samples", type=int, default=512)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--held-out-list", type=Path, help="also write the list of held-out combinations")

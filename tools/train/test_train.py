@@ -18,12 +18,16 @@ sys.path.insert(0, str(HERE))
 from glint_train.archive import sha256  # noqa: E402
 from glint_train.bundle import Bundle  # noqa: E402
 from glint_train.grammar import Grammar, Part, Scene  # noqa: E402
-from glint_train.judge import Judge, colour_right, mask_iou  # noqa: E402
+from glint_train.judge import FLOOR, Judge, colour_right, mask_iou  # noqa: E402
 from glint_train.layout import Labeller  # noqa: E402
+from glint_train.mix import Mix, is_composition  # noqa: E402
+from glint_train.models import DistilledModel, FlowModel  # noqa: E402
 from glint_train.render import Renderer  # noqa: E402
 from glint_train.run import to_images  # noqa: E402
+from glint_train.unet import signal_and_noise  # noqa: E402
 from glint_train.verifier import similarity  # noqa: E402
 from glint_train.words import WordTokenizer, build_vocabulary  # noqa: E402
+from verifier import make_verifier  # noqa: E402
 
 
 def run(stage: str, *arguments: str) -> str:
@@ -46,13 +50,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def continued(folder: Path) -> Path:
-    """A bundle of a run that goes on from the first one and keeps its denoiser as the weak variant."""
+    """A bundle of a run that goes on from the first one and keeps its own half-way state as the weak variant."""
     work = folder.parent / "continued"
     run("data", "--work", str(work))
-    run("denoiser", "--work", str(work), "--init", str(folder))
+    run("denoiser", "--work", str(work), "--init", str(folder), "--compositions", "0.7", "0.5")
     (work / "verifier.pt").write_bytes((folder.parent / "verifier.pt").read_bytes())
-    run("export", "--work", str(work), "--out", str(work / "emoji-flow"), "--weak", str(folder))
+    run("export", "--work", str(work), "--out", str(work / "emoji-flow"), "--weak", "denoiser_half")
     return work / "emoji-flow"
+
+
+@pytest.fixture(scope="module")
+def distilled(continued: Path) -> Path:
+    """A bundle of the distilled denoiser."""
+    run("distill", "--work", str(continued.parent))
+    run("export", "--work", str(continued.parent), "--out", str(continued.parent / "distilled"), "--kind", "distilled")
+    return continued.parent / "distilled"
+
+
+@pytest.fixture(scope="module")
+def xl(folder: Path, continued: Path) -> Path:
+    """A bundle of the UNet, which reads the tokens of the first bundle."""
+    run("denoiser", "--work", str(continued.parent), "--kind", "xl", "--init", str(folder))
+    run("export", "--work", str(continued.parent), "--out", str(continued.parent / "emoji-xl"), "--kind", "xl")
+    return continued.parent / "emoji-xl"
 
 
 def test_samples_depend_on_seed_and_index_only() -> None:
@@ -61,7 +81,7 @@ def test_samples_depend_on_seed_and_index_only() -> None:
 
     def sample(index: int) -> tuple[str, np.ndarray]:
         rng = np.random.default_rng([7, index])
-        scene, prompt = grammar.draw(rng)
+        scene, prompt = grammar.draw(rng, composed=index % 2 == 0)
         return prompt, renderer.render(scene, rng)
 
     first = [sample(index) for index in range(20)]
@@ -71,18 +91,37 @@ def test_samples_depend_on_seed_and_index_only() -> None:
         assert np.array_equal(image, first[index][1])
 
 
-def test_grammar_covers_the_mix_and_holds_combinations_out() -> None:
+def test_samples_hold_no_held_out_combination_and_only_known_words() -> None:
     grammar = Grammar()
     assert len(grammar.objects) >= 400
     tokenizer = WordTokenizer(build_vocabulary(grammar))
-    composed = 0
+    pairs = 0
     for index in range(2000):
-        scene, prompt = grammar.draw(np.random.default_rng([3, index]))
+        scene, prompt = grammar.draw(np.random.default_rng([3, index]), composed=is_composition(index))
         assert not grammar.scene_held_out(scene)
         ids = tokenizer.encode(prompt)
         assert ids.shape == (16,) and 1 not in ids
-        composed += len(scene.parts) > 1 or bool(scene.background or scene.parts[0].size or scene.parts[0].colour)
-    assert 0.25 <= composed / 2000 <= 0.40  # natural colours such as "red apple" count among the single objects
+        pairs += len(scene.parts) > 1
+    assert 0.4 <= pairs / 1500 <= 0.7
+
+
+def test_batches_hold_the_share_of_compositions_they_are_asked_for() -> None:
+    mix = Mix(0.8, 0.4)
+    for progress, share in ((0.0, 0.8), (0.5, 0.6), (1.0, 0.4)):
+        drawn = np.concatenate([mix.batch(1000, 32, 5, step, progress) for step in range(200)])
+        assert drawn.min() >= 0 and drawn.max() < 1000
+        # 6,400 draws: three standard deviations are below 0.02
+        assert abs(np.mean([is_composition(index) for index in drawn]) - share) < 0.02
+    assert np.array_equal(mix.batch(1000, 32, 5, 7, 0.5), mix.batch(1000, 32, 5, 7, 0.5))
+
+
+def test_objects_of_pairs_keep_to_their_half() -> None:
+    grammar = Grammar()
+    renderer = Renderer(grammar)
+    for relation, half in (("left of", np.s_[:, 32:]), ("above", np.s_[32:, :])):
+        pictures = [renderer.render(Scene((Part("square", "red"), Part(name)), relation)) for name in ("key", "star")]
+        changed = (pictures[0] != pictures[1]).any(-1)
+        assert changed[half].sum() == changed.sum() > 0
 
 
 def test_tokenizer() -> None:
@@ -113,9 +152,35 @@ def test_a_continued_run_keeps_latents_and_tokens_but_not_the_denoiser(folder: P
     tokens, pooled = first.encode_text(["red apple", "a small key left of a red star"])
     assert torch.equal(second.encode_text(["red apple", "a small key left of a red star"])[0], tokens)
     assert torch.equal(second.decoder(latents), first.decoder(latents))
-    old = first.denoiser(latents, time, tokens, pooled)
-    assert torch.allclose(second.component("weak_denoiser")(latents, time, tokens, pooled), old, atol=1e-5)
-    assert not torch.allclose(second.denoiser(latents, time, tokens, pooled), old, atol=1e-3)
+    for other in (first.denoiser, second.component("weak_denoiser")):
+        made = other(latents, time, tokens, pooled)
+        assert not torch.allclose(second.denoiser(latents, time, tokens, pooled), made, atol=1e-4)
+
+
+def test_the_distilled_denoiser_takes_the_scale(distilled: Path) -> None:
+    bundle = Bundle(distilled)
+    assert bundle.manifest["guidance"]["embedded"] and bundle.inputs[-1] == "guidance"
+    first, second = (bundle.latents(["red apple"], scale, 2, 0) for scale in (1.0, 5.0))
+    assert first.shape == (1, 4, 16, 16) and not torch.equal(first, second)
+
+
+def test_a_student_starts_as_its_teacher_at_every_scale() -> None:
+    torch.manual_seed(0)
+    teacher, student = FlowModel(10).eval(), DistilledModel(10).eval()
+    student.start_from(teacher)
+    latents, time = torch.randn(2, 4, 16, 16), torch.rand(2)
+    tokens, pooled = teacher.text_encoder(torch.randint(0, 10, (2, 16)))
+    made = student.denoiser(latents, time, tokens, pooled, torch.tensor([1.0, 6.0]))
+    assert torch.allclose(made, teacher.denoiser(latents, time, tokens, pooled), atol=1e-6)
+
+
+def test_the_unet_predicts_v_of_its_process(xl: Path) -> None:
+    alpha, sigma = signal_and_noise()
+    assert torch.allclose(alpha**2 + sigma**2, torch.ones(1000)) and float(alpha[-1]) == 0.0
+    bundle = Bundle(xl)
+    assert bundle.manifest["parameterization"] == "v" and bundle.manifest["schedule"]["zero_terminal_snr"]
+    assert bundle.manifest["components"]["denoiser"]["time"] == "timestep"
+    assert bundle.generate(["red apple", ""], guidance=2.0, steps=2).shape == (2, 64, 64, 3)
 
 
 def test_labels_follow_the_place_in_the_picture() -> None:
@@ -142,21 +207,35 @@ def test_pixel_checks_tell_right_from_wrong() -> None:
 def test_judge_reads_the_scorer_of_a_bundle(folder: Path) -> None:
     """The scorer's number is the judge's similarity where the network reads the asked layout in the prompt."""
     bundle, grammar = Bundle(folder), Grammar()
-    judge = Judge(folder, grammar, bundle.tokenizer)
+    judge = Judge.of_bundle(folder, grammar, bundle.tokenizer.size)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    prompts, scenes = ["key", "star"], [Scene((Part("key"),)), Scene((Part("star"),))]
-    score = bundle.component("scorer")(to_images(images), judge.encode(prompts))
+    scenes, ids = [Scene((Part("key"),)), Scene((Part("star"),))], bundle.ids(["key", "star"])
+    score = bundle.component("scorer")(to_images(images), ids)
     assert score.shape == (2,) and bool(torch.isfinite(score).all())
-    layouts = judge.verifier.prompt(judge.encode(prompts)).layout.argmax(-1)
-    shown = judge.verifier.picture(to_images(images), layouts)
-    expected = similarity(shown, judge.verifier.prompt(judge.encode(prompts)))
+    asked = judge.verifier.prompt(ids)
+    expected = similarity(judge.verifier.picture(to_images(images), asked.layout.argmax(-1)), asked)
     assert torch.allclose(score, expected, atol=1e-5)
-    assert len(judge(images, scenes, prompts)) == 2
+    assert len(judge(images, scenes, ids)) == 2
 
 
-def test_runs_resume(folder: Path) -> None:
+def test_verdicts_check_what_is_asked_and_nothing_else() -> None:
+    grammar = Grammar()
+    judge = Judge(make_verifier().eval(), grammar)
+    scene = Scene((Part("key", size="small"), Part("star", "red")), "left of", "yellow")
+    image = Renderer(grammar).render(scene)
+    verdict = judge(image[None], [scene], torch.zeros(1, 16, dtype=torch.long))[0]
+    assert set(verdict.checks) == {"background", "layout", "object 0", "size 0", "object 1", "colour 1"}
+    assert verdict.checks["background"] and FLOOR <= verdict.evidence <= 0.0
+    assert verdict.strict == (verdict.partial == 1.0)
+
+
+def test_runs_resume(folder: Path, continued: Path, distilled: Path) -> None:
     assert "final" in run("autoencoder", "--work", str(folder.parent))
     assert "done" in run("denoiser", "--work", str(folder.parent))
     assert "done" in run("verifier", "--work", str(folder.parent))
-    assert "| truth |" in run("evaluate", "--bundle", str(folder))
+    assert "done" in run("distill", "--work", str(continued.parent))
+    table = run("evaluate", "--bundle", str(continued))
+    for text in ("| truth |", "| truth, decoded |", "| held-out | weak, 3 |", "denoiser, guidance 1 against 2"):
+        assert text in table
+    assert "| singles | 2 |" in run("evaluate", "--bundle", str(distilled), "--judge", str(folder))
     assert "guidance" in run("sheet", "--bundle", str(folder), "--out", str(folder.parent / "sheet.png"))

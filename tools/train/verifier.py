@@ -1,6 +1,6 @@
 """Stage 4: train the verifier on fresh renders of the whole grammar and print its own accuracy on held-out ones.
 
-    python tools/train/verifier.py --work DIR [--seconds 900] [--threads 1] [--seed 17] [--samples 24576] [--smoke]
+    python tools/train/verifier.py --work DIR [--seconds 1500] [--threads 1] [--seed 17] [--samples 24576] [--smoke]
 
 It needs the autoencoder, since half of its pictures pass through it. It knows the combinations that are held out from the
 denoiser; held out from the verifier are the pictures and prompts of another seed.
@@ -11,20 +11,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from denoiser import autocast
-from glint_train.augment import decoded, distort, draw
+from glint_train.augment import decoded, distort, draw, render
 from glint_train.autoencoder import Autoencoder
 from glint_train.grammar import Grammar
+from glint_train.judge import Judge
 from glint_train.layout import Labeller
-from glint_train.run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, to_images
-from glint_train.verifier import Reading, Verifier
+from glint_train.precision import autocast
+from glint_train.run import Clock, learning_rate, load_checkpoint, save_checkpoint, to_images
+from glint_train.verifier import Reading, Slot, Verifier, window
 from glint_train.words import WordTokenizer, build_vocabulary
 
-BATCH, PEAK_RATE, WARMUP = 32, 2e-3, 40
+BATCH, PROMPTS, PEAK_RATE, WARMUP = 48, 96, 2e-3, 40
 
 
 def make_verifier() -> Verifier:
@@ -34,75 +36,99 @@ def make_verifier() -> Verifier:
     return Verifier(WordTokenizer(build_vocabulary(grammar)).size, len(labeller.names), len(labeller.colours))
 
 
-def targets(labels: Tensor) -> dict[str, Tensor]:
-    """The columns of `draw`'s labels by name."""
-    names = ("layout", "background", "object0", "object1", "colour0", "colour1", "size0", "size1")
-    return dict(zip(names, labels.unbind(1)))
+def entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Mean cross-entropy over the rows that want something."""
+    kept = wanted >= 0
+    return F.cross_entropy(logits[kept], wanted[kept]) if bool(kept.any()) else logits.sum() * 0.0
 
 
-def outputs(model: Verifier, reading: Reading) -> dict[str, Tensor]:
-    """Logits by the names of `targets`."""
-    made = {"layout": reading.layout, "background": reading.background}
-    for number, slot in enumerate((reading.first, reading.second)):
-        made |= {
-            f"object{number}": model.object_logits(slot.vector),
-            f"colour{number}": slot.colour,
-            f"size{number}": slot.size,
-        }
-    return made
+def slot_loss(model: Verifier, slot: Slot, wanted: Tensor) -> Tensor:
+    """`wanted` [B, 3]: object, colour, size; -1 counts nothing."""
+    objects, colours, sizes = wanted.unbind(1)
+    return (
+        entropy(model.object_logits(slot.vector), objects) + entropy(slot.colour, colours) + entropy(slot.size, sizes)
+    )
 
 
-def loss_of(model: Verifier, reading: Reading, labels: Tensor) -> Tensor:
-    """Cross-entropies of all heads; empty slots count nothing."""
-    wanted, total = targets(labels), torch.zeros(())
-    for name, logits in outputs(model, reading).items():
-        if bool((wanted[name] >= 0).any()):
-            total = total + F.cross_entropy(logits, wanted[name], ignore_index=-1)
-    return total
+def slots_of(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Object, colour and size of both slots from the columns of `draw`'s labels: [B, 3] each."""
+    return labels[:, [2, 4, 6]], labels[:, [3, 5, 7]]
+
+
+def picture_loss(model: Verifier, images: Tensor, labels: Tensor) -> Tensor:
+    """Objects in the windows that hold one, layout and background of the whole."""
+    layout, (first, second) = labels[:, 0], slots_of(labels)
+    alone, beside, stacked = (images[layout == kind] for kind in range(3))
+    windows = [alone, *(window(beside, side) for side in ("left", "right"))]
+    windows += [window(stacked, side) for side in ("upper", "lower")]
+    wanted = [first[layout == 0]] + [slot[layout == kind] for kind in (1, 2) for slot in (first, second)]
+    slot = model.picture.heads(model.picture.encoder(torch.cat(windows)))
+    shown, background = model.picture.scene_heads(model.picture.scene(images))
+    return slot_loss(model, slot, torch.cat(wanted)) + entropy(shown, layout) + entropy(background, labels[:, 1])
+
+
+def prompt_loss(model: Verifier, asked: Reading, labels: Tensor) -> Tensor:
+    """What the prompts ask for, both slots."""
+    first, second = slots_of(labels)
+    scene = entropy(asked.layout, labels[:, 0]) + entropy(asked.background, labels[:, 1])
+    return slot_loss(model, asked.first, first) + slot_loss(model, asked.second, second) + scene
 
 
 @torch.no_grad()
-def accuracy(model: Verifier, images: Tensor, ids: Tensor, labels: Tensor) -> dict[str, float]:
-    """Shares of right answers: pictures read in the layout they show, prompts, and scenes with everything right."""
-    model.eval()
-    right: dict[str, list[Tensor]] = {}
-    for start in range(0, len(images), 64):
-        part = slice(start, start + 64)
-        wanted = targets(labels[part])
-        layout = model.picture(images[part], torch.zeros_like(wanted["layout"])).layout.argmax(-1)
-        for side, reading in (("picture", model.picture(images[part], layout)), ("prompt", model.prompt(ids[part]))):
-            every = torch.ones(len(layout), dtype=torch.bool)
-            for name, logits in outputs(model, reading).items():
-                used = wanted[name] >= 0
-                hit = logits.argmax(-1) == wanted[name]
-                every &= hit | ~used
-                right.setdefault(f"{side} {name.rstrip('01')}", []).append(hit[used])
-            right.setdefault(f"{side} all", []).append(every)
-    model.train()
-    return {name: float(torch.cat(parts).float().mean()) for name, parts in right.items()}
-
-
-def make_pool(options: argparse.Namespace, coder: Autoencoder) -> tuple[Tensor, Tensor, Tensor]:
-    """Training pictures, every second one as the autoencoder draws it."""
-    images, ids, labels = draw(48 if options.smoke else options.samples, options.seed)
-    images[::2] = decoded(images[::2], coder, torch.Generator().manual_seed(options.seed), noise=0.3)
-    return images, ids, labels
-
-
 def report(model: Verifier, coder: Autoencoder, count: int, seed: int) -> None:
-    """Prints the accuracy on renders and on the same ones through the autoencoder."""
-    images, ids, labels = draw(count, seed)
+    """Prints how often the judge finds everything asked for in held-out renders, plain and through the autoencoder."""
+    scenes, ids, labels = draw(count, seed)
+    images, judge = render(scenes, seed), Judge(model.eval(), Grammar())
     for name, shown in (("renders", images), ("decoded", decoded(images, coder, torch.Generator().manual_seed(seed)))):
-        found = accuracy(model, to_images(shown.numpy()), ids, labels)
-        print(
-            f"held-out {name} ({count}): " + ", ".join(f"{key} {value:.1%}" for key, value in found.items()), flush=True
-        )
+        verdicts = judge(shown.numpy(), scenes, ids)
+        kinds: dict[str, list[bool]] = {}
+        for verdict in verdicts:
+            for check, right in verdict.checks.items():
+                kinds.setdefault(check.split(" ")[0], []).append(right)
+        shares = ", ".join(f"{kind} {sum(values) / len(values):.1%}" for kind, values in kinds.items())
+        strict = sum(verdict.strict for verdict in verdicts) / count
+        print(f"held-out {name} ({count}): everything asked for {strict:.1%}, {shares}", flush=True)
+    asked = model.prompt(ids)
+    exact = (asked.layout.argmax(-1) == labels[:, 0]) & (asked.background.argmax(-1) == labels[:, 1])
+    for slot, wanted in zip((asked.first, asked.second), slots_of(labels)):
+        found = torch.stack([model.object_logits(slot.vector).argmax(-1), slot.colour.argmax(-1), slot.size.argmax(-1)])
+        exact &= ((found.T == wanted) | (wanted < 0)).all(1)
+    print(f"held-out prompts: everything right {float(exact.float().mean()):.1%}", flush=True)
+    model.train()
+
+
+class Pool:
+    """Pictures with labels, every second one as the autoencoder draws it, and prompts with labels."""
+
+    def __init__(self, samples: int, seed: int, coder: Autoencoder) -> None:
+        scenes, _, self.labels = draw(samples, seed)
+        self.images = render(scenes, seed)
+        self.images[::2] = decoded(self.images[::2], coder, torch.Generator().manual_seed(seed), noise=0.3)
+        _, self.ids, self.asked = draw(2 * samples, seed + 1)
+
+    def loss(self, model: Verifier, seed: int, step: int, generator: torch.Generator) -> Tensor:
+        """The loss of both sides on pictures and prompts drawn by (seed, step)."""
+        rng = np.random.default_rng([seed, step])
+        shown, asked = rng.integers(len(self.images), size=BATCH), rng.integers(len(self.ids), size=PROMPTS)
+        pictures = distort(to_images(self.images[shown].numpy()), generator)
+        with autocast():
+            loss = picture_loss(model, pictures, self.labels[shown])
+            return loss + prompt_loss(model, model.prompt(self.ids[asked]), self.asked[asked])
+
+
+def load_coder(work: Path) -> Autoencoder:
+    """The trained autoencoder of the run."""
+    coder, state = Autoencoder().eval(), load_checkpoint(work / "autoencoder.pt")
+    if state is None:
+        raise SystemExit("train the autoencoder first")
+    coder.load_state_dict(state["model"])
+    return coder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=900)
+    parser.add_argument("--seconds", type=float, default=1500)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--samples", type=int, default=24576)
@@ -110,18 +136,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    coder = Autoencoder().eval()
-    state = load_checkpoint(options.work / "autoencoder.pt")
-    if state is None:
-        raise SystemExit("train the autoencoder first")
-    coder.load_state_dict(state["model"])
-    images, ids, labels = make_pool(options, coder)
-    model, path, step, clock = (
-        make_verifier(),
-        options.work / "verifier.pt",
-        0,
-        Clock(4.0 if options.smoke else options.seconds),
-    )
+    coder, model = load_coder(options.work), make_verifier().train()
+    pool = Pool(96 if options.smoke else options.samples, options.seed, coder)
+    path, clock, step = options.work / "verifier.pt", Clock(4.0 if options.smoke else options.seconds), 0
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     if state := load_checkpoint(path):
         model.load_state_dict(state["model"])
@@ -130,21 +147,14 @@ def main() -> None:
     generator, saved, total = torch.Generator().manual_seed(options.seed + step), clock.elapsed, 0.0
 
     def save() -> None:
-        save_checkpoint(
-            path,
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "elapsed": clock.elapsed},
-        )
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        save_checkpoint(path, state | {"step": step, "elapsed": clock.elapsed})
 
-    for indices in shuffled_batches(len(images), BATCH, options.seed, step):
-        if clock.progress >= 1.0:
-            break
+    while clock.progress < 1.0:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(PEAK_RATE, step, WARMUP, clock.progress)
         optimizer.zero_grad(set_to_none=True)
-        pictures = distort(to_images(images[indices].numpy()), generator)
-        with autocast():
-            shown, asked = model.picture(pictures, labels[indices][:, 0]), model.prompt(ids[indices])
-        loss = loss_of(model, shown, labels[indices]) + loss_of(model, asked, labels[indices])
+        loss = pool.loss(model, options.seed, step, generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
@@ -152,6 +162,8 @@ def main() -> None:
         if step % 100 == 0:
             print(f"step {step} {clock.elapsed:.0f} s loss {total / 100:.3f}", flush=True)
             total = 0.0
+        if step % 500 == 0:
+            report(model, coder, 256, options.seed + 2000)
         if clock.elapsed - saved > 60:
             saved = clock.elapsed
             save()

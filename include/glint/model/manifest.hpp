@@ -24,6 +24,7 @@ enum class Backend {
   TorchScript,      ///< "torchscript": torch::jit archive
   ExportedProgram,  ///< "pt2": torch.export archive, interpreted
   AotInductor,      ///< "aoti": compiled package, tied to an architecture
+  Safetensors,      ///< "safetensors": weights of an architecture that is part of the library; npnet and core2_weak only
   Words,            ///< "words": a tokenizer's word table
   ClipBpe,          ///< "clip-bpe": CLIP's byte-pair encoding, a tokenizer
   SentencePiece     ///< "sentencepiece": a SentencePiece unigram model, a tokenizer
@@ -74,7 +75,7 @@ struct Component {
   Backend backend = Backend::TorchScript;
   std::string sha256;  ///< of the file, 64 lower-case hexadecimal digits
   /// float32 | float16 | bfloat16 | float64. TorchScript: what weights are stored in; it computes in that on a GPU, but
-  /// not in half precision on a CPU. Others: what it was exported to compute in.
+  /// not in half precision on a CPU. safetensors: the same. Others: what it was exported to compute in.
   std::string dtype = "float32";
   /// What the file was traced to compute in, with every weight as it is stored: nothing may be converted, and inputs have
   /// this dtype. Empty if not told; then `dtype` decides. Networks only.
@@ -82,6 +83,12 @@ struct Component {
   std::vector<std::string> inputs;     ///< names of the arguments, in order; denoisers must tell
   TimeUnit time = TimeUnit::Timestep;  ///< denoisers only
   TokenFrame frame;                    ///< clip-bpe and sentencepiece only
+};
+
+/// An adapter (LoRA) that comes with the bundle. Off unless a request, or a strategy's leg, gives it a scale.
+struct AdapterEntry {
+  std::string file;    ///< safetensors; relative to the bundle's folder, inside it
+  std::string sha256;  ///< as a component's
 };
 
 /// Whether a component of this name is a denoiser: denoiser, weak_denoiser, denoiser_*.
@@ -104,6 +111,7 @@ struct Manifest {
   std::string default_solver;  ///< the solver if none is asked for; empty if not told
   std::string torch;           ///< version of torch that made the files; empty if not told
   std::map<std::string, Component> components;
+  std::map<std::string, AdapterEntry> adapters;  ///< by the names requests and strategies use
 };
 
 /// Returns the manifest in `text`. Messages begin with `where` and name the field by its path in the document.
@@ -116,7 +124,7 @@ GLINT_API Manifest parse_manifest(std::string_view text, const std::string& wher
 GLINT_API Manifest read_manifest(const std::filesystem::path& folder);
 
 /// Returns every field the parser knows as a dotted path, sorted. `components.*` stands for a component that is not a
-/// denoiser or tokenizer; alternatives of one place are listed together.
+/// denoiser or tokenizer, `adapters.*` for an adapter; alternatives of one place are listed together.
 GLINT_API std::vector<std::string> manifest_fields();
 
 }  // namespace glint

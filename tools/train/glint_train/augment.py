@@ -10,34 +10,44 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .autoencoder import Autoencoder
-from .grammar import Grammar
+from .grammar import Grammar, Scene
 from .layout import Labeller
 from .render import SIDE, Renderer
 from .run import to_images
 from .words import WordTokenizer, build_vocabulary
 
+SINGLE_SHARE, PAIR_SHARE = 0.3, 0.7  # of all scenes; of compositions
 LATENT_NOISE = 0.15  # standard deviation of the largest disturbance before decoding
 
 
-def draw(count: int, seed: int, single_share: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
-    """Images uint8 [N, 64, 64, 3], ids [N, 16], labels [N, 12]; held-out combinations are drawn too: a judge knows them."""
+def draw(count: int, seed: int) -> tuple[list[Scene], Tensor, Tensor]:
+    """Scenes, ids [N, 16] and labels [N, 12]; combinations held out from the denoiser are drawn too: a judge knows them."""
     grammar = Grammar()
-    renderer, labeller, tokenizer = Renderer(grammar), Labeller(grammar), WordTokenizer(build_vocabulary(grammar))
-    images, ids, labels = np.empty((count, SIDE, SIDE, 3), np.uint8), [], []
+    labeller, tokenizer = Labeller(grammar), WordTokenizer(build_vocabulary(grammar))
+    scenes, ids, labels = [], [], []
     for index in range(count):
         rng = np.random.default_rng([seed, index])
-        if rng.random() < single_share:
+        if rng.random() < SINGLE_SHARE:
             item = grammar.objects[int(rng.integers(len(grammar.objects)))]
             scene, prompt = grammar.single(item), grammar.single_prompt(item, rng)
         else:
-            scene = grammar.composition(rng)
+            scene = grammar.composition(rng, PAIR_SHARE)
             while not grammar.valid(scene):
-                scene = grammar.composition(rng)
+                scene = grammar.composition(rng, PAIR_SHARE)
             prompt = grammar.prompt(scene, rng)
-        images[index] = renderer.render(scene, rng)
+        scenes.append(scene)
         ids.append(tokenizer.encode(prompt))
         labels.append(np.hstack(astuple(labeller(scene))).astype(np.int64))
-    return torch.from_numpy(images), torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(labels))
+    return scenes, torch.from_numpy(np.stack(ids)), torch.from_numpy(np.stack(labels))
+
+
+def render(scenes: list[Scene], seed: int) -> Tensor:
+    """The scenes with the grammar's jitter: uint8 [N, 64, 64, 3]."""
+    renderer = Renderer(Grammar())
+    images = np.empty((len(scenes), SIDE, SIDE, 3), np.uint8)
+    for index, scene in enumerate(scenes):
+        images[index] = renderer.render(scene, np.random.default_rng([seed, index]))
+    return torch.from_numpy(images)
 
 
 @torch.no_grad()
@@ -62,8 +72,8 @@ def distort(images: Tensor, generator: torch.Generator) -> Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
 
     theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = uniform(0.94, 1.08)
-    theta[:, :, 2] = uniform(-0.08, 0.08, 2)
+    theta[:, 0, 0] = theta[:, 1, 1] = uniform(0.97, 1.04)
+    theta[:, :, 2] = uniform(-0.06, 0.06, 2)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     x = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     blurred = F.avg_pool2d(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), 3, 1, 1, count_include_pad=False)

@@ -3,53 +3,82 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from .adapters import add_to
 from .archive import sha256
+from .unet import make_scheduler
 from .words import WordTokenizer
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # latents [B, 4, 16, 16], time [] -> the guided prediction
 
 
 class Bundle:
     """The components of a bundle folder, widened to float32."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, denoiser: str = "denoiser") -> None:
         self.manifest = json.loads((folder / "model.json").read_text())
         for entry in self.manifest["components"].values():
             if sha256(folder / entry["file"]) != entry["sha256"]:
                 raise RuntimeError(f"{entry['file']} does not match its SHA-256")
         self.tokenizer = WordTokenizer(json.loads((folder / "tokenizer.json").read_text())["words"])
-        self.folder = folder
-        names = ("denoiser", "text_encoder", "vae_decoder", "vae_encoder")
-        self.denoiser, self.text_encoder, self.decoder, self.encoder = (self.component(name) for name in names)
+        self.folder, self.inputs = folder, self.manifest["components"][denoiser]["inputs"]
+        self.denoiser, self.text_encoder = self.component(denoiser), self.component("text_encoder")
+        self.decoder = self.component("vae_decoder")
 
     def component(self, name: str) -> torch.jit.ScriptModule:
         """A TorchScript component in float32."""
         return torch.jit.load(str(self.folder / self.manifest["components"][name]["file"])).float().eval()
 
+    def adapt(self, path: Path) -> None:
+        """Adds a LoRA file to the denoiser's weights."""
+        add_to(self.denoiser.state_dict(), load_file(str(path)))
+
+    def ids(self, prompts: list[str]) -> Tensor:
+        """Word ids [B, 16]."""
+        return torch.from_numpy(np.stack([self.tokenizer.encode(prompt) for prompt in prompts]))
+
     def encode_text(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         """Token embeddings [B, 16, 192] and pooled vectors [B, 192]."""
-        return self.text_encoder(torch.from_numpy(np.stack([self.tokenizer.encode(prompt) for prompt in prompts])))
+        return self.text_encoder(self.ids(prompts))
+
+    def predictor(self, prompts: list[str], guidance: float) -> Predict:
+        """The prediction with the scale embedded, if the network takes it, else with classifier-free guidance."""
+        embedded = "guidance" in self.inputs
+        branches = 2 if guidance != 1.0 and not embedded else 1
+        tokens, pooled = self.encode_text(prompts + [""] * len(prompts) if branches == 2 else prompts)
+        fixed = {"tokens": tokens, "pooled": pooled, "guidance": torch.full((len(tokens),), guidance)}
+
+        def predict(x: Tensor, time: Tensor) -> Tensor:
+            values = fixed | {"latents": x.repeat(branches, 1, 1, 1), "time": time.float().expand(len(tokens))}
+            made = self.denoiser(*(values[name] for name in self.inputs))
+            if branches == 1:
+                return made
+            conditional, null = made.chunk(2)
+            return null + guidance * (conditional - null)
+
+        return predict
 
     @torch.no_grad()
     def latents(self, prompts: list[str], guidance: float, steps: int, seed: int) -> Tensor:
-        """Latents [B, 4, 16, 16] by Euler steps of the flow with classifier-free guidance."""
-        count = len(prompts)
-        noises = [torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(seed + i)) for i in range(count)]
-        x = torch.stack(noises)
-        guided = guidance != 1.0
-        tokens, pooled = self.encode_text(prompts + [""] * count if guided else prompts)
+        """Latents [B, 4, 16, 16] by Euler steps of a flow or DDIM steps of a variance-preserving process."""
+        noises = [torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(prompts))]
+        x, predict = torch.stack(noises), self.predictor(prompts, guidance)
+        if self.manifest["schedule"]["kind"] == "vp":
+            scheduler = make_scheduler()
+            scheduler.set_timesteps(steps)
+            for time in scheduler.timesteps:
+                x = scheduler.step(predict(x, time), time, x).prev_sample
+            return x
         times = torch.linspace(1.0, 0.0, steps + 1)
         for now, then in zip(times[:-1], times[1:]):
-            batch = torch.cat([x, x]) if guided else x
-            velocity = self.denoiser(batch, now.expand(len(batch)), tokens, pooled)
-            if guided:
-                conditional, null = velocity.chunk(2)
-                velocity = null + guidance * (conditional - null)
-            x = x + (then - now) * velocity
+            x = x + (then - now) * predict(x, now)
         return x
 
     @torch.no_grad()

@@ -12,8 +12,10 @@ from .objects import COLOURS, NamedObject, load_objects, name_set
 RELATIONS = ("left of", "right of", "above", "below")
 HELD_OUT_PERCENT = 15
 HELD_OUT_SALT = "glint-99"
-COMPOSITIONAL_SHARE = 0.26
+PAIR_SHARE, TRAINED_PAIR_SHARE = 0.36, 0.62  # of compositions; pairs are learned last
 NULL_SHARE = 0.10
+SINGLE_KINDS = ("tint", "background", "size", "mixed")
+SINGLE_KIND_SHARES = (0.41, 0.19, 0.12, 0.28)  # of compositions of one object
 
 # Half of the objects of compositions come from these, so that everyday requests are trained best.
 COMMON = name_set(
@@ -127,9 +129,9 @@ class Grammar:
         size = str(rng.choice(sizes)) if rng.random() < sized else None
         return Part(name, colour, size)
 
-    def composition(self, rng: np.random.Generator) -> Scene:
-        """One compositional scene, held out or not."""
-        kind = rng.choice(("tint", "background", "size", "mixed", "pair"), p=(0.26, 0.12, 0.08, 0.18, 0.36))
+    def composition(self, rng: np.random.Generator, pairs: float = PAIR_SHARE) -> Scene:
+        """One compositional scene, held out or not; a share `pairs` of them has two objects."""
+        kind = "pair" if rng.random() < pairs else rng.choice(SINGLE_KINDS, p=SINGLE_KIND_SHARES)
         background = str(rng.choice(list(COLOURS))) if rng.random() < 0.5 else None
         if kind == "tint":
             return Scene((self._part(rng, 1.0, ("small",), 0.0),))
@@ -148,17 +150,19 @@ class Grammar:
         colours = [part.colour for part in scene.parts]
         return len(set(names)) == len(names) and scene.background not in [c for c in colours if c]
 
-    def draw_composition(self, rng: np.random.Generator, want_held_out: bool = False) -> Scene:
+    def draw_composition(
+        self, rng: np.random.Generator, want_held_out: bool = False, pairs: float = PAIR_SHARE
+    ) -> Scene:
         """A valid compositional scene from the trained or from the held-out combinations."""
         while True:
-            scene = self.composition(rng)
+            scene = self.composition(rng, pairs)
             if self.valid(scene) and self.scene_held_out(scene) == want_held_out:
                 return scene
 
-    def draw(self, rng: np.random.Generator) -> tuple[Scene, str]:
-        """One training scene and its prompt."""
-        if rng.random() < COMPOSITIONAL_SHARE:
-            scene = self.draw_composition(rng)
+    def draw(self, rng: np.random.Generator, composed: bool) -> tuple[Scene, str]:
+        """One training scene, a composition or a single object, and its prompt."""
+        if composed:
+            scene = self.draw_composition(rng, pairs=TRAINED_PAIR_SHARE)
             return scene, self.prompt(scene, rng)
         item = self.singles[int(rng.integers(len(self.singles)))]
         return self.single(item), self.single_prompt(item, rng)

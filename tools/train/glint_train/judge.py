@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,69 +12,81 @@ from torch import Tensor
 
 from .grammar import Grammar, Scene
 from .layout import Labeller, Labels
-from .metrics import SHIFTS
+from .metrics import SHIFTS, background_right
 from .objects import COLOURS
 from .render import Renderer
 from .run import to_images
-from .verifier import Reading, Slot, Verifier, similarity
+from .verifier import Reading, Verifier, similarity
 from .warm_start import component_state
-from .words import WordTokenizer
 
+FLOOR = -5.0
 FOREGROUND = 0.12  # largest channel difference from the background's colour, of 1
 
 
 @dataclass
 class Verdict:
-    """One picture: every asked attribute right, the share of them that is, and the continuous similarity."""
+    """One picture: what was asked for and whether it is right, the scorer's similarity, and the evidence.
 
-    strict: bool
-    partial: float
+    The evidence is the mean log-probability of what is asked, each at least `FLOOR`: where answers are sure it says little, and
+    near their boundaries it says more than a right or wrong.
+    """
+
+    checks: dict[str, bool]
     similarity: float
+    evidence: float
+
+    @property
+    def strict(self) -> bool:
+        return all(self.checks.values())
+
+    @property
+    def partial(self) -> float:
+        return sum(self.checks.values()) / len(self.checks)
 
 
 class Judge:
-    """The verifier of a bundle's scorer."""
+    """A verifier's reading of pictures, and the background by arithmetic, against what scenes ask for."""
 
-    def __init__(self, bundle: Path, grammar: Grammar, tokenizer: WordTokenizer) -> None:
-        self.label, self.tokenizer = Labeller(grammar), tokenizer
+    def __init__(self, verifier: Verifier, grammar: Grammar) -> None:
+        self.verifier, self.label = verifier, Labeller(grammar)
+
+    @classmethod
+    def of_bundle(cls, bundle: Path, grammar: Grammar, words: int) -> Judge:
+        """The verifier inside a bundle's scorer."""
         state = {key.removeprefix("verifier."): value for key, value in component_state(bundle, "scorer").items()}
-        self.verifier = Verifier(tokenizer.size, len(self.label.names), len(self.label.colours)).eval()
-        self.verifier.load_state_dict(state)
-
-    def encode(self, prompts: list[str]) -> Tensor:
-        return torch.from_numpy(np.stack([self.tokenizer.encode(prompt) for prompt in prompts]))
+        label = Labeller(grammar)
+        verifier = Verifier(words, len(label.names), len(label.colours)).eval()
+        verifier.load_state_dict(state)
+        return cls(verifier, grammar)
 
     @torch.no_grad()
-    def __call__(self, images: np.ndarray, scenes: list[Scene], prompts: list[str]) -> list[Verdict]:
-        """Verdicts of uint8 pictures [N, 64, 64, 3], each read in the layout that was asked for."""
+    def __call__(self, images: np.ndarray, scenes: list[Scene], ids: Tensor) -> list[Verdict]:
+        """Verdicts of uint8 pictures [N, 64, 64, 3], each read in the layout that was asked for by ids [N, 16]."""
         verdicts = []
         for start in range(0, len(images), 32):
             part = slice(start, start + 32)
             labels = [self.label(scene) for scene in scenes[part]]
             shown = self.verifier.picture(to_images(images[part]), torch.tensor([one.layout for one in labels]))
-            near = similarity(shown, self.verifier.prompt(self.encode(prompts[part])))
+            near = similarity(shown, self.verifier.prompt(ids[part])).tolist()
             for i, one in enumerate(labels):
-                right = self.right(shown, i, one)
-                verdicts.append(Verdict(all(right), sum(right) / len(right), float(near[i])))
+                answers = list(self.answers(shown, i, one))
+                checks = {"background": background_right(images[start + i], scenes[start + i])}
+                checks |= {name: int(logits.argmax()) == wanted for name, logits, wanted in answers}
+                evidence = [max(FLOOR, float(logits.log_softmax(-1)[wanted])) for _, logits, wanted in answers]
+                verdicts.append(Verdict(checks, near[i], float(np.mean(evidence))))
         return verdicts
 
-    def right(self, shown: Reading, i: int, labels: Labels) -> list[bool]:
-        """The asked attributes of picture i; a background is always asked for: white, if none is named."""
-        right = [int(shown.background[i].argmax()) == labels.background]
+    def answers(self, shown: Reading, i: int, labels: Labels) -> Iterator[tuple[str, Tensor, int]]:
+        """Name, logits and wanted class of every attribute asked of picture i."""
         if labels.layout:
-            right.append(int(shown.layout[i].argmax()) == labels.layout)
+            yield "layout", shown.layout[i], labels.layout
         for number, slot in enumerate((shown.first, shown.second)):
             if labels.objects[number] >= 0:
-                right += self.slot_right(slot, i, number, labels)
-        return right
-
-    def slot_right(self, slot: Slot, i: int, number: int, labels: Labels) -> list[bool]:
-        right = [int(self.verifier.object_logits(slot.vector[i]).argmax()) == labels.objects[number]]
-        if labels.asked_colours[number]:
-            right.append(int(slot.colour[i].argmax()) == labels.colours[number])
-        if labels.asked_sizes[number]:
-            right.append(int(slot.size[i].argmax()) == labels.sizes[number])
-        return right
+                yield f"object {number}", self.verifier.object_logits(slot.vector[i]), labels.objects[number]
+            if labels.asked_colours[number]:  # class 0, the font's own colours, answers no question for a colour
+                yield f"colour {number}", slot.colour[i, 1:], labels.colours[number] - 1
+            if labels.asked_sizes[number]:
+                yield f"size {number}", slot.size[i], labels.sizes[number]
 
 
 def foreground(image: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ SIDE = 64
 # sooner than a continuum.
 SINGLE_SIZES: dict[str | None, tuple[int, ...]] = {None: (56,), "small": (28,), "big": (64,)}
 SINGLE_SHIFTS: dict[str | None, tuple[int, ...]] = {None: (-2, 2), "small": (-4, 0, 4), "big": (0,)}
-PAIR_SIZES: dict[str | None, tuple[int, ...]] = {None: (29,), "small": (18,)}
+# Half of the picture each: a denoiser's token of 8 x 8 pixels then belongs to one object, and so does a verifier's window.
+PAIR_SIZES: dict[str | None, tuple[int, ...]] = {None: (32,), "small": (24,)}
 PAIR_SHIFTS = (0,)
 PAIR_CENTRES = {"left of": ((16, 32), (48, 32)), "above": ((32, 16), (32, 48))}
 

@@ -18,6 +18,7 @@ from .layout import BACKGROUNDS, LAYOUTS, SIZES
 from .words import MAX_TOKENS
 
 FEATURES, TEXT_WIDTH, SCALE = 128, 128, 16.0
+WINDOW_WIDTH, SCENE_WIDTH = 256, 128
 OBJECT_SHARE = 0.6  # of the similarity; the attributes share the rest
 WINDOWS = {"left": (16, 0), "right": (16, 32), "upper": (0, 16), "lower": (32, 16)}  # top left corners, 32 x 32 pixels
 
@@ -39,23 +40,38 @@ class Reading(NamedTuple):
     background: Tensor
 
 
+class Stage(nn.Sequential):
+    """Halves the side by a convolution [B, i, 2s, 2s] -> [B, o, s, s], then a residual block."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        down = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+        super().__init__(down, nn.BatchNorm2d(outputs), Residual(outputs), nn.SiLU())
+
+
 class ObjectEncoder(nn.Module):
-    """A window [B, 3, 64, 64] to features [B, 512]."""
+    """A window [B, 3, 64, 64] to features [B, 256]."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.down1 = nn.Conv2d(12, 32, 3, padding=1), nn.Conv2d(32, 80, 4, stride=2, padding=1)
-        self.body1, self.down2 = Residual(80), nn.Conv2d(80, 128, 4, stride=2, padding=1)
-        self.body2, self.down3 = Residual(128), nn.Conv2d(128, 128, 4, stride=2, padding=1)
-        self.out = nn.Linear(128 * 16, 512)
-        self.norm1, self.norm2, self.norm3 = nn.GroupNorm(8, 80), nn.GroupNorm(8, 128), nn.GroupNorm(8, 128)
+        self.stem = nn.Sequential(nn.Conv2d(12, 24, 3, padding=1, bias=False), nn.BatchNorm2d(24), nn.SiLU())
+        self.stages = nn.Sequential(Stage(24, 48), Stage(48, 96), Stage(96, 160))
+        self.out = nn.Sequential(nn.Linear(160 * 16, WINDOW_WIDTH, bias=False), nn.BatchNorm1d(WINDOW_WIDTH), nn.SiLU())
 
     def forward(self, image: Tensor) -> Tensor:
-        x = F.silu(self.stem(F.pixel_unshuffle(image, 2)))
-        x = self.body1(self.norm1(self.down1(x)))
-        x = self.body2(self.norm2(self.down2(F.silu(x))))
-        x = F.silu(self.norm3(self.down3(F.silu(x))))
-        return F.silu(self.out(x.flatten(1)))
+        return self.out(self.stages(self.stem(F.pixel_unshuffle(image, 2))).flatten(1))
+
+
+class SceneEncoder(nn.Module):
+    """A picture [B, 3, 64, 64] at half its size to features [B, 128] of layout and background."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(12, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.SiLU())
+        self.stages = nn.Sequential(Stage(32, 64), Stage(64, 96))
+        self.out = nn.Sequential(nn.Linear(96 * 16, SCENE_WIDTH, bias=False), nn.BatchNorm1d(SCENE_WIDTH), nn.SiLU())
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.out(self.stages(self.stem(F.pixel_unshuffle(F.avg_pool2d(image, 2), 2))).flatten(1))
 
 
 class ObjectHeads(nn.Module):
@@ -74,33 +90,39 @@ class ObjectHeads(nn.Module):
         )
 
 
+class SceneHeads(nn.Module):
+    """Features [B, n] to log-probabilities of layouts [B, 3] and backgrounds [B, 11]."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.layout, self.background = nn.Linear(features, len(LAYOUTS)), nn.Linear(features, len(BACKGROUNDS))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layout(x).float().log_softmax(-1), self.background(x).float().log_softmax(-1)
+
+
+def window(image: Tensor, name: str) -> Tensor:
+    """A half of the pictures [B, 3, 64, 64], doubled in size."""
+    top, left = WINDOWS[name]
+    part = image[:, :, top : top + 32, left : left + 32]
+    return F.interpolate(part, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
 class Picture(nn.Module):
     """Image [B, 3, 64, 64] in [-1, 1], read in the layout of the prompt, or in the one it shows."""
 
     def __init__(self, colours: int) -> None:
         super().__init__()
-        self.encoder, self.heads = ObjectEncoder(), ObjectHeads(512, colours)
-        self.layout, self.background = nn.Linear(512, len(LAYOUTS)), nn.Linear(512, len(BACKGROUNDS))
-
-    @staticmethod
-    def window(image: Tensor, name: str) -> Tensor:
-        top, left = WINDOWS[name]
-        part = image[:, :, top : top + 32, left : left + 32]
-        return F.interpolate(part, scale_factor=2.0, mode="bilinear", align_corners=False)
+        self.encoder, self.heads = ObjectEncoder(), ObjectHeads(WINDOW_WIDTH, colours)
+        self.scene, self.scene_heads = SceneEncoder(), SceneHeads(SCENE_WIDTH)
 
     def forward(self, image: Tensor, layout: Tensor) -> Reading:
         """`layout` [B]: 0 single, 1 beside, 2 stacked. The second slot of a single object means nothing."""
         which = layout[:, None, None, None]
-        upper = torch.where(which == 1, self.window(image, "left"), self.window(image, "upper"))
-        lower = torch.where(which == 1, self.window(image, "right"), self.window(image, "lower"))
-        whole = self.encoder(image)
-        first = torch.where(layout[:, None] == 0, whole, self.encoder(upper))
-        return Reading(
-            self.heads(first),
-            self.heads(self.encoder(lower)),
-            self.layout(whole).float().log_softmax(-1),
-            self.background(whole).float().log_softmax(-1),
-        )
+        upper = torch.where(which == 1, window(image, "left"), window(image, "upper"))
+        lower = torch.where(which == 1, window(image, "right"), window(image, "lower"))
+        first = self.heads(self.encoder(torch.where(which == 0, image, upper)))
+        return Reading(first, self.heads(self.encoder(lower)), *self.scene_heads(self.scene(image)))
 
 
 class Block(nn.Module):
@@ -128,20 +150,14 @@ class Prompt(nn.Module):
         self.positions = nn.Parameter(torch.randn(MAX_TOKENS, TEXT_WIDTH) * 0.3)
         self.slots = nn.Parameter(torch.randn(1, 2, TEXT_WIDTH) * 0.3)
         self.blocks = nn.Sequential(Block(TEXT_WIDTH), Block(TEXT_WIDTH))
-        self.heads = ObjectHeads(TEXT_WIDTH, colours)
-        self.layout, self.background = nn.Linear(TEXT_WIDTH, len(LAYOUTS)), nn.Linear(TEXT_WIDTH, len(BACKGROUNDS))
+        self.heads, self.scene_heads = ObjectHeads(TEXT_WIDTH, colours), SceneHeads(TEXT_WIDTH)
         nn.init.normal_(self.words.weight, std=0.5)
 
     def forward(self, ids: Tensor) -> Reading:
         x = self.words(ids) + self.positions
         x = self.blocks(torch.cat([x, self.slots.expand(x.shape[0], -1, -1)], dim=1))
         first, second = x[:, -2], x[:, -1]
-        return Reading(
-            self.heads(first),
-            self.heads(second),
-            self.layout(first).float().log_softmax(-1),
-            self.background(first).float().log_softmax(-1),
-        )
+        return Reading(self.heads(first), self.heads(second), *self.scene_heads(first))
 
 
 class Verifier(nn.Module):

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .denoiser import FlowModel
 from .run import save_checkpoint
 
 
@@ -18,19 +17,27 @@ def component_state(bundle: Path, name: str) -> dict[str, Tensor]:
     return {key: value.float() for key, value in module.state_dict().items()}
 
 
-def load_flow(model: FlowModel, bundle: Path, denoiser: str = "denoiser") -> None:
-    """Text encoder and denoiser of a bundle; traced constants (ids, position channels) are left out."""
-    constants = {name for name, _ in model.denoiser.named_buffers()}
-    state = {key: v for key, v in component_state(bundle, denoiser).items() if key not in constants}
-    model.denoiser.load_state_dict(state)
-    model.text_encoder.load_state_dict(component_state(bundle, "text_encoder"))
+def load_component(module: nn.Module, bundle: Path, name: str) -> None:
+    """The weights of a component; traced constants (ids, position channels) are left out."""
+    constants = {key for key, _ in module.named_buffers()}
+    module.load_state_dict({key: v for key, v in component_state(bundle, name).items() if key not in constants})
+
+
+def autoencoder_state(bundle: Path) -> dict[str, Tensor]:
+    """The state of the autoencoder's module from the bundle's encoder and decoder."""
+    state = component_state(bundle, "vae_encoder") | component_state(bundle, "vae_decoder")
+    return {"standardise.num_batches_tracked": torch.tensor(0)} | state
+
+
+def load_autoencoder(bundle: Path, model: nn.Module) -> nn.Module:
+    """Puts the bundle's autoencoder into a module."""
+    model.load_state_dict(autoencoder_state(bundle))
+    return model.eval()
 
 
 def adopt_autoencoder(bundle: Path, path: Path) -> None:
     """Writes the bundle's autoencoder as the checkpoint of the autoencoder stage: the latent space stays the same."""
-    state = component_state(bundle, "vae_encoder") | component_state(bundle, "vae_decoder")
-    state.setdefault("standardise.num_batches_tracked", torch.tensor(0))
-    save_checkpoint(path, {"model": state})
+    save_checkpoint(path, {"model": autoencoder_state(bundle)})
 
 
 def check_vocabulary(bundle: Path, work: Path) -> None:

@@ -1,0 +1,45 @@
+"""Stage 7: the adapter pair of emoji-flow, as LoRA files beside the bundle.
+
+    python tools/train/adapters.py --work DIR --out models/emoji-flow [--checkpoint denoiser] [--from denoiser_half]
+        [--rank 4] [--strong 1] [--weak -4] [--smoke]
+
+Both point along what the second part of the training changed in the attention projections, cut to a low rank by a singular
+value decomposition: `strong.safetensors` further that way, `weak.safetensors` back. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from export import load_model
+from glint_train.adapters import direction
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint", default="denoiser")
+    parser.add_argument("--from", dest="start", default="denoiser_half", help="an earlier checkpoint in DIR")
+    parser.add_argument("--rank", type=int, default=4)
+    parser.add_argument("--strong", type=float, default=1.0, help="how far the strong one goes, in units of the change")
+    parser.add_argument("--weak", type=float, default=-4.0, help="the same of the weak one")
+    parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the stage is always short")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    start, end = (
+        load_model(options.work, "flow", name).denoiser.state_dict() for name in (options.start, options.checkpoint)
+    )
+    for name, scale in (("strong", options.strong), ("weak", options.weak)):
+        tensors = direction(start, end, options.rank, scale)
+        path = options.out / f"{name}.safetensors"
+        save_file({key: value.half() for key, value in tensors.items()}, str(path))
+        print(f"{path.name} {path.stat().st_size}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What the trainings of denoisers share: optimizers, the average of the weights, the clock and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .precision import autocast
+from .run import Clock, learning_rate, load_checkpoint, save_checkpoint
+
+WARMUP, EMA_DECAY = 60, 0.9985
+PEAK_RATE, WORD_RATE, MUON_RATE = 1e-3, 3e-3, 2e-3
+
+
+class Average:
+    """Exponential moving average of the trained parameters; early on it forgets faster."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.values = [p.detach().clone() for p in model.parameters()]
+
+    def update(self, model: nn.Module) -> None:
+        self.updates += 1
+        keep = min(1 - 1 / (1 + 0.1 * self.updates), self.decay)
+        torch._foreach_lerp_(self.values, [p.detach() for p in model.parameters()], 1 - keep)
+
+    def state(self, model: nn.Module) -> dict[str, Tensor]:
+        return {name: value for (name, _), value in zip(model.named_parameters(), self.values)}
+
+    def load(self, model: nn.Module, state: dict[str, Tensor], updates: int) -> None:
+        self.values, self.updates = [state[name].clone() for name, _ in model.named_parameters()], updates
+
+
+def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embeddings, convolutions, biases, norms and the outermost projections.
+
+    Orthogonal updates learn rare words about as fast as frequent ones, which is what hundreds of objects need.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    inner = [p for n, p in trained.items() if p.dim() == 2 and "_blocks." in n and "norm" not in n]
+    words = [p for n, p in trained.items() if n == "text_encoder.words.weight"]
+    chosen = {id(p) for p in inner + words}
+    rest = [p for p in trained.values() if id(p) not in chosen]
+    groups = [{"params": rest, "peak": PEAK_RATE}, {"params": words, "peak": WORD_RATE}]
+    muon = torch.optim.Muon(
+        [{"params": inner, "peak": MUON_RATE}],
+        weight_decay=0.01,
+        momentum=0.95,
+        ns_steps=4,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    used = [group for group in groups if group["params"]]
+    return [muon, torch.optim.AdamW(used, betas=(0.9, 0.99), weight_decay=0.0, fused=True)]
+
+
+class Trainer:
+    """Model, average, optimizers and clock of one run, which goes on from the checkpoint `path` if there is one."""
+
+    def __init__(self, model: nn.Module, path: Path, seconds: float, seed: int, rate: float = 1.0) -> None:
+        self.model, self.path, self.rate = model.train(), path, rate
+        self.optimizers = make_optimizers(model)
+        self.average = Average(model, EMA_DECAY)
+        self.clock, self.step = Clock(seconds), 0
+        if state := load_checkpoint(path):
+            model.load_state_dict(state["model"])
+            for optimizer, values in zip(self.optimizers, state["optimizers"]):
+                optimizer.load_state_dict(values)
+            self.average.load(model, state["average"], state["step"])
+            self.clock, self.step = Clock(seconds, spent=state["elapsed"]), state["step"]
+        self.generator = torch.Generator().manual_seed(seed + self.step)
+
+    def update(self, loss_of: Callable[[], Tensor]) -> float:
+        """One step on the loss that `loss_of` computes in mixed precision."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.rate * group["peak"], self.step, WARMUP, self.clock.progress)
+            optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            loss = loss_of()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self.average.update(self.model)
+        return float(loss.detach())
+
+    def save(self, path: Path | None = None) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "average": self.average.state(self.model),
+            "step": self.step,
+            "elapsed": self.clock.elapsed,
+        }
+        save_checkpoint(path or self.path, state)
