@@ -44,7 +44,7 @@ struct GenerateRequest {
   bool effective_guidance = false;  ///< measure it; costs 2 rows a step
   bool decode = true;               ///< false: latents only
   /// Side of the tiles in which latents become pixels, px: a multiple of 4 spatial_scale, or 0 for one piece. Unset: one
-  /// piece up to kLargestPiece pixels, beyond it tiles of kTile. See VaeCall::tile.
+  /// piece up to 2^21 pixels (frames of a video 2^19), beyond that tiles of 1024 px (512 px). See VaeCall::tile.
   std::optional<int64_t> vae_tile = {};
 };
 
