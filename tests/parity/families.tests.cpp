@@ -229,5 +229,5 @@ TEST_CASE("sizes a family cannot make are refused by name", "[parity]") {
           r.noise = at::zeros({1, 16, 8, 8});
         }) == "ShapeMismatch: noise: expected [B,16,F,H,W] with B >= 1, got [1,16,8,8]");
   CHECK(refused("wan", [](auto& r) { r.frames = 8; }) ==
-        "InvalidArgument: frames: expected one more than a multiple of 4, got 8");
+        "InvalidArgument: frames: expected one more than a multiple of 4, got 8; the nearest are 5 and 9");
 }
