@@ -67,16 +67,16 @@ def checkpoint(work: Path, name: str, weights: str = "model") -> dict[str, Tenso
 def load_model(work: Path, kind: str, name: str) -> nn.Module:
     """Text encoder and denoiser in float32, the average of the weights."""
     words = json.loads((work / "tokenizer.json").read_text())["words"]
-    model = KINDS[kind](len(words) + 2).eval()
+    model = KINDS[kind](words).eval()
     model.load_state_dict(checkpoint(work, name, "average"))
     return model
 
 
 def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
-    """The denoiser of another checkpoint, if it reads the same token embeddings."""
-    weak = load_model(work, kind, name)
+    """The denoiser of another checkpoint, if it reads the same token embeddings, up to the roles of phrases."""
+    weak, roles = load_model(work, kind, name), model.text_encoder.roles
     for ours, theirs in zip(model.text_encoder.parameters(), weak.text_encoder.parameters()):
-        if not torch.equal(ours, theirs):
+        if ours is not roles and not torch.equal(ours, theirs):
             raise SystemExit(f"the denoiser of {name} reads other token embeddings")
     return weak.denoiser
 

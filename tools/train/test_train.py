@@ -166,7 +166,8 @@ def test_the_distilled_denoiser_takes_the_scale(distilled: Path) -> None:
 
 def test_a_student_starts_as_its_teacher_at_every_scale() -> None:
     torch.manual_seed(0)
-    teacher, student = FlowModel(10).eval(), DistilledModel(10).eval()
+    words = build_vocabulary(Grammar())
+    teacher, student = FlowModel(words).eval(), DistilledModel(words).eval()
     student.start_from(teacher)
     latents, time = torch.randn(2, 4, 16, 16), torch.rand(2)
     tokens, pooled = teacher.text_encoder(torch.randint(0, 10, (2, 16)))
