@@ -18,7 +18,7 @@ sys.path.insert(0, str(HERE))
 from glint_train.archive import sha256  # noqa: E402
 from glint_train.bundle import Bundle  # noqa: E402
 from glint_train.grammar import Grammar, Part, Scene  # noqa: E402
-from glint_train.judge import FLOOR, Judge, colour_right, mask_iou  # noqa: E402
+from glint_train.judge import FLOOR, Judge, colour_right, mask_iou, size_right  # noqa: E402
 from glint_train.layout import Labeller  # noqa: E402
 from glint_train.mix import Mix, is_composition  # noqa: E402
 from glint_train.models import DistilledModel, FlowModel  # noqa: E402
@@ -201,6 +201,10 @@ def test_pixel_checks_tell_right_from_wrong() -> None:
     image = renderer.render(scene)
     assert colour_right(image, scene, renderer)
     assert not colour_right(image, Scene((Part("umbrella", "green"),), background="yellow"), renderer)
+    for size in ("small", "big"):
+        sized = Scene((Part("umbrella", "red", size),), background="yellow")
+        drawn = renderer.render(sized, np.random.default_rng(1))
+        assert size_right(drawn, sized, renderer) and not size_right(image, sized, renderer)
     assert mask_iou(image, np.roll(image, 3, axis=1)) > 0.99
     assert mask_iou(image, renderer.render(Scene((Part("key", "red"),)))) < 0.6
 
