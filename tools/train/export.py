@@ -3,8 +3,8 @@
     python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance 3]
         [--checkpoint NAME] [--weak NAME]
 
-NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`. Both read the
-same token embeddings. A verifier in DIR becomes the component `scorer` of emoji-flow.
+NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its matrices in 8
+bits. Both read the same token embeddings. A verifier in DIR becomes the component `scorer` of emoji-flow.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from glint_train.archive import sha256
 from glint_train.autoencoder import Autoencoder
 from glint_train.components import DecodeLatents, EncodeImage, export_component
 from glint_train.models import KINDS
+from glint_train.quantise import quantise
 from glint_train.run import load_checkpoint
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
 from glint_train.verifier import Scorer
@@ -102,7 +103,7 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
     if kind == "flow":
         modules["vae_encoder"] = (EncodeImage(autoencoder), ["image"])
     if options.weak:
-        modules["weak_denoiser"] = (load_weak(model, work, kind, options.weak), CONDITIONS[kind])
+        modules["weak_denoiser"] = (quantise(load_weak(model, work, kind, options.weak)), CONDITIONS[kind])
     if kind == "flow" and (work / "verifier.pt").exists():
         modules["scorer"] = (load_scorer(work), ["image", "ids"])
     return modules, model.text_encoder.words.num_embeddings
