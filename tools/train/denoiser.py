@@ -3,9 +3,8 @@
     python tools/train/denoiser.py --work DIR [--kind flow|xl] [--seconds 5400] [--init BUNDLE] [--smoke]
 
 A run that was stopped goes on from its last checkpoint. The learning rate follows the wall clock, so that it is always
-annealed when the budget ends. `--init` takes the autoencoder and the text encoder of a bundle, which stay as they are, and
-for emoji-flow its denoiser, which remains a weak variant that reads the same tokens. emoji-xl has no text encoder of its own
-and needs `--init`.
+annealed when the budget ends. `--init` takes the autoencoder and the text encoder of a bundle, which stay as they are but
+for the roles of phrases, and for emoji-flow its denoiser. emoji-xl has no text encoder of its own and needs `--init`.
 """
 
 from __future__ import annotations
@@ -51,11 +50,12 @@ def encode_all(work: Path) -> Tensor:
 def make_model(options: argparse.Namespace) -> nn.Module:
     """A model of the asked kind, with what `--init` lends it."""
     words = json.loads((options.work / "tokenizer.json").read_text())["words"]
-    model = KINDS[options.kind](len(words) + 2)
+    model = KINDS[options.kind](words)
     model.prepare_mixed_precision()
     if options.init:
         load_component(model.text_encoder, options.init, "text_encoder")
         model.text_encoder.requires_grad_(options.train_text)
+        model.text_encoder.roles.requires_grad_(options.kind == "flow")
         if options.kind == "flow":
             load_component(model.denoiser, options.init, "denoiser")
     return model

@@ -41,7 +41,7 @@ def main() -> None:
     latents, ids = encode_all(options.work), torch.from_numpy(np.load(options.work / "train_ids.npy"))
     teacher = load_model(options.work, "flow", options.teacher).requires_grad_(False)
     teacher.prepare_mixed_precision()
-    student = DistilledModel(teacher.text_encoder.words.num_embeddings)
+    student = DistilledModel(teacher.text_encoder.phrases.words)
     student.start_from(teacher)
     student.text_encoder.requires_grad_(False)
     student.prepare_mixed_precision()

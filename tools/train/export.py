@@ -3,8 +3,8 @@
     python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance 3]
         [--checkpoint NAME] [--weak NAME]
 
-NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`. Both read the
-same token embeddings. A verifier in DIR becomes the component `scorer` of emoji-flow.
+NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its matrices in 8
+bits. Both read the same token embeddings. A verifier in DIR becomes the component `scorer` of emoji-flow.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from glint_train.archive import sha256
 from glint_train.autoencoder import Autoencoder
 from glint_train.components import DecodeLatents, EncodeImage, export_component
 from glint_train.models import KINDS
+from glint_train.quantise import quantise
 from glint_train.run import load_checkpoint
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
 from glint_train.verifier import Scorer
@@ -67,16 +68,16 @@ def checkpoint(work: Path, name: str, weights: str = "model") -> dict[str, Tenso
 def load_model(work: Path, kind: str, name: str) -> nn.Module:
     """Text encoder and denoiser in float32, the average of the weights."""
     words = json.loads((work / "tokenizer.json").read_text())["words"]
-    model = KINDS[kind](len(words) + 2).eval()
+    model = KINDS[kind](words).eval()
     model.load_state_dict(checkpoint(work, name, "average"))
     return model
 
 
 def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
-    """The denoiser of another checkpoint, if it reads the same token embeddings."""
-    weak = load_model(work, kind, name)
+    """The denoiser of another checkpoint, if it reads the same token embeddings, up to the roles of phrases."""
+    weak, roles = load_model(work, kind, name), model.text_encoder.roles
     for ours, theirs in zip(model.text_encoder.parameters(), weak.text_encoder.parameters()):
-        if not torch.equal(ours, theirs):
+        if ours is not roles and not torch.equal(ours, theirs):
             raise SystemExit(f"the denoiser of {name} reads other token embeddings")
     return weak.denoiser
 
@@ -102,7 +103,7 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
     if kind == "flow":
         modules["vae_encoder"] = (EncodeImage(autoencoder), ["image"])
     if options.weak:
-        modules["weak_denoiser"] = (load_weak(model, work, kind, options.weak), CONDITIONS[kind])
+        modules["weak_denoiser"] = (quantise(load_weak(model, work, kind, options.weak)), CONDITIONS[kind])
     if kind == "flow" and (work / "verifier.pt").exists():
         modules["scorer"] = (load_scorer(work), ["image", "ids"])
     return modules, model.text_encoder.words.num_embeddings

@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from glint_train.adapters import add_to, direction  # noqa: E402
 from glint_train.archive import sha256  # noqa: E402
 from glint_train.bundle import Bundle  # noqa: E402
 from glint_train.grammar import Grammar, Part, Scene  # noqa: E402
-from glint_train.judge import FLOOR, Judge, colour_right, mask_iou  # noqa: E402
+from glint_train.judge import FLOOR, Judge, colour_right, mask_iou, size_right  # noqa: E402
 from glint_train.layout import Labeller  # noqa: E402
 from glint_train.mix import Mix, is_composition  # noqa: E402
 from glint_train.models import DistilledModel, FlowModel  # noqa: E402
+from glint_train.quantise import Int8Linear  # noqa: E402
 from glint_train.render import Renderer  # noqa: E402
 from glint_train.run import to_images  # noqa: E402
+from glint_train.text import TextEncoder  # noqa: E402
 from glint_train.unet import signal_and_noise  # noqa: E402
 from glint_train.verifier import similarity  # noqa: E402
 from glint_train.words import WordTokenizer, build_vocabulary  # noqa: E402
@@ -166,12 +170,62 @@ def test_the_distilled_denoiser_takes_the_scale(distilled: Path) -> None:
 
 def test_a_student_starts_as_its_teacher_at_every_scale() -> None:
     torch.manual_seed(0)
-    teacher, student = FlowModel(10).eval(), DistilledModel(10).eval()
+    words = build_vocabulary(Grammar())
+    teacher, student = FlowModel(words).eval(), DistilledModel(words).eval()
     student.start_from(teacher)
     latents, time = torch.randn(2, 4, 16, 16), torch.rand(2)
     tokens, pooled = teacher.text_encoder(torch.randint(0, 10, (2, 16)))
     made = student.denoiser(latents, time, tokens, pooled, torch.tensor([1.0, 6.0]))
     assert torch.allclose(made, teacher.denoiser(latents, time, tokens, pooled), atol=1e-6)
+
+
+def test_eight_bits_keep_a_layer_to_half_a_step() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(32, 16)
+    made = Int8Linear(layer)
+    step = layer.weight.abs().amax(1, keepdim=True) / 127
+    assert bool(((made.rows * made.scale - layer.weight).abs() <= step / 2 + 1e-7).all())
+    x = torch.randn(4, 32)
+    assert torch.allclose(made(x), layer(x), atol=float((x.abs() @ (step.T.detach() / 2).expand(32, -1)).max()))
+
+
+def test_adapters_lead_back_to_where_they_come_from() -> None:
+    """At full rank the weak direction of weight 1 undoes the change; other weights stay as they are."""
+    torch.manual_seed(0)
+    names = ("transformer.transformer_blocks.0.attn.to_q.weight", "transformer.transformer_blocks.0.ff.net.2.weight")
+    start, end = ({name: torch.randn(6, 6) for name in names} for _ in range(2))
+    adapter = direction(start, end, rank=6, scale=-1.0)
+    assert set(adapter) == {names[0].replace("weight", f"lora_{side}.weight") for side in "AB"}
+    moved = {name: value.clone() for name, value in end.items()}
+    add_to(moved, adapter)
+    assert torch.allclose(moved[names[0]], start[names[0]], atol=1e-5) and torch.equal(moved[names[1]], end[names[1]])
+    low = direction(start, end, rank=2, scale=1.0)
+    best = torch.linalg.svdvals(end[names[0]] - start[names[0]])[2:].square().sum().sqrt()
+    product = low[names[0].replace("weight", "lora_B.weight")] @ low[names[0].replace("weight", "lora_A.weight")]
+    assert torch.allclose((end[names[0]] - start[names[0]] - product).norm(), best, rtol=1e-4)
+
+
+def test_words_belong_to_one_phrase() -> None:
+    """A phrase's embeddings do not depend on the other phrase's words; the relation says which place is whose."""
+    torch.manual_seed(0)
+    words = build_vocabulary(Grammar())
+    tokenizer, encoder = WordTokenizer(words), TextEncoder(words).eval()
+
+    def tokens(prompt: str) -> torch.Tensor:
+        return encoder(torch.from_numpy(tokenizer.encode(prompt))[None])[0][0]
+
+    first, other = tokens("red star left of blue circle"), tokens("red star left of green frog")
+    assert torch.equal(first[:2], other[:2]) and not torch.allclose(first[4:6], other[4:6])
+    right = tokens("red star right of blue circle")
+    assert not torch.allclose(first[:2], right[:2], atol=0.1)
+    phrase, role, relation = encoder.phrases(
+        torch.from_numpy(tokenizer.encode("red star left of blue circle on a pink background"))[None]
+    )
+    assert phrase[0].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 1, 2, 0, 1, 2, 0] and torch.equal(role, phrase)
+    assert relation[0].tolist() == [True, False, False, False]
+    plain = encoder.phrases(torch.from_numpy(tokenizer.encode("right arrow"))[None])
+    assert not plain[0].any() and not plain[2].any()
+    assert bool(torch.isfinite(tokens("")).all() and torch.isfinite(tokens("above a star")).all())
 
 
 def test_the_unet_predicts_v_of_its_process(xl: Path) -> None:
@@ -200,6 +254,10 @@ def test_pixel_checks_tell_right_from_wrong() -> None:
     image = renderer.render(scene)
     assert colour_right(image, scene, renderer)
     assert not colour_right(image, Scene((Part("umbrella", "green"),), background="yellow"), renderer)
+    for size in ("small", "big"):
+        sized = Scene((Part("umbrella", "red", size),), background="yellow")
+        drawn = renderer.render(sized, np.random.default_rng(1))
+        assert size_right(drawn, sized, renderer) and not size_right(image, sized, renderer)
     assert mask_iou(image, np.roll(image, 3, axis=1)) > 0.99
     assert mask_iou(image, renderer.render(Scene((Part("key", "red"),)))) < 0.6
 

@@ -16,7 +16,7 @@ from .render import SIDE, Renderer
 from .run import to_images
 from .words import WordTokenizer, build_vocabulary
 
-SINGLE_SHARE, PAIR_SHARE = 0.3, 0.7  # of all scenes; of compositions
+SINGLE_SHARE, PAIR_SHARE, EVERYDAY = 0.3, 0.7, 0.5  # of all scenes; of compositions; of their objects
 LATENT_NOISE = 0.15  # standard deviation of the largest disturbance before decoding
 
 
@@ -31,9 +31,9 @@ def draw(count: int, seed: int) -> tuple[list[Scene], Tensor, Tensor]:
             item = grammar.objects[int(rng.integers(len(grammar.objects)))]
             scene, prompt = grammar.single(item), grammar.single_prompt(item, rng)
         else:
-            scene = grammar.composition(rng, PAIR_SHARE)
+            scene = grammar.composition(rng, PAIR_SHARE, EVERYDAY)
             while not grammar.valid(scene):
-                scene = grammar.composition(rng, PAIR_SHARE)
+                scene = grammar.composition(rng, PAIR_SHARE, EVERYDAY)
             prompt = grammar.prompt(scene, rng)
         scenes.append(scene)
         ids.append(tokenizer.encode(prompt))

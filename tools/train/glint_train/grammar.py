@@ -14,10 +14,11 @@ HELD_OUT_PERCENT = 15
 HELD_OUT_SALT = "glint-99"
 PAIR_SHARE, TRAINED_PAIR_SHARE = 0.36, 0.62  # of compositions; pairs are learned last
 NULL_SHARE = 0.10
+EVERYDAY, EVERYDAY_IN_PAIRS = 0.75, 1.0  # shares of objects of compositions that come from `COMMON`
 SINGLE_KINDS = ("tint", "background", "size", "mixed")
 SINGLE_KIND_SHARES = (0.41, 0.19, 0.12, 0.28)  # of compositions of one object
 
-# Half of the objects of compositions come from these, so that everyday requests are trained best.
+# Pairs, and most other compositions, are of these: each object has to be learned again at the size it has in a pair.
 COMMON = name_set(
     """star|heart|circle|square|apple|book|cat|dog|key|fish|bird|butterfly|rose|sunflower|christmas tree|cactus|mushroom
     |banana|lemon|strawberry|carrot|pizza|hamburger|doughnut|egg|house|automobile|bus|rocket|airplane|sailboat|bicycle
@@ -119,30 +120,37 @@ class Grammar:
             return True
         return scene.relation is not None and held_out(scene.parts[0].entry, scene.parts[1].entry, scene.relation)
 
-    def _pick(self, rng: np.random.Generator, common: float = 0.5) -> str:
-        pool = self.common if rng.random() < common else self.names
+    def _pick(self, rng: np.random.Generator, everyday: float) -> str:
+        pool = self.common if rng.random() < everyday else self.names
         return pool[int(rng.integers(len(pool)))]
 
-    def _part(self, rng: np.random.Generator, tint: float, sizes: tuple[str, ...], sized: float) -> Part:
-        name = self._pick(rng)
+    def _part(
+        self, rng: np.random.Generator, everyday: float, tint: float, sizes: tuple[str, ...], sized: float
+    ) -> Part:
+        name = self._pick(rng, everyday)
         colour = str(rng.choice(list(COLOURS))) if rng.random() < tint else None
         size = str(rng.choice(sizes)) if rng.random() < sized else None
         return Part(name, colour, size)
 
-    def composition(self, rng: np.random.Generator, pairs: float = PAIR_SHARE) -> Scene:
-        """One compositional scene, held out or not; a share `pairs` of them has two objects."""
+    def composition(self, rng: np.random.Generator, pairs: float = PAIR_SHARE, everyday: float | None = None) -> Scene:
+        """One compositional scene, held out or not; a share `pairs` of them has two objects.
+
+        `everyday` is the share of objects from `COMMON`; None: what the kind of the scene is trained with.
+        """
         kind = "pair" if rng.random() < pairs else rng.choice(SINGLE_KINDS, p=SINGLE_KIND_SHARES)
         background = str(rng.choice(list(COLOURS))) if rng.random() < 0.5 else None
+        if kind == "pair":
+            share = EVERYDAY_IN_PAIRS if everyday is None else everyday
+            parts = (self._part(rng, share, 0.5, ("small",), 0.25), self._part(rng, share, 0.5, ("small",), 0.25))
+            return Scene(parts, str(rng.choice(RELATIONS)), background if rng.random() < 0.6 else None)
+        share = EVERYDAY if everyday is None else everyday
         if kind == "tint":
-            return Scene((self._part(rng, 1.0, ("small",), 0.0),))
+            return Scene((self._part(rng, share, 1.0, ("small",), 0.0),))
         if kind == "background":
-            return Scene((self._part(rng, 0.0, ("small",), 0.0),), background=background or "yellow")
+            return Scene((self._part(rng, share, 0.0, ("small",), 0.0),), background=background or "yellow")
         if kind == "size":
-            return Scene((self._part(rng, 0.0, ("small", "big"), 1.0),))
-        if kind == "mixed":
-            return Scene((self._part(rng, 0.6, ("small", "big"), 0.6),), background=background)
-        parts = (self._part(rng, 0.5, ("small",), 0.25), self._part(rng, 0.5, ("small",), 0.25))
-        return Scene(parts, str(rng.choice(RELATIONS)), background if rng.random() < 0.6 else None)
+            return Scene((self._part(rng, share, 0.0, ("small", "big"), 1.0),))
+        return Scene((self._part(rng, share, 0.6, ("small", "big"), 0.6),), background=background)
 
     def valid(self, scene: Scene) -> bool:
         """Objects differ and can be told from the background."""

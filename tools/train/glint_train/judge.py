@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .grammar import Grammar, Scene
-from .layout import Labeller, Labels
+from .layout import SIZES, Labeller, Labels
 from .metrics import SHIFTS, background_right
 from .objects import COLOURS
 from .render import Renderer
@@ -45,10 +45,10 @@ class Verdict:
 
 
 class Judge:
-    """A verifier's reading of pictures, and the background by arithmetic, against what scenes ask for."""
+    """What scenes ask for against a verifier's reading of pictures; background and size of single objects by arithmetic."""
 
     def __init__(self, verifier: Verifier, grammar: Grammar) -> None:
-        self.verifier, self.label = verifier, Labeller(grammar)
+        self.verifier, self.label, self.renderer = verifier, Labeller(grammar), Renderer(grammar)
 
     @classmethod
     def of_bundle(cls, bundle: Path, grammar: Grammar, words: int) -> Judge:
@@ -70,8 +70,11 @@ class Judge:
             near = similarity(shown, self.verifier.prompt(ids[part])).tolist()
             for i, one in enumerate(labels):
                 answers = list(self.answers(shown, i, one))
-                checks = {"background": background_right(images[start + i], scenes[start + i])}
-                checks |= {name: int(logits.argmax()) == wanted for name, logits, wanted in answers}
+                image, scene = images[start + i], scenes[start + i]
+                checks = {name: int(logits.argmax()) == wanted for name, logits, wanted in answers}
+                checks["background"] = background_right(image, scene)
+                if not labels[i].layout and "size 0" in checks:
+                    checks["size 0"] = size_right(image, scene, self.renderer)
                 evidence = [max(FLOOR, float(logits.log_softmax(-1)[wanted])) for _, logits, wanted in answers]
                 verdicts.append(Verdict(checks, near[i], float(np.mean(evidence))))
         return verdicts
@@ -94,6 +97,23 @@ def foreground(image: np.ndarray) -> np.ndarray:
     values = image.astype(np.float32) / 255.0
     corners = np.concatenate([values[y : y + 3, x : x + 3].reshape(-1, 3) for y in (0, 61) for x in (0, 61)])
     return np.abs(values - np.median(corners, axis=0)).max(-1) > FOREGROUND
+
+
+def longest_side(image: np.ndarray) -> int:
+    """The longer side in pixels of the box around rows and columns with at least two pixels of foreground."""
+    shown = foreground(image)
+    used = [np.flatnonzero(shown.sum(axis) >= 2) for axis in (0, 1)]
+    return max((int(place[-1] - place[0]) + 1 for place in used if place.size), default=0)
+
+
+def size_right(image: np.ndarray, scene: Scene, renderer: Renderer) -> bool:
+    """Whether a single object is nearest in size to its render in the asked size, of "small", none and "big"."""
+
+    def distance(size: str | None) -> int:
+        truth = renderer.render(replace(scene, parts=(replace(scene.parts[0], size=size),)))
+        return abs(longest_side(truth) - longest_side(image))
+
+    return min(SIZES, key=distance) == scene.parts[0].size
 
 
 def mask_iou(image: np.ndarray, truth: np.ndarray) -> float:

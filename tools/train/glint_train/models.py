@@ -24,7 +24,7 @@ def training_times(batch: int, generator: torch.Generator, progress: float) -> T
 class FlowModel(nn.Module):
     """Flow matching: x_t = (1 - t) x0 + t eps, target eps - x0."""
 
-    def __init__(self, words: int) -> None:
+    def __init__(self, words: dict[str, int]) -> None:
         super().__init__()
         self.text_encoder, self.denoiser = TextEncoder(words), Denoiser()
 
@@ -46,7 +46,7 @@ class FlowModel(nn.Module):
 class DistilledModel(nn.Module):
     """The flow model with the guidance scale as an input; it learns what another one predicts with two branches."""
 
-    def __init__(self, words: int) -> None:
+    def __init__(self, words: dict[str, int]) -> None:
         super().__init__()
         self.text_encoder, self.denoiser = TextEncoder(words), Denoiser(guidance=True)
 
@@ -80,7 +80,7 @@ class DistilledModel(nn.Module):
 class XlModel(nn.Module):
     """Variance preserving: x_t = alpha x0 + sigma eps, target v = alpha eps - sigma x0."""
 
-    def __init__(self, words: int) -> None:
+    def __init__(self, words: dict[str, int]) -> None:
         super().__init__()
         self.text_encoder, self.denoiser = TextEncoder(words), UnetDenoiser()
         alpha, sigma = signal_and_noise()

@@ -41,7 +41,7 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     inner = [p for n, p in trained.items() if p.dim() == 2 and "_blocks." in n and "norm" not in n]
-    words = [p for n, p in trained.items() if n == "text_encoder.words.weight"]
+    words = [p for n, p in trained.items() if n in ("text_encoder.words.weight", "text_encoder.roles")]
     chosen = {id(p) for p in inner + words}
     rest = [p for p in trained.values() if id(p) not in chosen]
     groups = [{"params": rest, "peak": PEAK_RATE}, {"params": words, "peak": WORD_RATE}]

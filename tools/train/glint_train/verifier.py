@@ -1,7 +1,7 @@
 """The verifier: a dual encoder of pictures and prompts with attribute heads.
 
 Both sides name each object by a unit vector near the object's prototype, and colour, size, layout and background by
-classes. Pairs are read through one half of the picture per object, doubled in size, so that one network sees single and
+classes. Pairs are read through one half of the picture per object, enlarged, so that one network sees single and
 paired objects alike.
 """
 
@@ -102,10 +102,13 @@ class SceneHeads(nn.Module):
 
 
 def window(image: Tensor, name: str) -> Tensor:
-    """A half of the pictures [B, 3, 64, 64], doubled in size."""
+    """A half of the pictures [B, 3, 64, 64], enlarged to 56 pixels inside a gray frame: [B, 3, 64, 64].
+
+    So an object of a pair is seen as large as a single one, and what counts as small or big can be told by the frame.
+    """
     top, left = WINDOWS[name]
     part = image[:, :, top : top + 32, left : left + 32]
-    return F.interpolate(part, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return F.pad(F.interpolate(part, scale_factor=1.75, mode="bilinear", align_corners=False), (4, 4, 4, 4))
 
 
 class Picture(nn.Module):

@@ -18,9 +18,15 @@ def component_state(bundle: Path, name: str) -> dict[str, Tensor]:
 
 
 def load_component(module: nn.Module, bundle: Path, name: str) -> None:
-    """The weights of a component; traced constants (ids, position channels) are left out."""
+    """The weights of a component; traced constants (ids, position channels) are left out.
+
+    A text encoder from before phrases had roles keeps the module's own, which change the tokens of relations only.
+    """
     constants = {key for key, _ in module.named_buffers()}
-    module.load_state_dict({key: v for key, v in component_state(bundle, name).items() if key not in constants})
+    state = {key: v for key, v in component_state(bundle, name).items() if key not in constants}
+    missing, unknown = module.load_state_dict(state, strict=False)
+    if unknown or set(missing) - {"roles"}:
+        raise SystemExit(f"{bundle}/{name}.pt has other weights: {[*missing, *unknown]}")
 
 
 def autoencoder_state(bundle: Path) -> dict[str, Tensor]:
