@@ -134,7 +134,8 @@ TEST_CASE("two adapters add up in the weights", "[parity]") {
 TEST_CASE("a LoRA with text encoders' layers changes the prompt's embeddings as diffusers' fused ones",
           "[parity]") {
   const Bundle bundle =
-      Bundle::load(test::data("families/sdxl")).with_adapters({{"text", lora("sdxl", "text")}});
+      Bundle::load(test::data("families/sdxl"))
+          .with_adapters({{"text", lora("sdxl", "text")}, {"text-kohya", lora("sdxl", "text-kohya")}});
   const auto check = [&](const Adapters& scales, const std::string& label) {
     const EncodedPrompt got =
         bundle.prompt_encoder(scales)->encode("a small golden fox in the snow", {.height = 32, .width = 24});
@@ -148,6 +149,7 @@ TEST_CASE("a LoRA with text encoders' layers changes the prompt's embeddings as 
   };
   check({}, "base");
   check({{"text", 0.8}}, "text*0.8");
+  check({{"text-kohya", -0.6}}, "text-kohya*-0.6");
   CHECK(bundle.prompt_encoder({{"text", 0.8}}) == bundle.prompt_encoder({{"text", 0.8}}));
   CHECK(bundle.prompt_encoder({{"text", 0.0}}) == bundle.prompt_encoder());
   check({}, "base");

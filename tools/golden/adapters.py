@@ -71,7 +71,7 @@ def checkpoint_name(layer: str) -> str:
 def files(pipe: StableDiffusionXLPipeline) -> dict[str, File]:
     """PEFT's form (alpha is the rank) and Kohya's (alpha of its own), the latter with both kinds of names; text encoders."""
     generator = torch.Generator().manual_seed(7)
-    peft, flat, published, text = {}, {}, {}, {}
+    peft, flat, published, text, text_flat = {}, {}, {}, {}, {}
     # Attention's linear layers and the residual blocks' convolutions.
     for name, module in targets(pipe.unet, "to_q", "to_k", "to_v", "to_out.0", "conv1").items():
         down, up = factors(module, generator)
@@ -79,12 +79,17 @@ def files(pipe: StableDiffusionXLPipeline) -> dict[str, File]:
         down, up = factors(module, generator)
         flat |= kohya("lora_unet_" + name.replace(".", "_"), down, up)
         published |= kohya("lora_unet_" + checkpoint_name(name).replace(".", "_"), down, up)
-    for prefix, encoder in (("lora_te1_", pipe.text_encoder), ("lora_te2_", pipe.text_encoder_2)):
-        for name, module in targets(encoder, "q_proj", "v_proj", "fc1").items():
+    for component, short in (("text_encoder", "lora_te1_"), ("text_encoder_2", "lora_te2_")):
+        for name, module in targets(getattr(pipe, component), "q_proj", "v_proj", "fc1").items():
+            down, up = factors(module, generator)
+            text |= {f"{component}.{name}.lora_A.weight": down, f"{component}.{name}.lora_B.weight": up}
+        # No attention here: diffusers 0.42.1 drops it from Kohya files that have both.
+        for name, module in targets(getattr(pipe, component), "fc1", "fc2").items():
             # Published files have the level text_model for both encoders.
             layer = name if name.startswith("text_model.") else f"text_model.{name}"
-            text |= kohya(prefix + layer.replace(".", "_"), *factors(module, generator))
-    return {"lora-peft": File(peft), "lora-kohya": File(flat), "lora-sgm": File(published), "lora-text": File(text)}
+            text_flat |= kohya(short + layer.replace(".", "_"), *factors(module, generator))
+    made = {"peft": peft, "kohya": flat, "sgm": published, "text": text, "text-kohya": text_flat}
+    return {f"lora-{name}": File(tensors) for name, tensors in made.items()}
 
 
 def flux_files(pipe: DiffusionPipeline) -> dict[str, File]:
@@ -190,7 +195,7 @@ def outputs(name: str, source: Path, folder: Path) -> dict[str, Tensor]:
     for label in family.labels:
         results[label] = family.denoiser(fused(source, folder, label, family.component)).eval()(*arguments)
     if name == "sdxl":
-        for label in ("text*0.8", "base"):
+        for label in ("text*0.8", "text-kohya*-0.6", "base"):
             pipe = fused(source, folder, label, "text_encoder", "text_encoder_2")
             tokens, _, pooled, _ = pipe.encode_prompt(TEXT_PROMPT, do_classifier_free_guidance=False)
             results |= {f"text.{label}.tokens": tokens, f"text.{label}.pooled": pooled}
