@@ -19,4 +19,5 @@ install(FILES
   "${PROJECT_BINARY_DIR}/glintConfig.cmake"
   "${PROJECT_BINARY_DIR}/glintConfigVersion.cmake"
   "${PROJECT_SOURCE_DIR}/cmake/GlintTorch.cmake"
+  "${PROJECT_SOURCE_DIR}/cmake/GlintWebp.cmake"
   DESTINATION "${_config_dir}")

@@ -2,13 +2,17 @@
 
 #include <glint/core/schedule_flow.hpp>
 #include <glint/pipeline.hpp>
-#include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
+#include <glint/vae/video_decoder.hpp>
 
 #include <chrono>
 
 namespace glint {
 namespace {
+
+// Where decoding in one piece ends, px of a picture or frame, and how large tiles are then.
+constexpr double kLargestPiece = 1 << 21, kLargestVideoPiece = 1 << 19;
+constexpr int64_t kTile = 1024, kVideoTile = 512;
 
 /// Adds the time until its destruction to a figure.
 class Stopwatch {
@@ -64,15 +68,36 @@ void append(SampleResult& all, SampleResult&& part) {
   for (const auto& [stage, usage] : part.by_stage) all.by_stage[stage] += usage;
 }
 
-int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, int64_t scale,
+/// Height or width in latent units.
+int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, const LatentSpec& latent,
                     const char* name) {
-  if (!pixels) {
-    GLINT_CHECK(fallback, InvalidArgument, "{}: this model has no default; give one", name);
-    return *fallback;
-  }
-  GLINT_CHECK(*pixels > 0 && *pixels % scale == 0, InvalidArgument,
-              "{}: expected a positive multiple of {}, got {}", name, scale, *pixels);
-  return *pixels / scale;
+  const int64_t scale = latent.spatial_scale, unit = scale * latent.multiple;
+  GLINT_CHECK(pixels || fallback, InvalidArgument, "{}: this model has no default; give one", name);
+  const int64_t size = pixels ? *pixels : *fallback * scale;
+  GLINT_CHECK(size > 0 && size % unit == 0, InvalidArgument, "{}: expected a positive multiple of {}, got {}",
+              name, unit, size);
+  GLINT_CHECK(!latent.largest || size / scale <= *latent.largest, InvalidArgument,
+              "{}: expected at most {}, got {}", name, *latent.largest * scale, size);
+  return size / scale;
+}
+
+/// The shape of one sample's noise, checked as sizes are.
+std::vector<int64_t> noise_shape(const at::Tensor& noise, const LatentSpec& latent) {
+  const int64_t rank = latent.frame_scale ? 5 : 4;
+  GLINT_CHECK(noise.dim() == rank && noise.size(0) >= 1 && noise.size(1) == latent.channels, ShapeMismatch,
+              "noise: expected [B,{},{}H,W] with B >= 1, got {}", latent.channels,
+              latent.frame_scale ? "F," : "", shape_string(noise.sizes()));
+  latent_size(noise.size(-2) * latent.spatial_scale, {}, latent, "noise: height");
+  latent_size(noise.size(-1) * latent.spatial_scale, {}, latent, "noise: width");
+  return noise.sizes().slice(1).vec();
+}
+
+int64_t latent_frames(int64_t frames, int64_t scale) {
+  const int64_t below = frames < 1 ? 1 : frames - (frames - 1) % scale;
+  GLINT_CHECK(frames == below, InvalidArgument,
+              "frames: expected one more than a multiple of {}, got {}; the nearest {}", scale, frames,
+              frames < 1 ? "is 1" : fmt::format("are {} and {}", below, below + scale));
+  return (frames - 1) / scale + 1;
 }
 
 NoiseSchedule build_schedule(const ScheduleSpec& spec, const GridOptions& grid, GridConvention convention) {
@@ -145,23 +170,23 @@ Choice Pipeline::rule_choice(const GenerateRequest& request) const {
 
 Choice Pipeline::solver_choice(const GenerateRequest& request) const {
   if (request.solver) return *request.solver;
+  if (!bundle_.manifest().default_solver.empty()) return {.name = bundle_.manifest().default_solver};
   return {.name = bundle_.manifest().schedule.kind == NoiseKind::Flow ? "flow-euler" : "euler"};
 }
 
 std::vector<int64_t> Pipeline::latent_shape(const GenerateRequest& request) const {
   const LatentSpec& latent = bundle_.manifest().latent;
+  if (request.noise.defined()) return noise_shape(request.noise, latent);
   std::vector<int64_t> shape{latent.channels};
   if (latent.frame_scale) {
     const int64_t frames = request.frames.value_or((latent.frames.value_or(1) - 1) * *latent.frame_scale + 1);
-    GLINT_CHECK(frames >= 1 && (frames - 1) % *latent.frame_scale == 0, InvalidArgument,
-                "frames: expected one more than a multiple of {}, got {}", *latent.frame_scale, frames);
-    shape.push_back((frames - 1) / *latent.frame_scale + 1);
+    shape.push_back(latent_frames(frames, *latent.frame_scale));
   } else {
     GLINT_CHECK(!request.frames, InvalidArgument, "frames: model '{}' makes pictures, not videos",
                 bundle_.manifest().name);
   }
-  shape.push_back(latent_size(request.height, latent.height, latent.spatial_scale, "height"));
-  shape.push_back(latent_size(request.width, latent.width, latent.spatial_scale, "width"));
+  shape.push_back(latent_size(request.height, latent.height, latent, "height"));
+  shape.push_back(latent_size(request.width, latent.width, latent, "width"));
   return shape;
 }
 
@@ -172,12 +197,12 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   GridOptions grid = read_options("schedule", request.schedule, manifest.schedule.grid);
   grid.steps = request.steps.value_or(static_cast<int>(manifest.default_steps.value_or(20)));
   if (manifest.schedule.flow.dynamic) {
-    // FLUX counts patches of 2 x 2 latent pixels.
     const std::vector<int64_t> shape = latent_shape(request);
-    grid.tokens = static_cast<double>(shape.back() * shape[shape.size() - 2]) / 4.0;
+    const int64_t patch = manifest.latent.patch;
+    grid.tokens = static_cast<double>((shape.back() / patch) * (shape[shape.size() - 2] / patch));
   }
 
-  Leg leg{.model = bundle_.model()};
+  Leg leg{.model = bundle_.model(), .adapters = request.adapters};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
   const BuildContext context{.bundle = &bundle_};
   leg.rule = registry_.rule(rule_choice(request), context);
@@ -195,23 +220,35 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
 }
 
 Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) const {
-  if (request.conditioning) return *request.conditioning;
-  GLINT_CHECK(bundle_.has("text_encoder"), NotFound,
-              "prompt: model '{}' has no text encoder; give its conditioning instead",
-              bundle_.manifest().name);
-  const auto encoder = bundle_.text_encoder();
-  GLINT_CHECK(
-      bundle_.manifest().family == "emoji", NotFound,
-      "prompt: prompts of family '{}' cannot be encoded by this version; give the conditioning instead",
-      bundle_.manifest().family);
-  EncodedPrompt cond = encoder->encode(request.prompt);
+  const Manifest& manifest = bundle_.manifest();
+  const std::vector<int64_t> shape = latent_shape(request);
+  const PictureSize size{.height = shape[shape.size() - 2] * manifest.latent.spatial_scale,
+                         .width = shape.back() * manifest.latent.spatial_scale};
+  if (request.conditioning)
+    return {.cond = with_size(request.conditioning->cond, manifest.family, size),
+            .null = with_size(request.conditioning->null, manifest.family, size)};
+  const auto encoder = bundle_.prompt_encoder(request.adapters);
+  EncodedPrompt cond = encoder->encode(request.prompt, size);
   result.prompt = std::move(cond.tokenized);
-  return {.cond = std::move(cond.conditioning), .null = encoder->encode(request.negative).conditioning};
+  const bool zeros = manifest.guidance.zero_null && !request.negative;
+  Conditioning null =
+      zeros ? zeroed(cond.conditioning) : encoder->encode(request.negative.value_or(""), size).conditioning;
+  return {.cond = std::move(cond.conditioning), .null = std::move(null)};
 }
 
 Sampler Pipeline::sampler(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "sampler",
                                           [&] { return build_sampler(request); });
+}
+
+SampleRequest Pipeline::sample_request(const GenerateRequest& request, TokenizedPrompt* words) const {
+  return detail::engine_errors_translated(ErrorCode::Internal, "sample_request", [&] {
+    GenerateResult told;
+    SampleRequest sample{.prompt = encode(request, told), .seed = request.seed};
+    sample.latent_shape = latent_shape(request);
+    if (words) *words = std::move(told.prompt);
+    return sample;
+  });
 }
 
 std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& request) const {
@@ -236,6 +273,54 @@ std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& requ
   });
 }
 
+int64_t Pipeline::tile_side(const GenerateRequest& request, const std::vector<int64_t>& shape) const {
+  const LatentSpec& latent = bundle_.manifest().latent;
+  const int64_t unit = 4 * latent.spatial_scale;
+  if (request.vae_tile) {
+    GLINT_CHECK(*request.vae_tile >= 0 && *request.vae_tile % unit == 0, InvalidArgument,
+                "vae_tile: expected a positive multiple of {} px, or 0 for one piece, got {}", unit,
+                *request.vae_tile);
+    return *request.vae_tile;
+  }
+  const auto side = [&](size_t from_end) {
+    return static_cast<double>(shape[shape.size() - from_end] * latent.spatial_scale);
+  };
+  const double largest = latent.frame_scale ? kLargestVideoPiece : kLargestPiece;
+  if (side(1) * side(2) <= largest) return 0;
+  return std::max((latent.frame_scale ? kVideoTile : kTile) / unit, int64_t{1}) * unit;
+}
+
+void Pipeline::decode(const GenerateRequest& request, const at::Tensor& latents,
+                      GenerateResult& result) const {
+  Stopwatch time(result.seconds["decode"]);
+  const bool video = bundle_.manifest().latent.frame_scale.has_value();
+  for (int64_t b = 0; b < latents.size(0); ++b) {
+    const VaeCall call{
+        .tile = result.vae_tile, .proceed = [&](int64_t done, int64_t total) {
+          if (!request.observer) return true;
+          request.observer->on_stage("decode", static_cast<int>(done), static_cast<int>(total));
+          GLINT_CHECK(request.observer->keep_going(), Cancelled,
+                      "the run was cancelled while {} {} was decoded", video ? "video" : "picture",
+                      (video ? result.videos.size() : result.images.size()) + 1);
+          return true;
+        }};
+    const at::Tensor one = latents.narrow(0, b, 1).to(at::kFloat);
+    if (video) {
+      Video frames;
+      bundle_.video_decoder()->decode(
+          one,
+          [&](const at::Tensor& some) {
+            auto images = to_images(some[0].transpose(0, 1));
+            std::move(images.begin(), images.end(), std::back_inserter(frames.frames));
+          },
+          call);
+      result.videos.push_back(std::move(frames));
+    } else {
+      result.images.push_back(std::move(to_images(bundle_.decoder()->decode(one, call)).front()));
+    }
+  }
+}
+
 GenerateResult Pipeline::generate(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "generate", [&] { return run(request); });
 }
@@ -251,17 +336,14 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
     Stopwatch total(result.seconds["total"]);
     GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
     GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
-    GLINT_CHECK(!request.decode || !bundle_.manifest().latent.frame_scale, InvalidArgument,
-                "decode: this version cannot decode videos; ask for latents only");
-    if (request.noise.defined())
-      GLINT_CHECK(request.noise.dim() >= 2 && request.noise.size(0) >= 1, ShapeMismatch,
-                  "noise: expected [B,C,...] with B >= 1, got {}", shape_string(request.noise.sizes()));
+    const std::vector<int64_t> shape = latent_shape(request);
+    if (request.decode) result.vae_tile = tile_side(request, shape);
     const Sampler sampler = build_sampler(request);
     SampleRequest sample{.seed = request.seed,
                          .observer = request.observer,
                          .keep_trajectory = request.keep_trajectory,
                          .effective_guidance = request.effective_guidance};
-    if (!request.noise.defined()) sample.latent_shape = latent_shape(request);
+    if (!request.noise.defined()) sample.latent_shape = shape;
     {
       Stopwatch encode_time(result.seconds["encode"]);
       sample.prompt = encode(request, result);
@@ -279,15 +361,7 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
       sample.seed = request.seed + static_cast<uint64_t>(done);
       if (request.noise.defined()) sample.noise = request.noise.narrow(0, done, sample.batch);
       SampleResult part = sampler.sample(sample);
-      if (request.decode) {
-        Stopwatch decode_time(result.seconds["decode"]);
-        for (int64_t b = 0; b < sample.batch; ++b) {
-          if (request.observer && !request.observer->keep_going())
-            fail(ErrorCode::Cancelled, "the run was cancelled before picture {} was decoded", done + b + 1);
-          const at::Tensor latents = part.latents.narrow(0, b, 1).to(at::kFloat);
-          result.images.push_back(std::move(to_images(bundle_.decoder()->decode(latents)).front()));
-        }
-      }
+      if (request.decode) decode(request, part.latents, result);
       append(result.sample, std::move(part));
     }
   }

@@ -1,4 +1,5 @@
 #include <glint/attention/choices.hpp>
+#include <glint/core/nearest.hpp>
 #include <glint/run.hpp>
 
 #include <algorithm>
@@ -64,7 +65,8 @@ void check_leg(std::string_view owner, const Leg& leg, int steps) {
               owner, info.name);
   for (const auto& [name, scale] : leg.adapters) {
     const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
-    GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'", owner, info.name, name);
+    GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'{}", owner, info.name,
+                name, did_you_mean(name, info.adapters));
     GLINT_CHECK(std::isfinite(scale), InvalidArgument, "{}adapters.{}: expected a finite scale, got {}",
                 owner, name, scale);
   }

@@ -21,6 +21,7 @@ class NoiseStream;
 struct Conditioning;
 struct Leg;
 struct Level;
+struct Prompt;
 struct SampleRequest;
 struct SampleResult;
 

@@ -29,10 +29,17 @@
 #include <glint/sampler.hpp>
 
 #include <glint/vae/image_decoder.hpp>
+#include <glint/vae/image_encoder.hpp>
+#include <glint/vae/video_decoder.hpp>
+#include <glint/vae/video_encoder.hpp>
 
 #include <glint/image/png.hpp>
+#include <glint/image/webp.hpp>
 #include <glint/io/safetensors.hpp>
 
 #include <glint/registry.hpp>
 
 #include <glint/pipeline.hpp>
+
+#include <glint/collect/noise_pairs.hpp>
+#include <glint/collect/trajectories.hpp>

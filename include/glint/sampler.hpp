@@ -36,6 +36,7 @@ class GLINT_API Sampler {
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }
   const Leg& leg() const { return parts_.leg; }
+  const Solver& solver() const { return *parts_.solver; }
 
  private:
   SamplerParts parts_;

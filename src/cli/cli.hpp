@@ -1,6 +1,8 @@
 // What the program's commands share.
 #pragma once
 
+#include <glint/option_values.hpp>
+
 #include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -15,6 +17,7 @@ namespace glint::cli {
 enum Exit { kOk = 0, kFailed = 1, kBadUsage = 2, kCancelled = 130 };
 
 /// Each adds one command to the program and stores the exit code it ends with.
+void add_collect(CLI::App& app, int& exit_code);
 void add_generate(CLI::App& app, int& exit_code);
 void add_list(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);
@@ -28,6 +31,9 @@ std::filesystem::path find_model(const std::string& name_or_path);
 
 /// Returns the names of the bundles in model_folders().
 std::vector<std::string> model_names();
+
+/// Returns `--schedule`: [NAME][:key=value,...] where NAME is a spacing or a spread of sigmas.
+OptionValues schedule_options(const std::string& text);
 
 /// Returns versions of the program and of the libraries that decide its results.
 nlohmann::ordered_json versions();

@@ -1,5 +1,6 @@
 // glint generate: pictures from prompts.
 #include "cli/cli.hpp"
+#include "cli/outputs.hpp"
 #include "cli/progress.hpp"
 
 #include <glint/image/png.hpp>
@@ -10,7 +11,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/stack.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <iostream>
@@ -25,65 +25,37 @@ using Json = nlohmann::ordered_json;
 struct Arguments {
   std::vector<std::string> prompts;
   std::string model = "emoji-flow", device = "cpu", dtype, solver, rule, schedule, attention;
-  std::vector<std::string> noise, step, filters;
-  std::string noise_in, cond_in, latents_out, trajectory_out, output, sheet;
-  int64_t enlarge = 1;
+  std::vector<std::string> noise, step, filters, lora;
+  std::string noise_in, cond_in;
+  OutputFiles files;
+  int64_t frames = 0;  // of each video; 0 of a model that makes pictures
   int threads = 0;
   bool json = false, quiet = false;
   GenerateRequest request;
 };
 
-/// Returns `--schedule`: [NAME][:key=value,...] where NAME is a spacing or a spread of sigmas.
-OptionValues schedule_options(const std::string& text) {
-  if (text.empty()) return {};
-  Choice choice = parse_choice(text.front() == ':' ? "default" + text : text);
-  const auto is_value = [&](const auto& values) {
-    return std::find(values.begin(), values.end(), choice.name) != values.end();
-  };
-  if (is_value(EnumNames<Spacing>::values)) {
-    choice.options.emplace("spacing", choice.name);
-  } else if (is_value(EnumNames<Sigmas>::values)) {
-    choice.options.emplace("sigmas", choice.name);
-  } else {
-    const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
-                                         "model",   "karras",  "exponential"};
-    GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
-                did_you_mean(choice.name, known), fmt::join(known, ", "));
+/// Takes `--lora` NAME[:scale] of the bundle's own adapters and FILE[:scale] of others, which are then called by their
+/// file's stem, into the request; returns the bundle with those.
+Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {
+  std::map<std::string, fs::path> files;
+  for (const std::string& text : given) {
+    const size_t colon = text.rfind(':');
+    const auto scale = colon == std::string::npos ? std::nullopt : detail::number_in(text.substr(colon + 1));
+    const std::string what = scale ? text.substr(0, colon) : text;
+    const bool own = bundle.manifest().adapters.contains(what);
+    const std::string name = own ? what : fs::path(what).stem().string();
+    std::error_code ignored;
+    if (!own && !fs::is_regular_file(what, ignored)) {
+      std::vector<std::string> known;
+      for (const auto& [adapter, unused] : bundle.manifest().adapters) known.push_back(adapter);
+      fail(ErrorCode::NotFound, "--lora: neither a file nor an adapter of the model: '{}'{}", what,
+           did_you_mean(what, known));
+    }
+    GLINT_CHECK(scales.emplace(name, scale.value_or(1.0)).second, InvalidArgument,
+                "--lora: '{}' is given twice", name);
+    if (!own) files.emplace(name, what);
   }
-  return choice.options;
-}
-
-/// A path with -1, -2, ... before its extension where there are several pictures.
-fs::path numbered(const fs::path& path, size_t index, size_t count) {
-  if (count == 1) return path;
-  return path.parent_path() /
-         fmt::format("{}-{}{}", path.stem().string(), index + 1, path.extension().string());
-}
-
-/// Fails now rather than after minutes of sampling.
-void check_writable(const std::string& path, std::string_view extension) {
-  if (path.empty()) return;
-  const fs::path folder = fs::absolute(path).parent_path();
-  std::error_code ignored;
-  GLINT_CHECK(fs::is_directory(folder, ignored), NotFound, "{}: cannot be written: there is no folder {}",
-              path, folder.string());
-  GLINT_CHECK(access(folder.c_str(), W_OK) == 0 && !fs::is_directory(path, ignored), InvalidArgument,
-              "{}: cannot be written", path);
-  GLINT_CHECK(fs::path(path).extension() == extension || !fs::path(path).has_extension() ||
-                  fs::is_other(path, ignored),
-              InvalidArgument, "{}: expected a {} file", path, extension);
-}
-
-void check_outputs(const Arguments& args) {
-  for (const std::string* path : {&args.output, &args.sheet}) check_writable(*path, ".png");
-  for (const std::string* path : {&args.latents_out, &args.trajectory_out})
-    check_writable(*path, ".safetensors");
-  std::vector<std::string> names;
-  for (const std::string* path : {&args.output, &args.sheet, &args.latents_out, &args.trajectory_out})
-    if (!path->empty()) names.push_back(fs::absolute(*path).lexically_normal().string());
-  std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
-  GLINT_CHECK(twice == names.end(), InvalidArgument, "{}: given for two outputs", *twice);
+  return files.empty() ? bundle : bundle.with_adapters(files);
 }
 
 void fill_request(Arguments& args) {
@@ -95,9 +67,9 @@ void fill_request(Arguments& args) {
   for (const std::string& text : args.filters) request.filters.push_back(parse_choice(text));
   for (const std::string& text : args.noise) request.noise_strategies.push_back(parse_choice(text));
   for (const std::string& text : args.step) request.step_strategies.push_back(parse_choice(text));
-  request.keep_trajectory = !args.trajectory_out.empty();
+  request.keep_trajectory = !args.files.trajectory.empty();
   if (!args.cond_in.empty()) {
-    GLINT_CHECK(args.prompts.empty() && request.negative.empty(), InvalidArgument,
+    GLINT_CHECK(args.prompts.empty() && !request.negative, InvalidArgument,
                 "--cond-in: replaces the prompt and --negative; give one or the other");
     request.conditioning = prompt_from_tensors(read_safetensors(args.cond_in));
     args.prompts.emplace_back();
@@ -111,12 +83,18 @@ void fill_request(Arguments& args) {
   }
   GLINT_CHECK(!args.prompts.empty(), InvalidArgument,
               "prompt: expected one, got none (\"\" is the empty prompt)");
-  check_outputs(args);
+}
+
+/// Frames of each video the request asks for, 0 if the model makes pictures.
+int64_t frames_of(const GenerateRequest& request, const LatentSpec& latent) {
+  if (!latent.frame_scale) return 0;
+  const auto frames = [&](int64_t latent_frames) { return (latent_frames - 1) * *latent.frame_scale + 1; };
+  if (request.noise.defined() && request.noise.dim() == 5) return frames(request.noise.size(2));
+  return request.frames.value_or(frames(latent.frames.value_or(1)));
 }
 
 struct Outcome {
-  std::vector<Image> images;
-  std::vector<PngTexts> texts;
+  Pictures pictures;
   std::vector<at::Tensor> latents;
   std::vector<std::vector<at::Tensor>> trajectories;
   GenerateResult last;
@@ -146,20 +124,26 @@ PngTexts texts_of(const Arguments& args, const std::string& prompt, size_t index
                  {"guidance", fmt::format("{}", result.guidance)},
                  {"software", fmt::format("glint {}", version())}};
   if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index);
-  if (!args.request.negative.empty()) texts["negative"] = args.request.negative;
+  if (args.request.negative) texts["negative"] = *args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
   if (!args.filters.empty()) texts["filter"] = fmt::format("{}", fmt::join(args.filters, " "));
   if (!args.attention.empty()) texts["attention"] = args.attention;
+  if (args.frames > 0) {
+    texts["frames"] = std::to_string(args.frames);
+    texts["fps"] = fmt::format("{}", frames_per_second(args.files));
+  }
+  if (result.vae_tile > 0) texts["vae_tile"] = std::to_string(result.vae_tile);
+  if (!args.lora.empty()) texts["lora"] = fmt::format("{}", fmt::join(args.lora, " "));
   if (!args.noise.empty()) texts["noise"] = fmt::format("{}", fmt::join(args.noise, " "));
   if (!args.step.empty()) texts["step"] = fmt::format("{}", fmt::join(args.step, " "));
   return texts;
 }
 
 void add(Outcome& outcome, const Arguments& args, const std::string& prompt, GenerateResult&& result) {
-  for (size_t i = 0; i < result.images.size(); ++i) {
-    outcome.images.push_back(std::move(result.images[i]));
-    outcome.texts.push_back(texts_of(args, prompt, i, result));
-  }
+  for (Image& image : result.images) outcome.pictures.images.push_back(std::move(image));
+  for (Video& video : result.videos) outcome.pictures.videos.push_back(std::move(video));
+  for (size_t i = 0; i < result.images.size() + result.videos.size(); ++i)
+    outcome.pictures.texts.push_back(texts_of(args, prompt, i, result));
   outcome.latents.push_back(result.sample.latents);
   outcome.trajectories.push_back(result.sample.trajectory);
   outcome.usage += result.sample.usage;
@@ -174,15 +158,16 @@ void add(Outcome& outcome, const Arguments& args, const std::string& prompt, Gen
   outcome.last = std::move(result);
 }
 
-Outcome run(Arguments& args, const Pipeline& pipeline) {
+Outcome run(const Arguments& args, const Pipeline& pipeline) {
   Outcome outcome;
   Progress progress(args.quiet);
-  args.request.observer = &progress;
+  GenerateRequest request = args.request;
+  request.observer = &progress;
   for (const std::string& prompt : args.prompts) {
-    args.request.prompt = prompt;
+    request.prompt = prompt;
     progress.begin(prompt.empty() ? "glint" : prompt);
     try {
-      GenerateResult result = pipeline.generate(args.request);
+      GenerateResult result = pipeline.generate(request);
       progress.end();
       if (!args.quiet) report_words(result.prompt);
       add(outcome, args, prompt, std::move(result));
@@ -194,31 +179,16 @@ Outcome run(Arguments& args, const Pipeline& pipeline) {
   return outcome;
 }
 
-std::vector<std::string> write_files(const Arguments& args, Outcome& outcome) {
-  std::vector<std::string> paths;
-  if (args.enlarge > 1)
-    for (Image& image : outcome.images) image = enlarge(image, args.enlarge);
-  const bool single_files = !args.output.empty();
-  for (size_t i = 0; single_files && i < outcome.images.size(); ++i) {
-    const fs::path path = numbered(args.output, i, outcome.images.size());
-    write_png(path, outcome.images[i], outcome.texts[i]);
-    paths.push_back(path.string());
+void write_tensors(const OutputFiles& files, const Outcome& outcome) {
+  if (!files.latents.empty()) write_safetensors(files.latents, {{"latents", at::cat(outcome.latents)}});
+  if (files.trajectory.empty()) return;
+  std::vector<at::Tensor> levels;
+  for (size_t i = 0; i < outcome.trajectories.front().size(); ++i) {
+    std::vector<at::Tensor> samples;
+    for (const auto& trajectory : outcome.trajectories) samples.push_back(trajectory[i]);
+    levels.push_back(at::cat(samples));
   }
-  if (!args.sheet.empty() && !outcome.images.empty()) {
-    write_png(args.sheet, contact_sheet(outcome.images, {.gap = 4}));
-    paths.push_back(args.sheet);
-  }
-  if (!args.latents_out.empty()) write_safetensors(args.latents_out, {{"latents", at::cat(outcome.latents)}});
-  if (!args.trajectory_out.empty()) {
-    std::vector<at::Tensor> levels;
-    for (size_t i = 0; i < outcome.trajectories.front().size(); ++i) {
-      std::vector<at::Tensor> samples;
-      for (const auto& trajectory : outcome.trajectories) samples.push_back(trajectory[i]);
-      levels.push_back(at::cat(samples));
-    }
-    write_safetensors(args.trajectory_out, {{"trajectory", at::stack(levels)}});
-  }
-  return paths;
+  write_safetensors(files.trajectory, {{"trajectory", at::stack(levels)}});
 }
 
 int64_t peak_memory_bytes() {
@@ -250,11 +220,19 @@ Json to_json(const Arguments& args, const Outcome& outcome, const std::vector<st
   Json seconds = Json::object();
   for (const char* stage : {"load", "encode", "noise", "sample", "decode", "total"})
     seconds[stage] = outcome.seconds.contains(stage) ? outcome.seconds.at(stage) : 0.0;
+  Json frames = nullptr, fps = nullptr;
+  if (args.frames > 0) {
+    frames = args.frames;
+    fps = frames_per_second(args.files);
+  }
   return {{"images", images},
+          {"frames", frames},
+          {"fps", fps},
           {"prompts", args.prompts},
           {"seed", args.request.seed},
           {"steps", outcome.last.sample.steps},
           {"solver", outcome.last.solver},
+          {"vae_tile", outcome.last.vae_tile},
           {"guidance", outcome.last.guidance},
           {"calls", outcome.usage.calls},
           {"rows", outcome.usage.rows},
@@ -269,15 +247,20 @@ int generate(Arguments& args) {
   const auto start = std::chrono::steady_clock::now();
   if (args.threads > 0) at::set_num_threads(args.threads);
   fill_request(args);
-  const Pipeline pipeline(
+  const Bundle bundle =
       Bundle::load(find_model(args.model),
-                   {.device = args.device, .dtype = args.dtype, .attention = !args.attention.empty()}));
+                   {.device = args.device, .dtype = args.dtype, .attention = !args.attention.empty()});
+  const Pipeline pipeline(with_lora(bundle, args.lora, args.request.adapters));
+  OutputFiles& files = args.files;
+  args.frames = frames_of(args.request, pipeline.bundle().manifest().latent);
   args.request.decode = pipeline.bundle().has("vae_decoder");
   if (!args.request.decode)
-    GLINT_CHECK(!args.latents_out.empty() && args.output.empty() && args.sheet.empty(), InvalidArgument,
+    GLINT_CHECK(!files.latents.empty() && files.pictures.empty() && files.sheet.empty(), InvalidArgument,
                 "model '{}' has no decoder: give --latents-out FILE instead of -o",
                 pipeline.bundle().manifest().name);
-  if (args.request.decode && args.output.empty() && args.sheet.empty()) args.output = "glint.png";
+  if (args.request.decode && files.pictures.empty() && files.sheet.empty())
+    files.pictures = args.frames > 0 ? "glint.webp" : "glint.png";
+  check_outputs(files, args.frames);
   pipeline.bundle().preload();
   const auto since = [start] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -286,7 +269,8 @@ int generate(Arguments& args) {
   const InterruptGuard guard;
   Outcome outcome = run(args, pipeline);
   if (InterruptGuard::interrupted()) fail(ErrorCode::Cancelled, "cancelled before anything was written");
-  const std::vector<std::string> paths = write_files(args, outcome);
+  const std::vector<std::string> paths = write_pictures(files, std::move(outcome.pictures));
+  write_tensors(files, outcome);
   outcome.seconds["load"] = load;
   outcome.seconds["total"] = since();
 
@@ -306,7 +290,7 @@ void add_options(CLI::App& command, Arguments& args) {
   command.add_option("--negative", r.negative, "what to steer away from, in the null prompt's place");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
-  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: flow-euler or euler");
+  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
   command.add_option(
       "--schedule", args.schedule,
       "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "
@@ -322,6 +306,12 @@ void add_options(CLI::App& command, Arguments& args) {
       ->allow_extra_args(false);
   command.add_option("--attention", args.attention,
                      "dense, pisa[:density=0.15,...] or isa[:...] in the denoiser; default: dense");
+  command
+      .add_option(
+          "--lora", args.lora,
+          "safetensors FILE[:scale], or an adapter of the model by NAME[:scale]; default scale: 1; may be "
+          "repeated. Strategies call a file's adapter by its name without folder and extension")
+      ->allow_extra_args(false);
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
@@ -330,18 +320,26 @@ void add_options(CLI::App& command, Arguments& args) {
       ->capture_default_str();
   command.add_option("--width", r.width, "px; default: the model's");
   command.add_option("--height", r.height, "px; default: the model's");
-  command.add_option("--frames", r.frames, "frames of a video model");
+  command.add_option("--frames", r.frames, "frames of a video; default: the model's");
+  command.add_option("--fps", args.files.frames_per_second,
+                     "frames per second of a video, 0.1 to 60; default: 16");
+  command.add_option("--vae-tile", r.vae_tile,
+                     "decode in overlapping tiles of this many px, 0 never; default: in one piece unless the "
+                     "picture is large");
   command.add_option("--noise-in", args.noise_in,
                      "safetensors with initial 'noise' [B,C,H,W]; replaces --seed and --count");
   command.add_option("--cond-in", args.cond_in,
                      "safetensors with 'tokens' [L,D] and optional 'pooled', 'null_tokens', 'null_pooled'; "
                      "replaces the prompt");
-  command.add_option("--latents-out", args.latents_out, "write 'latents' as safetensors");
-  command.add_option("--trajectory-out", args.trajectory_out,
+  command.add_option("--latents-out", args.files.latents, "write 'latents' as safetensors");
+  command.add_option("--trajectory-out", args.files.trajectory,
                      "write the 'trajectory' of latents as safetensors");
-  command.add_option("--output,-o", args.output, "PNG to write; several get -1, -2, ...; default: glint.png");
-  command.add_option("--sheet", args.sheet, "PNG with all pictures side by side");
-  command.add_option("--enlarge", args.enlarge, "make pictures this many times as large")
+  command.add_option(
+      "--output,-o", args.files.pictures,
+      "PNG to write; of a video an animated WebP, PNGs like clip_%04d.png, or a folder of them; "
+      "several get -1, -2, ...; default: glint.png, glint.webp");
+  command.add_option("--sheet", args.files.sheet, "PNG with all pictures, or all frames, side by side");
+  command.add_option("--enlarge", args.files.enlarge, "make pictures this many times as large")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
   command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();

@@ -18,17 +18,33 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json describe(const std::filesystem::path& folder, const Manifest& m, bool& intact) {
-  Json components = Json::object();
+  Json components = Json::object(), adapters = Json::object();
+  for (const auto& [name, adapter] : m.adapters) {
+    std::error_code missing;
+    const auto bytes = std::filesystem::file_size(folder / adapter.file, missing);
+    const bool matches = !missing && sha256_file(folder / adapter.file) == adapter.sha256;
+    intact = intact && matches;
+    adapters[name] = {{"file", adapter.file},
+                      {"bytes", missing ? Json() : Json(bytes)},
+                      {"sha256", missing   ? "missing"
+                                 : matches ? "matches"
+                                           : "differs"}};
+  }
   for (const auto& [role, component] : m.components) {
     const std::filesystem::path file = folder / component.file;
     std::error_code missing;
     const auto bytes = std::filesystem::file_size(file, missing);
     const bool matches = !missing && sha256_file(file) == component.sha256;
     intact = intact && matches;
-    components[role] = {
-        {"file", component.file},     {"backend", to_string(component.backend)},
-        {"dtype", component.dtype},   {"bytes", missing ? Json() : Json(bytes)},
-        {"inputs", component.inputs}, {"sha256", missing ? "missing" : matches ? "matches" : "differs"}};
+    const std::string& dtype = component.compute.empty() ? component.dtype : component.compute;
+    components[role] = {{"file", component.file},
+                        {"backend", to_string(component.backend)},
+                        {"dtype", is_tokenizer(role) ? Json() : Json(dtype)},
+                        {"bytes", missing ? Json() : Json(bytes)},
+                        {"inputs", component.inputs},
+                        {"sha256", missing   ? "missing"
+                                   : matches ? "matches"
+                                             : "differs"}};
   }
   const auto size = [](const std::optional<int64_t>& v) { return v ? Json(*v) : Json(); };
   return {{"name", m.name},
@@ -39,14 +55,20 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
            {{"channels", m.latent.channels},
             {"height", size(m.latent.height)},
             {"width", size(m.latent.width)},
-            {"spatial_scale", m.latent.spatial_scale}}},
+            {"frames", size(m.latent.frames)},
+            {"spatial_scale", m.latent.spatial_scale},
+            {"multiple", m.latent.multiple},
+            {"largest", size(m.latent.largest)}}},
           {"guidance",
            {{"null_branch", m.guidance.null_branch},
             {"embedded", m.guidance.embedded},
-            {"default", m.guidance.default_scale}}},
+            {"default", m.guidance.default_scale},
+            {"zero_null", m.guidance.zero_null}}},
           {"default_steps", size(m.default_steps)},
+          {"default_solver", m.default_solver.empty() ? Json() : Json(m.default_solver)},
           {"torch", m.torch},
-          {"components", components}};
+          {"components", components},
+          {"adapters", adapters}};
 }
 
 /// The denoiser's attention layers at its default size. A network without a fixed size runs at two small ones instead:
@@ -56,16 +78,17 @@ std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateReq
   if (latent.fixed_size) return pipeline.attention_calls(request);
   GLINT_CHECK(latent.height && latent.width && (!latent.frame_scale || latent.frames), InvalidArgument,
               "the model has no default size");
-  constexpr int64_t kSmall = 16;
+  const int64_t small = std::max<int64_t>(1, 16 / latent.multiple) * latent.multiple;
   const double pixels = static_cast<double>(*latent.height * *latent.width * latent.frames.value_or(1));
   if (latent.frame_scale) request.frames = 1;
-  request.height = request.width = kSmall * latent.spatial_scale;
+  request.height = request.width = small * latent.spatial_scale;
   std::vector<AttentionCall> calls = pipeline.attention_calls(request);
-  request.width = 2 * kSmall * latent.spatial_scale;
+  request.width = 2 * small * latent.spatial_scale;
   const std::vector<AttentionCall> wider = pipeline.attention_calls(request);
   GLINT_CHECK(calls.size() == wider.size(), BadModel, "its number of layers depends on the size");
-  const auto extrapolate = [&](int64_t& small, int64_t large) {
-    small += std::llround(static_cast<double>(large - small) * (pixels / (kSmall * kSmall) - 1.0));
+  const auto extrapolate = [&](int64_t& count, int64_t wide) {
+    const double more = pixels / static_cast<double>(small * small) - 1.0;
+    count += std::llround(static_cast<double>(wide - count) * more);
   };
   for (size_t i = 0; i < calls.size(); ++i) {
     extrapolate(calls[i].queries, wider[i].queries);
@@ -119,9 +142,12 @@ void print(const Json& d) {
              d["torch"].get<std::string>().empty() ? "of unknown version" : d["torch"].get<std::string>());
   fmt::print("latent   {}\nguidance {}\n", d["latent"].dump(), d["guidance"].dump());
   for (const auto& [role, c] : d["components"].items())
-    fmt::print("{:14} {:20} {:12} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
-               c["backend"].get<std::string>(), c["dtype"].get<std::string>(), c["bytes"].dump(),
-               c["sha256"].get<std::string>());
+    fmt::print("{:16} {:20} {:13} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
+               c["backend"].get<std::string>(), c["dtype"].is_null() ? "" : c["dtype"].get<std::string>(),
+               c["bytes"].dump(), c["sha256"].get<std::string>());
+  for (const auto& [name, a] : d["adapters"].items())
+    fmt::print("adapter {:8} {:20} {:23} {:>12} bytes  sha256 {}\n", name, a["file"].get<std::string>(), "",
+               a["bytes"].dump(), a["sha256"].get<std::string>());
   if (d.contains("attention")) print_attention(d["attention"]);
 }
 

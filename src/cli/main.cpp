@@ -24,17 +24,22 @@ int exit_code_of(const Error& error) {
 
 /// CLI11 would only say that some command is required.
 void check_command(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return;
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
-    names.push_back(command->get_name());
-  GLINT_CHECK(std::find(names.begin(), names.end(), argv[1]) != names.end(), InvalidArgument,
-              "unknown command '{}'{}", argv[1], did_you_mean(argv[1], names));
+  const CLI::App* group = &app;
+  for (int i = 1; i < argc && argv[i][0] != '-'; ++i) {
+    std::vector<std::string> names;
+    for (const CLI::App* command : group->get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(command->get_name());
+    if (names.empty()) return;
+    GLINT_CHECK(std::find(names.begin(), names.end(), argv[i]) != names.end(), InvalidArgument,
+                "unknown command '{}'{}", argv[i], did_you_mean(argv[i], names));
+    group = group->get_subcommand(argv[i]);
+  }
 }
 
 /// Returns the message for arguments that no option took, with the nearest option.
 std::string unknown_argument(const CLI::App& app) {
-  const CLI::App* command = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
   std::vector<std::string> names;
   for (const CLI::Option* option : command->get_options())
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
@@ -52,6 +57,7 @@ int run(int argc, char** argv) {
       "Run 'glint COMMAND --help' for a command's options, 'glint list' for solvers, rules and strategies.");
   int exit_code = cli::kOk;
   cli::add_generate(app, exit_code);
+  cli::add_collect(app, exit_code);
   cli::add_list(app, exit_code);
   cli::add_inspect(app, exit_code);
   check_command(app, argc, argv);

@@ -43,6 +43,13 @@ void Progress::end() {
   if (!quiet_ && terminal_) fmt::print(stderr, "\r\x1b[K");
 }
 
+/// Decoding shows only where it takes a while: in several calls, on a terminal.
+void Progress::on_stage(std::string_view name, int step, int steps) {
+  if (quiet_ || !terminal_ || steps < 2 || name != "decode") return;
+  fmt::print(stderr, "\r\x1b[K{} decoding {}/{}", label_, step + 1, steps);
+  std::fflush(stderr);
+}
+
 bool Progress::on_step(const StepEvent& event) {
   if (quiet_) return true;
   if (event.step ==

@@ -35,6 +35,7 @@ class Progress final : public Observer {
   void end();
 
   bool keep_going() override { return !InterruptGuard::interrupted(); }
+  void on_stage(std::string_view name, int step, int steps) override;
   bool on_step(const StepEvent& event) override;
 
  private:

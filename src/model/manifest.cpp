@@ -1,6 +1,7 @@
 // The format is written down once, in the `fields` functions below; docs/model.schema.json says the same to editors.
 #include "io/file.hpp"
 #include "model/json_fields.hpp"
+#include "text/family_text.hpp"
 
 #include <glint/core/parameterization.hpp>
 #include <glint/model/manifest.hpp>
@@ -16,6 +17,7 @@ using detail::FieldReader;
 
 constexpr int64_t kFormat = 1;
 constexpr int64_t kMostTrainSteps = 1'000'000;
+constexpr int64_t kMostTokens = 65536;
 
 Choices<std::string> texts(std::initializer_list<const char*> names) {
   Choices<std::string> choices;
@@ -39,12 +41,20 @@ const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization:
                                                    {"velocity", Parameterization::Velocity}};
 const Choices<Backend> kNetworkBackends{
     {"torchscript", Backend::TorchScript}, {"pt2", Backend::ExportedProgram}, {"aoti", Backend::AotInductor}};
+/// Of components whose architectures the library has.
+const Choices<Backend> kWeightsBackends{{"torchscript", Backend::TorchScript},
+                                        {"pt2", Backend::ExportedProgram},
+                                        {"aoti", Backend::AotInductor},
+                                        {"safetensors", Backend::Safetensors}};
+const Choices<Backend> kTokenizerBackends{
+    {"words", Backend::Words}, {"clip-bpe", Backend::ClipBpe}, {"sentencepiece", Backend::SentencePiece}};
 const Choices<TimeUnit> kTimeUnits{
     {"timestep", TimeUnit::Timestep}, {"sigma", TimeUnit::Sigma}, {"unit", TimeUnit::Unit}};
+const auto kDtypes = texts({"float32", "float16", "bfloat16", "float64"});
 /// Components by role. More of the kinds marked with '_' may follow, e.g. denoiser_early.
-const std::vector<std::string> kRoles{"denoiser",  "weak_denoiser", "text_encoder",
-                                      "tokenizer", "vae_decoder",   "vae_encoder",
-                                      "npnet",     "core2_weak",    "scorer"};
+const std::vector<std::string> kRoles{"denoiser",    "weak_denoiser",    "text_encoder", "tokenizer",
+                                      "vae_decoder", "vae_decoder_next", "vae_encoder",  "vae_encoder_next",
+                                      "npnet",       "core2_weak",       "scorer"};
 const std::vector<std::string> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_"};
 
 template <typename Visitor>
@@ -109,6 +119,9 @@ template <typename Visitor>
 void flow_fields(Visitor& v, FlowTraining& flow) {
   shift_field(v, flow);
   v.choice("last_sigma", flow.spacing, kFlowSpacings, false);
+  v.optional("shift_terminal", flow.shift_terminal);
+  const double terminal = flow.shift_terminal.value_or(0.0);
+  v.rule(terminal >= 0.0 && terminal < 1.0, "shift_terminal", "a number from 0 to below 1");
 }
 
 template <typename Visitor>
@@ -133,6 +146,15 @@ void fields(Visitor& v, LatentSpec& latent) {
   v.optional("width", latent.width);
   v.optional("frames", latent.frames);
   v.optional("fixed_size", latent.fixed_size);
+  v.optional("patch", latent.patch);
+  v.rule(latent.patch > 0, "patch", "a positive integer");
+  latent.multiple = latent.patch;
+  v.optional("multiple", latent.multiple);
+  v.rule(latent.multiple > 0 && latent.multiple % latent.patch == 0, "multiple",
+         "a positive multiple of patch");
+  v.optional("largest", latent.largest);
+  v.rule(latent.largest.value_or(latent.multiple) >= latent.multiple, "largest",
+         "an integer of at least multiple");
   v.rule(latent.channels > 0, "channels", "a positive integer");
   v.rule(latent.spatial_scale > 0, "spatial_scale", "a positive integer");
   v.rule(latent.frame_scale.value_or(1) > 0, "frame_scale", "a positive integer or null");
@@ -149,9 +171,8 @@ void fields(Visitor& v, GuidanceSpec& guidance) {
   v.optional("null_branch", guidance.null_branch);
   v.optional("embedded", guidance.embedded);
   v.optional("default", guidance.default_scale);
+  v.optional("zero_null", guidance.zero_null);
 }
-
-bool is_tokenizer(std::string_view role) { return role.starts_with("tokenizer"); }
 
 /// A path is the bundle's own if it is relative and never goes up.
 bool stays_inside(const std::string& file) {
@@ -166,18 +187,43 @@ bool is_sha256(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
+/// A word table has its frame in its file.
+template <typename Visitor>
+void frame_fields(Visitor& v, Backend backend, TokenFrame& frame) {
+  if (Visitor::kReads && backend == Backend::Words) return;
+  const bool clip = backend == Backend::ClipBpe;
+  v.required("max_tokens", frame.max_tokens);
+  v.rule(frame.max_tokens > (clip ? 2 : 1) && frame.max_tokens <= kMostTokens, "max_tokens",
+         clip ? "an integer from 3 to 65536" : "an integer from 2 to 65536");
+  v.required("pad", frame.pad);
+  v.rule(frame.pad >= 0, "pad", "an id of at least 0");
+  v.required("eos", frame.eos);
+  v.rule(frame.eos >= 0, "eos", "an id of at least 0");
+  if (!Visitor::kReads || clip) {
+    v.required("bos", frame.bos);
+    v.rule(frame.bos >= 0, "bos", "an id of at least 0");
+  }
+  v.choice("clean", frame.web_text, {{"web", true}}, false);
+}
+
+const Choices<Backend>& backends(std::string_view role) {
+  if (is_tokenizer(role)) return kTokenizerBackends;
+  return role == "npnet" || role == "core2_weak" ? kWeightsBackends : kNetworkBackends;
+}
+
 template <typename Visitor>
 void fields(Visitor& v, Component& component, std::string_view role) {
   v.required("file", component.file);
   v.rule(stays_inside(component.file), "file", "a relative path inside the bundle's folder");
-  if (is_tokenizer(role))
-    v.choice("backend", component.backend, {{"words", Backend::Words}});
-  else
-    v.choice("backend", component.backend, kNetworkBackends);
+  v.choice("backend", component.backend, backends(role));
   v.required("sha256", component.sha256);
   v.rule(is_sha256(component.sha256), "sha256", "64 lower-case hexadecimal digits");
-  if (is_tokenizer(role)) return;
-  v.choice("dtype", component.dtype, texts({"float32", "float16", "bfloat16", "float64"}), false);
+  if (is_tokenizer(role)) {
+    frame_fields(v, component.backend, component.frame);
+    return;
+  }
+  v.choice("dtype", component.dtype, kDtypes, false);
+  if (component.backend != Backend::Safetensors) v.choice("compute", component.compute, kDtypes, false);
   if (!is_denoiser(role)) {
     v.optional("inputs", component.inputs);
     return;
@@ -189,6 +235,33 @@ void fields(Visitor& v, Component& component, std::string_view role) {
   std::sort(sorted.begin(), sorted.end());
   v.rule(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "inputs", "names that differ");
   v.choice("time", component.time, kTimeUnits);
+}
+
+template <typename Visitor>
+void fields(Visitor& v, AdapterEntry& adapter) {
+  v.required("file", adapter.file);
+  v.rule(stays_inside(adapter.file), "file", "a relative path inside the bundle's folder");
+  v.required("sha256", adapter.sha256);
+  v.rule(is_sha256(adapter.sha256), "sha256", "64 lower-case hexadecimal digits");
+}
+
+void adapters(FieldReader& v, std::map<std::string, AdapterEntry>& out) {
+  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
+  for (const auto& [name, unused] : v.json().items()) {
+    // Names are typed on command lines, between ':', '=' and ','.
+    GLINT_CHECK(!name.empty() && name.find_first_not_of(kLetters) == std::string::npos, BadModel,
+                "{}: an adapter's name consists of letters, digits, '_', '.' and '-'", v.place(name));
+    AdapterEntry adapter;
+    v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, adapter); });
+    out.emplace(name, std::move(adapter));
+  }
+}
+
+void adapters(FieldLister& v, std::map<std::string, AdapterEntry>&) {
+  v.object("*", false, [](FieldLister& inner) {
+    AdapterEntry unused;
+    fields(inner, unused);
+  });
 }
 
 bool is_role(const std::string& name) {
@@ -238,12 +311,46 @@ void fields(Visitor& v, Manifest& manifest) {
   v.object("guidance", false, [&](auto& inner) { fields(inner, manifest.guidance); });
   v.optional("default_steps", manifest.default_steps);
   v.rule(manifest.default_steps.value_or(1) > 0, "default_steps", "a positive integer");
+  v.optional("default_solver", manifest.default_solver);
   v.optional("torch", manifest.torch);
   v.object("components", true, [&](auto& inner) { components(inner, manifest.components); });
+  v.object("adapters", false, [&](auto& inner) { adapters(inner, manifest.adapters); });
+}
+
+/// A bundle that takes prompts has the text encoders of its family, each with its tokenizer, and a denoiser that takes
+/// what they give.
+void check_text(const Manifest& manifest, const std::string& where) {
+  const auto* text = detail::family_text(manifest.family);
+  std::vector<std::string> roles, found;
+  for (const auto& [name, unused] : manifest.components)
+    if (name.starts_with("text_encoder")) found.push_back(name);
+  if (!text || found.empty()) return;
+  for (size_t i = 0; i < text->encoders; ++i)
+    for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(detail::numbered(role, i));
+  for (const std::string& role : roles)
+    GLINT_CHECK(manifest.components.contains(role), BadModel,
+                "{}: components.{}: missing component; family {} has {}", where, role, manifest.family,
+                fmt::join(roles, ", "));
+  for (const std::string& role : found)
+    GLINT_CHECK(std::find(roles.begin(), roles.end(), role) != roles.end(), BadModel,
+                "{}: components.{}: family {} has no such component, only {}", where, role, manifest.family,
+                fmt::join(roles, ", "));
+
+  std::vector<std::string> taken = manifest.components.at("denoiser").inputs;
+  std::erase_if(taken, [](const std::string& name) {
+    return name == "latents" || name == "time" || name == "guidance" || name == "token_order";
+  });
+  std::vector<std::string> given(text->inputs.begin(), text->inputs.end());
+  std::sort(taken.begin(), taken.end());
+  std::sort(given.begin(), given.end());
+  GLINT_CHECK(taken == given, BadModel,
+              "{}: components.denoiser.inputs: prompts of family {} give {}, but the denoiser takes {}",
+              where, manifest.family, fmt::join(given, ", "), fmt::join(taken, ", "));
 }
 
 /// Rules between fields.
 void check(const Manifest& manifest, const std::string& where) {
+  check_text(manifest, where);
   for (const auto& [name, component] : manifest.components) {
     if (!is_denoiser(name)) continue;
     const bool takes =
@@ -252,6 +359,10 @@ void check(const Manifest& manifest, const std::string& where) {
                 "{}: guidance.embedded is {}, but components.denoiser.inputs has {}'guidance'", where,
                 manifest.guidance.embedded, takes ? "" : "no ");
   }
+  const Backend backend = manifest.components.at("denoiser").backend;
+  GLINT_CHECK(manifest.adapters.empty() || backend == Backend::TorchScript, BadModel,
+              "{}: adapters: only torchscript denoisers can have them, components.denoiser is {}", where,
+              to_string(backend));
 }
 
 }  // namespace
@@ -261,7 +372,10 @@ const char* to_string(Backend backend) {
     case Backend::TorchScript: return "torchscript";
     case Backend::ExportedProgram: return "pt2";
     case Backend::AotInductor: return "aoti";
+    case Backend::Safetensors: return "safetensors";
     case Backend::Words: return "words";
+    case Backend::ClipBpe: return "clip-bpe";
+    case Backend::SentencePiece: return "sentencepiece";
   }
   return "unknown";
 }
@@ -277,6 +391,10 @@ const char* to_string(TimeUnit unit) {
 
 bool is_denoiser(std::string_view component) {
   return component == "denoiser" || component == "weak_denoiser" || component.starts_with("denoiser_");
+}
+
+bool is_tokenizer(std::string_view component) {
+  return component == "tokenizer" || component.starts_with("tokenizer_");
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& where) {

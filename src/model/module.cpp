@@ -1,5 +1,6 @@
 #include "model/module_loaders.hpp"
 
+#include <glint/attention/policy.hpp>
 #include <glint/error.hpp>
 #include <glint/model/module.hpp>
 
@@ -35,6 +36,19 @@ at::Device parse_device(const std::string& name) {
 
 }  // namespace detail
 
+std::shared_ptr<const Module> Module::with(std::string_view setting, std::string_view) const {
+  fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
+}
+
+const Weights& Module::weights() const {
+  static const Weights none;
+  return none;
+}
+
+std::shared_ptr<const Module> Module::with_weights(const Weights&) const {
+  fail(ErrorCode::InvalidArgument, "weights: this network's cannot be exchanged");
+}
+
 std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Backend backend,
                                           const LoadOptions& options) {
   std::error_code ignored;
@@ -44,15 +58,23 @@ std::shared_ptr<const Module> load_module(const std::filesystem::path& path, Bac
   GLINT_CHECK(!options.gradients || backend == Backend::TorchScript, InvalidArgument,
               "gradients: a {} component has none; only torchscript components are differentiable",
               to_string(backend));
-  const detail::ModuleOptions understood{
-      detail::parse_device(options.device),
-      detail::parse_dtype(options.dtype.empty() ? "float32" : options.dtype), options.gradients,
-      options.attention};
+  detail::ModuleOptions understood{detail::parse_device(options.device), at::kFloat, options.gradients,
+                                   options.attention};
+  if (options.dtype == kStored)
+    understood.dtype.reset();
+  else if (!options.dtype.empty())
+    understood.dtype = detail::parse_dtype(options.dtype);
+  // Needed by name, or a linker leaves libglint_ops out of a program that does nothing but load modules, and the operators that
+  // rewritten modules call are never registered.
+  static_cast<void>(AttentionScope::current());
   switch (backend) {
     case Backend::TorchScript: return detail::load_torchscript(path, understood);
     case Backend::ExportedProgram: return detail::load_exported_program(path, understood);
     case Backend::AotInductor: return detail::load_aoti(path, understood);
-    case Backend::Words: break;
+    case Backend::Safetensors: return detail::load_safetensors(path, understood);
+    case Backend::Words:
+    case Backend::ClipBpe:
+    case Backend::SentencePiece: break;
   }
   fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no network", path.string(), to_string(backend));
 }

@@ -6,12 +6,14 @@
 
 #include <ATen/core/LegacyTypeDispatch.h>
 
+#include <optional>
+
 namespace glint::detail {
 
 /// LoadOptions, understood.
 struct ModuleOptions {
   at::Device device;
-  at::ScalarType dtype;
+  std::optional<at::ScalarType> dtype;  ///< what weights are converted to; none: they stay as they are stored
   bool gradients = false;
   bool attention = true;
 };
@@ -21,6 +23,8 @@ std::shared_ptr<const Module> load_torchscript(const std::filesystem::path& path
 std::shared_ptr<const Module> load_exported_program(const std::filesystem::path& path,
                                                     const ModuleOptions& options);
 std::shared_ptr<const Module> load_aoti(const std::filesystem::path& path, const ModuleOptions& options);
+std::shared_ptr<const Module> load_safetensors(const std::filesystem::path& path,
+                                               const ModuleOptions& options);
 
 /// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.
 at::ScalarType parse_dtype(const std::string& name);

@@ -92,7 +92,7 @@ class Batch {
 
   /// The tensor of one branch, with B rows, on the network's device.
   at::Tensor part(const Conditioning& conditioning, const std::string& name) const {
-    const auto& tensor = named(conditioning, name);
+    const auto& tensor = named_input(conditioning, name);
     GLINT_CHECK(tensor.defined(), InvalidArgument, "conditioning: {} takes '{}', which is not set",
                 info_.name, name);
     const bool fits = tensor.dim() > 0 && (tensor.size(0) == 1 || tensor.size(0) == size_);
@@ -103,15 +103,6 @@ class Batch {
     auto sizes = cast.sizes().vec();
     sizes[0] = size_;
     return cast.expand(sizes);
-  }
-
-  static const at::Tensor& named(const Conditioning& conditioning, const std::string& name) {
-    static const at::Tensor undefined;
-    if (name == "tokens") return conditioning.tokens;
-    if (name == "pooled") return conditioning.pooled;
-    if (name == "mask") return conditioning.mask;
-    const auto extra = conditioning.extras.find(name);
-    return extra == conditioning.extras.end() ? undefined : extra->second;
   }
 
   const ModelInput& input_;
@@ -136,8 +127,6 @@ void check_input(const ModelInput& input, const ModelInfo& info) {
   if (!fits)
     fail(ErrorCode::ShapeMismatch, "latents: expected a batch of {} (-1 is any size), got {}",
          shape_string(info.latent_shape), shape_string(x.sizes()));
-  for (const auto& [name, scale] : input.adapters)
-    GLINT_CHECK(scale == 0.0, InvalidArgument, "adapter '{}': {} has no adapters", name, info.name);
 }
 
 /// Compared at every call: a few integers, next to a network.
@@ -157,18 +146,21 @@ void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, i
 }  // namespace
 
 ModuleModel::ModuleModel(std::shared_ptr<const Module> module, ModelInfo info, ModuleInputs inputs)
-    : module_(std::move(module)), info_(std::move(info)), inputs_(std::move(inputs)) {
+    : ModuleModel(AdaptedNetwork(std::move(module)), std::move(info), std::move(inputs)) {}
+
+ModuleModel::ModuleModel(AdaptedNetwork network, ModelInfo info, ModuleInputs inputs)
+    : network_(std::move(network)), info_(std::move(info)), inputs_(std::move(inputs)) {
   const auto names = [&](std::string_view name) {
     return std::find(inputs_.names.begin(), inputs_.names.end(), name) != inputs_.names.end();
   };
-  GLINT_CHECK(module_, InvalidArgument, "module: expected a loaded module, got none");
   GLINT_CHECK(names("latents"), InvalidArgument, "inputs: expected \"latents\" among the names");
   GLINT_CHECK(names("guidance") == info_.embedded_guidance, InvalidArgument,
               "inputs: \"guidance\" must be named exactly if the model has embedded guidance");
   GLINT_CHECK(inputs_.train_steps > 0, InvalidArgument, "train_steps: expected a positive number, got {}",
               inputs_.train_steps);
   GLINT_CHECK(inputs_.patch > 0, InvalidArgument, "patch: expected a positive number, got {}", inputs_.patch);
-  info_.attention_layers = module_->attention_layers();
+  info_.attention_layers = network_.base().attention_layers();
+  info_.adapters = network_.names();
   detail::parse_dtype(inputs_.dtype);
   detail::parse_device(inputs_.device);
 }
@@ -180,10 +172,11 @@ std::vector<at::Tensor> ModuleModel::predict(const ModelInput& input) const {
   arguments.reserve(inputs_.names.size());
   for (const auto& name : inputs_.names) arguments.push_back(batch.argument(name));
 
+  const std::shared_ptr<const Module> network = network_.at(input.adapters);
   const auto outputs = [&] {
-    if (!input.attention) return module_->run(std::move(arguments));
+    if (!input.attention) return network->run(std::move(arguments));
     const AttentionScope scope(*input.attention);
-    return module_->run(std::move(arguments));
+    return network->run(std::move(arguments));
   }();
   check_output(outputs, input.x, batch.rows(), info_.name);
 

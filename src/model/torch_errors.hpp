@@ -24,6 +24,13 @@ inline std::string without_backtrace(std::string message) {
   return message;
 }
 
+/// Whether a message is an allocator's. The host's allocator has no exception type of its own, and TorchScript's interpreter
+/// passes on messages only.
+inline bool tells_of_memory(const std::string& message) {
+  return message.find("DefaultCPUAllocator: can't allocate memory") != std::string::npos ||
+         message.find("CUDA out of memory") != std::string::npos;
+}
+
 /// Returns `function()`. Exceptions of torch, and running out of memory, come out as Error(code, "what: message"); what a
 /// host's own model or observer throws passes through.
 template <typename Function>
@@ -33,7 +40,8 @@ auto engine_errors_translated(ErrorCode code, const std::string& what, Function&
   } catch (const c10::OutOfMemoryError& error) {
     fail(ErrorCode::OutOfMemory, "{}: {}", what, without_backtrace(error.what_without_backtrace()));
   } catch (const c10::Error& error) {
-    fail(code, "{}: {}", what, without_backtrace(error.what_without_backtrace()));
+    const std::string message = without_backtrace(error.what_without_backtrace());
+    fail(tells_of_memory(message) ? ErrorCode::OutOfMemory : code, "{}: {}", what, message);
   } catch (const std::bad_alloc&) {
     fail(ErrorCode::OutOfMemory, "{}: out of memory", what);
   }
@@ -47,7 +55,8 @@ auto translated(ErrorCode code, const std::string& what, Function&& function) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    fail(code, "{}: {}", what, without_backtrace(error.what()));
+    const std::string message = without_backtrace(error.what());
+    fail(tells_of_memory(message) ? ErrorCode::OutOfMemory : code, "{}: {}", what, message);
   }
 }
 

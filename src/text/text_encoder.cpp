@@ -3,15 +3,20 @@
 #include <glint/error.hpp>
 #include <glint/text/text_encoder.hpp>
 
+#include <ATen/ops/arange.h>
+
 #include <cstring>
 
 namespace glint {
 
 TextEncoder::TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Module> network,
-                         std::string device)
-    : tokenizer_(std::move(tokenizer)), network_(std::move(network)), device_(std::move(device)) {
+                         TextEncoderOptions options)
+    : tokenizer_(std::move(tokenizer)), network_(std::move(network)), options_(std::move(options)) {
   GLINT_CHECK(tokenizer_ && network_, InvalidArgument, "text encoder: expected a tokenizer and a network");
-  detail::parse_device(device_);
+  for (const std::string& name : options_.inputs)
+    GLINT_CHECK(name == "ids" || name == "mask", InvalidArgument,
+                "text encoder: inputs: expected ids or mask, got '{}'", name);
+  detail::parse_device(options_.device);
 }
 
 EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
@@ -21,7 +26,13 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
   auto ids = at::empty({1, length}, at::TensorOptions().dtype(at::kLong));
   std::memcpy(ids.mutable_data_ptr(), result.tokenized.ids.data(), ids.nbytes());
 
-  const auto outputs = network_->run({ids.to(detail::parse_device(device_))});
+  // By the count, not by the id: a family may pad with an id that prompts have too.
+  const auto mask = at::arange(length).lt(result.tokenized.used).unsqueeze(0);
+  std::vector<at::Tensor> arguments;
+  for (const std::string& name : options_.inputs)
+    arguments.push_back(
+        (name == "mask" ? mask.to(at::kLong) : ids).to(detail::parse_device(options_.device)));
+  const auto outputs = network_->run(std::move(arguments));
   GLINT_CHECK(outputs.size() == 1 || outputs.size() == 2, BadModel,
               "text encoder: expected tokens or (tokens, pooled), got {} outputs", outputs.size());
   for (const auto& output : outputs)
@@ -37,7 +48,7 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
                 "text encoder: pooled: expected [1,P], got {}", shape_string(pooled.sizes()));
     result.conditioning.pooled = pooled;
   }
-  result.conditioning.mask = ids.ne(tokenizer_->pad());
+  result.conditioning.mask = mask;
   result.conditioning.extras["ids"] = ids;  // what a scorer compares pictures with
   return result;
 }

@@ -1,38 +1,30 @@
-#include "model/module_loaders.hpp"
+#include "vae/network.hpp"
 
 #include <glint/error.hpp>
 #include <glint/vae/image_decoder.hpp>
 
 namespace glint {
 
-ImageDecoder::ImageDecoder(std::shared_ptr<const Module> network, ImageDecoderOptions options)
+ImageDecoder::ImageDecoder(std::shared_ptr<const Module> network, VaeOptions options)
     : network_(std::move(network)), options_(std::move(options)) {
-  GLINT_CHECK(network_, InvalidArgument, "image decoder: expected a network");
-  GLINT_CHECK(options_.channels > 0, InvalidArgument, "channels: expected a positive number, got {}",
-              options_.channels);
-  GLINT_CHECK(options_.spatial_scale > 0, InvalidArgument,
-              "spatial_scale: expected a positive number, got {}", options_.spatial_scale);
-  GLINT_CHECK(options_.scaling_factor != 0.0, InvalidArgument,
-              "scaling_factor: expected a number other than 0");
-  detail::parse_dtype(options_.dtype);
-  detail::parse_device(options_.device);
+  detail::check_vae("image decoder", network_ != nullptr, options_);
 }
 
-at::Tensor ImageDecoder::decode(const at::Tensor& latents) const {
-  GLINT_CHECK(latents.defined() && latents.dim() == 4 && latents.size(1) == options_.channels, ShapeMismatch,
-              "latents: expected [B,{},H,W], got {}", options_.channels,
-              latents.defined() ? shape_string(latents.sizes()) : "an undefined tensor");
-  GLINT_CHECK(latents.is_floating_point(), UnsupportedDtype, "latents: expected floating point, got {}",
-              at::toString(latents.scalar_type()));
-  const auto scaled = latents.div(options_.scaling_factor).add(options_.shift_factor);
-  const auto outputs =
-      network_->run({scaled.to(detail::parse_device(options_.device), detail::parse_dtype(options_.dtype))});
-  const std::vector<int64_t> expected{latents.size(0), 3, latents.size(2) * options_.spatial_scale,
-                                      latents.size(3) * options_.spatial_scale};
-  GLINT_CHECK(outputs.size() == 1 && outputs[0].sizes() == at::IntArrayRef(expected), BadModel,
-              "image decoder: expected {}, got {}", shape_string(expected),
-              outputs.empty() ? "nothing" : shape_string(outputs[0].sizes()));
-  return outputs[0].to(at::kCPU, at::kFloat);
+at::Tensor ImageDecoder::decode(const at::Tensor& latents, const VaeCall& call) const {
+  detail::check_latents(latents, 4, options_);
+  detail::check_call(call, options_);
+  const int64_t scale = options_.spatial_scale;
+  const detail::TileSides sides{call.tile / scale, call.tile};
+  const bool tiled = detail::needs_tiles(latents, sides);
+  const int64_t total = tiled ? detail::tile_count(latents, sides) : 1;
+  int64_t done = 0;
+  const auto run = [&](const at::Tensor& z) {
+    detail::ask(call, done++, total);
+    return detail::run_network("image decoder", *network_, z,
+                               {z.size(0), 3, z.size(2) * scale, z.size(3) * scale}, options_);
+  };
+  const at::Tensor z = detail::unscaled(latents, options_);
+  return tiled ? detail::in_tiles(z, sides, run) : run(z);
 }
 
 }  // namespace glint

@@ -28,21 +28,22 @@ std::vector<std::string> commands_of(const std::filesystem::path& page) {
 }  // namespace
 
 TEST_CASE("every documented command runs", "[cli]") {
-  const std::filesystem::path root(GLINT_SOURCE_DIR);
+  const std::filesystem::path root = test::source_dir();
   std::vector<std::filesystem::path> pages{root / "README.md"};
   for (const auto& entry : std::filesystem::directory_iterator(root / "docs"))
     if (entry.path().extension() == ".md") pages.push_back(entry.path());
   std::sort(pages.begin() + 1, pages.end());
 
   const test::TemporaryFolder folder;
-  std::filesystem::create_directory_symlink(root / "models", folder / "models");
+  for (const char* name : {"models", "tests"})
+    std::filesystem::create_directory_symlink(root / name, folder / name);
   std::set<std::string> run;
   for (const auto& page : pages) {
     for (const std::string& command : commands_of(page)) {
       if (!run.insert(command).second) continue;
       CAPTURE(page.filename().string(), command);
       const std::string line = fmt::format("cd '{}' && '{}' {} >out.txt 2>err.txt", folder.path().string(),
-                                           GLINT_PROGRAM, command);
+                                           test::program().string(), command);
       const int status = std::system(line.c_str());
       INFO(test::read_bytes(folder / "err.txt"));
       CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 0));

@@ -4,11 +4,11 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
+#include "tests/support/program.hpp"
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
-#include <sys/wait.h>
 
 #include <array>
 #include <chrono>
@@ -20,42 +20,8 @@
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
-
-namespace {
-
-struct Outcome {
-  int exit_code;
-  std::string out, err;
-};
-
-/// A folder with the tiny bundle `tiny`, in which the program runs.
-class Program {
- public:
-  Program() { test::write_bundle(folder / "tiny", manifest()); }
-
-  static json manifest() {
-    json m = test::tiny_manifest();
-    m["latent"]["height"] = m["latent"]["width"] = 8;
-    m["default_steps"] = 3;
-    return m;
-  }
-
-  /// Runs `glint arguments`; the arguments are a shell's.
-  Outcome operator()(const std::string& arguments) const {
-    const std::string command =
-        fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
-                    folder.path().string(), GLINT_PROGRAM, arguments);
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
-            test::read_bytes(folder / "err.txt")};
-  }
-
-  bool exists(const std::string& file) const { return std::filesystem::exists(folder / file); }
-
-  test::TemporaryFolder folder;
-};
-
-}  // namespace
+using test::Outcome;
+using test::Program;
 
 TEST_CASE("generate writes a picture and says where", "[cli]") {
   const Program glint;
@@ -210,7 +176,12 @@ TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[
 
   write_safetensors(glint.folder / "wrong.safetensors", {{"noise", at::randn({1, 3, 8, 8})}});
   CHECK_THAT(glint("generate x -m tiny --noise-in wrong.safetensors").err,
-             Contains("expects latents [4,-1,-1] (-1: any positive size), got [3,8,8]"));
+             Contains("noise: expected [B,4,H,W] with B >= 1, got [1,3,8,8]"));
+  const std::string whole = test::read_bytes(glint.folder / "wrong.safetensors");
+  test::write_bytes(glint.folder / "cut.safetensors", whole.substr(0, whole.size() - 4));
+  const Outcome cut = glint("generate x -m tiny --noise-in cut.safetensors");
+  CHECK(cut.exit_code == 1);
+  CHECK_THAT(cut.err, Contains("cut.safetensors"));
   write_safetensors(glint.folder / "nan.safetensors", {{"noise", at::full({1, 4, 8, 8}, std::nan(""))}});
   CHECK_THAT(glint("generate x -m tiny --noise-in nan.safetensors").err, Contains("NaN"));
   write_safetensors(glint.folder / "int.safetensors", {{"noise", at::full({1, 4, 8, 8}, 1, at::kLong)}});
@@ -302,6 +273,54 @@ TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]
   CHECK_FALSE(json::parse(glint("inspect tiny --json --attention none").out).contains("attention"));
 }
 
+TEST_CASE("exported families generate and are inspected like any model", "[cli]") {
+  const Program glint;
+  const std::string families = test::data("families").string();
+  const auto small = [&](const std::string& family) {
+    return "generate 'a small golden fox' -m " + families + "/" + family +
+           " --height 16 --width 32 --steps 2 -q ";
+  };
+  for (const char* family : {"sdxl", "sd3", "flux"}) {
+    CAPTURE(family);
+    const std::string file = std::string(family) + ".png";
+    const Outcome run = glint(small(family) + "-o " + file);
+    CAPTURE(run.err);
+    REQUIRE(run.exit_code == 0);
+    const Image image = read_png(glint.folder / file);
+    CHECK((image.width == 32 && image.height == 16));
+  }
+  // SDXL: an empty negative prompt is not the same as none.
+  REQUIRE(glint(small("sdxl") + "--negative '' -o empty.png").exit_code == 0);
+  CHECK_FALSE(read_png(glint.folder / "empty.png") == read_png(glint.folder / "sdxl.png"));
+  PngTexts texts;
+  read_png(glint.folder / "sdxl.png", &texts);
+  CHECK(texts.at("solver") == "euler");
+  CHECK_FALSE(texts.contains("negative"));
+
+  CHECK_THAT(glint("generate x -q -m " + families + "/sdxl --dtype bfloat16").err,
+             Contains("was exported to compute in float32, got bfloat16"));
+  CHECK_THAT(glint("generate x -q -m " + families + "/sd3 --height 200").err,
+             Contains("height: expected at most 96, got 200"));
+
+  for (const char* family : {"sdxl", "sd3", "flux", "wan"}) {
+    CAPTURE(family);
+    const Outcome run = glint("inspect --json " + families + "/" + family);
+    CAPTURE(run.err);
+    REQUIRE(run.exit_code == 0);
+    const json report = json::parse(run.out);
+    CHECK(report["family"] == family);
+    CHECK(report["default_solver"].is_string());
+    CHECK(report["components"]["tokenizer"]["dtype"].is_null());
+    CHECK(report["components"]["denoiser"]["dtype"] == "float32");
+    CAPTURE(report["attention"].dump());
+    CHECK(report["attention"].contains("layers"));
+    CHECK(glint("inspect --attention none " + families + "/" + family).exit_code == 0);
+  }
+  // FLUX at 128 x 128 latents has 64 x 64 image tokens behind 512 of the text.
+  const json flux = json::parse(glint("inspect --json " + families + "/flux").out);
+  CHECK(flux["attention"]["layers"][0]["queries"] == 64 * 64 + 512);
+}
+
 TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
   const Program glint;
   // Far more steps than fit into the time before the signal.
@@ -311,4 +330,44 @@ TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
   CHECK(run.exit_code == 130);
   CHECK_FALSE(glint.exists("x.png"));
   CHECK_FALSE(glint.exists("x-1.png"));
+}
+
+TEST_CASE("generate takes LoRA files with scales, and says what is wrong with them", "[cli]") {
+  const Program glint;
+  const auto file = [&](const char* name, const char* layer) {
+    write_safetensors(glint.folder / name, {{fmt::format("{}.lora_A.weight", layer), at::full({2, 8}, 0.5)},
+                                            {fmt::format("{}.lora_B.weight", layer), at::full({8, 2}, 0.5)}});
+  };
+  file("style.safetensors", "query");
+  file("other.safetensors", "elsewhere");
+  const auto latents = [&](const std::string& arguments) {
+    const Outcome run =
+        glint("generate 'red star' -m tiny -q -o a.png --latents-out a.safetensors " + arguments);
+    INFO(run.err);
+    REQUIRE(run.exit_code == 0);
+    return read_safetensors(glint.folder / "a.safetensors").at("latents").clone();
+  };
+  const at::Tensor base = latents(""), style = latents("--lora style.safetensors");
+  CHECK(at::equal(latents("--lora style.safetensors:0"), base));
+  CHECK_FALSE(at::equal(style, base));
+  CHECK(at::equal(latents("--lora ./style.safetensors:1"), style));
+  CHECK_FALSE(at::equal(latents("--lora style.safetensors:-1.5"), style));
+  CHECK_FALSE(at::equal(latents("--lora style.safetensors:0 --step "
+                                "w2sd:adapter=style,strong_adapter=1.5,weak_adapter=-1.5"),
+                        base));
+  latents("--lora style.safetensors:0.5");
+  PngTexts texts;
+  read_png(glint.folder / "a.png", &texts);
+  CHECK(texts.at("lora") == "style.safetensors:0.5");
+
+  const auto refused = [&](int exit_code, const std::string& arguments) {
+    const Outcome run = glint("generate 'red star' -m tiny -o b.png " + arguments);
+    CHECK(run.exit_code == exit_code);
+    return run.err;
+  };
+  CHECK_THAT(refused(1, "--lora none.safetensors"),
+             Contains("--lora: neither a file nor an adapter of the model: 'none.safetensors'"));
+  CHECK_THAT(refused(2, "--lora style.safetensors --lora style.safetensors:0.5"),
+             Contains("--lora: 'style' is given twice"));
+  CHECK_THAT(refused(2, "--lora other.safetensors"), Contains("no weights for 1 of 1 layers: elsewhere"));
 }

@@ -31,13 +31,14 @@ LAYERS: list[tuple[str, ...]] = [
     ("error", "export", "fwd", "options", "pch", "tensor", "version"),
     ("core/",),
     ("image/", "io/"),
-    ("attention/", "build_context", "guidance/", "model/", "ops/", "solver/", "text/", "vae/"),
+    ("attention/", "build_context", "guidance/", "model/", "nets/", "ops/", "solver/", "text/", "vae/"),
     ("leg", "observer", "request", "run"),
     ("step/",),
     ("noise/",),
     ("sampler",),
     ("builtins", "option_values", "registry"),
     ("pipeline",),
+    ("collect/",),
     ("capi/", "cli/", "glint"),
 ]
 

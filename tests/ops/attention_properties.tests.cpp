@@ -5,6 +5,9 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
 
 namespace glint {
 namespace {
@@ -88,6 +91,30 @@ TEST_CASE("Whole key blocks may come in any order") {
   for (TaylorOrder taylor : kOrders)
     CHECK(difference(pisa(x.q, permuted(x.k), permuted(x.v), options_of(taylor)),
                      pisa(x.q, x.k, x.v, options_of(taylor))) < kFloat32);
+}
+
+TEST_CASE("Keys within a block may come in any order") {
+  const Inputs x = inputs(26, 250, 64);  // the last block is short
+  std::vector<int64_t> order(250);
+  for (int64_t i = 0; i < 250; ++i) {
+    const int64_t begin = i / 32 * 32, end = std::min<int64_t>(begin + 32, 250);
+    order[static_cast<size_t>(i)] = end - 1 - (i - begin);
+  }
+  const at::Tensor index = at::tensor(order);
+  for (TaylorOrder taylor : kOrders)
+    CHECK(difference(pisa(x.q, x.k.index_select(2, index), x.v.index_select(2, index), options_of(taylor)),
+                     pisa(x.q, x.k, x.v, options_of(taylor))) < kFloat32);
+}
+
+TEST_CASE("The result is affine in the values for given blocks") {
+  const Inputs x = inputs(27, 256, 64);
+  const at::Tensor other = test::normal(28, {1, 2, 256, 64}), shift = test::normal(29, {1, 2, 1, 64});
+  const at::Tensor blocks = pisa_select(x.q, x.k, x.v, options_of(TaylorOrder::Hybrid));
+  for (TaylorOrder taylor : kOrders) {
+    const auto of = [&](const at::Tensor& v) { return pisa(x.q, x.k, v, options_of(taylor), blocks); };
+    // Terms of size up to 2, hence twice the rounding.
+    CHECK(difference(of(x.v * 2.0 - other + shift), of(x.v) * 2.0 - of(other) + shift) < 4 * kFloat32);
+  }
 }
 
 TEST_CASE("Heads and batch entries do not see each other") {

@@ -2,6 +2,7 @@
 #include <glint/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/places.hpp"
 #include "tests/support/report.hpp"
 
 namespace glint {
@@ -33,7 +34,7 @@ Interval95 interval(const std::vector<double>& values) {
 
 class Experiment {
  public:
-  Experiment() : pipeline_(Bundle::load(std::filesystem::path(GLINT_SOURCE_DIR) / "models/emoji-flow")) {}
+  Experiment() : pipeline_(Bundle::load(test::source_dir() / "models/emoji-flow")) {}
 
   std::vector<at::Tensor> latents(double guidance, std::vector<Choice> steps = {},
                                   std::optional<Choice> rule = {}) const {

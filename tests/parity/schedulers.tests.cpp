@@ -7,6 +7,7 @@
 #include <glint/solver/unipc.hpp>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/places.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/samplers.hpp"
 
@@ -21,7 +22,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-const std::filesystem::path kData = std::filesystem::path(GLINT_SOURCE_DIR) / "tests/data/parity";
+const std::filesystem::path kData = test::source_dir() / "tests/data/parity";
 
 template <typename E>
 E parse(const std::string& name) {

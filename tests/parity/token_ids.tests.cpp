@@ -1,6 +1,7 @@
 // Token ids of 200 prompts against transformers' tokenizers: exact, for every id is an index.
 #include <glint/io/safetensors.hpp>
-#include <glint/text/subword_tokenizers.hpp>
+#include <glint/model/bundle.hpp>
+#include <glint/text/tokenizer.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -9,26 +10,12 @@ using namespace glint;
 
 namespace {
 
-std::shared_ptr<const Tokenizer> load(const std::string& family, const std::string& name) {
-  const auto folder = test::data("families/" + family);
-  const auto entry = nlohmann::json::parse(test::read_bytes(folder / "model.json"))["components"][name];
-  const TokenFrame frame{.max_tokens = entry["max_tokens"],
-                         .bos = entry.value("bos", 0),
-                         .eos = entry["eos"],
-                         .pad = entry["pad"],
-                         .web_text = entry.value("clean", "") == "web"};
-  const auto file = folder / entry["file"].get<std::string>();
-  if (entry["backend"] == "clip-bpe")
-    return std::make_shared<const ClipTokenizer>(ClipTokenizer::load(file, frame));
-  return std::make_shared<const SentencePieceTokenizer>(SentencePieceTokenizer::load(file, frame));
-}
-
 void check_ids(const std::string& family, const std::string& name) {
   const auto prompts = nlohmann::json::parse(test::read_bytes(test::data("families/prompts.json")));
   const auto ids = read_safetensors(test::data("families/ids.safetensors")).at(family + "." + name);
   REQUIRE(prompts.size() == 200);
   REQUIRE(ids.size(0) == 200);
-  const auto tokenizer = load(family, name);
+  const auto tokenizer = Bundle::load(test::data("families/" + family)).tokenizer(name);
   REQUIRE(tokenizer->length() == ids.size(1));
   for (int64_t i = 0; i < ids.size(0); ++i) {
     const auto prompt = prompts[static_cast<size_t>(i)].get<std::string>();

@@ -1,6 +1,7 @@
 // Every noise strategy with every step strategy under every rule runs, or is refused when it is built; the direct form is
 // exact guidance; rows are those the formulas say.
 #include <glint/registry.hpp>
+#include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
@@ -127,6 +128,37 @@ TEST_CASE("RF-Sampling's compatibility switches", "[property]") {
   CHECK(
       at::equal(rf({{"null", "legacy-prompt"}, {"forward_null_mix", 0.9}}), rf({{"null", "legacy-prompt"}})));
   CHECK_FALSE(at::equal(rf({{"forward_null_mix", 0.9}}), rf({})));
+}
+
+TEST_CASE("Evaluating both branches where one is needed costs rows and changes nothing", "[property]") {
+  const auto rule = std::make_shared<Cfg>(3.0);
+  for (const char* name : {"z-sampling", "w2sd"}) {
+    const SampleResult needed = run(NoiseKind::Flow, rule, {}, {builtins().step({name, {}})}),
+                       both = run(NoiseKind::Flow, rule, {},
+                                  {builtins().step({name, {{"branches", "legacy-both"}}})});
+    CHECK(at::equal(needed.latents, both.latents));
+    CHECK(both.usage.rows == needed.usage.rows + 2 * (kSteps - 1));
+  }
+  for (double scale : {0.0, 1.0})
+    CHECK(at::equal(
+        run(NoiseKind::Flow, std::make_shared<Cfg>(scale), {}, {}).latents,
+        run(NoiseKind::Flow,
+            std::make_shared<Cfg>(CfgOptions{.scale = scale, .branches = Branches::LegacyBoth}), {}, {})
+            .latents));
+}
+
+TEST_CASE("A step after a reflection at a scale of its own is a run at that scale, but for the last step",
+          "[property]") {
+  const auto z = builtins().step({"z-sampling", {{"guidance_forward", 7.0}}});
+  const auto fixed = std::make_shared<ReflectThenGuide>(z, with_guidance(3.5));
+  for (NoiseKind kind : test::kKinds) {
+    const SampleResult result = run(kind, std::make_shared<Cfg>(7.0), {}, {fixed});
+    const SampleResult expected =
+        run(kind, builtins().rule({"cfg-schedule", {{"scales", "3.5x4+7"}}}), {}, {z});
+    CHECK(relative_error(result.latents, expected.latents) < 1e-12);
+    CHECK(result.usage.rows == expected.usage.rows);  // both scales of CFG share their branches
+    CHECK(relative_error(result.latents, run(kind, std::make_shared<Cfg>(7.0), {}, {z}).latents) > 1e-3);
+  }
 }
 
 TEST_CASE("Rows counted are rows documented", "[property]") {

@@ -49,15 +49,45 @@ TEST_CASE("CFG++ at lambda measures lambda S / (S - S'), and lambda on the last 
   }
 }
 
-TEST_CASE("CFG++ between equal predictions is the plain first-order step", "[property]") {
+TEST_CASE("CFG++ between equal predictions is the plain step of its order", "[property]") {
   for (NoiseKind kind : test::kKinds) {
     const auto run = [&](std::shared_ptr<const Solver> solver) {
-      return test::sampler_of(test::token_model(kind), test::schedule_of(kind, kSteps), solver, 0.4)
+      const NoiseSchedule schedule = test::schedule_of(kind, kSteps, solver->grid());
+      return test::sampler_of(test::token_model(kind), schedule, solver, 0.4)
           .sample({.prompt = test::prompt_of(0.5, 0.5), .noise = test::latents()})
           .latents;
     };
-    CHECK(test::relative_error(run(std::make_shared<CfgPlusPlus>()), run(std::make_shared<Euler>())) < 1e-12);
+    const auto of_order = [](int order) { return std::make_shared<CfgPlusPlus>(CfgPlusPlusOptions{order}); };
+    CHECK(test::relative_error(run(of_order(1)), run(std::make_shared<Euler>())) < 1e-12);
+    CHECK(test::relative_error(run(of_order(2)), run(std::make_shared<Dpmpp2m>())) < 1e-12);
+    CHECK(test::relative_error(run(of_order(1)), run(of_order(2))) > 1e-4);
   }
+}
+
+TEST_CASE("CFG++ of order 2 is its formula, written for data scaled to alpha 1", "[property]") {
+  // X' = y + (S'/S) (X - m) + (1 - S'/S) (y - m_prev) h / (2 h_prev), X = x / alpha, S = sigma / alpha, h = log(S / S').
+  constexpr double kLambda = 0.4, kSlope = 0.3, kCond = 0.7, kNull = -0.2;
+  const NoiseKind kind = NoiseKind::VariancePreserving;
+  const auto solver = std::make_shared<CfgPlusPlus>(CfgPlusPlusOptions{2});
+  const NoiseSchedule grid = test::schedule_of(kind, kSteps, solver->grid());
+  const SampleResult result =
+      test::sampler_of(test::token_model(kind, kSlope), grid, solver, kLambda)
+          .sample({.prompt = test::prompt_of(kCond, kNull), .noise = test::latents()});
+  at::Tensor x = test::latents().mul(grid.initial_scale()), before;
+  double previous = 0.0;
+  for (int i = 0; i < kSteps; ++i) {
+    const Level &from = grid.level(i), &to = grid.landing(i);
+    const at::Tensor scaled = x.div(from.alpha);
+    const auto denoised = [&](double token) { return scaled.sub(x.mul(kSlope).add(token), from.ratio()); };
+    const at::Tensor m = denoised(kNull), y = denoised(kNull + kLambda * (kCond - kNull));
+    const double kept = to.ratio() / from.ratio(), h = -std::log(kept);
+    at::Tensor next = y.add(scaled.sub(m), kept);
+    if (i > 0 && to.sigma > 0.0) next = next.add(y.sub(before), (1.0 - kept) * h / (2.0 * previous));
+    before = m;
+    previous = h;
+    x = next.mul(to.alpha);
+  }
+  CHECK(test::relative_error(result.latents, x) < 1e-12);
 }
 
 TEST_CASE("Z-Sampling of constant predictions measures g1 + (g1 - g2), without its last step", "[property]") {

@@ -5,6 +5,7 @@
 #include <glint/io/sha256.hpp>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/places.hpp"
 
 #include <unistd.h>
 #include <nlohmann/json.hpp>
@@ -49,9 +50,7 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-inline std::filesystem::path data(const std::string& name) {
-  return std::filesystem::path(GLINT_SOURCE_DIR) / "tests" / "data" / name;
-}
+inline std::filesystem::path data(const std::string& name) { return source_dir() / "tests" / "data" / name; }
 
 inline std::string read_bytes(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);

@@ -93,6 +93,39 @@ TEST_CASE("what is stored in half precision computes in float32 on a CPU, unless
              Contains("InvalidArgument: components.vae_decoder"));
 }
 
+TEST_CASE("what was traced for a precision keeps it, and its weights stay as they are", "[unit]") {
+  // The file holds float16, which without `compute` is made what the caller wishes.
+  const TinyBundle files([](json& j) { j["components"]["vae_decoder"]["compute"] = "float16"; });
+  const auto x = at::zeros({1, 4, 4, 4});
+  const auto bundle = files.load({.dtype = "float64"});  // the others follow
+  CHECK(bundle.module("vae_decoder")->run({x.to(at::kHalf)})[0].scalar_type() == at::kHalf);
+  CHECK(bundle.decoder()->options().dtype == "float16");
+  CHECK(predict(*bundle.model(), bundle.text_encoder()->encode("a").conditioning, x).size() == 1);
+
+  const TinyBundle traced([](json& j) { j["components"]["denoiser"]["compute"] = "float32"; });
+  CHECK(traced.load({.dtype = "float32"}).model());
+  CHECK(test::failure([&] { traced.load({.dtype = "bfloat16"}); }) ==
+        "InvalidArgument: dtype: model 'tiny' was exported to compute in float32, got bfloat16; another "
+        "precision is another export");
+  // A file refuses what a wrong `compute` makes of its inputs.
+  const TinyBundle wrong([](json& j) { j["components"]["vae_decoder"]["compute"] = "float64"; });
+  CHECK_THAT(test::failure([&] { wrong.load().decoder()->decode(x); }), Contains("Internal: "));
+}
+
+TEST_CASE("a bundle has as many tokenizers as its manifest names", "[unit]") {
+  const auto bundle = Bundle::load(test::data("families/sd3"));
+  CHECK(bundle.tokenizer()->length() == 77);
+  CHECK(bundle.tokenizer("tokenizer_2")->pad() == 0);
+  CHECK(bundle.tokenizer("tokenizer_3")->length() == 256);
+  CHECK(bundle.tokenizer("tokenizer_3") == bundle.tokenizer("tokenizer_3"));
+  CHECK_THAT(test::failure([&] { bundle.tokenizer("tokenizer_4"); }),
+             Contains("NotFound: ") && Contains("no component 'tokenizer_4'"));
+  CHECK_THAT(test::failure([&] { bundle.tokenizer("vae_decoder"); }),
+             Contains("InvalidArgument: components.vae_decoder: not a tokenizer"));
+  CHECK_THAT(test::failure([&] { bundle.module("tokenizer_3"); }),
+             Contains("InvalidArgument: components.tokenizer_3: a tokenizer is no network"));
+}
+
 TEST_CASE("a bundle may hold an exported program instead of TorchScript", "[unit]") {
   const TinyBundle files([](json& j) {
     j["components"]["denoiser"].update({{"file", "denoiser.pt2"},

@@ -65,6 +65,12 @@ void schema_fields(const json& root, const json& schema, const std::string& pref
     names.insert(prefix + shown);
     schema_fields(root, property, prefix + shown + ".", names);
   }
+  // Adapters have names of their own.
+  if (prefix != "adapters.") return;
+  for (const auto& [pattern, property] : schema.at("patternProperties").items()) {
+    names.insert(prefix + "*");
+    schema_fields(root, property, prefix + "*.", names);
+  }
 }
 
 }  // namespace
@@ -131,6 +137,79 @@ TEST_CASE("a flow schedule has a static or a dynamic shift", "[unit]") {
   document["schedule"] = {{"kind", "flow"}, {"betas", "linear"}};
   CHECK_THAT(test::failure([&] { parse_manifest(document.dump()); }),
              Contains("schedule.betas: unknown field"));
+}
+
+TEST_CASE("a manifest says how a family's networks and tokenizers are called", "[unit]") {
+  auto document = example();
+  const auto plain = parse_manifest(document.dump());
+  CHECK(plain.default_solver.empty());
+  CHECK_FALSE(plain.guidance.zero_null);
+  CHECK(plain.latent.patch == 1);
+  CHECK(plain.latent.multiple == 1);
+  CHECK_FALSE(plain.latent.largest);
+  CHECK(plain.components.at("denoiser").compute.empty());
+
+  document["default_solver"] = "unipc";
+  document["guidance"] = {{"zero_null", true}};
+  document["latent"].update({{"patch", 2}, {"largest", 48}});
+  document["schedule"] = {{"kind", "flow"}, {"shift_terminal", 0.02}};
+  auto& components = document["components"];
+  components["denoiser"]["compute"] = "bfloat16";
+  components["vae_decoder_next"] = components["vae_encoder_next"] = components["vae_decoder"];
+  components["tokenizer"].update(
+      {{"backend", "clip-bpe"}, {"max_tokens", 77}, {"pad", 0}, {"eos", 7}, {"bos", 6}});
+  components["tokenizer_2"] = {{"file", "t5.model"}, {"backend", "sentencepiece"},
+                               {"sha256", kHash},    {"max_tokens", 256},
+                               {"pad", 3},           {"eos", 1},
+                               {"clean", "web"}};
+  auto manifest = parse_manifest(document.dump());
+  CHECK(manifest.default_solver == "unipc");
+  CHECK(manifest.guidance.zero_null);
+  CHECK(manifest.latent.patch == 2);
+  CHECK(manifest.latent.multiple == 2);  // the patch's, if not told
+  CHECK(manifest.latent.largest == 48);
+  CHECK(manifest.schedule.flow.shift_terminal == 0.02);
+  CHECK(manifest.components.at("denoiser").compute == "bfloat16");
+  CHECK(manifest.components.contains("vae_decoder_next"));
+  const Component& clip = manifest.components.at("tokenizer");
+  CHECK(clip.backend == Backend::ClipBpe);
+  CHECK((clip.frame.max_tokens == 77 && clip.frame.bos == 6 && clip.frame.eos == 7 && clip.frame.pad == 0));
+  CHECK_FALSE(clip.frame.web_text);
+  const Component& t5 = manifest.components.at("tokenizer_2");
+  CHECK(t5.backend == Backend::SentencePiece);
+  CHECK((t5.frame.max_tokens == 256 && t5.frame.eos == 1 && t5.frame.pad == 3 && t5.frame.web_text));
+  document["latent"]["multiple"] = 4;
+  CHECK(parse_manifest(document.dump()).latent.multiple == 4);
+
+  const auto refused = [&](const std::function<void(json&)>& change) {
+    json changed = document;
+    change(changed);
+    return test::failure([&] { parse_manifest(changed.dump()); });
+  };
+  CHECK_THAT(refused([](json& j) { j["latent"]["multiple"] = 3; }),
+             Contains("latent.multiple: expected a positive multiple of patch, got number 3"));
+  CHECK_THAT(refused([](json& j) { j["latent"]["patch"] = 0; }),
+             Contains("latent.patch: expected a positive"));
+  CHECK_THAT(refused([](json& j) { j["latent"]["largest"] = 2; }),
+             Contains("latent.largest: expected an integer of at least multiple"));
+  CHECK_THAT(refused([](json& j) { j["schedule"]["shift_terminal"] = 1.0; }),
+             Contains("schedule.shift_terminal: expected a number from 0 to below 1"));
+  CHECK_THAT(refused([](json& j) { j["components"]["denoiser"]["compute"] = "int8"; }),
+             Contains("components.denoiser.compute: expected float32 | float16"));
+  CHECK_THAT(refused([](json& j) { j["components"]["tokenizer"].erase("bos"); }),
+             Contains("components.tokenizer.bos: missing field"));
+  CHECK_THAT(refused([](json& j) { j["components"]["tokenizer"]["max_tokens"] = 2; }),
+             Contains("components.tokenizer.max_tokens: expected an integer from 3 to 65536"));
+  CHECK_THAT(refused([](json& j) { j["components"]["tokenizer"]["pad"] = -1; }),
+             Contains("components.tokenizer.pad: expected an id of at least 0"));
+  CHECK_THAT(refused([](json& j) { j["components"]["tokenizer_2"]["bos"] = 2; }),
+             Contains("components.tokenizer_2.bos: unknown field"));
+  CHECK_THAT(refused([](json& j) { j["components"]["tokenizer_2"]["clean"] = "ftfy"; }),
+             Contains("components.tokenizer_2.clean: expected web, got 'ftfy'"));
+  CHECK_THAT(refused([](json& j) { j["components"]["tokenizer"]["backend"] = "words"; }),
+             Contains("components.tokenizer.") && Contains(": unknown field"));
+  CHECK_THAT(failure([](json& j) { j["schedule"]["shift_terminal"] = 0.1; }),
+             Contains("schedule.shift_terminal: unknown field"));
 }
 
 TEST_CASE("unknown fields are refused by path, with the nearest known one", "[unit]") {
@@ -220,9 +299,34 @@ TEST_CASE("component files must lie inside the bundle", "[unit]") {
   }
 }
 
+TEST_CASE("adapters have names that can be typed, files inside the bundle and a torchscript denoiser",
+          "[unit]") {
+  const auto with = [](const char* name, const json& adapter) {
+    return failure([&](json& j) { j["adapters"][name] = adapter; });
+  };
+  auto document = example();
+  document["adapters"]["style-2.0"] = {{"file", "lora/style.safetensors"}, {"sha256", kHash}};
+  const auto manifest = parse_manifest(document.dump());
+  REQUIRE(manifest.adapters.size() == 1);
+  CHECK(manifest.adapters.at("style-2.0").file == "lora/style.safetensors");
+  CHECK(manifest.adapters.at("style-2.0").sha256 == kHash);
+  CHECK(parse_manifest(example().dump()).adapters.empty());
+  CHECK_THAT(with("a:b", {{"file", "a"}, {"sha256", kHash}}),
+             Contains("BadModel: ") && Contains("adapters.a:b"));
+  CHECK_THAT(with("a", {{"file", "../a"}, {"sha256", kHash}}),
+             Contains("adapters.a.file: expected a relative path"));
+  CHECK_THAT(with("a", {{"file", "a"}}), Contains("adapters.a.sha256: missing field"));
+  CHECK_THAT(with("a", {{"file", "a"}, {"sha256", kHash}, {"scale", 1}}),
+             Contains("adapters.a.scale: unknown field"));
+  CHECK_THAT(failure([](json& j) {
+               j["adapters"]["a"] = {{"file", "a"}, {"sha256", kHash}};
+               j["components"]["denoiser"]["backend"] = "pt2";
+             }),
+             Contains("adapters: only torchscript denoisers can have them, components.denoiser is pt2"));
+}
+
 TEST_CASE("the JSON schema and the parser know the same fields", "[unit]") {
-  const auto schema =
-      json::parse(test::read_bytes(std::filesystem::path(GLINT_SOURCE_DIR) / "docs/model.schema.json"));
+  const auto schema = json::parse(test::read_bytes(test::source_dir() / "docs/model.schema.json"));
   std::set<std::string> in_schema;
   schema_fields(schema, schema, "", in_schema);
   const auto fields = manifest_fields();

@@ -1,3 +1,4 @@
+#include <glint/attention/policy.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/model/module.hpp>
@@ -308,7 +309,7 @@ TEST_CASE("a module model refuses what does not fit, and works again afterwards"
              Contains("ShapeMismatch: tokens: expected 1 or 2 rows"));
   CHECK_THAT(failure(x, {good, {.tokens = at::zeros({1, 6, 8})}}),
              Contains("ShapeMismatch: tokens: branches"));
-  CHECK_THAT(failure(x, {good}, {{"detail", 0.5}}), Contains("InvalidArgument: adapter 'detail'"));
+  CHECK_THAT(failure(x, {good}, {{"detail", 0.5}}), Contains("InvalidArgument: adapters: there is no adapter 'detail'"));
   CHECK(predict(model, x, {good}, {}, {{"detail", 0.0}}).size() == 1);
 
   const auto bad_output = [&](std::vector<at::Tensor> outputs) {
@@ -358,4 +359,17 @@ TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]")
       {x, at::full({2}, 0.25), shared.tokens.expand({2, -1, -1}), shared.pooled.expand({2, -1})});
   CHECK(close(predict(model, x, {shared})[0], wanted[0]));
   CHECK_THAT(test::failure([&] { module->run({x}); }), Contains("Internal: "));
+
+  REQUIRE(module->attention_layers() == 1);
+  CHECK(load_module(package, Backend::AotInductor, {.attention = false})->attention_layers() == 0);
+  const AttentionScope scope({.kind = AttentionKind::Pisa, .first_dense_layers = 0, .min_tokens = 1});
+  CHECK(close(module->run(inputs("a"))[0],
+              expected().at("a.output")));  // one block of keys: nothing is left out
+  CHECK(scope.sparse_calls() == 1);
+}
+
+TEST_CASE("a network that needs more memory than there is says so", "[unit]") {
+  const auto module = load_module(test::data("modules/vae_decoder.pt"), Backend::TorchScript);
+  const at::Tensor huge = at::zeros({1, 4, 1, 1}).expand({1, 4, 1 << 19, 1 << 19});  // itself only 4 numbers
+  CHECK_THAT(test::failure([&] { module->run({huge}); }), Contains("OutOfMemory: ") && Contains("vae_decoder.pt"));
 }

@@ -104,6 +104,27 @@ TEST_CASE("APG's momentum adds the last difference, and a new run starts without
   CHECK(relative_error(combine(rule, {c, u, {}}, {}, rule.begin().get()), c + (c - u)) < kExact);
 }
 
+TEST_CASE("APG's warm-up is CFG whose differences the momentum remembers", "[unit]") {
+  for (ApgSpace space : {ApgSpace::Raw, ApgSpace::X0}) {
+    const Apg mix({.scale = 10.0,
+                   .eta = 0.0,
+                   .threshold = 10.0,
+                   .momentum = -0.5,
+                   .warmup_steps = 2,
+                   .warmup_scale = 3.5,
+                   .space = space});
+    const Apg whole({.scale = 10.0, .eta = 0.0, .threshold = 10.0, .momentum = -0.5, .space = space});
+    const auto state = mix.begin(), reference = whole.begin(), fresh = whole.begin();
+    for (int step : {0, 1}) {
+      CHECK(relative_error(combine(mix, {c, u, {}}, {step, 10}, state.get()), cfg(3.5)) < kExact);
+      combine(whole, {c, u, {}}, {step, 10}, reference.get());
+    }
+    const at::Tensor after = combine(mix, {c, k, {}}, {2, 10}, state.get());
+    CHECK(at::equal(after, combine(whole, {c, k, {}}, {2, 10}, reference.get())));
+    CHECK(relative_error(after, combine(whole, {c, k, {}}, {2, 10}, fresh.get())) > 1e-3);
+  }
+}
+
 TEST_CASE("MAMBO-G's scale falls from w to 1 with the relative length of the difference", "[unit]") {
   CHECK(relative_error(combine(MamboG({.scale = 6.0, .alpha = 0.0}), {c, u, {}}), cfg(6.0)) < kExact);
   const at::Tensor share = per_sample::norm(c - u) / per_sample::norm(u);

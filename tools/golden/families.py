@@ -4,6 +4,8 @@
 
 Per family: a bundle as glint_export makes it, and golden.safetensors with noise, final latents of every case, text
 embeddings, decoded pictures. golden.json says what each case asks for; ids.safetensors holds the prompts' token ids.
+The networks run in float64 on their float32 weights: in float32 the results of two kinds of processors differ by up to
+1e-4, which is all that is allowed. Embeddings are there in float32 too (text.*.float32), to tell how far that is off.
 """
 
 from __future__ import annotations
@@ -95,9 +97,8 @@ CASES: dict[str, Callable[[], list[Case]]] = {
 }
 
 
-def scheduler_of(pipe: DiffusionPipeline, case: Case) -> object:
-    """diffusers' scheduler for a case; its own configuration where the case says nothing."""
-    config = pipe.scheduler.config
+def scheduler_of(pipe: DiffusionPipeline, config: dict, case: Case) -> object:
+    """diffusers' scheduler for a case; the pipeline's own configuration where the case says nothing."""
     if case.solver == "flow-euler":
         return pipe.scheduler
     if case.solver == "unipc":
@@ -111,6 +112,7 @@ def scheduler_of(pipe: DiffusionPipeline, case: Case) -> object:
 
 
 def noise_of(pipe: DiffusionPipeline, case: Case, seed: int) -> Tensor:
+    """Float32, as the library is given it."""
     generator, scale = torch.Generator().manual_seed(seed), 2
     channels = pipe.vae.config.z_dim if case.frames else pipe.vae.config.latent_channels
     if case.frames:
@@ -120,9 +122,9 @@ def noise_of(pipe: DiffusionPipeline, case: Case, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def run(pipe: DiffusionPipeline, case: Case, noise: Tensor, **more: object) -> Tensor:
-    """Final latents of the pipeline's own loop, in the noise's shape."""
-    pipe.scheduler = scheduler_of(pipe, case)
+def run(pipe: DiffusionPipeline, config: dict, case: Case, noise: Tensor, **more: object) -> Tensor:
+    """Final latents of the pipeline's own loop, in the noise's shape. `config` is the scheduler's as it was loaded."""
+    pipe.scheduler = scheduler_of(pipe, config, case)
     packed = isinstance(pipe, FluxPipeline)
     options: dict[str, object] = {"height": case.height, "width": case.width, "output_type": "latent"}
     options |= {"num_inference_steps": case.steps, "guidance_scale": case.guidance}
@@ -133,14 +135,14 @@ def run(pipe: DiffusionPipeline, case: Case, noise: Tensor, **more: object) -> T
         options["true_cfg_scale"] = case.true_guidance
     start = FluxPipeline._pack_latents(noise, *noise.shape) if packed else noise
     options |= more
-    latents = pipe(latents=start.clone(), return_dict=False, **options)[0]
+    latents = pipe(latents=start.to(pipe.dtype, copy=True), return_dict=False, **options)[0]
     return FluxPipeline._unpack_latents(latents, case.height, case.width, 2) if packed else latents
 
 
 @torch.no_grad()
 def decoded(pipe: DiffusionPipeline, latents: Tensor) -> Tensor:
     """Pictures [B,3,H,W] or [B,3,F,H,W] in [-1, 1] before they become bytes."""
-    config = pipe.vae.config
+    config, latents = pipe.vae.config, latents.to(pipe.vae.dtype)
     if latents.dim() == 5:
         shape = (1, -1, 1, 1, 1)
         latents = latents * torch.tensor(config.latents_std).view(shape) + torch.tensor(config.latents_mean).view(shape)
@@ -182,16 +184,20 @@ def token_ids(pipes: dict[str, DiffusionPipeline]) -> dict[str, Tensor]:
 
 def golden(pipe: DiffusionPipeline, family: str) -> tuple[dict[str, Tensor], list[Case]]:
     """Tensors of one family and the cases they belong to. Cases of one size share their noise."""
-    tensors = {f"text.{name}": value for name, value in embeddings(pipe, family).items()}
+    tensors = {f"text.{name}.float32": value for name, value in embeddings(pipe, family).items()}
+    pipe.to(torch.float64)
+    tensors |= {f"text.{name}": value for name, value in embeddings(pipe, family).items()}
     cases = CASES[family]()
     more = {"max_sequence_length": 512 if family in ("flux", "wan") else 256} if family != "sdxl" else {}
+    # A scheduler made from another's configuration keeps what that one was changed to, such as Karras' sigmas.
+    config = pipe.scheduler.config
     for seed, case in enumerate(cases):
         noise = noise_of(pipe, case, 100 + seed)
-        latents = run(pipe, case, noise, **more)
+        latents = run(pipe, config, case, noise, **more)
         tensors[f"{case.name}.noise"], tensors[f"{case.name}.latents"] = noise, latents
         if seed < 2 or case.frames == 9 and case.steps == 8:
             tensors[f"{case.name}.pictures"] = decoded(pipe, latents)
-    return {name: value.contiguous() for name, value in tensors.items()}, cases
+    return {name: value.float().contiguous() for name, value in tensors.items()}, cases
 
 
 def export_both(source: Path, target: Path) -> None:

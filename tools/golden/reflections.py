@@ -4,7 +4,8 @@
 
 "matched" inverts each step with its own coefficients and shortens reflections at the end of the grid, as this library
 does; "legacy" is what the authors' released code does. reflections.json has the cases, reflections.safetensors noise
-and final latents of each.
+and final latents of each, and what the prompts become: FAMILY.tokens, FAMILY.null_tokens, FAMILY.pooled, ... (of the negative
+prompt for sdxl, of the empty one for flux, whose negative prompt is there too).
 """
 
 from __future__ import annotations
@@ -44,6 +45,12 @@ class SdxlRun:
         for scheduler in (self.forward, self.inverse):
             scheduler.set_timesteps(STEPS)
         self.times = [int(t) for t in self.forward.timesteps]
+
+    def conditioning(self) -> dict[str, Tensor]:
+        return {
+            "sdxl.tokens": self.tokens, "sdxl.pooled": self.pooled,
+            "sdxl.null_tokens": self.null_tokens, "sdxl.null_pooled": self.null_pooled,
+        }  # fmt: skip
 
     def predictor(self, guidance: float, adapter: float | None = None) -> Predict:
         ids = torch.tensor([[32.0, 24.0, 0.0, 0.0, 32.0, 24.0]])
@@ -90,6 +97,13 @@ class FluxRun:
         scheduler = self.pipe.scheduler
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / STEPS, STEPS), mu=calculate_shift(48, 256, 4096, 0.5, 1.15))
         self.sigmas, self.times = scheduler.sigmas, scheduler.timesteps
+
+    def conditioning(self) -> dict[str, Tensor]:
+        return {
+            "flux.tokens": self.tokens, "flux.pooled": self.pooled,
+            "flux.null_tokens": self.null, "flux.null_pooled": self.null_pooled,
+            "flux.negative_tokens": self.negative, "flux.negative_pooled": self.negative_pooled,
+        }  # fmt: skip
 
     def velocity(self, x: Tensor, i: int, tokens: Tensor, pooled: Tensor | None = None) -> Tensor:
         return self.pipe.transformer(
@@ -178,13 +192,14 @@ def cases(sources: dict[str, Path], adapters: Path) -> tuple[dict[str, Tensor], 
         )  # fmt: skip
     add("z-flux-true-cfg", "flux", flux.z(start, 2.5, 0.0), strategy="z-sampling", mode="matched",
         guidance_forward=2.5, guidance_inverse=0.0, true_guidance=2.5, guidance=3.5, repeats=1)  # fmt: skip
+    tensors |= sdxl.conditioning() | flux.conditioning()
     return {name: value.contiguous() for name, value in tensors.items()}, told
 
 
 def write(work: Path, folder: Path) -> None:
     sources = {family: saved(family, work) for family in ("sdxl", "flux")}
-    for name, tensors in files(DiffusionPipeline.from_pretrained(str(sources["sdxl"]))).items():
-        save_file({key: value.contiguous() for key, value in tensors.items()}, str(work / f"{name}.safetensors"))
+    for name, file in files(DiffusionPipeline.from_pretrained(str(sources["sdxl"]))).items():
+        file.save(work / f"{name}.safetensors")
     tensors, told = cases(sources, work)
     save_file(tensors, str(folder / "reflections.safetensors"))
     (folder / "reflections.json").write_text(json.dumps(told, indent=1) + "\n")

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ from modules import CHANNELS, POOLED_DIM, TOKEN_DIM, Denoiser, seeded
 from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools/export"))
+
+from glint_export.archives import call_our_attention  # noqa: E402
+
 LENGTH = 5
 
 
@@ -51,6 +56,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     example = tuple(map(torch.zeros, ((2, CHANNELS, 8, 8), (2,), (2, LENGTH, TOKEN_DIM), (2, POOLED_DIM))))
     shapes = ({0: batch, 2: height, 3: width}, {0: batch}, {0: batch, 1: length}, {0: batch})
     exported = torch.export.export(seeded(Denoiser(), 1), example, dynamic_shapes=shapes)
+    torch.ops.load_library(program("libglint_ops.so", "GLINT_OPS"))
+    call_our_attention(exported)
     # Linked with libtorch.so a package drags in the CUDA libraries, which a CPU set-up does not have.
     torch._inductor.config.aot_inductor.link_libtorch = False
     package = Path(torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "denoiser.pt2")))
@@ -96,8 +103,8 @@ def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> Non
     run(
         glint, "generate", "--model", bundle, "--cond-in", tmp_path / "conditioning.safetensors",
         "--noise-in", tmp_path / "noise.safetensors", "--steps", "1", "--guidance", "1", "--solver", "flow-euler",
-        "--latents-out", latents, "--quiet",
+        "--latents-out", latents, "--quiet", "--attention", "pisa:first_dense_layers=0,min_tokens=1",
     )  # fmt: skip
-    # One Euler step from pure noise to data.
+    # One Euler step from pure noise to data. One block of keys: PISA computes what dense attention does.
     velocity = seeded(Denoiser(), 1)(noise, torch.ones(1), tokens[None], pooled[None])
     torch.testing.assert_close(load_file(latents)["latents"], noise - velocity, rtol=1e-4, atol=1e-4)

@@ -26,6 +26,8 @@ struct ApgOptions {
   double eta = 1.0;
   double threshold = 15.0;
   double momentum = 0.0;
+  int warmup_steps = 0;
+  double warmup_scale = 3.5;
   ApgSpace space = ApgSpace::X0;
   ApgForm form = ApgForm::Paper;
 
@@ -39,12 +41,20 @@ struct ApgOptions {
           Field{.help = "of the running difference, usually negative; 0 is off",
                 .minimum = -0.99,
                 .maximum = 0.99});
+    visit("warmup_steps", o.warmup_steps,
+          Field{.help = "first steps with plain CFG, whose differences the momentum remembers",
+                .minimum = 0,
+                .maximum = 100000,
+                .unit = "steps"});
+    visit("warmup_scale", o.warmup_scale,
+          Field{.help = "guidance scale of those", .minimum = -100, .maximum = 1000});
     visit("space", o.space, Field{.help = "project denoised predictions (x0) or the raw outputs"});
     visit("form", o.form, Field{.help = "c + (w-1) n (paper), or u + w n (diffusers)"});
   }
 };
 
 /// Returns c + (w - 1) n, n the difference c - u with momentum, clipped to a norm, its part parallel to c times eta.
+/// "APG-mix", as HunyuanImage-2.1 samples: scale=10, eta=0, threshold=10, momentum=-0.5, warmup_steps=6.
 /// Cost:    2 rows per sample and step.
 /// Source:  Sadat et al., "Eliminating Oversaturation and Artifacts of High Guidance Scales in Diffusion Models", ICLR
 ///          2025, arXiv:2410.02416, Alg. 1.
@@ -62,10 +72,14 @@ class Apg final : public DifferenceRule {
   std::unique_ptr<GuidanceState> begin() const override { return std::make_unique<State>(); }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
-    if (options_.space == ApgSpace::Raw) return guided(o.cond, o.null, state);
+    const bool warming = step.position.step < options_.warmup_steps;
+    const auto predicted = [&](const at::Tensor& c, const at::Tensor& u) {
+      const at::Tensor n = remembered(c, u, state);
+      return warming ? at::lerp(u, c, options_.warmup_scale) : guided(c, u, n);
+    };
     const Affine to_x0 = denoised_from(step.parameterization, step.level);
-    if (to_x0.of_output == 0.0) return guided(o.cond, o.null, state);
-    const at::Tensor x0 = guided(to_x0(step.x, o.cond), to_x0(step.x, o.null), state);
+    if (options_.space == ApgSpace::Raw || to_x0.of_output == 0.0) return predicted(o.cond, o.null);
+    const at::Tensor x0 = predicted(to_x0(step.x, o.cond), to_x0(step.x, o.null));
     return Affine{-to_x0.of_x / to_x0.of_output, 1.0 / to_x0.of_output}(step.x, x0);
   }
 
@@ -74,13 +88,16 @@ class Apg final : public DifferenceRule {
     at::Tensor average;
   };
 
-  at::Tensor guided(const at::Tensor& c, const at::Tensor& u, GuidanceState* state) const {
+  /// Returns the difference with the momentum of those before.
+  at::Tensor remembered(const at::Tensor& c, const at::Tensor& u, GuidanceState* state) const {
     at::Tensor n = c.sub(u);
-    if (options_.momentum != 0.0) {
-      at::Tensor& average = static_cast<State*>(state)->average;
-      if (average.defined()) n.add_(average, options_.momentum);
-      average = n;
-    }
+    if (options_.momentum == 0.0) return n;
+    at::Tensor& average = static_cast<State*>(state)->average;
+    if (average.defined()) n.add_(average, options_.momentum);
+    return average = n;
+  }
+
+  at::Tensor guided(const at::Tensor& c, const at::Tensor& u, at::Tensor n) const {
     if (options_.threshold > 0.0) {
       const at::Tensor limit = per_sample::norm(n).clamp_min(1e-30).reciprocal().mul(options_.threshold);
       n = per_sample::scaled(n, limit.clamp_max(1.0));

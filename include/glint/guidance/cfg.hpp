@@ -6,17 +6,32 @@
 
 namespace glint {
 
+/// Which branches are evaluated at a scale that needs one alone.
+enum class Branches {
+  Needed,     ///< that one
+  LegacyBoth  ///< both, as released code does; the result is the same
+};
+template <>
+struct EnumNames<Branches> {
+  static constexpr std::array<std::string_view, 2> values{"needed", "legacy-both"};
+};
+inline constexpr Field kBranchesField{.help =
+                                          "what scales 0 and 1 evaluate: the branch they need, or both, as "
+                                          "the released code does to no effect"};
+
 struct CfgOptions {
   double scale = 5.0;
+  Branches branches = Branches::Needed;
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale,
           {.help = "guidance scale; 1 is off, 0 is the null prompt alone", .minimum = -100, .maximum = 1000});
+    visit("branches", o.branches, kBranchesField);
   }
 };
 
 /// Returns null + scale (cond - null). At scale 1 or 0 only one branch is evaluated.
-/// Cost:    2 rows per sample and step; 1 at scale 0 or 1.
+/// Cost:    2 rows per sample and step; 1 at scale 0 or 1, unless both branches are asked for.
 /// Source:  Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, Eq. 6 with scale = 1 + w.
 class Cfg final : public GuidanceRule {
  public:
@@ -24,16 +39,19 @@ class Cfg final : public GuidanceRule {
   static constexpr EntryInfo info{.kind = "rule",
                                   .name = "cfg",
                                   .summary = "classifier-free guidance: null + scale (cond - null)",
-                                  .cost = "2 N rows; N at scale 0 or 1",
+                                  .cost = "2 N rows; N at scale 0 or 1 unless branches=legacy-both",
                                   .source = "Ho and Salimans 2022, arXiv:2207.12598"};
 
-  explicit Cfg(CfgOptions options = {}) : scale_(options.scale) { check_ranges(info.name, options); }
+  explicit Cfg(CfgOptions options = {})
+      : scale_(options.scale), both_(options.branches == Branches::LegacyBoth) {
+    check_ranges(info.name, options);
+  }
   explicit Cfg(double scale) : Cfg(CfgOptions{scale}) {}
 
   double scale() const { return scale_; }
 
   BranchSet branches(const StepPosition&) const override {
-    return {.cond = scale_ != 0.0, .null = scale_ != 1.0};
+    return {.cond = both_ || scale_ != 0.0, .null = both_ || scale_ != 1.0};
   }
 
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep&, GuidanceState*) const override {
@@ -44,6 +62,7 @@ class Cfg final : public GuidanceRule {
 
  private:
   double scale_;
+  bool both_;
 };
 
 }  // namespace glint

@@ -3,55 +3,57 @@
 
 #include <glint/build_context.hpp>
 #include <glint/guidance/difference_rule.hpp>
+#include <glint/model/component_call.hpp>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace glint {
 
 /// The weak network R: a guided prediction from the conditional one, [B,...] to [B,...].
 using WeakNetwork = std::function<at::Tensor(const at::Tensor& cond_output, const GuidanceStep& step)>;
 
-/// Returns the bundle's weak network. Its component names its inputs: output [B,...] (the conditional prediction), time [B]
-/// (sigma), position [B] (i / N), tokens, pooled, null_tokens, null_pooled.
-/// Errors:  NotFound if the bundle has no such component; BadModel for an input it cannot be given; ShapeMismatch, when it
-///          runs, if what comes back is not of the latents' shape.
-inline WeakNetwork weak_network(const Bundle& bundle, const std::string& component) {
-  const std::shared_ptr<const Module> module = bundle.module(component);
-  const std::vector<std::string> inputs = bundle.manifest().components.at(component).inputs;
-  for (const std::string& name : inputs)
-    GLINT_CHECK(name == "output" || name == "time" || name == "position" || name == "tokens" ||
-                    name == "pooled" || name == "null_tokens" || name == "null_pooled",
-                BadModel, "components.{}.inputs: a weak network cannot be given '{}'", component, name);
-  return [module, inputs, component](const at::Tensor& cond, const GuidanceStep& step) {
-    const int64_t batch = cond.size(0);
-    const auto rows = [&](const at::Tensor& t, const std::string& name) {
-      GLINT_CHECK(t.defined(), InvalidArgument, "{}: takes '{}', which the prompt does not have", component,
-                  name);
-      std::vector<int64_t> sizes = t.sizes().vec();
-      sizes.front() = batch;
-      return t.to(at::kFloat).expand(sizes);
+/// What the released architecture makes of the decomposed prompts U S Vh.
+enum class TextRows {
+  LegacyRows,  ///< the first rows of U, as the released code takes them by mistake and its weights were trained with
+  Columns  ///< the first columns: the prompts' best approximation of that rank
+};
+template <>
+struct EnumNames<TextRows> {
+  static constexpr std::array<std::string_view, 2> values{"legacy-rows", "columns"};
+};
+inline constexpr Field kTextRowsField{.help =
+                                          "what a network of the released architecture reads of the prompts' "
+                                          "decomposition; unset = what it was "
+                                          "trained with"};
+
+/// Returns the bundle's weak network, with `text` in place of what its file says. Its component names its inputs: output
+/// [B,...] (the conditional prediction), latents [B,...] (what it was made for), time [B] (sigma), position [B] (i / N),
+/// tokens, pooled, null_tokens, null_pooled.
+/// Errors:  NotFound if the bundle has no such component; BadModel for an input it cannot be given; InvalidArgument for
+///          `text` if it is not of the released architecture; ShapeMismatch, when it runs, if what comes back is not of the
+///          latents' shape.
+inline WeakNetwork weak_network(const Bundle& bundle, const std::string& component,
+                                std::optional<TextRows> text = std::nullopt) {
+  ComponentCall network(
+      bundle, component, "a weak network",
+      {"output", "latents", "time", "position", "tokens", "pooled", "null_tokens", "null_pooled"});
+  if (text) network = network.with("text", enum_name(*text));
+  return [network](const at::Tensor& cond, const GuidanceStep& step) {
+    const auto filled = [&](double value) {
+      return at::full({cond.size(0)}, value, cond.options().dtype(at::kFloat));
     };
-    const auto argument = [&](const std::string& name) -> at::Tensor {
-      if (name == "output") return cond.to(at::kFloat);
-      if (name == "time") return at::full({batch}, step.level.sigma, cond.options().dtype(at::kFloat));
-      if (name == "position")
-        return at::full({batch}, static_cast<double>(step.position.step) / step.position.steps,
-                        cond.options().dtype(at::kFloat));
-      if (name == "tokens") return rows(step.prompt.cond.tokens, name);
-      if (name == "pooled") return rows(step.prompt.cond.pooled, name);
-      if (name == "null_tokens") return rows(step.prompt.null.tokens, name);
-      return rows(step.prompt.null.pooled, name);
-    };
-    std::vector<at::Tensor> arguments;
-    for (const std::string& name : inputs) arguments.push_back(argument(name));
-    const std::vector<at::Tensor> outputs = module->run(std::move(arguments));
-    GLINT_CHECK(!outputs.empty() && outputs.front().sizes() == cond.sizes(), ShapeMismatch,
-                "{}: expected a prediction of shape {}, got {}", component, shape_string(cond.sizes()),
-                outputs.empty() ? "nothing" : shape_string(outputs.front().sizes()));
-    return outputs.front().to(cond.options());
+    const double position = static_cast<double>(step.position.step) / step.position.steps;
+    const at::Tensor made = network({{"output", cond},
+                                     {"latents", step.x},
+                                     {"time", filled(step.level.sigma)},
+                                     {"position", filled(position)}},
+                                    step.prompt);
+    GLINT_CHECK(made.sizes() == cond.sizes(), ShapeMismatch, "{}: expected a prediction of shape {}, got {}",
+                network.component(), shape_string(cond.sizes()), shape_string(made.sizes()));
+    return made.to(cond.options());
   };
 }
 
@@ -60,6 +62,7 @@ struct Core2Options {
   int slow_steps = 0;
   double scale = 5.0;
   std::string network = "core2_weak";
+  std::optional<TextRows> text = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale,
@@ -72,6 +75,7 @@ struct Core2Options {
                 .maximum = 100000,
                 .unit = "steps"});
     visit("network", o.network, Field{.help = "component of the bundle"});
+    visit("text", o.text, kTextRowsField);
   }
 };
 
@@ -95,7 +99,7 @@ class Core2 final : public GuidanceRule {
   }
 
   static std::shared_ptr<const GuidanceRule> make(const Core2Options& o, const BuildContext& context) {
-    return std::make_shared<const Core2>(weak_network(context.bundle_for(info.name), o.network), o);
+    return std::make_shared<const Core2>(weak_network(context.bundle_for(info.name), o.network, o.text), o);
   }
 
   BranchSet branches(const StepPosition& position) const override {

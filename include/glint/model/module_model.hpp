@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/export.hpp>
+#include <glint/model/adapter.hpp>
 #include <glint/model/model.hpp>
 #include <glint/model/module.hpp>
 
@@ -35,16 +36,19 @@ class GLINT_API ModuleModel final : public Model {
   /// Errors:  InvalidArgument if names lack "latents" or if guidance is named but info has no embedded guidance.
   ModuleModel(std::shared_ptr<const Module> module, ModelInfo info, ModuleInputs inputs);
 
+  /// One with adapters, whose names take the place of info's.
+  ModuleModel(AdaptedNetwork network, ModelInfo info, ModuleInputs inputs);
+
   const ModelInfo& info() const override { return info_; }
 
   /// Errors:  ShapeMismatch if x does not fit info().latent_shape, branches differ in shape, or a conditioning has
   ///          neither one row nor B; InvalidArgument for a conditioning without an input the network takes, for adapters
-  ///          and for missing embedded guidance; UnsupportedDtype for integer latents; BadModel if the network's
+  ///          it does not have and for missing embedded guidance; UnsupportedDtype for integer latents; BadModel if the network's
   ///          output does not fit; Internal with the engine's message.
   std::vector<at::Tensor> predict(const ModelInput& input) const override;
 
  private:
-  std::shared_ptr<const Module> module_;
+  AdaptedNetwork network_;
   ModelInfo info_;
   ModuleInputs inputs_;
 };

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <glint/build_context.hpp>
+#include <glint/model/component_call.hpp>
 #include <glint/noise/noise_strategy.hpp>
 
 #include <functional>
+#include <optional>
 #include <utility>
 
 namespace glint {
@@ -15,11 +17,16 @@ using NoiseNetwork = std::function<at::Tensor(const at::Tensor& noise, const Pro
 struct GoldenNoiseOptions {
   std::string network = "npnet";
   double amount = 1.0;
+  std::optional<bool> svd_attention = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
     visit("network", o.network, Field{.help = "component of the bundle"});
     visit("amount", o.amount,
           Field{.help = "share of the network's change that is kept; 0 is off", .minimum = 0, .maximum = 2});
+    visit("svd_attention", o.svd_attention,
+          Field{.help =
+                    "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
+                    "inference does not; unset = what the component's file says"});
   }
 };
 
@@ -27,7 +34,7 @@ struct GoldenNoiseOptions {
 /// latents and prompts fit; NPNet's released weights know 4 x 128 x 128 and 77 tokens only. Reports the mean and the
 /// standard deviation of what comes out, since nothing re-standardises it.
 /// Cost:    no rows; one pass of the network.
-/// Errors:  NotFound if the bundle has no such component; ShapeMismatch, naming network and sizes, where it does not fit.
+/// Errors:  NotFound if the bundle has no such component; InvalidArgument for svd_attention if it is not NPNet; ShapeMismatch, naming network and sizes, where it does not fit.
 /// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502.
 class GoldenNoise final : public NoiseStrategy {
  public:
@@ -44,8 +51,7 @@ class GoldenNoise final : public NoiseStrategy {
 
   static std::shared_ptr<const NoiseStrategy> make(const GoldenNoiseOptions& o, const BuildContext& context) {
     check_ranges(info.name, o);
-    return std::make_shared<const GoldenNoise>(network_of(context.bundle_for(info.name), o.network),
-                                               o.amount);
+    return std::make_shared<const GoldenNoise>(network_of(context.bundle_for(info.name), o), o.amount);
   }
 
   std::string_view name() const override { return info.name; }
@@ -65,35 +71,18 @@ class GoldenNoise final : public NoiseStrategy {
   }
 
  private:
-  static NoiseNetwork network_of(const Bundle& bundle, const std::string& component) {
-    const std::shared_ptr<const Module> module = bundle.module(component);
-    const std::vector<std::string> inputs = bundle.manifest().components.at(component).inputs;
-    return [module, inputs, component](const at::Tensor& noise, const Prompt& prompt) {
-      const auto rows = [&](const at::Tensor& t, const std::string& name) {
-        GLINT_CHECK(t.defined(), InvalidArgument, "{}: takes '{}', which the prompt does not have", component,
-                    name);
-        std::vector<int64_t> sizes = t.sizes().vec();
-        sizes.front() = noise.size(0);
-        return t.to(at::kFloat).expand(sizes);
-      };
-      std::vector<at::Tensor> arguments;
-      for (const std::string& name : inputs) {
-        GLINT_CHECK(name == "latents" || name == "tokens" || name == "pooled", BadModel,
-                    "components.{}.inputs: a noise network cannot be given '{}'", component, name);
-        if (name == "latents")
-          arguments.push_back(noise.to(at::kFloat));
-        else
-          arguments.push_back(rows(name == "tokens" ? prompt.cond.tokens : prompt.cond.pooled, name));
-      }
+  static NoiseNetwork network_of(const Bundle& bundle, const GoldenNoiseOptions& o) {
+    ComponentCall network(bundle, o.network, "a noise network", {"latents", "tokens", "pooled"});
+    if (o.svd_attention) network = network.with("svd_attention", *o.svd_attention ? "true" : "false");
+    return [network](const at::Tensor& noise, const Prompt& prompt) {
       try {
-        return module->run(std::move(arguments)).at(0);
+        return network({{"latents", noise}}, prompt);
       } catch (const Error& error) {
         if (error.code() == ErrorCode::Cancelled || error.code() == ErrorCode::OutOfMemory) throw;
         fail(ErrorCode::ShapeMismatch,
              "golden-noise: component '{}' does not take noise {} with this model's prompt; it was made for "
-             "another "
-             "model or size ({})",
-             component, shape_string(noise.sizes()), error.what());
+             "another model or size ({})",
+             network.component(), shape_string(noise.sizes()), error.what());
       }
     };
   }

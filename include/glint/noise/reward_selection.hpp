@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/build_context.hpp>
+#include <glint/model/component_call.hpp>
 #include <glint/noise/stability.hpp>
 #include <glint/vae/image_decoder.hpp>
 
@@ -12,6 +13,21 @@ namespace glint {
 
 /// Scores clean latents [B,C,...] under the run's prompt: [B], higher is better.
 using LatentScorer = std::function<at::Tensor(const at::Tensor& latents, const Prompt& prompt)>;
+
+/// Returns the scorer in a bundle: its decoder, then `component`, called with (image [B,3,H,W] in [-1,1], ids [B,L]).
+/// Errors:  NotFound if the bundle has no such component or no decoder; InvalidArgument, when it runs, for a conditioning that
+///          did not come from a prompt.
+inline LatentScorer latent_scorer(const Bundle& bundle, const std::string& component) {
+  const ComponentCall scorer(bundle, component, "a scorer", {"image", "ids"});
+  return [scorer, decoder = bundle.decoder()](const at::Tensor& latents, const Prompt& prompt) {
+    const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
+    const at::Tensor score = scorer({{"image", pictures}}, prompt);
+    GLINT_CHECK(score.numel() == latents.size(0), BadModel,
+                "{}: expected one score for each of {} pictures, got {}", scorer.component(), latents.size(0),
+                shape_string(score.sizes()));
+    return score.flatten().to(latents.device(), at::kDouble);
+  };
+}
 
 struct RewardSelectionOptions {
   int candidates = 4;
@@ -62,7 +78,7 @@ class RewardSelection final : public NoiseStrategy {
   static std::shared_ptr<const NoiseStrategy> make(const RewardSelectionOptions& o,
                                                    const BuildContext& context) {
     const Bundle& bundle = context.bundle_for(info.name);
-    return std::make_shared<const RewardSelection>(scorer_of(bundle, o.scorer), o);
+    return std::make_shared<const RewardSelection>(latent_scorer(bundle, o.scorer), o);
   }
 
   std::string_view name() const override { return info.name; }
@@ -126,24 +142,6 @@ class RewardSelection final : public NoiseStrategy {
     std::vector<int64_t> full = all.sizes().vec();
     full.front() = 1;
     return all.gather(0, index.view(sizes).expand(full)).squeeze(0);
-  }
-
-  static LatentScorer scorer_of(const Bundle& bundle, const std::string& component) {
-    const std::shared_ptr<const Module> module = bundle.module(component);
-    const std::shared_ptr<const ImageDecoder> decoder = bundle.decoder();
-    return [module, decoder, component](const at::Tensor& latents, const Prompt& prompt) {
-      const auto ids = prompt.cond.extras.find("ids");
-      GLINT_CHECK(ids != prompt.cond.extras.end(), InvalidArgument,
-                  "reward-selection: component '{}' compares pictures with the prompt's words; give a prompt",
-                  component);
-      const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
-      const at::Tensor words = ids->second.expand({latents.size(0), -1});
-      const at::Tensor score = module->run({pictures, words}).at(0);
-      GLINT_CHECK(score.numel() == latents.size(0), BadModel,
-                  "{}: expected one score for each of {} pictures, got {}", component, latents.size(0),
-                  shape_string(score.sizes()));
-      return score.flatten().to(latents.device(), at::kDouble);
-    };
   }
 
   LatentScorer scorer_;

@@ -1,17 +1,33 @@
-// CFG++: first-order steps that denoise with guidance and renoise without.
+// CFG++: steps that denoise with guidance and renoise without.
 #pragma once
 
-#include <glint/solver/first_order.hpp>
+#include <glint/solver/dpmpp_2m.hpp>
 
 namespace glint {
 
-/// x' = alpha' x0(guided) + sigma' eps(null). The guidance scale is lambda in [0, 1], 0.6 by default: it interpolates, and
-/// lambda 1 is not the unguided run, since the noise still comes from the null prediction.
+struct CfgPlusPlusOptions {
+  int order = 1;
+
+  static void fields(auto& visit, auto& o) {
+    visit("order", o.order,
+          Field{.help = "1: DDIM and Euler; 2: DPM-Solver++ (2M), of first order on its first and last step",
+                .minimum = 1,
+                .maximum = 2});
+  }
+};
+
+/// With y the guided and m the null prompt's x0 estimate, lambda = log(alpha/sigma), h = lambda' - lambda:
+///   order 1: x' = alpha' y + sigma' eps(null)
+///   order 2: x' = alpha' y + (sigma'/sigma) (x - alpha m) + alpha' (1 - e^-h) (y - m_prev) h / (2 h_prev).
+/// The guidance scale is lambda in [0, 1], 0.6 by default: it interpolates, and lambda 1 is not the unguided run, since the
+/// noise still comes from the null prediction. Where both prompts predict the same, order 1 is DDIM and order 2 is
+/// DPM-Solver++ (2M).
 /// Cost:    N predictions with the null prompt's branch, which guidance has anyway.
-/// Source:  Chung et al., "CFG++: Manifold-constrained Classifier Free Guidance", ICLR 2025, arXiv:2406.08070, Alg. 2.
+/// Source:  Chung et al., "CFG++: Manifold-constrained Classifier Free Guidance", ICLR 2025, arXiv:2406.08070, Alg. 2; order
+///          2 as their released code has it.
 class CfgPlusPlus final : public Solver {
  public:
-  using Options = NoOptions;
+  using Options = CfgPlusPlusOptions;
   static constexpr EntryInfo info{
       .kind = "solver",
       .name = "cfgpp",
@@ -19,17 +35,35 @@ class CfgPlusPlus final : public Solver {
       .cost = "N predictions, the null branch included",
       .source = "Chung et al. 2025, ICLR, arXiv:2406.08070, Alg. 2"};
 
-  explicit CfgPlusPlus(NoOptions = {}) {}
+  explicit CfgPlusPlus(CfgPlusPlusOptions options = {}) : options_(options) {
+    check_ranges(info.name, options_);
+  }
 
-  at::Tensor step(const SolverStep& s, SolverHistory&, NoiseStream&) const override {
+  at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream&) const override {
     const Affine x0 = denoised_from(s.parameterization, s.from());
+    at::Tensor before;
+    if (options_.order == 2) before = std::exchange(history.denoised, x0(s.x, s.null_output));
     if (s.to().sigma == 0.0) return (s.to().alpha * x0)(s.x, s.output);
     const Affine eps = epsilon_from(s.parameterization, s.from());
-    return (s.to().alpha * x0)(s.x, s.output).add_((s.to().sigma * eps)(s.x, s.null_output));
+    at::Tensor x = (s.to().alpha * x0)(s.x, s.output).add_((s.to().sigma * eps)(s.x, s.null_output));
+    if (!before.defined()) return x;
+    // 0 where the step before began at pure noise and so was infinitely long.
+    const double h = detail::log_snr_step(s),
+                 previous = s.from().lambda() - s.schedule.level(s.index - 1).lambda();
+    const double slope = std::isinf(previous) ? 0.0 : 0.5 * h / previous;
+    return x.add_(x0(s.x, s.output).sub_(before), -s.to().alpha * std::expm1(-h) * slope);
   }
-  GridConvention grid() const override { return GridConvention::Euler; }
+  GridConvention grid() const override {
+    return options_.order == 2 ? GridConvention::Multistep : GridConvention::Euler;
+  }
+  void validate(const NoiseSchedule& schedule) const override {
+    if (options_.order == 2) detail::check_multistep(info.name, schedule);
+  }
   bool wants_null() const override { return true; }
   std::optional<double> default_guidance() const override { return 0.6; }
+
+ private:
+  CfgPlusPlusOptions options_;
 };
 
 }  // namespace glint

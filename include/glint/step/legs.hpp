@@ -15,8 +15,8 @@ inline LegTransform same_leg() {
 }
 
 /// Returns the leg at another guidance scale: of CFG, or the input of a guidance-distilled model.
-inline LegTransform with_guidance(double scale) {
-  return [scale, rule = std::make_shared<const Cfg>(scale)](Leg leg) {
+inline LegTransform with_guidance(double scale, Branches branches = Branches::Needed) {
+  return [scale, rule = std::make_shared<const Cfg>(CfgOptions{scale, branches})](Leg leg) {
     if (leg.model->info().embedded_guidance) {
       leg.embedded_guidance = scale;
     } else {

@@ -22,7 +22,7 @@ using LegTransform = std::function<Leg(const Leg&)>;
 /// Errors:  InvalidArgument for options out of range, or legs whose models differ in parameterization or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
 ///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of repeating
-///          the last step, so the terminal level is never inverted.
+///          the last step, so the terminal level is never inverted (unless repeat_last asks for it).
 class Reflect final : public StepStrategy {
  public:
   Reflect(std::string name, LegTransform strong, LegTransform weak, ReflectOptions options)
@@ -33,7 +33,8 @@ class Reflect final : public StepStrategy {
   std::string_view name() const override { return name_; }
 
   bool active(int i, int n) const override {
-    return options_.repeats > 0 && options_.merge != 0.0 && options_.window.contains(i, n);
+    const bool inside = options_.repeat_last ? options_.window.covers(i, n) : options_.window.contains(i, n);
+    return options_.repeats > 0 && options_.merge != 0.0 && inside;
   }
 
   at::Tensor refine(const at::Tensor& x, const StepContext& context) const override {
@@ -63,7 +64,7 @@ class Reflect final : public StepStrategy {
     if (!refines()) return;
     // The coefficients of every inversion exist, or the run would fail midway.
     const int shift = level_shift(options_.invert.coefficients);
-    for (int i = 0; i + 1 < schedule.steps(); ++i)
+    for (int i = 0; i < schedule.steps(); ++i)
       if (active(i, schedule.steps()))
         move_coefficients(leg.model->info().parameterization, schedule.level(schedule.clamp(i + 1 + shift)),
                           schedule.level(schedule.clamp(i + shift)));
@@ -81,15 +82,18 @@ class Reflect final : public StepStrategy {
 
   at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Leg& strong,
                           const Leg& weak) const {
-    const int i = c.step, end = std::min(i + options_.span, c.run.schedule().steps() - 1);
+    const int last = c.run.schedule().steps() - 1;
+    const int span = options_.repeat_last ? options_.span : std::min(options_.span, last - c.step);
+    const auto step = [&](int k) { return std::min(c.step + k, last); };
     at::Tensor y = x;
     at::Tensor before_last = x;  // where a fixed-point inversion of the last denoise starts
-    for (int j = i; j < end; ++j) {
+    for (int k = 0; k < span; ++k) {
       before_last = y;
-      y = denoise(c.run, strong, y, j, j + 1);
+      y = denoise(c.run, strong, y, step(k), step(k) + 1);
     }
-    for (int j = end; j > i; --j)
-      y = invert(c.run, weak, y, j, j - 1, options_.invert, j == end ? &before_last : nullptr);
+    for (int k = span - 1; k >= 0; --k)
+      y = invert(c.run, weak, y, step(k) + 1, step(k), options_.invert,
+                 k == span - 1 ? &before_last : nullptr);
     return options_.merge == 1.0 ? y : at::lerp(x, y, options_.merge);
   }
 

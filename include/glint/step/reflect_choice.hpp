@@ -43,8 +43,10 @@ class ReflectChoice {
                                                   const BuildContext& context) {
     check_ranges(info.name, o);
     const W2sdOptions& l = o.legs;
-    LegTransform strong = W2sd::leg(l.strong_model, l.adapter, l.strong_adapter, l.strong_guidance, context);
-    LegTransform weak = W2sd::leg(l.weak_model, l.adapter, l.weak_adapter, l.weak_guidance, context);
+    LegTransform strong =
+        W2sd::leg(l, l.strong_model, l.adapter, l.strong_adapter, l.strong_guidance, context);
+    LegTransform weak =
+        W2sd::leg(l, l.weak_model, W2sd::weak_adapter(l), l.weak_adapter, l.weak_guidance, context);
     if (o.forward_scale != 0.0)
       strong = strong |
                RfSampling::with_tokens_mixed(o.forward_scale, o.forward_null_mix, NullEmbedding::Faithful);

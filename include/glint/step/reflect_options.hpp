@@ -23,6 +23,9 @@ struct ReflectOptions {
   ActiveWindow window = {};
   InvertOptions invert = {};
   Form form = Form::Reflect;
+  /// At the end of the grid repeat the last step instead of shortening the span, and reflect before the last step too, as
+  /// the released RF-Sampling code does. No option of its own: legacy=true sets it.
+  bool repeat_last = false;
 
   /// The fields every reflection strategy has, for their own `fields` to call.
   static void fields(auto& visit, auto& o) {

@@ -43,7 +43,9 @@ struct RfSamplingOptions {
           Field{.help = "share of the null embedding in that mix", .minimum = -10, .maximum = 10});
     visit("null", o.null, Field{.help = "the null embedding of the mix"});
     visit("legacy", o.legacy,
-          Field{.help = "the released code: null=legacy-prompt, coefficients=legacy-upper, merge 0 means 1"});
+          Field{.help = "the released code: null=legacy-prompt, coefficients=legacy-upper, merge 0 means 1, "
+                        "the last step "
+                        "is active and repeated where the span passes the end"});
     ReflectOptions::fields(visit, o.reflect);
   }
 };
@@ -51,7 +53,8 @@ struct RfSamplingOptions {
 /// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_null) on the token embeddings alone, with a large s to denoise and a
 /// small one to invert; pooled embedding and guidance stay. Set form=direct for the same first-order effect in fewer
 /// rows.
-/// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i.
+/// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy S = span times the active steps,
+///          the last among them.
 /// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful null embedding, merge 0 is off;
 ///          legacy=true is the released code.
 class RfSampling {
@@ -69,6 +72,7 @@ class RfSampling {
     if (o.legacy) {
       o.null = NullEmbedding::LegacyPrompt;
       o.reflect.invert.coefficients = Coefficients::LegacyUpper;
+      o.reflect.repeat_last = true;
       if (o.reflect.merge == 0.0) o.reflect.merge = 1.0;
     }
     return std::make_shared<Reflect>(

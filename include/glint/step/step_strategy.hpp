@@ -16,7 +16,10 @@ struct ActiveWindow {
   double stop = 1.0;
 
   /// Returns whether step i of n is inside: floor(start n) <= i < floor(stop n), and not the last.
-  bool contains(int i, int n) const { return step_at(start, n) <= i && i < step_at(stop, n) && i < n - 1; }
+  bool contains(int i, int n) const { return covers(i, n) && i < n - 1; }
+
+  /// Returns the same, the last step included.
+  bool covers(int i, int n) const { return step_at(start, n) <= i && i < step_at(stop, n); }
 
  private:
   // 0.29 * 100 is 28.999...96 in binary; a fraction that means a whole step is that step.

@@ -14,10 +14,12 @@ struct W2sdOptions {
   std::string strong_model = "";  ///< component of the bundle; empty = the run's
   std::string weak_model = "";
   std::string adapter = "";                              ///< the adapter whose scales the next two are
+  std::string other_adapter = "";                        ///< the one weak_adapter scales, if not the same
   std::optional<double> strong_adapter = std::nullopt;   ///< the released demo: 1.5
   std::optional<double> weak_adapter = std::nullopt;     ///< the released demo: -1.5
   std::optional<double> strong_guidance = std::nullopt;  ///< unset = the run's own rule
   std::optional<double> weak_guidance = 1.0;             ///< the released demo's; unset = the run's own rule
+  Branches branches = Branches::Needed;
   ReflectOptions reflect = {};
 
   static void fields(auto& visit, auto& o) {
@@ -26,6 +28,9 @@ struct W2sdOptions {
     visit("weak_model", o.weak_model,
           Field{.help = "denoiser component of the weak leg, such as weak_denoiser; empty = the run's"});
     visit("adapter", o.adapter, Field{.help = "adapter that strong_adapter and weak_adapter scale"});
+    visit("other_adapter", o.other_adapter,
+          Field{.help =
+                    "adapter that weak_adapter scales instead, of a pair of a strong and a weak direction"});
     visit(
         "strong_adapter", o.strong_adapter,
         Field{.help = "adapter scale of the strong leg; unset = the run's", .minimum = -100, .maximum = 100});
@@ -40,6 +45,7 @@ struct W2sdOptions {
     visit(
         "weak_guidance", o.weak_guidance,
         Field{.help = "guidance scale of the weak leg; unset = the run's", .minimum = -100, .maximum = 1000});
+    visit("branches", o.branches, kBranchesField);
     ReflectOptions::fields(visit, o.reflect);
   }
 };
@@ -65,18 +71,24 @@ class W2sd {
   static std::shared_ptr<const StepStrategy> make(const W2sdOptions& o, const BuildContext& context) {
     check_ranges(info.name, o);
     GLINT_CHECK(o.strong_model != o.weak_model || o.strong_adapter != o.weak_adapter ||
-                    o.strong_guidance != o.weak_guidance,
+                    !o.other_adapter.empty() || o.strong_guidance != o.weak_guidance,
                 InvalidArgument,
                 "w2sd: nothing tells its legs apart; give weak_model, an adapter with strong_adapter and "
                 "weak_adapter, or strong_guidance and weak_guidance");
     return std::make_shared<Reflect>(
-        std::string(info.name), leg(o.strong_model, o.adapter, o.strong_adapter, o.strong_guidance, context),
-        leg(o.weak_model, o.adapter, o.weak_adapter, o.weak_guidance, context), o.reflect);
+        std::string(info.name),
+        leg(o, o.strong_model, o.adapter, o.strong_adapter, o.strong_guidance, context),
+        leg(o, o.weak_model, weak_adapter(o), o.weak_adapter, o.weak_guidance, context), o.reflect);
+  }
+
+  static const std::string& weak_adapter(const W2sdOptions& o) {
+    return o.other_adapter.empty() ? o.adapter : o.other_adapter;
   }
 
   /// Returns the leg with what is given changed.
-  static LegTransform leg(const std::string& model, const std::string& adapter, std::optional<double> scale,
-                          std::optional<double> guidance, const BuildContext& context) {
+  static LegTransform leg(const W2sdOptions& o, const std::string& model, const std::string& adapter,
+                          std::optional<double> scale, std::optional<double> guidance,
+                          const BuildContext& context) {
     LegTransform result = same_leg();
     if (!model.empty()) result = result | with_model(context.bundle_for(info.name).model(model));
     if (scale) {
@@ -84,7 +96,7 @@ class W2sd {
                   "w2sd.adapter: expected the name of the adapter whose scale is given, got none");
       result = result | with_adapter(adapter, *scale);
     }
-    if (guidance) result = result | with_guidance(*guidance);
+    if (guidance) result = result | with_guidance(*guidance, o.branches);
     return result;
   }
 };

@@ -9,7 +9,9 @@ namespace glint {
 struct ZCore2Options {
   std::optional<double> guidance_forward = std::nullopt;  ///< unset = the run's own rule
   double gap_scale = 1.5;  ///< the released code's; above (g1-1)/(w0-1) the gap turns round
+  std::optional<double> guidance_final = std::nullopt;  ///< the released SD3.5 code's: 3.5
   std::string network = "core2_weak";
+  std::optional<TextRows> text = std::nullopt;
   ReflectOptions reflect = {};
 
   static void fields(auto& visit, auto& o) {
@@ -19,15 +21,52 @@ struct ZCore2Options {
                 .maximum = 1000});
     visit("gap_scale", o.gap_scale,
           Field{.help = "g of c + g (R(c) - c) in the inversion", .minimum = -100, .maximum = 1000});
+    visit(
+        "guidance_final", o.guidance_final,
+        Field{.help =
+                  "guidance scale of the step after a reflection; unset = the run's; the released SD3.5 code "
+                  "has 3.5 whatever the run's",
+              .minimum = -100,
+              .maximum = 1000});
     visit("network", o.network, Field{.help = "component of the bundle"});
+    visit("text", o.text, kTextRowsField);
     ReflectOptions::fields(visit, o.reflect);
   }
+};
+
+/// A reflection after which the accepted step has a guidance scale of its own.
+class ReflectThenGuide final : public StepStrategy {
+ public:
+  ReflectThenGuide(std::shared_ptr<const StepStrategy> reflection, LegTransform guided)
+      : reflection_(std::move(reflection)), guided_(std::move(guided)) {}
+
+  std::string_view name() const override { return reflection_->name(); }
+  bool active(int i, int n) const override { return reflection_->active(i, n); }
+  bool refines() const override { return reflection_->refines(); }
+  at::Tensor refine(const at::Tensor& x, const StepContext& c) const override {
+    return reflection_->refine(x, c);
+  }
+
+  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Leg& leg) const override {
+    std::vector<Gap> all = reflection_->gaps(schedule, step, leg);
+    all.push_back({guided_(leg), leg, 1.0});
+    return all;
+  }
+
+  void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
+    reflection_->validate(schedule, leg);
+    check_leg(fmt::format("{}, final step: ", name()), guided_(leg), schedule.steps());
+  }
+
+ private:
+  std::shared_ptr<const StepStrategy> reflection_;
+  LegTransform guided_;
 };
 
 /// Returns Z-CoRe2: a reflection whose inversion predicts c + g (R(c) - c), R the weak network that imitates CFG at a scale w0.
 /// To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_null): it pushes the wrong way for g > (g1-1)/(w0-1), so choose g
 /// for the network at hand.
-/// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R.
+/// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R. guidance_final shares the branches of the run's CFG.
 /// Source:  Shao et al., "CoRe^2", arXiv:2503.09662.
 class ZCore2 {
  public:
@@ -42,14 +81,16 @@ class ZCore2 {
   static std::shared_ptr<const StepStrategy> make(const ZCore2Options& o, const BuildContext& context) {
     check_ranges(info.name, o);
     const auto inverse = std::make_shared<const Core2Inverse>(
-        weak_network(context.bundle_for(info.name), o.network), o.gap_scale);
-    return std::make_shared<Reflect>(
+        weak_network(context.bundle_for(info.name), o.network, o.text), o.gap_scale);
+    std::shared_ptr<const StepStrategy> reflection = std::make_shared<Reflect>(
         std::string(info.name), o.guidance_forward ? with_guidance(*o.guidance_forward) : same_leg(),
         [inverse](Leg leg) {
           leg.rule = inverse;
           return leg;
         },
         o.reflect);
+    if (!o.guidance_final) return reflection;
+    return std::make_shared<ReflectThenGuide>(std::move(reflection), with_guidance(*o.guidance_final));
   }
 };
 

@@ -11,6 +11,7 @@ namespace glint {
 struct ZSamplingOptions {
   std::optional<double> guidance_forward = std::nullopt;  ///< unset = the run's own rule
   double guidance_inverse = 0.0;                          ///< the paper's SDXL setting
+  Branches branches = Branches::Needed;
   ReflectOptions reflect = {};
 
   static void fields(auto& visit, auto& o) {
@@ -22,6 +23,7 @@ struct ZSamplingOptions {
           Field{.help = "guidance scale of the inversion leg; 0 is the null prompt alone",
                 .minimum = -100,
                 .maximum = 1000});
+    visit("branches", o.branches, kBranchesField);
     ReflectOptions::fields(visit, o.reflect);
   }
 };
@@ -29,7 +31,8 @@ struct ZSamplingOptions {
 /// Returns Z-Sampling: a reflection whose legs differ in the guidance scale alone. To first order a run with CFG g1
 /// behaves like CFG at g1 + T m (g1 - g2), so compare it with that. A guidance-distilled model has the scale as an input
 /// instead, and the legs set that.
-/// Cost:    T min(K, N-1-i) (G(g1) + G(g2)) extra rows at active step i, G(0) = G(1) = 1, else 2.
+/// Cost:    T min(K, N-1-i) (G(g1) + G(g2)) extra rows at active step i, G(0) = G(1) = 1, else 2
+///          (branches=legacy-both: always 2).
 /// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection", ICLR 2025,
 ///          arXiv:2412.10891, Alg. 1. Deviation: matched coefficients; coefficients=legacy-shifted is the released code.
 class ZSampling {
@@ -44,9 +47,10 @@ class ZSampling {
 
   static std::shared_ptr<const StepStrategy> make(const ZSamplingOptions& o) {
     check_ranges(info.name, o);
-    return std::make_shared<Reflect>(std::string(info.name),
-                                     o.guidance_forward ? with_guidance(*o.guidance_forward) : same_leg(),
-                                     with_guidance(o.guidance_inverse), o.reflect);
+    return std::make_shared<Reflect>(
+        std::string(info.name),
+        o.guidance_forward ? with_guidance(*o.guidance_forward, o.branches) : same_leg(),
+        with_guidance(o.guidance_inverse, o.branches), o.reflect);
   }
 };
 

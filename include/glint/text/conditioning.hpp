@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace glint {
 
@@ -17,10 +18,27 @@ struct Conditioning {
   std::map<std::string, at::Tensor> extras = {};  ///< further named inputs, e.g. time_ids
 };
 
+/// Returns the input called `name` (tokens, pooled, mask, or one of the extras); undefined if there is none.
+inline const at::Tensor& named_input(const Conditioning& c, const std::string& name) {
+  static const at::Tensor undefined;
+  if (name == "tokens") return c.tokens;
+  if (name == "pooled") return c.pooled;
+  if (name == "mask") return c.mask;
+  const auto extra = c.extras.find(name);
+  return extra == c.extras.end() ? undefined : extra->second;
+}
+
 /// Returns `conditioning` with its token embeddings replaced; pooled, mask and extras are shared.
 inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
   conditioning.tokens = std::move(tokens);
   return conditioning;
+}
+
+/// Returns c with token and pooled embeddings of zeros, which some families take for an absent negative prompt.
+inline Conditioning zeroed(Conditioning c) {
+  for (at::Tensor* tensor : {&c.tokens, &c.pooled})
+    if (tensor->defined()) *tensor = tensor->new_zeros(tensor->sizes());
+  return c;
 }
 
 /// Returns c with every tensor on `device`.
@@ -29,6 +47,22 @@ inline Conditioning to_device(Conditioning c, at::Device device) {
     if (tensor->defined()) *tensor = tensor->to(device);
   for (auto& [name, tensor] : c.extras) tensor = tensor.to(device);
   return c;
+}
+
+/// Returns one conditioning with the rows of all, in order. They must have the same inputs.
+inline Conditioning joined(const std::vector<Conditioning>& all) {
+  const auto rows = [&](const auto& input) {
+    std::vector<at::Tensor> tensors;
+    for (const Conditioning& c : all)
+      if (input(c).defined()) tensors.push_back(input(c));
+    return tensors.empty() ? at::Tensor() : at::cat(tensors);
+  };
+  Conditioning result{.tokens = rows([](const Conditioning& c) { return c.tokens; }),
+                      .pooled = rows([](const Conditioning& c) { return c.pooled; }),
+                      .mask = rows([](const Conditioning& c) { return c.mask; })};
+  for (const auto& extra : all.front().extras)
+    result.extras[extra.first] = rows([&](const Conditioning& c) { return c.extras.at(extra.first); });
+  return result;
 }
 
 /// Returns c with its token embeddings times `factor`.

@@ -1,21 +1,13 @@
 // The tokenizers of the published model families: byte-pair encoding of CLIP, SentencePiece of T5 and UMT5.
 #pragma once
 
+#include <glint/text/token_frame.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include <memory>
 #include <utility>
 
 namespace glint {
-
-/// How a family frames a prompt's ids. Belongs to the tokenizer's entry in model.json.
-struct TokenFrame {
-  int64_t max_tokens = 77;  ///< ids of every prompt, frame included
-  int64_t bos = 0;          ///< put first; clip-bpe only
-  int64_t eos = 0;          ///< put after the last id that fits
-  int64_t pad = 0;          ///< fills up
-  bool web_text = false;    ///< decode HTML's character references and collapse white space first (Wan)
-};
 
 /// Byte-level BPE with an end-of-word suffix. Ids are those of transformers' CLIPTokenizer.
 /// Source:  Sennrich et al., arXiv:1508.07909; Radford et al., GPT-2 (bytes) and CLIP, arXiv:2103.00020 (words).

@@ -7,7 +7,9 @@
 #include <glint/text/tokenizer.hpp>
 
 #include <memory>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace glint {
 
@@ -17,13 +19,20 @@ struct EncodedPrompt {
   TokenizedPrompt tokenized;
 };
 
-/// A tokenizer and the network behind it, which takes ids [B,L] int64 and returns tokens [B,L,D] or (tokens, pooled).
+/// How a text encoder's network is called.
+struct TextEncoderOptions {
+  std::vector<std::string> inputs = {"ids"};  ///< arguments in order: ids, mask
+  std::string device = "cpu";                 ///< where it was loaded: cpu | cuda | cuda:N
+};
+
+/// A tokenizer and the network behind it, which returns tokens [B,L,D] or (tokens, pooled [B,P]).
+/// Shapes:  ids [B,L] int64; mask [B,L] int64, 1 for ids before the padding, 0 for padding.
 /// Thread:  const calls are safe concurrently.
 class GLINT_API TextEncoder {
  public:
-  /// `device` is where `network` was loaded: cpu | cuda | cuda:N.   Errors: InvalidArgument if either is null.
+  /// Errors:  InvalidArgument if either is null, or for an input with another name.
   TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Module> network,
-              std::string device = "cpu");
+              TextEncoderOptions options = {});
 
   /// Returns the conditioning of `prompt`, float32 on the CPU. The empty prompt gives the null branch.
   /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the network returns
@@ -35,7 +44,7 @@ class GLINT_API TextEncoder {
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const Module> network_;
-  std::string device_;
+  TextEncoderOptions options_;
 };
 
 }  // namespace glint

@@ -21,6 +21,13 @@ def main() -> int:
     parser.add_argument(
         "--weak", type=Path, metavar="DIR", help="a second pipeline, whose denoiser becomes weak_denoiser"
     )
+    parser.add_argument(
+        "--ops", type=Path, metavar="LIBRARY", help="libglint_ops.so: attention of an aoti denoiser obeys a policy"
+    )
+    parser.add_argument("--npnet", type=Path, metavar="FILE", help="NPNet's checkpoint (Golden Noise), for sdxl")
+    parser.add_argument(
+        "--core2", type=Path, metavar="FILE", help="checkpoint of CoRe2's weak network, for sdxl and sd3"
+    )
     try:
         export_pipeline(Options(**vars(parser.parse_args())))
     except ExportError as error:

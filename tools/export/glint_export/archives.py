@@ -71,8 +71,23 @@ def program(module: nn.Module, example: tuple[Tensor, ...], shapes: object) -> t
     return exported
 
 
-def write(module: nn.Module, example: tuple[Tensor, ...], shapes: object, path: Path, backend: str) -> None:
-    """Writes one component. `shapes` are torch.export's dynamic shapes; tracing needs none."""
+def call_our_attention(exported: torch.export.ExportedProgram) -> None:
+    """Makes attention calls those of the loaded glint_ops library, numbered in order: compiled code cannot be changed later."""
+    layer = 0
+    for node in exported.graph_module.graph.nodes:
+        if node.target is torch.ops.aten.scaled_dot_product_attention.default:
+            node.target = torch.ops.glint.attention.default
+            node.kwargs = dict(node.kwargs) | {"layer": layer}
+            layer += 1
+    exported.graph_module.recompile()
+
+
+def write(
+    module: nn.Module, example: tuple[Tensor, ...], shapes: object, path: Path, backend: str, sparse: bool = False
+) -> None:
+    """Writes one component. `shapes` are torch.export's dynamic shapes; tracing needs none. `sparse` is for compiled
+    packages: their attention obeys a policy, and they need the operators where they run. The other backends are changed
+    when the library loads them."""
     if backend == "torchscript":
         write_torchscript(module, example, path)
     elif backend == "pt2":
@@ -81,6 +96,8 @@ def write(module: nn.Module, example: tuple[Tensor, ...], shapes: object, path: 
         torch.export.save(exported, str(path))
     else:
         exported = program(module, example, shapes)
+        if sparse:
+            call_our_attention(exported)
         # Linked with libtorch.so a package would need the CUDA libraries, which a CPU set-up does not have.
         torch._inductor.config.aot_inductor.link_libtorch = False
         torch._inductor.aoti_compile_and_package(exported, package_path=str(path))

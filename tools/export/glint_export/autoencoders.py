@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample
@@ -17,12 +19,21 @@ def statistics(config: object, rank: int) -> tuple[Tensor, Tensor] | None:
     return torch.tensor(mean).view(shape), torch.tensor(deviation).view(shape)
 
 
+def half(vae: AutoencoderKL | AutoencoderKLWan, unused: tuple[str, ...]) -> AutoencoderKL | AutoencoderKLWan:
+    """The same network without the parts of the other direction, whose weights a file would otherwise hold too."""
+    result = copy.copy(vae)
+    result._modules = {name: module for name, module in vae._modules.items() if name not in unused}
+    return result
+
+
 class Autoencoder(nn.Module):
     """What both directions share: the network, and the statistics where scaling is per channel."""
 
+    unused: tuple[str, ...] = ()
+
     def __init__(self, vae: AutoencoderKL | AutoencoderKLWan, rank: int = 4) -> None:
         super().__init__()
-        self.vae = vae
+        self.vae = half(vae, self.unused)
         found = statistics(vae.config, rank)
         self.normalised = found is not None
         if found is not None:
@@ -40,6 +51,7 @@ class Autoencoder(nn.Module):
 
 
 class ImageDecoder(Autoencoder):
+    unused = ("encoder", "quant_conv")
     inputs = ("latents",)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -49,6 +61,7 @@ class ImageDecoder(Autoencoder):
 class ImageEncoder(Autoencoder):
     """The mean of the posterior."""
 
+    unused = ("decoder", "post_quant_conv")
     inputs = ("image",)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -60,6 +73,8 @@ class ImageEncoder(Autoencoder):
 
 class VideoDecoder(Autoencoder):
     """Decodes one latent frame. The state of each convolution is its last two input frames."""
+
+    unused = ("encoder", "quant_conv")
 
     def __init__(self, vae: AutoencoderKLWan, first: bool) -> None:
         super().__init__(vae, rank=5)
@@ -78,7 +93,8 @@ class VideoDecoder(Autoencoder):
         pictures = self.vae.decoder(hidden, feat_cache=cache, feat_idx=[0], first_chunk=self.first)
         if self.first:
             cache = self.filled(cache, latents)
-        return (pictures.clamp(-1.0, 1.0), *cache)
+        # Not clamped: tiles are blended first.
+        return (pictures, *cache)
 
     def filled(self, cache: list[Tensor | str | None], latents: Tensor) -> list[Tensor]:
         """Two frames everywhere: zeros stand before the first one."""
@@ -95,6 +111,8 @@ class VideoDecoder(Autoencoder):
 
 class VideoEncoder(Autoencoder):
     """Encodes the first frame, or the next four."""
+
+    unused = ("decoder", "post_quant_conv")
 
     def __init__(self, vae: AutoencoderKLWan, first: bool) -> None:
         super().__init__(vae, rank=5)

@@ -10,11 +10,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from . import archives
-from .errors import require
+from .errors import ExportError, require
 from .families import FAMILIES, Family, family_of
 from .networks import text_parts
 from .parts import TRACED as SMALL
 from .parts import Part, export
+from .released_parts import core2_entry, npnet_entry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_SUFFIX = {"clip-bpe": ".json", "sentencepiece": ".model"}
@@ -28,6 +29,9 @@ class Options:
     backend: str = "torchscript"
     device: str = "cpu"
     weak: Path | None = None
+    ops: Path | None = None
+    npnet: Path | None = None
+    core2: Path | None = None
 
 
 def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> DiffusionPipeline:
@@ -79,9 +83,22 @@ def weak_part(options: Options, family: Family, strong: Part) -> Part:
     return part
 
 
+def load_operators(options: Options) -> None:
+    if options.ops is None:
+        return
+    require(options.backend == "aoti", f"--ops is for compiled packages (--backend aoti), not {options.backend}")
+    require(options.ops.is_file(), f"{options.ops}: no such library")
+    try:
+        torch.ops.load_library(options.ops)
+    except OSError as error:
+        raise ExportError(f"{options.ops}: cannot be loaded: {error}") from error
+    require(hasattr(torch.ops.glint, "attention"), f"{options.ops}: has no operator glint::attention")
+
+
 def export_pipeline(options: Options) -> None:
     """Writes the bundle. model.json comes last: a folder without one is no bundle."""
     torch.manual_seed(0)
+    load_operators(options)
     pipe = load_pipeline(options.pipeline, DTYPES[options.dtype], options.device)
     family = family_of(pipe)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -94,7 +111,12 @@ def export_pipeline(options: Options) -> None:
         parts.append(weak_part(options, family, denoiser))
     for part in parts:
         part.module.eval().requires_grad_(False)
-        components[part.name] = export(part, options.out, options.backend)
+        sparse = options.ops is not None and part.name.endswith("denoiser")
+        components[part.name] = export(part, options.out, options.backend, sparse)
+    if options.npnet is not None:
+        components["npnet"] = npnet_entry(options.npnet, pipe, family.name, options.out)
+    if options.core2 is not None:
+        components["core2_weak"] = core2_entry(options.core2, pipe, family.name, options.out)
     manifest = {"format": 1, "name": options.pipeline.resolve().name, **family.manifest}
     manifest |= {"torch": torch.__version__.split("+")[0], "components": components}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n")

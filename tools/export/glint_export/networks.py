@@ -101,9 +101,21 @@ class VideoSteps:
         self.before = self.frames(size, 1)
         return (self.frames(size, 1 if self.decoding else 4), *self.first(self.before)[1:])
 
+    def decoded(self, latents: Tensor) -> Tensor:
+        """What vae.decode gives, before it is clamped."""
+        self.vae.clear_cache()
+        hidden = self.vae.post_quant_conv(self.first.denormalised(latents))
+        parts = []
+        for i, frame in enumerate(hidden.split(1, dim=2)):
+            self.vae._conv_idx = [0]
+            cache = {"feat_cache": self.vae._feat_map, "feat_idx": self.vae._conv_idx}
+            parts.append(self.vae.decoder(frame, **cache, first_chunk=i == 0))
+        self.vae.clear_cache()
+        return torch.cat(parts, dim=2)
+
     def whole(self, video: Tensor) -> Tensor:
         if self.decoding:
-            return self.vae.decode(self.first.denormalised(video)).sample
+            return self.decoded(video)
         return self.first.renormalised(self.vae.encode(video).latent_dist.mode())
 
     def later_reference(self, video: Tensor, *_: Tensor) -> Tensor:

@@ -80,10 +80,10 @@ def check(part: Part, path: Path, backend: str) -> float:
     return worst
 
 
-def export(part: Part, folder: Path, backend: str) -> dict[str, object]:
-    """Writes a component's file, checks it, and returns its manifest entry."""
+def export(part: Part, folder: Path, backend: str, sparse: bool = False) -> dict[str, object]:
+    """Writes a component's file, checks it, and returns its manifest entry. `sparse`: see archives.write."""
     path = folder / (part.name + archives.SUFFIX[backend])
-    archives.write(part.module, part.inputs_of(TRACED), part.shapes, path, backend)
+    archives.write(part.module, part.inputs_of(TRACED), part.shapes, path, backend, sparse)
     worst = check(part, path, backend)
     dtype = dtype_name(dtype_of(part.module))
     print(f"{path.name:24} {path.stat().st_size:12,d} bytes, within {worst:.1e} of the original", flush=True)

@@ -39,6 +39,7 @@ def example(name: str, batch: int, words: int) -> Tensor:
     """A random value of a component's input."""
     values = {
         "latents": lambda: torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
+        "output": lambda: torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
         "time": lambda: torch.rand(batch),
         "tokens": lambda: torch.randn(batch, MAX_TOKENS, WIDTH),
         "pooled": lambda: torch.zeros(batch, WIDTH),
@@ -49,14 +50,14 @@ def example(name: str, batch: int, words: int) -> Tensor:
     return values[name]()
 
 
-def export_component(module: nn.Module, path: Path, inputs: list[str], words: int, time: str) -> dict[str, object]:
-    """Writes the file of a component and returns its manifest entry."""
+def export_component(module: nn.Module, path: Path, inputs: list[str], words: int, time: str | None = None) -> dict[str, object]:
+    """Writes the file of a component and returns its manifest entry; denoisers say how they are told the time."""
     module.requires_grad_(False)
     traced = torch.jit.trace(module, tuple(example(name, 2, words) for name in inputs), check_trace=False)
     save_stripped(traced.half(), path)
     check_component(module.half().float(), path, inputs, words)
     entry = {"file": path.name, "backend": "torchscript", "sha256": sha256(path), "dtype": "float16", "inputs": inputs}
-    return entry | ({"time": time} if "time" in inputs else {})
+    return entry | ({"time": time} if time and "time" in inputs else {})
 
 
 @torch.no_grad()

@@ -1,0 +1,204 @@
+// glint collect: training data for CoRe2's weak network and for golden-noise networks.
+#include "cli/cli.hpp"
+#include "cli/progress.hpp"
+
+#include <glint/collect/noise_pairs.hpp>
+#include <glint/collect/trajectories.hpp>
+#include <glint/pipeline.hpp>
+
+#include <ATen/Parallel.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iostream>
+#include <memory>
+
+namespace glint::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct CollectArguments {
+  std::string prompt_file, model = "emoji-flow", device = "cpu", dtype, solver, schedule, stored = "float16";
+  int threads = 0;
+  bool json = false, quiet = false;
+  CollectRequest request;
+  std::map<std::string, std::string> pair_options;  ///< by name, as given
+};
+
+/// Returns the prompts of a file: one per line; blank lines do not count.
+std::vector<std::string> read_prompts(const std::string& path) {
+  std::ifstream file(path);
+  std::error_code ignored;
+  GLINT_CHECK(file && !std::filesystem::is_directory(path, ignored), NotFound, "{}: cannot be read", path);
+  std::vector<std::string> prompts;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (line.find_first_not_of(" \t") != std::string::npos) prompts.push_back(line);
+  }
+  GLINT_CHECK(!prompts.empty(), InvalidArgument, "{}: expected prompts, one per line, got none", path);
+  return prompts;
+}
+
+void fill_request(CollectArguments& args) {
+  CollectRequest& request = args.request;
+  if (!args.prompt_file.empty())
+    for (std::string& prompt : read_prompts(args.prompt_file)) request.prompts.push_back(std::move(prompt));
+  if (!args.solver.empty()) request.solver = parse_choice(args.solver);
+  request.schedule = schedule_options(args.schedule);
+  request.stored = args.stored == "float32" ? StoredType::Float32 : StoredType::Float16;
+}
+
+/// How far it is: a line that is drawn again on a terminal, elsewhere one for every tenth.
+class CollectReport {
+ public:
+  explicit CollectReport(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+  ~CollectReport() {
+    if (!quiet_ && terminal_) fmt::print(stderr, "\r\x1b[K");
+  }
+  CollectReport(const CollectReport&) = delete;
+  CollectReport& operator=(const CollectReport&) = delete;
+
+  void operator()(const CollectProgress& p) {
+    const int64_t tenth = 10 * p.done / p.total;
+    if (quiet_ || (!terminal_ && tenth == shown_)) return;
+    shown_ = tenth;
+    const std::string kept = p.kept == p.done ? "" : fmt::format(", {} kept", p.kept);
+    fmt::print(stderr, "{}{}/{} items{}{}", terminal_ ? "\r\x1b[K" : "", p.done, p.total, kept,
+               terminal_ ? "" : "\n");
+    std::fflush(stderr);
+  }
+
+ private:
+  bool quiet_, terminal_;
+  int64_t shown_ = 0;
+};
+
+/// Stops the collection after Ctrl-C.
+class Interruptible final : public Observer {
+ public:
+  bool keep_going() override { return !InterruptGuard::interrupted(); }
+};
+
+using Collect = std::function<CollectResult(const Pipeline&, const CollectArguments&)>;
+
+int collect(CollectArguments& args, const Collect& run) {
+  if (args.threads > 0) at::set_num_threads(args.threads);
+  fill_request(args);
+  const Pipeline pipeline(
+      Bundle::load(find_model(args.model), {.device = args.device, .dtype = args.dtype, .attention = false}));
+  const InterruptGuard guard;
+  Interruptible observer;
+  args.request.observer = &observer;
+  const CollectResult result = [&] {
+    CollectReport report(args.quiet);
+    args.request.progress = [&report](const CollectProgress& p) { report(p); };
+    try {
+      return run(pipeline, args);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Cancelled) throw;
+      fail(ErrorCode::Cancelled, "cancelled; the same command goes on where this one stopped");
+    }
+  }();
+  if (!args.quiet && !result.unknown_words.empty())
+    spdlog::warn("the model does not know: {} (they count as one unknown word)",
+                 fmt::join(result.unknown_words, ", "));
+  if (args.json) {
+    const Json report = {{"folder", args.request.folder.string()},
+                         {"items", result.items},
+                         {"kept", result.kept},
+                         {"shards", result.shards},
+                         {"resumed_items", result.resumed_items},
+                         {"calls", result.usage.calls},
+                         {"rows", result.usage.rows},
+                         {"seconds", result.usage.seconds},
+                         {"versions", versions()}};
+    std::cout << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  } else if (!args.quiet) {
+    fmt::print("{}: {} of {} items kept in {} shards\n", args.request.folder.string(), result.kept,
+               result.items, result.shards);
+  }
+  return kOk;
+}
+
+void add_options(CLI::App& command, CollectArguments& args) {
+  CollectRequest& r = args.request;
+  command.add_option("prompt", r.prompts, "what to draw; before those of --prompts");
+  command.add_option("--prompts", args.prompt_file, "text file with one prompt per line");
+  command.add_option("--output,-o", r.folder, "folder to collect into; one that was begun is gone on with")
+      ->required();
+  command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
+      ->capture_default_str();
+  command.add_option("--negative", r.negative, "what to steer away from, in the null prompt's place");
+  command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
+  command.add_option("--guidance", r.guidance, "guidance scale; default: the model's");
+  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: flow-euler or euler");
+  command.add_option("--schedule", args.schedule, "as for generate");
+  command.add_option("--seed", r.seed, "item k is drawn with seed + k")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command.add_option("--count", r.count, "noises per prompt")->capture_default_str();
+  command.add_option("--batch", r.batch, "items sampled at once")->capture_default_str();
+  command
+      .add_option("--shard", r.shard,
+                  "items per file: what is kept in memory, and lost by a run that is killed")
+      ->capture_default_str();
+  command.add_option("--stored", args.stored, "dtype of latents and predictions in the files")
+      ->check(CLI::IsMember({"float16", "float32"}))
+      ->capture_default_str();
+  command.add_option("--width", r.width, "px; default: the model's");
+  command.add_option("--height", r.height, "px; default: the model's");
+  command.add_option("--frames", r.frames, "frames of a video model");
+  command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
+  command.add_option("--dtype", args.dtype,
+                     "float32, bfloat16 or float16 inside the network; default: the bundle's");
+  command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
+  command.add_flag("--json", args.json, "print one JSON object about the run");
+  command.add_flag("--quiet,-q", args.quiet, "no progress, no summary");
+}
+
+/// The options of the reflection, from their own description: guidance_inverse is --guidance-inverse.
+void add_pair_options(CLI::App& command, CollectArguments& args) {
+  for (const OptionDescription& o : describe_options<NoisePairOptions>()) {
+    std::string flag = "--" + o.name;
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    const std::string choices = o.choices.empty() ? "" : fmt::format(": {}", fmt::join(o.choices, ", "));
+    const std::string fallback = o.default_value.empty() ? "" : fmt::format(" [{}]", o.default_value);
+    command.add_option_function<std::string>(
+        flag, [&args, name = o.name](const std::string& text) { args.pair_options[name] = text; },
+        o.help + choices + fallback);
+  }
+}
+
+NoisePairOptions pair_options(const CollectArguments& args) {
+  OptionValues values;
+  for (const auto& [name, text] : args.pair_options) values.emplace(name, text);
+  return read_options<NoisePairOptions>("noise-pairs", values);
+}
+
+}  // namespace
+
+void add_collect(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("collect", "Collect training data from a model's own runs");
+  command->require_subcommand(1);
+  const auto add = [&](const char* name, const char* what, Collect run) {
+    auto args = std::make_shared<CollectArguments>();
+    CLI::App* kind = command->add_subcommand(name, what);
+    add_options(*kind, *args);
+    kind->callback([args, run, &exit_code] { exit_code = collect(*args, run); });
+    return std::pair(kind, args);
+  };
+  add("trajectories", "Predictions with and without the prompt along sampling, for CoRe2's weak network",
+      [](const Pipeline& pipeline, const CollectArguments& args) {
+        return collect_trajectories(pipeline, args.request);
+      });
+  const auto [pairs, args] =
+      add("noise-pairs", "Noises and reflected ones that the scorer prefers, for a golden-noise network",
+          [](const Pipeline& pipeline, const CollectArguments& a) {
+            return collect_noise_pairs(pipeline, a.request, pair_options(a));
+          });
+  add_pair_options(*pairs, *args);
+}
+
+}  // namespace glint::cli

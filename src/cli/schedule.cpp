@@ -1,0 +1,31 @@
+#include "cli/cli.hpp"
+
+#include <glint/core/nearest.hpp>
+#include <glint/core/schedule_options.hpp>
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace glint::cli {
+
+OptionValues schedule_options(const std::string& text) {
+  if (text.empty()) return {};
+  Choice choice = parse_choice(text.front() == ':' ? "default" + text : text);
+  const auto is_value = [&](const auto& values) {
+    return std::find(values.begin(), values.end(), choice.name) != values.end();
+  };
+  if (is_value(EnumNames<Spacing>::values)) {
+    choice.options.emplace("spacing", choice.name);
+  } else if (is_value(EnumNames<Sigmas>::values)) {
+    choice.options.emplace("sigmas", choice.name);
+  } else {
+    const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
+                                         "model",   "karras",  "exponential"};
+    GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
+                did_you_mean(choice.name, known), fmt::join(known, ", "));
+  }
+  return choice.options;
+}
+
+}  // namespace glint::cli

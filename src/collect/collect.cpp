@@ -1,0 +1,200 @@
+#include "collect/collect.hpp"
+
+#include "collect/folder.hpp"
+
+#include <glint/core/utf8.hpp>
+#include <glint/version.hpp>
+
+#include <ATen/ops/arange.h>
+
+#include <limits>
+
+namespace glint::detail {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json json_of(const OptionValues& options) {
+  Json object = Json::object();
+  for (const auto& [name, value] : options) object[name] = text_of(value);
+  return object;
+}
+
+/// Everything the content of the files depends on. What is not told is left to the model's own default, which the hashes pin.
+Json identity(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector,
+              const Sampler& sampler) {
+  const Bundle& bundle = pipeline.bundle();
+  Json components = Json::object();
+  for (const std::string& name : collector.components)
+    if (bundle.has(name)) components[name] = bundle.manifest().components.at(name).sha256;
+  const auto size = [](const std::optional<int64_t>& pixels) { return pixels ? Json(*pixels) : Json(); };
+  const Choice solver = request.solver.value_or(Choice{.name = "default"});
+  Json options = {{"steps", sampler.schedule().steps()},
+                  {"guidance", pipeline.guidance_scale(generate_request(request, ""))},
+                  {"negative", request.negative},
+                  {"solver", solver.name},
+                  {"solver_options", json_of(solver.options)},
+                  {"schedule", json_of(request.schedule)},
+                  {"width", size(request.width)},
+                  {"height", size(request.height)},
+                  {"frames", size(request.frames)},
+                  {"seed", request.seed},
+                  {"count", request.count},
+                  {"batch", request.batch},
+                  {"shard", request.shard},
+                  {"stored", enum_name(request.stored)},
+                  {"device", bundle.options().device},
+                  {"dtype", bundle.options().dtype}};
+  for (const auto& [name, value] : collector.options.items()) options[name] = value;
+  return {{"format", 1},
+          {"kind", collector.kind},
+          {"model", {{"name", bundle.manifest().name}, {"components", components}}},
+          {"torch", torch_version()},
+          {"options", options}};
+}
+
+void check(const CollectRequest& request) {
+  GLINT_CHECK(!request.prompts.empty(), InvalidArgument, "prompts: expected at least one, got none");
+  for (const std::string& prompt : request.prompts)
+    if (const auto offset = invalid_utf8_offset(prompt))
+      fail(ErrorCode::InvalidArgument, "prompts: byte {} of '{}' is not UTF-8", *offset,
+           prompt.substr(0, *offset));
+  for (const auto& [name, value] :
+       {std::pair{"count", request.count}, {"batch", request.batch}, {"shard", request.shard}})
+    GLINT_CHECK(value >= 1, InvalidArgument, "{}: expected at least 1, got {}", name, value);
+  const auto prompts = static_cast<int64_t>(request.prompts.size());
+  GLINT_CHECK(request.count <= std::numeric_limits<int64_t>::max() / prompts, InvalidArgument,
+              "count: {} of {} prompts are too many", request.count, prompts);
+}
+
+/// Tensors that grow batch by batch.
+class Shard {
+ public:
+  void append(TensorMap&& batch) {
+    for (auto& [name, tensor] : batch) parts_[name].push_back(std::move(tensor));
+  }
+
+  TensorMap take() {
+    TensorMap tensors;
+    for (auto& [name, parts] : parts_) {
+      tensors[name] = at::cat(parts);
+      parts.clear();  // one tensor at a time is there twice
+    }
+    parts_.clear();
+    return tensors;
+  }
+
+ private:
+  std::map<std::string, std::vector<at::Tensor>> parts_;
+};
+
+/// The items of one collection in order: what each is sampled with, and what is stored of it beside the collector's own.
+class Items {
+ public:
+  Items(const Pipeline& pipeline, const CollectRequest& request) : pipeline_(pipeline), request_(request) {}
+
+  int64_t total() const { return static_cast<int64_t>(request_.prompts.size()) * request_.count; }
+  const std::set<std::string>& unknown_words() const { return unknown_; }
+
+  /// Returns the request of items first, first + 1, ...; one row of conditioning each, and one of the null prompt's.
+  SampleRequest batch(int64_t first, int64_t size) {
+    std::vector<Conditioning> rows;
+    for (int64_t item = first; item < first + size; ++item)
+      rows.push_back(encoded(prompt_of(item)).prompt.cond);
+    SampleRequest sample = encoded_;
+    sample.prompt.cond = joined(rows);
+    sample.seed = request_.seed + static_cast<uint64_t>(first);
+    sample.batch = size;
+    sample.observer = request_.observer;
+    return sample;
+  }
+
+  /// Adds what tells the kept items apart to what the collector returned for them.
+  TensorMap described(TensorMap tensors, const SampleRequest& batch, int64_t first) const {
+    const at::Tensor item = tensors.at("item");
+    tensors.erase("item");
+    const at::Tensor numbers = item.add(first);
+    tensors["prompt"] = numbers.div(request_.count, "floor");
+    tensors["seed"] = numbers.add(static_cast<int64_t>(request_.seed));
+    for (const auto& [name, value] :
+         {std::pair{"tokens", &batch.prompt.cond.tokens}, {"pooled", &batch.prompt.cond.pooled}})
+      if (value->defined()) tensors[name] = stored(value->index_select(0, item), request_);
+    return tensors;
+  }
+
+ private:
+  int64_t prompt_of(int64_t item) const { return item / request_.count; }
+
+  const SampleRequest& encoded(int64_t prompt) {
+    if (prompt == encoded_prompt_) return encoded_;
+    TokenizedPrompt words;
+    const std::string& text = request_.prompts[static_cast<size_t>(prompt)];
+    encoded_ = pipeline_.sample_request(generate_request(request_, text), &words);
+    unknown_.insert(words.unknown.begin(), words.unknown.end());
+    encoded_prompt_ = prompt;
+    return encoded_;
+  }
+
+  const Pipeline& pipeline_;
+  const CollectRequest& request_;
+  std::set<std::string> unknown_;
+  int64_t encoded_prompt_ = -1;
+  SampleRequest encoded_;
+};
+
+}  // namespace
+
+at::Tensor stored(const at::Tensor& values, const CollectRequest& request) {
+  return values.to(at::kCPU, request.stored == StoredType::Float16 ? at::kHalf : at::kFloat);
+}
+
+GenerateRequest generate_request(const CollectRequest& request, const std::string& prompt) {
+  return {.prompt = prompt,
+          .negative = request.negative,
+          .steps = request.steps,
+          .guidance = request.guidance,
+          .solver = request.solver,
+          .schedule = request.schedule,
+          .seed = request.seed,
+          .width = request.width,
+          .height = request.height,
+          .frames = request.frames};
+}
+
+CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector) {
+  check(request);
+  const Sampler sampler = pipeline.sampler(generate_request(request, ""));
+  CollectionFolder folder(request.folder, identity(pipeline, request, collector, sampler), request.prompts);
+  Items items(pipeline, request);
+  CollectResult result{.resumed_items = folder.items()};
+  int64_t kept_before = folder.kept();
+  for (int64_t start = folder.items(); start < items.total(); start = folder.items()) {
+    const int64_t end = std::min(start + request.shard, items.total());
+    Shard shard;
+    int64_t kept = 0;
+    TensorMap constants = collector.constants;
+    for (int64_t first = start; first < end; first += request.batch) {
+      const SampleRequest batch = items.batch(first, std::min(request.batch, end - first));
+      TensorMap tensors = collector.collect(batch, result.usage);
+      kept += tensors.at("item").size(0);
+      shard.append(items.described(std::move(tensors), batch, first));
+      if (collector.stores_null)
+        for (const auto& [name, value] : {std::pair{"null_tokens", &batch.prompt.null.tokens},
+                                          {"null_pooled", &batch.prompt.null.pooled}})
+          if (value->defined()) constants[name] = stored(*value, request);
+      if (request.progress)
+        request.progress({std::min(first + request.batch, end), items.total(), kept_before + kept});
+    }
+    TensorMap tensors = shard.take();
+    tensors.merge(constants);
+    folder.add(tensors, end - start, kept, end == items.total());
+    kept_before = folder.kept();
+  }
+  result.items = folder.items();
+  result.kept = folder.kept();
+  result.shards = folder.shards();
+  result.unknown_words = items.unknown_words();
+  return result;
+}
+
+}  // namespace glint::detail

@@ -1,0 +1,62 @@
+// Networks whose architecture is part of the library; the file holds their weights, and in its metadata their settings.
+#include "model/module_loaders.hpp"
+#include "model/torch_errors.hpp"
+#include "nets/core2_network.hpp"
+#include "nets/npnet.hpp"
+
+#include <ATen/core/grad_mode.h>
+
+namespace glint::detail {
+namespace {
+
+/// A network of src/nets as the rest of the library meets it: without autograd, with torch's errors translated.
+class SafetensorsModule final : public Module {
+ public:
+  SafetensorsModule(std::shared_ptr<const Module> network, std::string file)
+      : network_(std::move(network)), file_(std::move(file)) {}
+
+  std::vector<std::string> inputs() const override { return network_->inputs(); }
+
+  std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
+    return translated(ErrorCode::Internal, file_, [&] {
+      const WithoutAutograd guard;
+      return network_->run(std::move(inputs));
+    });
+  }
+
+  std::shared_ptr<const Module> with(std::string_view setting, std::string_view value) const override {
+    return std::make_shared<const SafetensorsModule>(network_->with(setting, value), file_);
+  }
+
+ private:
+  std::shared_ptr<const Module> network_;
+  std::string file_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Module> load_safetensors(const std::filesystem::path& path,
+                                               const ModuleOptions& options) {
+  const std::string file = path.string();
+  return translated(ErrorCode::BadModel, file, [&]() -> std::shared_ptr<const Module> {
+    Metadata settings;
+    TensorMap tensors = read_safetensors(path, &settings);
+    const auto named = settings.extract("architecture");
+    const std::string architecture = named ? named.mapped() : "";
+    GLINT_CHECK(architecture == "npnet" || architecture == "core2", BadModel,
+                "{}: metadata: expected architecture npnet or core2, got '{}'", file, architecture);
+    const bool npnet = architecture == "npnet";
+    at::ScalarType dtype = options.dtype.value_or(at::kFloat);
+    // Its singular vectors need the precision, and it runs once.
+    if (npnet && dtype != at::kDouble) dtype = at::kFloat;
+    nets::Weights weights(std::move(tensors), std::move(settings), file, options.device, dtype);
+    std::shared_ptr<const Module> network;
+    if (npnet)
+      network = std::make_shared<const nets::Npnet>(std::move(weights));
+    else
+      network = std::make_shared<const nets::Core2Network>(std::move(weights));
+    return std::make_shared<const SafetensorsModule>(std::move(network), file);
+  });
+}
+
+}  // namespace glint::detail

@@ -1,0 +1,181 @@
+// glint collect, run as a user runs it; and what its data was made for, on the bundled model.
+#include <glint/image/png.hpp>
+#include <glint/io/safetensors.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
+
+#include <ATen/ops/equal.h>
+#include <sys/wait.h>
+
+using namespace glint;
+using nlohmann::json;
+using test::Contains;
+
+namespace {
+
+struct Outcome {
+  int exit_code;
+  std::string out, err;
+};
+
+/// A folder with the tiny bundle `tiny`, a prompt file, and the bundled models.
+class Program {
+ public:
+  Program() {
+    std::filesystem::create_directory_symlink(test::source_dir() / "models/emoji-flow",
+                                              folder / "emoji-flow");
+    json m = test::tiny_manifest();
+    m["latent"]["height"] = m["latent"]["width"] = 8;
+    m["default_steps"] = 3;
+    test::write_bundle(folder / "tiny", m);
+    test::write_bytes(folder / "prompts.txt", "red star\r\n\nblue circle\n");
+  }
+
+  /// Runs `glint arguments`; the arguments are a shell's.
+  Outcome operator()(const std::string& arguments) const {
+    const std::string command =
+        fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
+                    folder.path().string(), test::program().string(), arguments);
+    const int status = std::system(command.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
+            test::read_bytes(folder / "err.txt")};
+  }
+
+  /// Every file of a folder, by name.
+  std::map<std::string, std::string> content(const std::string& name) const {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(folder / name))
+      files[entry.path().filename().string()] = test::read_bytes(entry.path());
+    return files;
+  }
+
+  test::TemporaryFolder folder;
+};
+
+}  // namespace
+
+TEST_CASE("collect trajectories takes prompts from a file and says what it did", "[cli]") {
+  const Program glint;
+  const Outcome run = glint("collect trajectories --prompts prompts.txt -m tiny -o t --count 2 --shard 3");
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  CHECK(run.out == "t: 4 of 4 items kept in 2 shards\n");
+  CHECK_THAT(run.err, Contains("4/4 items"));
+  CHECK(json::parse(test::read_bytes(glint.folder / "t/prompts.json")) == json({"red star", "blue circle"}));
+  CHECK(read_safetensors(glint.folder / "t/shard-00001.safetensors").at("latents").sizes() ==
+        at::IntArrayRef({1, 3, 4, 8, 8}));
+
+  const Outcome again =
+      glint("collect trajectories --prompts prompts.txt -m tiny -o t --count 2 --shard 3 --json -q");
+  REQUIRE(again.exit_code == 0);
+  const json report = json::parse(again.out);
+  CHECK(report["resumed_items"] == 4);
+  CHECK(report["rows"] == 0);
+  CHECK_THAT(glint("collect trajectories 'red zeppelin' -m tiny -o z").err,
+             Contains("does not know: zeppelin"));
+}
+
+TEST_CASE("A collection that is killed or interrupted ends in the files of one that was not", "[cli]") {
+  const Program glint;
+  const std::string collect =
+      "collect trajectories --prompts prompts.txt -m tiny --steps 50 --count 256 --shard 16 -q -o ";
+  REQUIRE(glint(collect + "whole").exit_code == 0);
+  // Killed as soon as some shards are there, then interrupted, then left alone.
+  const auto stopped = [&](const char* shard, const char* signal) {
+    return glint(fmt::format("{}parts & while [ ! -e parts/{} ]; do sleep 0.01; done; kill -{} $!; wait $!",
+                             collect, shard, signal));
+  };
+  Outcome run = stopped("shard-00003.safetensors", "KILL");
+  CHECK(run.exit_code == 128 + 9);
+  CHECK(json::parse(test::read_bytes(glint.folder / "parts/collection.json"))["complete"] == false);
+  run = stopped("shard-00008.safetensors", "INT");
+  CHECK(run.exit_code == 130);
+  CHECK_THAT(run.err, Contains("the same command goes on where this one stopped"));
+  run = glint(collect + "parts --json");
+  REQUIRE(run.exit_code == 0);
+  const json report = json::parse(run.out);
+  CHECK(report["resumed_items"].get<int>() >= 8 * 16);
+  CHECK(report["resumed_items"].get<int>() < 512);
+  CHECK(glint.content("parts") == glint.content("whole"));
+}
+
+TEST_CASE("collect noise-pairs keeps what the scorer prefers", "[cli]") {
+  const Program glint;
+  const Outcome run = glint(
+      "collect noise-pairs 'red apple' 'a red star left of a key' -o p --steps 2 --count 2 "
+      "--guidance-inverse 0 --json -q");
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  const json report = json::parse(run.out);
+  CHECK(report["items"] == 4);
+  CHECK(report["rows"] == 4 * (3 + 2 * 2 * 2));
+  const TensorMap shard = read_safetensors(glint.folder / "p/shard-00000.safetensors");
+  CHECK(shard.at("noise").size(0) == report["kept"].get<int64_t>());
+  const json options = json::parse(test::read_bytes(glint.folder / "p/collection.json"))["options"];
+  CHECK(options["guidance_inverse"] == 0.0);
+  CHECK(options["evaluation"] == "destination");
+  CHECK_THAT(glint("collect noise-pairs --help").out,
+             Contains("--guidance-inverse") && Contains("--margin") && Contains("--shard"));
+}
+
+TEST_CASE("collect says what is wrong", "[cli]") {
+  const Program glint;
+  test::write_bytes(glint.folder / "empty.txt", "\n  \n");
+  REQUIRE(glint("collect trajectories x -m tiny -o made -q").exit_code == 0);
+  const std::tuple<const char*, int, const char*> cases[] = {
+      {"collect", 2, "subcommand"},
+      {"collect trajectory x -o t", 2, "unknown command 'trajectory'; did you mean 'trajectories'?"},
+      {"collect trajectories x -m tiny", 2, "--output"},
+      {"collect trajectories -m tiny -o t", 2, "prompts: expected at least one, got none"},
+      {"collect trajectories --prompts empty.txt -m tiny -o t", 2,
+       "empty.txt: expected prompts, one per line"},
+      {"collect trajectories --prompts absent.txt -m tiny -o t", 1, "absent.txt: cannot be read"},
+      {"collect trajectories --prompts tiny -m tiny -o t", 1, "tiny: cannot be read"},
+      {"collect trajectories x -m tiny -o /proc/none/t", 2, "cannot be made"},
+      {"collect trajectories x -m tiny -o tiny", 2, "holds something else"},
+      {"collect trajectories x -m tiny -o made --guidance 7", 2,
+       "its options.guidance is 3.0, this run's is 7.0"},
+      {"collect noise-pairs x -m tiny -o made", 1, "has no component 'scorer'"},
+      {"collect noise-pairs x -o made", 2, "its kind is \"trajectories\", this run's is \"noise-pairs\""},
+      {"collect noise-pairs x -o t --guidance-inverze 1", 2, "did you mean '--guidance-inverse'?"},
+      {"collect noise-pairs x -o t --evaluation sourc", 2, "did you mean 'source'?"},
+      {"collect trajectories x -m tiny -o t --stored float8", 2, "float8"},
+      {"collect trajectories x -m tiny -o t --shard 0", 2, "shard: expected at least 1, got 0"},
+      {"collect trajectories x -m tiny -o t --steps 0", 2, "steps: expected 1 to 1000, got 0"},
+  };
+  for (const auto& [arguments, code, message] : cases) {
+    CAPTURE(arguments);
+    const Outcome run = glint(arguments);
+    CHECK(run.exit_code == code);
+    CHECK_THAT(run.err, Contains(message));
+    CHECK_FALSE(std::filesystem::exists(glint.folder / "t"));
+  }
+}
+
+TEST_CASE("The bundled model has CoRe2's weak network and a golden-noise network", "[cli]") {
+  const Program glint;
+  const Outcome core2 = glint(
+      "generate 'red apple' --rule core2 --steps 8 -q --json -o core2.png --latents-out core2.safetensors");
+  INFO(core2.err);
+  REQUIRE(core2.exit_code == 0);
+  CHECK(json::parse(core2.out)["rows"] == 8);  // half of guidance's
+  REQUIRE(glint("generate 'red apple' --steps 8 -q -o cfg.png --latents-out cfg.safetensors").exit_code == 0);
+  REQUIRE(glint("generate 'red apple' --guidance 1 --steps 8 -q -o plain.png --latents-out plain.safetensors")
+              .exit_code == 0);
+  const auto latents = [&](const char* name) { return read_safetensors(glint.folder / name).at("latents"); };
+  // It was trained to imitate guidance, so it ends nearer to it than the prompt's prediction alone does.
+  const double imitated = latents("core2.safetensors").sub(latents("cfg.safetensors")).norm().item<double>();
+  const double plain = latents("plain.safetensors").sub(latents("cfg.safetensors")).norm().item<double>();
+  CHECK(imitated < plain);
+
+  const Outcome golden = glint("generate 'red apple' --noise golden-noise --steps 8 -q --json -o g.png");
+  INFO(golden.err);
+  REQUIRE(golden.exit_code == 0);
+  const json report = json::parse(golden.out);
+  CHECK(report["rows"] == 16);  // as without it
+  const double deviation = report["strategies"]["golden-noise"]["deviation"][0].get<double>();
+  CHECK(deviation > 0.8);
+  CHECK(deviation < 1.3);
+  CHECK(read_png(glint.folder / "g.png") != read_png(glint.folder / "cfg.png"));
+}

@@ -1,0 +1,156 @@
+// LoRA at a scale against diffusers' fused weights (tools/golden/adapters.py), on tiny models with random weights.
+#include <glint/io/safetensors.hpp>
+#include <glint/model/adapter.hpp>
+#include <glint/model/bundle.hpp>
+#include <glint/text/prompt_encoder.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
+#include "tests/support/report.hpp"
+
+#include <ATen/ops/equal.h>
+
+using namespace glint;
+
+namespace {
+
+// Both sides compute in float32 with the same kernels; they differ in the order of the sums that form a weight.
+constexpr double kTolerance = 1e-5;
+
+std::filesystem::path lora(const std::string& family, const std::string& name) {
+  return test::data("families/" + family + "/lora-" + name + ".safetensors");
+}
+
+/// A family's denoiser with its golden LoRA files, and what diffusers makes of them.
+struct Golden {
+  std::string family;
+  std::vector<std::string> inputs, files;
+  TensorMap tensors = read_safetensors(test::data("families/" + family + "/lora.safetensors"));
+
+  std::shared_ptr<const Module> load() const {
+    return load_module(test::data("families/" + family + "/denoiser.pt"), Backend::TorchScript);
+  }
+  AdaptedNetwork adapted(const std::shared_ptr<const Module>& network) const {
+    std::map<std::string, WeightChanges> adapters;
+    for (const std::string& name : files)
+      adapters[name] = match_adapter(read_adapter(lora(family, name)), "denoiser", network->weights());
+    return AdaptedNetwork(network, std::move(adapters));
+  }
+  at::Tensor run(const Module& network) const {
+    std::vector<at::Tensor> arguments;
+    for (const std::string& name : inputs) arguments.push_back(tensors.at(name));
+    return network.run(std::move(arguments)).front();
+  }
+};
+
+const Golden& sdxl() {
+  static const Golden golden{.family = "sdxl",
+                             .inputs = {"latents", "time", "tokens", "pooled", "time_ids"},
+                             .files = {"peft", "kohya", "sgm"}};
+  return golden;
+}
+
+const Golden& flux() {
+  static const Golden golden{.family = "flux",
+                             .inputs = {"latents", "time", "tokens", "pooled", "guidance", "token_order"},
+                             .files = {"peft", "kohya"}};
+  return golden;
+}
+
+const Golden& wan() {
+  static const Golden golden{
+      .family = "wan", .inputs = {"latents", "time", "tokens", "token_order"}, .files = {"published"}};
+  return golden;
+}
+
+double error(const at::Tensor& got, const at::Tensor& wanted) {
+  REQUIRE(got.sizes() == wanted.sizes());
+  return got.sub(wanted).abs().max().item<double>() / wanted.abs().max().item<double>();
+}
+
+void check_cases(const Golden& golden, const std::map<std::string, Adapters>& cases) {
+  const auto network = golden.load();
+  const AdaptedNetwork adapted = golden.adapted(network);
+  const at::Tensor base = golden.run(*network);
+  CHECK(error(base, golden.tensors.at("base")) < kTolerance);
+  for (const auto& [label, scales] : cases) {
+    const at::Tensor got = golden.run(*adapted.at(scales));
+    const double distance = error(got, golden.tensors.at(label));
+    CAPTURE(golden.family, label);
+    CHECK(distance < kTolerance);
+    CHECK(error(got, base) > 0.05);  // the case tells fused from not
+    test::report("{:5} {:20} {:.1e} of the largest value", golden.family, label, distance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a LoRA at a scale is diffusers' fused result: PEFT and Kohya keys, Linear and Conv, negative scales, "
+    "sums",
+    "[parity]") {
+  check_cases(sdxl(), {{"peft*0.8", {{"peft", 0.8}}},
+                       {"peft*-1.5", {{"peft", -1.5}}},
+                       {"kohya*1.5", {{"kohya", 1.5}}},
+                       {"peft*0.7+kohya*-0.4", {{"peft", 0.7}, {"kohya", -0.4}}}});
+}
+
+TEST_CASE("names of the published checkpoints, and alpha in metadata, mean what diffusers takes them for",
+          "[parity]") {
+  check_cases(sdxl(), {{"sgm*1.5", {{"sgm", 1.5}}}});
+  check_cases(flux(), {{"peft*0.8", {{"peft", 0.8}}},
+                       {"kohya*-1.2", {{"kohya", -1.2}}},
+                       {"peft*0.5+kohya*0.5", {{"peft", 0.5}, {"kohya", 0.5}}}});
+  check_cases(wan(), {{"published*-0.7", {{"published", -0.7}}}});
+}
+
+TEST_CASE("scale 0, and weights exchanged for themselves, are the base bit for bit", "[parity]") {
+  for (const Golden* golden : {&sdxl(), &flux(), &wan()}) {
+    CAPTURE(golden->family);
+    const auto network = golden->load();
+    const AdaptedNetwork adapted = golden->adapted(network);
+    const at::Tensor base = golden->run(*network);
+    CHECK(adapted.at({}) == network);
+    CHECK(adapted.at({{golden->files.front(), 0.0}}) == network);
+    golden->run(*adapted.at({{golden->files.front(), 1.0}}));  // leaves the base alone
+    CHECK(at::equal(golden->run(*network), base));
+    CHECK(at::equal(golden->run(*network->with_weights({})), base));
+    CHECK(at::equal(golden->run(*network->with_weights(network->weights())), base));
+  }
+}
+
+TEST_CASE("two adapters add up in the weights", "[parity]") {
+  const auto network = sdxl().load();
+  const at::Tensor wanted = sdxl().run(*sdxl().adapted(network).at({{"peft", 0.8}}));
+  // One file under two names, so that the sum is known: 0.3 and 0.5 of it are 0.8 of it.
+  std::map<std::string, WeightChanges> twice;
+  for (const char* name : {"one", "two"})
+    twice[name] = match_adapter(read_adapter(lora("sdxl", "peft")), "denoiser", network->weights());
+  const AdaptedNetwork same(network, std::move(twice));
+  CHECK(error(sdxl().run(*same.at({{"one", 0.3}, {"two", 0.5}})), wanted) < kTolerance);
+  CHECK(error(sdxl().run(*same.at({{"one", 0.5}, {"two", -0.5}})), sdxl().run(*network)) < kTolerance);
+}
+
+TEST_CASE("a LoRA with text encoders' layers changes the prompt's embeddings as diffusers' fused ones",
+          "[parity]") {
+  const Bundle bundle =
+      Bundle::load(test::data("families/sdxl"))
+          .with_adapters({{"text", lora("sdxl", "text")}, {"text-kohya", lora("sdxl", "text-kohya")}});
+  const auto check = [&](const Adapters& scales, const std::string& label) {
+    const EncodedPrompt got =
+        bundle.prompt_encoder(scales)->encode("a small golden fox in the snow", {.height = 32, .width = 24});
+    CAPTURE(label);
+    for (const auto& [name, tensor] :
+         {std::pair{"tokens", got.conditioning.tokens}, {"pooled", got.conditioning.pooled}}) {
+      const double distance = error(tensor, sdxl().tensors.at("text." + label + "." + name));
+      CHECK(distance < kTolerance);
+      test::report("sdxl  text {} {} {:.1e} of the largest value", label, name, distance);
+    }
+  };
+  check({}, "base");
+  check({{"text", 0.8}}, "text*0.8");
+  check({{"text-kohya", -0.6}}, "text-kohya*-0.6");
+  CHECK(bundle.prompt_encoder({{"text", 0.8}}) == bundle.prompt_encoder({{"text", 0.8}}));
+  CHECK(bundle.prompt_encoder({{"text", 0.0}}) == bundle.prompt_encoder());
+  check({}, "base");
+}

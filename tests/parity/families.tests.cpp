@@ -1,0 +1,233 @@
+// SDXL, SD3.5, FLUX and Wan bundles against diffusers' pipelines on the same tiny networks: embeddings, whole runs,
+// pictures. tests/data/families is made by tools/golden/families.py.
+#include <glint/text/prompt_encoder.hpp>
+
+#include "tests/support/catch.hpp"
+#include "tests/support/families.hpp"
+#include "tests/support/report.hpp"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/stack.h>
+
+using namespace glint;
+using test::Contains;
+
+namespace {
+
+const char* const kManifests[] = {"model.json", "pt2.json"};
+
+/// Runs every golden run of a family and returns how many there were.
+int check_runs(const std::string& family, const std::string& manifest) {
+  const test::GoldenRuns golden(family);
+  const test::FamilyBundle files(family, manifest);
+  const Pipeline pipeline(files.load());
+  double worst = 0.0;
+  for (const auto& run : golden.cases()) {
+    const auto name = run["name"].get<std::string>();
+    CAPTURE(family, manifest, name);
+    const GenerateResult result = pipeline.generate(golden.request(run));
+    const at::Tensor& expected = golden.tensors.at(name + ".latents");
+    REQUIRE(result.sample.latents.sizes() == expected.sizes());
+    const double difference = test::largest_difference(result.sample.latents, expected);
+    // Float32 all through, like the reference, whose sums have another order in a few places.
+    CHECK(difference < 1e-4);
+    worst = std::max(worst, difference);
+  }
+  test::report("{:5} {:10} {:2} runs, largest difference of latents {:.1e}", family, manifest,
+               golden.cases().size(), worst);
+  return static_cast<int>(golden.cases().size());
+}
+
+void check_embeddings(const std::string& family) {
+  const test::GoldenRuns golden(family);
+  const auto encoder = Bundle::load(test::data("families/" + family)).prompt_encoder();
+  std::vector<at::Tensor> tokens, pooled;
+  for (const auto& prompt : golden.told["embedded"]) {
+    const auto conditioning =
+        encoder->encode(prompt.get<std::string>(), {.height = 32, .width = 24}).conditioning;
+    tokens.push_back(conditioning.tokens);
+    if (conditioning.pooled.defined()) pooled.push_back(conditioning.pooled);
+  }
+  CHECK(pooled.empty() == !golden.tensors.contains("text.pooled"));
+  const auto compare = [&](const char* name, const std::vector<at::Tensor>& parts) {
+    if (parts.empty()) return;
+    const at::Tensor ours = at::cat(parts), exact = golden.tensors.at(fmt::format("text.{}", name)),
+                     theirs = golden.tensors.at(fmt::format("text.{}.float32", name));
+    const double error = test::largest_difference(ours, exact),
+                 their_error = test::largest_difference(theirs, exact);
+    test::report("{:5} {:6} {:.1e} from diffusers in float64, {:.1e} in float32, which itself is {:.1e} off",
+                 family, name, error, test::largest_difference(ours, theirs), their_error);
+    // T5 does not scale its attention scores, so that float32 alone is off by more than 1e-5 of these embeddings.
+    CHECK(error < std::max(1e-5, 2.0 * their_error));
+  };
+  compare("tokens", tokens);
+  compare("pooled", pooled);
+}
+
+/// Compares bytes: 1/255 is one.
+void check_pictures(const std::string& family, const std::string& name) {
+  const test::GoldenRuns golden(family);
+  const Pipeline pipeline(Bundle::load(test::data("families/" + family)));
+  GenerateRequest request = golden.request(golden.named(name));
+  request.decode = true;
+  const GenerateResult result = pipeline.generate(request);
+  const std::vector<Image> expected = to_images(golden.tensors.at(name + ".pictures"));
+  REQUIRE(result.images.size() == expected.size());
+  int worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    REQUIRE(result.images[i].pixels.size() == expected[i].pixels.size());
+    CHECK(result.images[i].width == expected[i].width);
+    for (size_t p = 0; p < expected[i].pixels.size(); ++p)
+      worst = std::max(worst, std::abs(int{result.images[i].pixels[p]} - int{expected[i].pixels[p]}));
+  }
+  test::report("{:5} {:12} largest difference of bytes {}", family, name, worst);
+  CHECK(worst <= 1);
+}
+
+}  // namespace
+
+TEST_CASE("text embeddings of every family are diffusers'", "[parity]") {
+  for (const char* family : {"sdxl", "sd3", "flux", "wan"}) {
+    CAPTURE(family);
+    check_embeddings(family);
+  }
+}
+
+TEST_CASE("SDXL samples what diffusers samples: Euler, DDIM, DPM++ 2M Karras, UniPC", "[parity]") {
+  for (const char* manifest : kManifests) CHECK(check_runs("sdxl", manifest) == 10);
+}
+TEST_CASE("SD3.5 samples what diffusers samples", "[parity]") {
+  for (const char* manifest : kManifests) CHECK(check_runs("sd3", manifest) == 2);
+}
+TEST_CASE("FLUX samples what diffusers samples, with and without classifier-free guidance", "[parity]") {
+  for (const char* manifest : kManifests) CHECK(check_runs("flux", manifest) == 4);
+}
+TEST_CASE("Wan samples what diffusers samples: UniPC, shifts 3 and 5, 1 and 9 frames", "[parity]") {
+  for (const char* manifest : kManifests) CHECK(check_runs("wan", manifest) == 8);
+}
+
+TEST_CASE("pictures of the image families are diffusers' to 1/255", "[parity]") {
+  check_pictures("sdxl", "euler-8");
+  check_pictures("sdxl", "ddim-8");
+  for (const char* family : {"sd3", "flux"})
+    for (const char* name : {"flow-euler-8", "flow-euler-20"}) check_pictures(family, name);
+}
+
+TEST_CASE("a picture does not depend on the batch it is made in", "[parity]") {
+  for (const char* family : {"sdxl", "sd3", "flux"}) {
+    for (const char* manifest : kManifests) {
+      CAPTURE(family, manifest);
+      const test::FamilyBundle files(family, manifest);
+      const Pipeline pipeline(files.load());
+      GenerateRequest request{.prompt = "a fox", .negative = "blurry", .steps = 2, .count = 5};
+      request.height = 48;
+      request.width = 16;
+      request.decode = false;
+      request.batch = 5;
+      const at::Tensor together = pipeline.generate(request).sample.latents;
+      request.batch = 2;
+      // Matrix products of other heights round differently in the last bits.
+      CHECK(test::largest_difference(pipeline.generate(request).sample.latents, together) < 1e-4);
+    }
+  }
+}
+
+TEST_CASE("a family's defaults are those of its pipeline", "[parity]") {
+  const std::pair<const char*, const char*> solvers[] = {
+      {"sdxl", "euler"}, {"sd3", "flow-euler"}, {"flux", "flow-euler"}, {"wan", "unipc"}};
+  for (const auto& [family, solver] : solvers) {
+    CAPTURE(family);
+    const test::GoldenRuns golden(family);
+    const Pipeline pipeline(Bundle::load(test::data("families/" + std::string(family))));
+    const auto& run = golden.cases()[0];
+    GenerateRequest request = golden.request(run);
+    request.solver.reset();
+    if (pipeline.bundle().manifest().guidance.default_scale == run["guidance"].get<double>())
+      request.guidance.reset();
+    const GenerateResult result = pipeline.generate(request);
+    CHECK(result.solver == solver);
+    CHECK(test::largest_difference(result.sample.latents,
+                                   golden.tensors.at(run["name"].get<std::string>() + ".latents")) < 1e-4);
+  }
+}
+
+TEST_CASE("an absent negative prompt and an empty one differ where the family says so", "[parity]") {
+  const auto latents = [](const std::string& family, const std::optional<std::string>& negative) {
+    const test::GoldenRuns golden(family);
+    GenerateRequest request = golden.request(golden.cases()[0]);
+    request.negative = negative;
+    request.steps = 2;
+    return Pipeline(Bundle::load(test::data("families/" + family))).generate(request).sample.latents;
+  };
+  CHECK_FALSE(at::equal(latents("sdxl", std::nullopt), latents("sdxl", "")));
+  CHECK(at::equal(latents("sd3", std::nullopt), latents("sd3", "")));
+}
+
+TEST_CASE("a conditioning in place of a prompt needs no more than the family's embeddings", "[parity]") {
+  const test::GoldenRuns golden("sdxl");
+  const Pipeline pipeline(Bundle::load(test::data("families/sdxl")));
+  GenerateRequest request = golden.request(golden.cases()[0]);
+  const at::Tensor expected = pipeline.generate(request).sample.latents;
+  const auto encoder = pipeline.bundle().prompt_encoder();
+  const auto embeddings = [&](const std::string& prompt) {
+    Conditioning all = encoder->encode(prompt, {}).conditioning;
+    return Conditioning{.tokens = all.tokens, .pooled = all.pooled};
+  };
+  request.conditioning = Prompt{.cond = embeddings(request.prompt), .null = embeddings(*request.negative)};
+  request.prompt.clear();
+  request.negative.reset();
+  CHECK(at::equal(pipeline.generate(request).sample.latents, expected));
+}
+
+TEST_CASE("the order of image tokens changes no prediction", "[parity]") {
+  for (const char* family : {"sd3", "flux", "wan"}) {
+    CAPTURE(family);
+    const test::GoldenRuns golden(family);
+    const Pipeline pipeline(Bundle::load(test::data("families/" + std::string(family))));
+    const auto& run = golden.cases()[0];
+    GenerateRequest request = golden.request(run);
+    // Every block of keys is selected, so only the order differs from dense attention.
+    request.attention = parse_choice("pisa:density=1,reorder=true,min_tokens=1,first_dense_layers=0");
+    CHECK(test::largest_difference(pipeline.generate(request).sample.latents,
+                                   golden.tensors.at(run["name"].get<std::string>() + ".latents")) < 1e-4);
+  }
+}
+
+TEST_CASE("words that do not fit and words that are not known are told", "[parity]") {
+  const auto told = [](const std::string& family, const std::string& prompt) {
+    const auto encoder = Bundle::load(test::data("families/" + family)).prompt_encoder();
+    return encoder->encode(prompt, {.height = 32, .width = 32}).tokenized;
+  };
+  std::string words;
+  for (int i = 0; i < 200; ++i) words += "a ";
+  CHECK(told("sdxl", words + "b").dropped.size() == 201 - 75);
+  CHECK(told("sdxl", words + "b").dropped.back() == "b");
+  CHECK(told("flux", words).dropped.empty());  // T5 takes 512 tokens
+  CHECK(told("flux", words).ids.size() == 512);
+  CHECK_FALSE(told("wan", "a \xF0\x9F\x98\x80").unknown.empty());
+}
+
+TEST_CASE("sizes a family cannot make are refused by name", "[parity]") {
+  const auto refused = [](const std::string& family, const std::function<void(GenerateRequest&)>& change) {
+    const Pipeline pipeline(Bundle::load(test::data("families/" + family)));
+    GenerateRequest request{.prompt = "a fox", .steps = 1, .decode = false};
+    change(request);
+    return test::failure([&] { pipeline.generate(request); });
+  };
+  CHECK(refused("sdxl", [](auto& r) { r.height = 30; }) ==
+        "InvalidArgument: height: expected a positive multiple of 4, got 30");
+  CHECK(refused("sd3", [](auto& r) { r.width = 100; }) ==
+        "InvalidArgument: width: expected at most 96, got 100");
+  CHECK(refused("flux", [](auto& r) {
+          r.noise = at::zeros({1, 16, 8, 7});
+        }) == "InvalidArgument: noise: width: expected a positive multiple of 4, got 14");
+  CHECK(refused("flux", [](auto& r) {
+          r.noise = at::zeros({1, 4, 8, 8});
+        }) == "ShapeMismatch: noise: expected [B,16,H,W] with B >= 1, got [1,4,8,8]");
+  CHECK(refused("wan", [](auto& r) {
+          r.noise = at::zeros({1, 16, 8, 8});
+        }) == "ShapeMismatch: noise: expected [B,16,F,H,W] with B >= 1, got [1,16,8,8]");
+  CHECK(refused("wan", [](auto& r) { r.frames = 8; }) ==
+        "InvalidArgument: frames: expected one more than a multiple of 4, got 8; the nearest are 5 and 9");
+}

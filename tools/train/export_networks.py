@@ -1,0 +1,56 @@
+"""Adds CoRe2's weak network and the golden-noise network to a bundle: files and manifest entries.
+
+    python tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
+
+Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on this bundle's own predictions, or, with
+--other-weights, on those of earlier weights in the same latent space; measure_networks.py then says what they are worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from glint_train.collection import Collection
+from glint_train.components import export_component
+from glint_train.fit import load_result
+from glint_train.networks import NoiseNetwork, WeakNetwork
+
+NETWORKS: dict[str, tuple[type[nn.Module], str]] = {
+    "core2_weak": (WeakNetwork, "trajectories"),
+    "npnet": (NoiseNetwork, "noise-pairs"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--other-weights", action="store_true", help="take networks trained on other weights' predictions")
+    parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    path = options.bundle / "model.json"
+    manifest = json.loads(path.read_text())
+    words = len(json.loads((options.bundle / "tokenizer.json").read_text())["words"]) + 2
+    found = [name for name in NETWORKS if (options.work / f"{name}.pt").exists()]
+    if not found:
+        raise SystemExit(f"{options.work} holds none of: " + ", ".join(f"{name}.pt" for name in NETWORKS))
+    for name in found:
+        network, kind = NETWORKS[name]
+        if not options.other_weights:
+            Collection(options.work / kind, kind, partial=True).check_model(manifest)
+        model = load_result(network(), options.work / f"{name}.pt")
+        file = options.bundle / f"{name}.pt"
+        manifest["components"][name] = export_component(model, file, network.INPUTS, words)
+        print(f"{file.name} {file.stat().st_size} bytes, {sum(p.numel() for p in model.parameters())} parameters")
+    path.write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Reading what `glint collect` wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .archive import sha256
+
+SHARED = ("time", "model_time", "position", "null_tokens", "null_pooled")  # the same in every shard
+
+
+class Collection:
+    """A collection: its manifest, its prompts, and the tensors of all shards joined along the items.
+
+    It must be complete, unless `partial` says that what there is will do.
+    """
+
+    def __init__(self, folder: Path, kind: str, partial: bool = False) -> None:
+        path = folder / "collection.json"
+        if not path.exists():
+            raise SystemExit(f"{folder} holds no collection; make one with: glint collect {kind}")
+        self.manifest: dict[str, Any] = json.loads(path.read_text())
+        if self.manifest["format"] != 1 or self.manifest["kind"] != kind:
+            raise SystemExit(f"{folder} holds {self.manifest['kind']} of format {self.manifest['format']}, not {kind}")
+        if not self.manifest["complete"] and not (partial and self.manifest["shards"]):
+            raise SystemExit(f"{folder} is not complete; the same glint collect command goes on with it")
+        self.identity = sha256(path)
+        self.prompts: list[str] = json.loads((folder / "prompts.json").read_text())
+        parts = []
+        for shard in self.manifest["shards"]:
+            if sha256(folder / shard["file"]) != shard["sha256"]:
+                raise SystemExit(f"{folder / shard['file']} is damaged; the same glint collect command makes it again")
+            parts.append(load_file(folder / shard["file"]))
+        self.tensors: dict[str, Tensor] = {
+            name: parts[0][name] if name in SHARED else torch.cat([part[name] for part in parts]) for name in parts[0]
+        }
+
+    def check_model(self, bundle: dict[str, Any]) -> None:
+        """The bundle of manifest `bundle` must have the networks that the collection was made with."""
+        for name, hashed in self.manifest["model"]["components"].items():
+            if bundle["components"].get(name, {}).get("sha256") != hashed:
+                raise SystemExit(f"the collection was made with another {name} than this bundle's; collect again")
+
+
+def turned(noise: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise [B, ...] turned towards new noise by random angles up to a right one: as normal as before."""
+    angle = torch.rand(len(noise), *[1] * (noise.dim() - 1), generator=generator) * torch.pi / 2
+    return angle.cos() * noise + angle.sin() * torch.randn(noise.shape, generator=generator)
+
+
+class Predictions:
+    """The rows of trajectories: row r is step r % steps of item r // steps."""
+
+    def __init__(self, collection: Collection) -> None:
+        t = collection.tensors
+        self.latents, self.outputs, self.nulls = (t[name].flatten(0, 1) for name in ("latents", "output", "null_output"))
+        self.tokens, self.times = t["tokens"].float(), t["time"]
+        self.guidance, self.steps = float(collection.manifest["options"]["guidance"]), len(t["time"])
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+    def batch(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What a weak network is given (conditional prediction, latents, time, token embeddings), and the guided prediction."""
+        latents, output, null = (x[rows].float() for x in (self.latents, self.outputs, self.nulls))
+        item, step = rows // self.steps, rows % self.steps
+        return (output, latents, self.times[step], self.tokens[item]), null + self.guidance * (output - null)

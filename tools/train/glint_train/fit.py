@@ -1,0 +1,100 @@
+"""The loop both small networks are trained by: a wall-clock budget, an average of the weights, checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from .precision import autocast
+from .run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches
+
+WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
+
+Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+
+class Fit:
+    """One training. It goes on from `path` if it was stopped, and refuses a checkpoint of other data (`identity`).
+
+    `validate(model)` is looked at with every checkpoint, and the averaged weights with the least value are the result;
+    without it the last ones are.
+    """
+
+    def __init__(
+        self, model: nn.Module, path: Path, *, seconds: float, seed: int, rate: float, identity: str,
+        initial: Path | None = None, validate: Callable[[nn.Module], float] | None = None,
+    ) -> None:  # fmt: skip
+        if initial:
+            load_result(model, initial)
+        self.model, self.path, self.seed, self.rate = model, path, seed, rate
+        self.identity, self.validate = identity, validate
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.05, fused=True)
+        self.clock, self.step, self.least = Clock(seconds), 0, math.inf
+        self.result = self.averaged()
+        if state := load_checkpoint(path):
+            if state["identity"] != identity:
+                raise SystemExit(f"{path} was trained on other data; delete it to start over")
+            model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.clock, self.step = Clock(seconds, spent=state["elapsed"]), state["step"]
+            self.result, self.least = state["result"], state["least"]
+
+    def averaged(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.average.module.state_dict().items()}
+
+    def update(self, loss_of: Loss, rows: Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.rate, self.step, WARMUP, self.clock.progress)
+        self.optimizer.zero_grad(set_to_none=True)
+        with autocast():
+            loss = loss_of(self.model, rows, torch.Generator().manual_seed(self.seed * 1_000_003 + self.step))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.step += 1
+        return float(loss.detach())
+
+    def save(self) -> None:
+        value = self.validate(self.average.module.eval()) if self.validate else -math.inf
+        if value < self.least or not self.validate:
+            self.result, self.least = self.averaged(), value
+        state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "result": self.result,
+                 "optimizer": self.optimizer.state_dict(), "step": self.step, "elapsed": self.clock.elapsed,
+                 "least": self.least, "identity": self.identity}  # fmt: skip
+        save_checkpoint(self.path, state)
+
+    def run(self, loss_of: Loss, rows: int, batch: int) -> nn.Module:
+        """Trains on batches of `rows` row numbers until the time is spent; returns the model with the result."""
+        saved, losses = self.clock.elapsed, []
+        self.model.train()
+        for indices in shuffled_batches(rows, min(batch, rows), self.seed, self.step):
+            if self.clock.progress >= 1.0:
+                break
+            losses.append(self.update(loss_of, torch.from_numpy(indices)))
+            if self.clock.elapsed - saved > CHECKPOINT_SECONDS:
+                self.save()
+                saved = self.clock.elapsed
+                print(f"step {self.step} {saved:.0f} s loss {np.mean(losses):.5f} least {self.least:.5f}", flush=True)
+                losses = []
+        self.save()
+        print(f"step {self.step} {self.clock.elapsed:.0f} s done", flush=True)
+        self.model.load_state_dict(self.result)
+        return self.model.eval()
+
+
+def load_result(model: nn.Module, path: Path) -> nn.Module:
+    """The result of a checkpoint in `model`."""
+    state = load_checkpoint(path)
+    if state is None:
+        raise SystemExit(f"{path} does not exist; train the network first")
+    model.load_state_dict(state["result"])
+    return model.eval()

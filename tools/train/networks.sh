@@ -1,0 +1,29 @@
+#!/bin/sh
+# CoRe2's weak network and the golden-noise network of the bundled model, from nothing to the bundle and its figures:
+#   tools/train/networks.sh WORK [BUNDLE]        what WORK already has is gone on with
+# Environment: GLINT (the program; ./glint), PYTHON (tools/env's), SMOKE=1 (a few items and steps)
+set -eu
+root=$(dirname -- "$(readlink -f -- "$0")")/../..
+work=$1
+bundle=${2:-$root/models/emoji-flow}
+glint=${GLINT:-$root/glint}
+python=${PYTHON:-$("$root/tools/env")}
+smoke=${SMOKE:+--smoke}
+train=$root/tools/train
+
+# shellcheck disable=SC2086  # one option or none
+{
+  "$python" "$train/prompts.py" --work "$work" $smoke
+  # collect KIND FOLDER PROMPTS STEPS SEED: held-out trajectories have the model's own steps, which the trained ones do not
+  collect() {
+    "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" --batch 16 --threads 1
+  }
+  collect trajectories trajectories prompts 10 1000000
+  collect trajectories trajectories-held-out held_out 20 3000000
+  collect noise-pairs noise-pairs prompts 5 2000000
+  collect noise-pairs noise-pairs-held-out held_out 5 4000000
+  "$python" "$train/weak_network.py" --work "$work" $smoke
+  "$python" "$train/golden_noise.py" --work "$work" $smoke
+  "$python" "$train/export_networks.py" --work "$work" --bundle "$bundle"
+  "$python" "$train/measure_networks.py" --work "$work" --bundle "$bundle" $smoke
+}

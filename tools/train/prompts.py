@@ -1,0 +1,59 @@
+"""Prompts to collect with: `prompts.txt`, and `held_out.txt` with others, none of which differs by articles only.
+
+    python tools/train/prompts.py --work DIR [--count 500] [--held-out 100] [--seed 41]
+
+Both are drawn as the training samples are; a tenth of all prompts is held out, by a hash of their words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from glint_train.grammar import Grammar
+
+HELD_OUT_PERCENT, SALT = 10, "glint-networks"
+
+
+def words_of(prompt: str) -> str:
+    return " ".join(word for word in prompt.split() if word not in ("a", "an"))
+
+
+def held_out(prompt: str) -> bool:
+    digest = hashlib.sha256(f"{SALT}|{words_of(prompt)}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
+
+
+def draw(count: int, held_out_count: int, seed: int, grammar: Grammar) -> tuple[list[str], list[str]]:
+    """Distinct prompts, and distinct held-out ones."""
+    chosen: dict[bool, list[str]] = {False: [], True: []}
+    wanted, seen, index = {False: count, True: held_out_count}, set(), 0
+    while any(len(chosen[side]) < wanted[side] for side in chosen):
+        prompt = grammar.draw(np.random.default_rng([seed, index]))[1]
+        side, index = held_out(prompt), index + 1
+        if words_of(prompt) not in seen and len(chosen[side]) < wanted[side]:
+            seen.add(words_of(prompt))
+            chosen[side].append(prompt)
+    return chosen[False], chosen[True]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--held-out", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=41)
+    parser.add_argument("--smoke", action="store_true", help="4 prompts and 2 held-out ones")
+    options = parser.parse_args()
+    counts = (4, 2) if options.smoke else (options.count, options.held_out)
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name, prompts in zip(("prompts", "held_out"), draw(*counts, options.seed, Grammar())):
+        (options.work / f"{name}.txt").write_text("".join(f"{prompt}\n" for prompt in prompts))
+        print(f"{name}.txt {len(prompts)} prompts")
+
+
+if __name__ == "__main__":
+    main()

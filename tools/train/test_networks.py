@@ -1,0 +1,141 @@
+"""Smoke run of the stages that make CoRe2's weak network and the golden-noise network, on a copy of the bundled model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from glint_train.archive import sha256  # noqa: E402
+from glint_train.bundle import Bundle  # noqa: E402
+from glint_train.collection import Collection, Predictions  # noqa: E402
+from glint_train.grammar import Grammar  # noqa: E402
+from glint_train.networks import NoiseNetwork, WeakNetwork  # noqa: E402
+from prompts import draw, words_of  # noqa: E402
+from weak_network import augmented, errors  # noqa: E402
+
+
+def run(stage: str, *arguments: str) -> str:
+    """Runs a stage's script and returns what it printed."""
+    command = [sys.executable, str(HERE / f"{stage}.py"), *arguments, "--smoke"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the bundled model that may be changed."""
+    return Path(shutil.copytree(HERE.parents[1] / "models/emoji-flow", tmp_path_factory.mktemp("networks") / "emoji-flow"))
+
+
+def write_collection(folder: Path, kind: str, bundle: Bundle, prompts: list[str]) -> None:
+    """What `glint collect` writes, with predictions and targets of a known kind: a fixed share of the latents."""
+    torch.manual_seed(len(prompts))
+    count, steps = len(prompts), 3
+    tokens, pooled = (x.half() for x in bundle.encode_text(prompts))
+    shared = {"prompt": torch.arange(count), "seed": torch.arange(count), "tokens": tokens, "pooled": pooled}
+    names = ["denoiser", "text_encoder", "tokenizer"]
+    if kind == "trajectories":
+        output = torch.randn(count, steps, 4, 16, 16)
+        tensors = shared | {"latents": output.half(), "output": output.half(), "null_output": (output / 2).half(),
+                            "time": torch.tensor([1.0, 0.6, 0.2]), "position": torch.arange(steps) / steps}  # fmt: skip
+    else:
+        noise = torch.randn(count, 4, 16, 16)
+        scores = torch.tensor([[0.2, 0.4]]).repeat(count, 1)
+        tensors = shared | {"noise": noise, "reflected": noise + 0.5, "scores": scores, "candidate_scores": scores}
+        names += ["vae_decoder", "scorer"]
+    folder.mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "shard-00000.safetensors")
+    (folder / "prompts.json").write_text(json.dumps(prompts))
+    components = {name: bundle.manifest["components"][name]["sha256"] for name in names}
+    shard = {"file": "shard-00000.safetensors", "sha256": sha256(folder / "shard-00000.safetensors")}
+    manifest = {"format": 1, "kind": kind, "model": {"name": "emoji-flow", "components": components},
+                "options": {"guidance": 2.0}, "complete": True, "shards": [shard]}  # fmt: skip
+    (folder / "collection.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope="module")
+def collected(folder: Path) -> Path:
+    """A working folder with collections of the smoke bundle."""
+    work = folder.parent / "work"
+    run("prompts", "--work", str(work))
+    for kind in ("trajectories", "noise-pairs"):
+        for suffix, file in (("", "prompts.txt"), ("-held-out", "held_out.txt")):
+            write_collection(work / f"{kind}{suffix}", kind, Bundle(folder), (work / file).read_text().splitlines())
+    return work
+
+
+def test_held_out_prompts_are_no_others() -> None:
+    prompts, held_out = draw(300, 60, 5, Grammar())
+    assert len(prompts) == 300 and len(held_out) == 60
+    assert not {words_of(prompt) for prompt in prompts} & {words_of(prompt) for prompt in held_out}
+    assert words_of("a small key left of an apple") == "small key left of apple"
+
+
+def test_networks_begin_as_the_identity_and_know_what_they_are_given() -> None:
+    latents, tokens = torch.randn(2, 4, 16, 16), torch.randn(2, 16, 192)
+    assert torch.equal(WeakNetwork()(latents, 2 * latents, torch.rand(2), tokens), latents)
+    assert torch.equal(NoiseNetwork()(latents, tokens, torch.zeros(2, 192)), latents)
+    assert sum(p.numel() for n in (WeakNetwork(), NoiseNetwork()) for p in n.parameters()) * 2 < 1.45e6  # float16 bytes
+    network = WeakNetwork()
+    torch.nn.init.normal_(network.gap.head.weight)
+    for layer in (network.gap.after.conv2, network.gap.after.modulation, network.gap.attention.out):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    time = torch.full((2,), 0.5)
+    made = network(latents, latents, time, tokens)
+    for changed in ((latents, latents, time + 0.3, tokens), (latents, latents, time, tokens.flip(0)), (latents, latents + 1, time, tokens)):
+        assert not torch.allclose(network(*changed), made)
+
+
+def test_guided_predictions_and_their_errors_by_hand(collected: Path) -> None:
+    data = Predictions(Collection(collected / "trajectories", "trajectories"))
+    given, guided = data.batch(torch.tensor([4]))  # step 1 of item 1
+    assert torch.equal(given[0][0], data.outputs[4].float()) and given[2].tolist() == [pytest.approx(0.6)]
+    assert torch.allclose(guided, 1.5 * given[0], atol=2e-3)  # output / 2 + 2 (output - output / 2)
+    made, plain, size = errors(WeakNetwork(), data)
+    assert torch.equal(made, plain) and torch.allclose((plain / size).sqrt(), torch.full_like(size, 1 / 3), atol=1e-3)
+    shifted, target = augmented(given, guided, torch.Generator().manual_seed(3))
+    assert torch.allclose((target - shifted[0]).norm(), (guided - given[0]).norm())
+
+
+def test_small_networks_are_trained_exported_and_measured(folder: Path, collected: Path) -> None:
+    assert "held-out prompts: relative error" in run("weak_network", "--work", str(collected))
+    golden = run("golden_noise", "--work", str(collected)).splitlines()[-1].split()
+    assert float(golden[-6].rstrip(",")) > float(golden[-1])  # the target is the noise and a constant
+    assert "done" in run("weak_network", "--work", str(collected))  # goes on, and has no time left
+    run("export_networks", "--work", str(collected), "--bundle", str(folder))
+    bundle = Bundle(folder)
+    entry = bundle.manifest["components"]["core2_weak"]
+    assert entry["inputs"] == ["output", "latents", "time", "tokens"] and sha256(folder / entry["file"]) == entry["sha256"]
+    printed = run("measure_networks", "--bundle", str(folder), "--work", str(collected))
+    assert "ratio" in printed and "golden-noise and CFG" in printed
+
+
+def test_networks_of_another_model_are_refused(folder: Path, collected: Path, tmp_path: Path) -> None:
+    manifest = json.loads((folder / "model.json").read_text())
+    manifest["components"]["denoiser"]["sha256"] = "0" * 64
+    with pytest.raises(SystemExit, match="another denoiser"):
+        Collection(collected / "trajectories", "trajectories").check_model(manifest)
+    with pytest.raises(SystemExit, match="holds trajectories of format 1, not noise-pairs"):
+        Collection(collected / "trajectories", "noise-pairs")
+    manifest = json.loads((collected / "noise-pairs" / "collection.json").read_text())
+    shutil.copytree(collected / "noise-pairs", tmp_path / "begun")
+    (tmp_path / "begun" / "collection.json").write_text(json.dumps(manifest | {"complete": False}))
+    with pytest.raises(SystemExit, match="not complete"):
+        Collection(tmp_path / "begun", "noise-pairs")
+    assert len(Collection(tmp_path / "begun", "noise-pairs", partial=True).tensors["noise"]) == 4
+    write_collection(tmp_path / "damaged", "noise-pairs", Bundle(folder), ["key"])
+    (tmp_path / "damaged" / "shard-00000.safetensors").write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match="is damaged"):
+        Collection(tmp_path / "damaged", "noise-pairs")
