@@ -2,7 +2,7 @@
 
     python tools/train/prompts.py --work DIR [--count 500] [--held-out 100] [--seed 41]
 
-Both are drawn as the training samples are; a tenth of all prompts is held out, by a hash of their words.
+Both are drawn by the grammar of the training samples, 26 % of them compositions; a tenth of all prompts is held out, by a hash of their words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from glint_train.grammar import Grammar
 
-HELD_OUT_PERCENT, SALT = 10, "glint-networks"
+HELD_OUT_PERCENT, SALT, COMPOSED = 10, "glint-networks", 0.26
 
 
 def words_of(prompt: str) -> str:
@@ -32,7 +32,8 @@ def draw(count: int, held_out_count: int, seed: int, grammar: Grammar) -> tuple[
     chosen: dict[bool, list[str]] = {False: [], True: []}
     wanted, seen, index = {False: count, True: held_out_count}, set(), 0
     while any(len(chosen[side]) < wanted[side] for side in chosen):
-        prompt = grammar.draw(np.random.default_rng([seed, index]))[1]
+        rng = np.random.default_rng([seed, index])
+        prompt = grammar.draw(rng, rng.random() < COMPOSED)[1]
         side, index = held_out(prompt), index + 1
         if words_of(prompt) not in seen and len(chosen[side]) < wanted[side]:
             seen.add(words_of(prompt))
