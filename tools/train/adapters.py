@@ -1,15 +1,16 @@
-"""Stage 7: the adapter pair of emoji-flow, as LoRA files beside the bundle.
+"""Stage 7: the adapter pair of emoji-flow, as LoRA files that its model.json names.
 
-    python tools/train/adapters.py --work DIR --out models/emoji-flow [--checkpoint denoiser] [--from denoiser_half]
+    python tools/train/adapters.py --work DIR --out models/emoji-flow [--checkpoint denoiser] [--from denoiser_early]
         [--rank 4] [--strong 1] [--weak -4] [--smoke]
 
-Both point along what the second part of the training changed in the attention projections, cut to a low rank by a singular
+Both point along what the later part of the training changed in the attention projections, cut to a low rank by a singular
 value decomposition: `strong.safetensors` further that way, `weak.safetensors` back. Nothing is trained.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 
 from export import load_model
 from glint_train.adapters import direction
+from glint_train.archive import sha256
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--checkpoint", default="denoiser")
-    parser.add_argument("--from", dest="start", default="denoiser_half", help="an earlier checkpoint in DIR")
+    parser.add_argument("--from", dest="start", default="denoiser_early", help="an earlier checkpoint in DIR")
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--strong", type=float, default=1.0, help="how far the strong one goes, in units of the change")
     parser.add_argument("--weak", type=float, default=-4.0, help="the same of the weak one")
@@ -34,11 +36,15 @@ def main() -> None:
     start, end = (
         load_model(options.work, "flow", name).denoiser.state_dict() for name in (options.start, options.checkpoint)
     )
+    path = options.out / "model.json"
+    manifest = json.loads(path.read_text()) | {"adapters": {}}
     for name, scale in (("strong", options.strong), ("weak", options.weak)):
         tensors = direction(start, end, options.rank, scale)
-        path = options.out / f"{name}.safetensors"
-        save_file({key: value.half() for key, value in tensors.items()}, str(path))
-        print(f"{path.name} {path.stat().st_size}")
+        file = options.out / f"{name}.safetensors"
+        save_file({key: value.half() for key, value in tensors.items()}, str(file))
+        manifest["adapters"][name] = {"file": file.name, "sha256": sha256(file)}
+        print(f"{file.name} {file.stat().st_size}")
+    path.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=tuple(NAMES), default="flow")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--checkpoint", help="default: the kind's last one")
-    parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_half")
+    parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_early")
     parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
     options = parser.parse_args()
     torch.manual_seed(0)
