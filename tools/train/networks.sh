@@ -13,7 +13,7 @@ train=$root/tools/train
 
 # shellcheck disable=SC2086  # one option or none
 {
-  "$python" "$train/prompts.py" --work "$work" $smoke
+  "$python" "$train/network_prompts.py" --work "$work" $smoke
   # collect KIND FOLDER PROMPTS STEPS SEED: held-out trajectories have the model's own steps, which the trained ones do not
   collect() {
     "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" --batch 16 --threads 1

@@ -21,7 +21,7 @@ from glint_train.bundle import Bundle  # noqa: E402
 from glint_train.collection import Collection, Predictions  # noqa: E402
 from glint_train.grammar import Grammar  # noqa: E402
 from glint_train.networks import NoiseNetwork, WeakNetwork  # noqa: E402
-from prompts import draw, words_of  # noqa: E402
+from network_prompts import draw, words_of  # noqa: E402
 from weak_network import augmented, errors  # noqa: E402
 
 

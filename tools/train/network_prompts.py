@@ -1,6 +1,6 @@
 """Prompts to collect with: `prompts.txt`, and `held_out.txt` with others, none of which differs by articles only.
 
-    python tools/train/prompts.py --work DIR [--count 500] [--held-out 100] [--seed 41]
+    python tools/train/network_prompts.py --work DIR [--count 500] [--held-out 100] [--seed 41]
 
 Both are drawn by the grammar of the training samples, 26 % of them compositions; a tenth of all prompts is held out, by a hash of their words.
 """
