@@ -5,7 +5,6 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
-#include <ATen/ops/equal.h>
 #include <sys/wait.h>
 
 using namespace glint;
@@ -155,20 +154,24 @@ TEST_CASE("collect says what is wrong", "[cli]") {
 
 TEST_CASE("The bundled model has CoRe2's weak network and a golden-noise network", "[cli]") {
   const Program glint;
-  const Outcome core2 = glint(
-      "generate 'red apple' --rule core2 --steps 8 -q --json -o core2.png --latents-out core2.safetensors");
+  const Outcome core2 = glint("generate 'red apple' --rule core2 --steps 8 -q --json -o core2.png");
   INFO(core2.err);
   REQUIRE(core2.exit_code == 0);
   CHECK(json::parse(core2.out)["rows"] == 8);  // half of guidance's
-  REQUIRE(glint("generate 'red apple' --steps 8 -q -o cfg.png --latents-out cfg.safetensors").exit_code == 0);
-  REQUIRE(glint("generate 'red apple' --guidance 1 --steps 8 -q -o plain.png --latents-out plain.safetensors")
-              .exit_code == 0);
-  const auto latents = [&](const char* name) { return read_safetensors(glint.folder / name).at("latents"); };
-  // It was trained to imitate guidance, so it ends nearer to it than the prompt's prediction alone does.
-  const double imitated = latents("core2.safetensors").sub(latents("cfg.safetensors")).norm().item<double>();
-  const double plain = latents("plain.safetensors").sub(latents("cfg.safetensors")).norm().item<double>();
-  CHECK(imitated < plain);
+  // At pure noise, where guidance is strongest: one step of it is imitated to half the distance of the prompt alone. (Measured
+  // over held-out prompts: to a third; below a time of 0.7 hardly at all, see the model's README.)
+  const auto ends = [&](const std::string& options) {
+    REQUIRE(glint("generate 'red apple' crown umbrella --steps 1 -q -o x.png --latents-out l.safetensors " +
+                  options)
+                .exit_code == 0);
+    return read_safetensors(glint.folder / "l.safetensors").at("latents");
+  };
+  const at::Tensor guided = ends("");
+  const double imitated = ends("--rule core2").sub(guided).norm().item<double>();
+  const double plain = ends("--guidance 1").sub(guided).norm().item<double>();
+  CHECK(imitated < 0.5 * plain);
 
+  REQUIRE(glint("generate 'red apple' --steps 8 -q -o cfg.png").exit_code == 0);
   const Outcome golden = glint("generate 'red apple' --noise golden-noise --steps 8 -q --json -o g.png");
   INFO(golden.err);
   REQUIRE(golden.exit_code == 0);

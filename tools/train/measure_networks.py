@@ -1,6 +1,6 @@
 """What the bundle's CoRe2 weak network and golden-noise network do, on prompts they were not trained with.
 
-    python tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--smoke]
+    python tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--count N] [--smoke]
 
 Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out; then pictures of `evaluate.py`'s prompts with
 the same noises, scored by the bundle's scorer: paired differences with 95 % intervals (bootstrap over prompts).
@@ -23,6 +23,7 @@ from glint_train.judge import Judge
 from golden_noise import Pairs, cosines
 from sheet import draw_prompts
 from weak_network import errors
+
 
 def weak_figures(bundle: Bundle, folder: Path) -> None:
     collection = Collection(folder, "trajectories")
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--count", type=int, help="prompts of each kind; default: evaluate.py's")
     parser.add_argument("--smoke", action="store_true", help="2 prompts of each kind, 2 steps")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -121,6 +123,8 @@ def main() -> None:
     weak_figures(bundle, options.work / "trajectories-held-out")
     noise_figures(bundle, options.work / "noise-pairs-held-out")
     counts, steps = (dict.fromkeys(SETS, 2), 2) if options.smoke else (SETS, options.steps)
+    if options.count:
+        counts = dict.fromkeys(SETS, options.count)
     score_figures(Comparison(options.bundle, bundle, counts, steps))
 
 
