@@ -32,7 +32,8 @@ SETS = {"singles": 96, "composed": 96, "held-out": 64}
 PROMPT_SEED, NOISE_SEED = 4096, 9000
 POWER_FACTOR = (1.96 + 0.84) ** 2  # two-sided 5 %, 80 % power
 WEAK_SCALES = (1.0, 2.0, 3.0)
-HEADER = ["set", "guidance", "strict", "partial", "similarity", "evidence", "background", "colour", "mask IoU", "nearest glyph"]  # fmt: skip
+SCORES = ("strict", "partial", "similarity", "evidence")
+HEADER = ("set", "guidance", *SCORES, "background", "colour", "mask IoU", "nearest glyph")
 
 
 class Evaluation:
@@ -50,7 +51,7 @@ class Evaluation:
         """Prints a table row and returns the verdicts."""
         scenes, prompts = self.sets[kind]
         verdicts = self.judge(images, scenes, self.tokens(prompts))
-        means = [np.mean([getattr(one, name) for one in verdicts]) for name in ("strict", "partial", "similarity", "evidence")]
+        means = [np.mean([getattr(one, name) for one in verdicts]) for name in SCORES]
         scores = f"{means[0]:.1%} | {means[1]:.1%} | {means[2]:.3f} | {means[3]:.3f}"
         print(f"| {kind} | {label} | {scores} | {self.pixels(kind, images)} |", flush=True)
         return verdicts

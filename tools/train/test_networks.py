@@ -53,7 +53,7 @@ def write_collection(folder: Path, kind: str, bundle: Bundle, prompts: list[str]
     else:
         noise = torch.randn(count, 4, 16, 16)
         scores = torch.tensor([[0.2, 0.4]]).repeat(count, 1)
-        tensors = shared | {"noise": noise, "reflected": noise + 0.5, "scores": scores, "candidate_scores": scores}
+        tensors = shared | {"noise": noise, "reflected": noise + 0.5, "scores": scores, "candidate_scores": scores.clone()}
         names += ["vae_decoder", "scorer"]
     folder.mkdir()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "shard-00000.safetensors")
