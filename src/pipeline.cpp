@@ -251,6 +251,18 @@ SampleRequest Pipeline::sample_request(const GenerateRequest& request, Tokenized
   });
 }
 
+void Pipeline::preload(const GenerateRequest& request) const {
+  detail::engine_errors_translated(ErrorCode::Internal, "preload", [&] {
+    build_sampler(request);
+    if (!request.conditioning) bundle_.prompt_encoder(request.adapters);
+    if (!request.decode) return;
+    if (bundle_.manifest().latent.frame_scale)
+      bundle_.video_decoder();
+    else
+      bundle_.decoder();
+  });
+}
+
 std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& request) const {
   return detail::engine_errors_translated(ErrorCode::Internal, "attention_calls", [&] {
     const Sampler sampler = build_sampler(request);

@@ -73,6 +73,10 @@ class GLINT_API Pipeline {
 
   const Bundle& bundle() const { return bundle_; }
 
+  /// Loads the components that the request needs, and no others, so that generate() waits for no file.
+  /// Errors:  as generate, for options and components.
+  void preload(const GenerateRequest& request) const;
+
   /// Returns pictures for the request.
   /// Errors:  InvalidArgument for options, sizes and names; NotFound for a component the request needs and the bundle
   ///          lacks; those of Sampler and Bundle. Nothing is left changed by a failed or cancelled call.

@@ -261,7 +261,7 @@ int generate(Arguments& args) {
   if (args.request.decode && files.pictures.empty() && files.sheet.empty())
     files.pictures = args.frames > 0 ? "glint.webp" : "glint.png";
   check_outputs(files, args.frames);
-  pipeline.bundle().preload();
+  pipeline.preload(args.request);
   const auto since = [start] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };

@@ -48,6 +48,21 @@ TEST_CASE("a pipeline goes from prompt to pictures and says what it did", "[unit
   CHECK(result.seconds.at("total") >= result.seconds.at("sample"));
 }
 
+TEST_CASE("preloading reads what the request needs and nothing else", "[unit]") {
+  const TinyPipeline files([](nlohmann::json& m) {
+    m["components"]["weak_denoiser"] = m["components"]["denoiser"];
+    m["components"]["weak_denoiser"]["sha256"] = std::string(64, '0');  // refused as soon as it is read
+  });
+  const Pipeline pipeline = files();
+  pipeline.preload(request());
+  GenerateRequest weak = request();
+  weak.step_strategies = {{"w2sd", {{"weak_model", "weak_denoiser"}}}};
+  CHECK_THAT(failure([&] { pipeline.preload(weak); }), Contains("components.weak_denoiser"));
+  for (const auto& [name, component] : pipeline.bundle().manifest().components)
+    std::filesystem::remove(files.folder.path() / component.file);
+  CHECK(pipeline.generate(request()).images.size() == 1);
+}
+
 TEST_CASE("the batch size changes nothing but time and memory", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
@@ -110,7 +125,10 @@ TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
              Contains("width: expected a positive multiple of 2, got 7"));
   CHECK_THAT(refused([](auto& r) { r.prompt = "\xff"; }), Contains("UTF-8"));
   CHECK_THAT(refused([](auto& r) { r.solver = Choice{"eulr"}; }), Contains("did you mean 'euler'?"));
-  CHECK_THAT(refused([](auto& r) { r.noise = at::randn({1, 3, 8, 8}); }), Contains("noise: expected [B,4,H,W] with B >= 1, got [1,3,8,8]"));
+  CHECK_THAT(refused([](auto& r) {
+               r.noise = at::randn({1, 3, 8, 8});
+             }),
+             Contains("noise: expected [B,4,H,W] with B >= 1, got [1,3,8,8]"));
   CHECK_THAT(refused([](auto& r) {
                r.schedule = {{"sigmas", std::string("karras")}};
                r.solver = Choice{"unipc"};
@@ -158,7 +176,8 @@ TEST_CASE("a network of one size refuses others by name", "[unit]") {
   GenerateRequest r = request();
   CHECK(files().generate(r).images.size() == 1);
   r.width = 32;
-  CHECK_THAT(failure([&] { files().generate(r); }), Contains("expects latents [4,8,8]") && Contains("got [4,8,16]"));
+  CHECK_THAT(failure([&] { files().generate(r); }),
+             Contains("expects latents [4,8,8]") && Contains("got [4,8,16]"));
 }
 
 TEST_CASE("two threads share one pipeline", "[unit]") {
