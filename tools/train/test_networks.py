@@ -69,7 +69,7 @@ def write_collection(folder: Path, kind: str, bundle: Bundle, prompts: list[str]
 def collected(folder: Path) -> Path:
     """A working folder with collections of the smoke bundle."""
     work = folder.parent / "work"
-    run("prompts", "--work", str(work))
+    run("network_prompts", "--work", str(work))
     for kind in ("trajectories", "noise-pairs"):
         for suffix, file in (("", "prompts.txt"), ("-held-out", "held_out.txt")):
             write_collection(work / f"{kind}{suffix}", kind, Bundle(folder), (work / file).read_text().splitlines())
