@@ -4,6 +4,7 @@
 #include <glint/export.hpp>
 #include <glint/model/model.hpp>
 #include <glint/model/module.hpp>
+#include <glint/tensor.hpp>
 
 #include <filesystem>
 #include <map>
