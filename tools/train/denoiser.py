@@ -93,22 +93,15 @@ def main() -> None:
     name, mix = CHECKPOINTS[options.kind], Mix(*options.compositions)
     model = make_model(options)
     trainer = Trainer(model, options.work / f"{name}.pt", 6.0 if options.smoke else options.seconds, options.seed)
-    saved, losses = trainer.clock.elapsed, []
     ahead = [share for share in SNAPSHOTS if share > trainer.clock.progress]
     while (progress := trainer.clock.progress) < 1.0:
         chosen = torch.from_numpy(mix.batch(len(ids), BATCH, options.seed, trainer.step, progress))
         dropped = torch.rand(len(chosen), generator=trainer.generator) < NULL_SHARE
         asked, shown = ids[chosen].masked_fill(dropped[:, None], 0), latents[chosen].float()
-        losses.append(trainer.update(lambda: model.loss(shown, asked, trainer.generator, progress)))
+        trainer.keep(trainer.update(lambda: model.loss(shown, asked, trainer.generator, progress)))
         while ahead and trainer.clock.progress >= ahead[0]:
             trainer.save(options.work / f"{name}_{SNAPSHOTS[ahead.pop(0)]}.pt")
-        if trainer.clock.elapsed - saved > 60:
-            saved = trainer.clock.elapsed
-            trainer.save()
-            print(f"step {trainer.step} {saved:.0f} s loss {np.mean(losses):.4f}", flush=True)
-            losses = []
-    trainer.save()
-    print(f"step {trainer.step} {trainer.clock.elapsed:.0f} s done")
+    trainer.finish()
 
 
 if __name__ == "__main__":

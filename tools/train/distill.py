@@ -47,19 +47,12 @@ def main() -> None:
     student.prepare_mixed_precision()
     seconds = 6.0 if options.smoke else options.seconds
     trainer = Trainer(student, options.work / "distilled.pt", seconds, options.seed, RATE)
-    saved, losses = trainer.clock.elapsed, []
     while (progress := trainer.clock.progress) < 1.0:
         chosen = torch.from_numpy(MIX.batch(len(ids), BATCH, options.seed, trainer.step, progress))
         dropped = torch.rand(len(chosen), generator=trainer.generator) < NULL_SHARE
         asked, shown = ids[chosen].masked_fill(dropped[:, None], 0), latents[chosen].float()
-        losses.append(trainer.update(lambda: student.loss(teacher, shown, asked, trainer.generator)))
-        if trainer.clock.elapsed - saved > 60:
-            saved = trainer.clock.elapsed
-            trainer.save()
-            print(f"step {trainer.step} {saved:.0f} s loss {np.mean(losses):.5f}", flush=True)
-            losses = []
-    trainer.save()
-    print(f"step {trainer.step} {trainer.clock.elapsed:.0f} s done")
+        trainer.keep(trainer.update(lambda: student.loss(teacher, shown, asked, trainer.generator)))
+    trainer.finish()
 
 
 if __name__ == "__main__":

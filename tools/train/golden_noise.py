@@ -9,17 +9,13 @@ stays, so that the network learns what depends on the prompt, which few pairs ca
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glint_train.collection import Collection, turned
-from glint_train.fit import Fit
+from glint_train.fit import Fit, fit_options
 from glint_train.networks import NoiseNetwork
-from glint_train.precision import use_precise_attention
 
 BATCH, RATE, VALIDATED = 32, 1e-3, 8
 
@@ -43,18 +39,7 @@ def cosines(model: nn.Module, pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=240)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=29)
-    parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
-    parser.add_argument("--partial", action="store_true", help="train on what an unfinished collection has")
-    parser.add_argument("--smoke", action="store_true", help="a few steps")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    use_precise_attention()
+    options = fit_options(__doc__, seconds=240, seed=29)
     collection = Collection(options.work / "noise-pairs", "noise-pairs", options.partial)
     data, held_out = Pairs(collection), Pairs(Collection(options.work / "noise-pairs-held-out", "noise-pairs"))
     if len(data.noise) < 2 or not len(held_out.noise):

@@ -7,17 +7,13 @@ Reads DIR/trajectories and DIR/trajectories-held-out, writes DIR/core2_weak.pt; 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glint_train.collection import Collection, Predictions
-from glint_train.fit import Fit
+from glint_train.fit import Fit, fit_options
 from glint_train.networks import WeakNetwork
-from glint_train.precision import use_precise_attention
 
 BATCH, RATE, WORDLESS = 64, 2e-3, 0.2
 
@@ -43,21 +39,11 @@ def errors(model: nn.Module, data: Predictions) -> tuple[Tensor, Tensor, Tensor]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=420)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=23)
-    parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
-    parser.add_argument("--partial", action="store_true", help="train on what an unfinished collection has")
-    parser.add_argument("--smoke", action="store_true", help="a few steps")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    use_precise_attention()
+    options = fit_options(__doc__, seconds=420, seed=23)
     collection = Collection(options.work / "trajectories", "trajectories", options.partial)
     data = Predictions(collection)
     held_out = Predictions(Collection(options.work / "trajectories-held-out", "trajectories"))
+
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         given, guided = augmented(*data.batch(rows), generator)
         return F.mse_loss(model(*given), guided)

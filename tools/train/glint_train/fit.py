@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,29 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .precision import autocast
+from .precision import autocast, use_precise_attention
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches
 
 WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
 
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+
+def fit_options(description: str, seconds: float, seed: int) -> argparse.Namespace:
+    """The command line of a training, whose threads, seed and attention are set as it says."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=seconds)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
+    parser.add_argument("--partial", action="store_true", help="train on what an unfinished collection has")
+    parser.add_argument("--smoke", action="store_true", help="a few steps")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    use_precise_attention()
+    return options
 
 
 class Fit:

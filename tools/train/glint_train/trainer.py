@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .precision import autocast
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint
 
-WARMUP, EMA_DECAY = 60, 0.9985
+WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 60, 0.9985, 60
 PEAK_RATE, WORD_RATE, MUON_RATE = 1e-3, 3e-3, 2e-3
 
 
@@ -71,6 +71,21 @@ class Trainer:
             self.average.load(model, state["average"], state["step"])
             self.clock, self.step = Clock(seconds, spent=state["elapsed"]), state["step"]
         self.generator = torch.Generator().manual_seed(seed + self.step)
+        self.saved, self.losses = self.clock.elapsed, []
+
+    def keep(self, loss: float) -> None:
+        """Notes a step's loss; once a minute prints their mean and writes the checkpoint."""
+        self.losses.append(loss)
+        if self.clock.elapsed - self.saved <= CHECKPOINT_SECONDS:
+            return
+        self.saved = self.clock.elapsed
+        self.save()
+        print(f"step {self.step} {self.saved:.0f} s loss {sum(self.losses) / len(self.losses):.4f}", flush=True)
+        self.losses = []
+
+    def finish(self) -> None:
+        self.save()
+        print(f"step {self.step} {self.clock.elapsed:.0f} s done")
 
     def update(self, loss_of: Callable[[], Tensor]) -> float:
         """One step on the loss that `loss_of` computes in mixed precision."""
