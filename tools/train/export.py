@@ -1,10 +1,11 @@
 """Stage 6: write a bundle folder of format version 1.
 
     python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance 3]
-        [--checkpoint NAME] [--weak NAME]
+        [--checkpoint NAME] [--weak NAME] [--int8]
 
-NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its matrices in 8
-bits. Both read the same token embeddings. A verifier in DIR becomes the component `scorer` of emoji-flow.
+NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its weights in 8
+bits. Both read the same token embeddings. `--int8` keeps the weights of all layers in 8 bits, else they are in float16. A
+verifier in DIR becomes the component `scorer` of emoji-flow.
 """
 
 from __future__ import annotations
@@ -106,6 +107,8 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
         modules["weak_denoiser"] = (quantise(load_weak(model, work, kind, options.weak)), CONDITIONS[kind])
     if kind == "flow" and (work / "verifier.pt").exists():
         modules["scorer"] = (load_scorer(work), ["image", "ids"])
+    if options.int8:
+        modules = {name: (quantise(module), inputs) for name, (module, inputs) in modules.items()}
     return modules, model.text_encoder.words.num_embeddings
 
 
@@ -121,6 +124,7 @@ def manifest(kind: str, guidance: float, components: dict[str, object]) -> dict[
         "latent": LATENT,
         "guidance": {"null_branch": True, "embedded": kind == "distilled", "default": guidance},
         "default_steps": 20,
+        **({} if flow else {"default_solver": "ddim"}),
         "torch": torch.__version__.split("+")[0],
         "components": components,
     }
@@ -134,6 +138,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--checkpoint", help="default: the kind's last one")
     parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_early")
+    parser.add_argument("--int8", action="store_true", help="weights of linear layers and convolutions in 8 bits")
     parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
     options = parser.parse_args()
     torch.manual_seed(0)

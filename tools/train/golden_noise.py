@@ -60,9 +60,12 @@ def main() -> None:
         made = model(data.noise[kept_back], data.tokens[kept_back], data.pooled[kept_back])
         return float(F.mse_loss(made, data.reflected[kept_back]))
 
+    network = NoiseNetwork()
+    groups = [{"params": network.parameters(), "peak": RATE}]
     fit = Fit(
-        NoiseNetwork(), options.work / "npnet.pt", seconds=2 if options.smoke else options.seconds, seed=options.seed,
-        rate=RATE, identity=collection.identity, initial=options.init, validate=validate,
+        network, options.work / "npnet.pt", [torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.05, fused=True)],
+        seconds=2 if options.smoke else options.seconds, seed=options.seed, identity=collection.identity,
+        initial=options.init, validate=validate,
     )  # fmt: skip
     model = fit.run(loss_of, len(trained), BATCH)
     for name, part in (("trained", data), ("held-out", held_out)):

@@ -78,7 +78,7 @@ class Comparison:
             times = torch.linspace(1.0, 0.0, self.steps + 1)
             for now, then in zip(times[:-1], times[1:]):
                 made = predict(x, now)
-                x = x + (then - now) * (self.weak(made, x, now.expand(len(x)), tokens) if weak else made)
+                x = x + (then - now) * (self.weak(made, x, now.expand(len(x))) if weak else made)
             images = self.bundle.decoder(x).add(1.0).mul(127.5).round().clamp(0, 255)
             parts.append(images.to(torch.uint8).permute(0, 2, 3, 1).numpy())
         return np.concatenate(parts)

@@ -22,7 +22,7 @@ train=$root/tools/train
   collect trajectories trajectories-held-out held_out 20 3000000
   collect noise-pairs noise-pairs prompts 5 2000000
   collect noise-pairs noise-pairs-held-out held_out 5 4000000
-  "$python" "$train/weak_network.py" --work "$work" $smoke
+  "$python" "$train/weak_network.py" --work "$work" --bundle "$bundle" $smoke
   "$python" "$train/golden_noise.py" --work "$work" $smoke
   "$python" "$train/export_networks.py" --work "$work" --bundle "$bundle"
   "$python" "$train/measure_networks.py" --work "$work" --bundle "$bundle" $smoke

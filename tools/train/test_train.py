@@ -24,7 +24,8 @@ from glint_train.judge import FLOOR, Judge, colour_right, mask_iou, size_right  
 from glint_train.layout import Labeller  # noqa: E402
 from glint_train.mix import Mix, is_composition  # noqa: E402
 from glint_train.models import DistilledModel, FlowModel  # noqa: E402
-from glint_train.quantise import Int8Linear  # noqa: E402
+from glint_train.muon import Muon, as_matrix, orthogonal  # noqa: E402
+from glint_train.quantise import quantise  # noqa: E402
 from glint_train.render import Renderer  # noqa: E402
 from glint_train.run import to_images  # noqa: E402
 from glint_train.text import TextEncoder  # noqa: E402
@@ -181,14 +182,36 @@ def test_a_student_starts_as_its_teacher_at_every_scale() -> None:
     assert torch.allclose(made, teacher.denoiser(latents, time, tokens, pooled), atol=1e-6)
 
 
-def test_eight_bits_keep_a_layer_to_half_a_step() -> None:
+@pytest.mark.parametrize("layer", (nn.Linear(32, 16), nn.Conv2d(32, 16, 3, stride=2, padding=1)), ids=("linear", "convolution"))
+def test_eight_bits_keep_a_layer_to_half_a_step(layer: nn.Module) -> None:
     torch.manual_seed(0)
-    layer = nn.Linear(32, 16)
-    made = Int8Linear(layer)
-    step = layer.weight.abs().amax(1, keepdim=True) / 127
+    made = quantise(nn.Sequential(layer))[0]
+    axes = tuple(range(1, layer.weight.dim()))
+    step = layer.weight.detach().abs().amax(axes, keepdim=True) / 127
+    assert made.rows.dtype == torch.int8 and made.rows.shape == layer.weight.shape
     assert bool(((made.rows * made.scale - layer.weight).abs() <= step / 2 + 1e-7).all())
-    x = torch.randn(4, 32)
-    assert torch.allclose(made(x), layer(x), atol=float((x.abs() @ (step.T.detach() / 2).expand(32, -1)).max()))
+    x = torch.randn(4, 32, *[8] * (len(axes) - 1))
+    most = type(layer).forward(layer, x.abs()).shape  # what the rounding of every weight can add up to
+    bound = x.abs().amax() * 32 * layer.weight[0, 0].numel() * step.max() / 2
+    assert made(x).shape == most and torch.allclose(made(x), layer(x), atol=float(bound))
+    assert not torch.equal(made(x), layer(x))
+
+
+def test_muon_steps_in_orthogonal_directions_and_takes_convolutions_as_matrices() -> None:
+    torch.manual_seed(0)
+    for shape in ((16, 48), (48, 16)):
+        values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
+        assert bool((values > 0.6).all()) and bool((values < 1.3).all())
+    layer = nn.Conv2d(4, 8, 3, bias=False)
+    before = layer.weight.detach().clone()
+    optimizer = Muon([{"params": [as_matrix(layer.weight)]}], weight_decay=0.0)
+    optimizer.param_groups[0]["lr"] = 0.1
+    layer(torch.randn(2, 4, 6, 6)).square().sum().backward()
+    assert layer.weight.grad is None
+    optimizer.step()
+    update = (before - layer.weight.detach()).flatten(1) / (0.1 * 0.2 * 36**0.5)
+    values = torch.linalg.svdvals(update)
+    assert bool((values > 0.6).all()) and bool((values < 1.3).all())
 
 
 def test_adapters_lead_back_to_where_they_come_from() -> None:

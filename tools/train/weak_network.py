@@ -1,30 +1,29 @@
 """Fits CoRe2's weak network to trajectories: from the prediction under the prompt to the guided one.
 
-    python tools/train/weak_network.py --work DIR [--seconds 420] [--init CHECKPOINT] [--partial] [--threads 1] [--seed 23] [--smoke]
+    python tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 2400] [--init CHECKPOINT] [--partial] [--threads 1]
+        [--seed 23] [--smoke]
 
-Reads DIR/trajectories and DIR/trajectories-held-out, writes DIR/core2_weak.pt; goes on from it if it is there.
+Reads DIR/trajectories and DIR/trajectories-held-out, and the denoiser of the bundle they were made with, whose blocks the
+network begins with; writes DIR/core2_weak.pt, and goes on from it if it is there.
 """
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glint_train.collection import Collection, Predictions
+from glint_train.denoiser import Denoiser
 from glint_train.fit import Fit, fit_options
 from glint_train.networks import WeakNetwork
+from glint_train.trainer import make_optimizers
+from glint_train.warm_start import load_component
 
-BATCH, RATE, WORDLESS = 64, 2e-3, 0.2
-
-
-def augmented(given: tuple[Tensor, ...], guided: Tensor, generator: torch.Generator) -> tuple[tuple[Tensor, ...], Tensor]:
-    """The same rows shifted by up to a latent pixel, some of them without words: few prompts have to teach any picture."""
-    output, latents, time, tokens = given
-    shifts = torch.randint(-1, 2, (2,), generator=generator).tolist()
-    output, latents, guided = (torch.roll(x, shifts, (2, 3)) for x in (output, latents, guided))
-    worded = (torch.rand(len(time), 1, 1, generator=generator) > WORDLESS).float()
-    return (output, latents, time, tokens * worded), guided
+BATCH = 32
 
 
 def errors(model: nn.Module, data: Predictions) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,19 +37,29 @@ def errors(model: nn.Module, data: Predictions) -> tuple[Tensor, Tensor, Tensor]
     return tuple(torch.cat(found, dim=1))
 
 
+def begun(bundle: Path, data: Predictions) -> WeakNetwork:
+    """The network with the blocks of the bundle's denoiser."""
+    whole, network = Denoiser(), WeakNetwork()
+    load_component(whole, bundle, "denoiser")
+    network.start_from(whole, data.null_tokens, data.guidance)
+    return network
+
+
 def main() -> None:
-    options = fit_options(__doc__, seconds=420, seed=23)
+    options = fit_options(__doc__, seconds=2400, seed=23, needs_bundle=True)
     collection = Collection(options.work / "trajectories", "trajectories", options.partial)
+    collection.check_model(json.loads((options.bundle / "model.json").read_text()))
     data = Predictions(collection)
     held_out = Predictions(Collection(options.work / "trajectories-held-out", "trajectories"))
 
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
-        given, guided = augmented(*data.batch(rows), generator)
+        given, guided = data.batch(rows)
         return F.mse_loss(model(*given), guided)
 
+    network = begun(options.bundle, data)
     fit = Fit(
-        WeakNetwork(), options.work / "core2_weak.pt", seconds=2 if options.smoke else options.seconds, seed=options.seed,
-        rate=RATE, identity=collection.identity, initial=options.init,
+        network, options.work / "core2_weak.pt", make_optimizers(network), seconds=2 if options.smoke else options.seconds,
+        seed=options.seed, identity=collection.identity, initial=options.init,
     )  # fmt: skip
     model = fit.run(loss_of, len(data), BATCH)
     for name, part in (("trained", data), ("held-out", held_out)):

@@ -60,14 +60,13 @@ class Predictions:
     def __init__(self, collection: Collection) -> None:
         t = collection.tensors
         self.latents, self.outputs, self.nulls = (t[name].flatten(0, 1) for name in ("latents", "output", "null_output"))
-        self.tokens, self.times = t["tokens"].float(), t["time"]
+        self.null_tokens, self.times = t["null_tokens"].float(), t["time"]
         self.guidance, self.steps = float(collection.manifest["options"]["guidance"]), len(t["time"])
 
     def __len__(self) -> int:
         return len(self.outputs)
 
     def batch(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What a weak network is given (conditional prediction, latents, time, token embeddings), and the guided prediction."""
+        """What a weak network is given (conditional prediction, latents, time), and the guided prediction."""
         latents, output, null = (x[rows].float() for x in (self.latents, self.outputs, self.nulls))
-        item, step = rows // self.steps, rows % self.steps
-        return (output, latents, self.times[step], self.tokens[item]), null + self.guidance * (output - null)
+        return (output, latents, self.times[rows % self.steps]), null + self.guidance * (output - null)

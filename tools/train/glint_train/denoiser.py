@@ -16,10 +16,10 @@ PACKED = LATENT_CHANNELS * PATCH**2
 WAVES = 4  # cosine waves per axis in the position channels
 
 
-def make_transformer(guidance: bool) -> FluxTransformer2DModel:
-    """2 double and 4 single blocks, 6 heads of 32, 64 image tokens of 2 x 2 x 4 latent values and 16 of position."""
+def make_transformer(guidance: bool, blocks: tuple[int, int], images: int) -> FluxTransformer2DModel:
+    """Double and single blocks, 6 heads of 32, 64 image tokens of 2 x 2 x 4 values of each image and 16 of position."""
     return FluxTransformer2DModel(
-        patch_size=1, in_channels=PACKED + WAVES**2, out_channels=PACKED, num_layers=2, num_single_layers=4,
+        patch_size=1, in_channels=images * PACKED + WAVES**2, out_channels=PACKED, num_layers=blocks[0], num_single_layers=blocks[1],
         attention_head_dim=WIDTH // HEADS, num_attention_heads=HEADS, joint_attention_dim=WIDTH,
         pooled_projection_dim=WIDTH, guidance_embeds=guidance, axes_dims_rope=(8, 12, 12),
     )  # fmt: skip
@@ -36,7 +36,7 @@ def position_channels() -> Tensor:
 
 
 def pack(latents: Tensor) -> Tensor:
-    """[B, 4, 16, 16] to tokens [B, 64, 16], the channel slowest within a token."""
+    """[B, C, 16, 16] to tokens [B, 64, 4 C], the channel slowest within a token."""
     x = latents.unflatten(3, (GRID, PATCH)).unflatten(2, (GRID, PATCH))  # [B, C, gh, p, gw, p]
     return x.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
@@ -50,12 +50,13 @@ def unpack(tokens: Tensor) -> Tensor:
 class Denoiser(nn.Module):
     """(latents [B, 4, 16, 16], time [B] in [0, 1], tokens [B, 16, 192], pooled [B, 192]) to velocity eps - x0.
 
-    With `guidance`, a further argument [B] is the guidance scale whose result the network gives.
+    With `guidance`, a further argument [B] is the guidance scale whose result the network gives. With more `images`, others
+    follow the latents along the channels.
     """
 
-    def __init__(self, guidance: bool = False) -> None:
+    def __init__(self, guidance: bool = False, blocks: tuple[int, int] = (2, 4), images: int = 1) -> None:
         super().__init__()
-        self.transformer = make_transformer(guidance)
+        self.transformer = make_transformer(guidance, blocks, images)
         rows = torch.arange(GRID).repeat_interleave(GRID)
         columns = torch.arange(GRID).repeat(GRID)
         self.register_buffer(

@@ -20,10 +20,12 @@ WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 
-def fit_options(description: str, seconds: float, seed: int) -> argparse.Namespace:
+def fit_options(description: str, seconds: float, seed: int, needs_bundle: bool = False) -> argparse.Namespace:
     """The command line of a training, whose threads, seed and attention are set as it says."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", type=Path, required=True)
+    if needs_bundle:
+        parser.add_argument("--bundle", type=Path, required=True, help="the model that the collections were made with")
     parser.add_argument("--seconds", type=float, default=seconds)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=seed)
@@ -41,19 +43,18 @@ class Fit:
     """One training. It goes on from `path` if it was stopped, and refuses a checkpoint of other data (`identity`).
 
     `validate(model)` is looked at with every checkpoint, and the averaged weights with the least value are the result;
-    without it the last ones are.
+    without it the last ones are. Groups of `optimizers` name the `peak` of their learning rate.
     """
 
     def __init__(
-        self, model: nn.Module, path: Path, *, seconds: float, seed: int, rate: float, identity: str,
-        initial: Path | None = None, validate: Callable[[nn.Module], float] | None = None,
+        self, model: nn.Module, path: Path, optimizers: list[torch.optim.Optimizer], *, seconds: float, seed: int,
+        identity: str, initial: Path | None = None, validate: Callable[[nn.Module], float] | None = None,
     ) -> None:  # fmt: skip
         if initial:
             load_result(model, initial)
-        self.model, self.path, self.seed, self.rate = model, path, seed, rate
+        self.model, self.path, self.optimizers, self.seed = model, path, optimizers, seed
         self.identity, self.validate = identity, validate
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.05, fused=True)
         self.clock, self.step, self.least = Clock(seconds), 0, math.inf
         self.result = self.averaged()
         if state := load_checkpoint(path):
@@ -61,7 +62,8 @@ class Fit:
                 raise SystemExit(f"{path} was trained on other data; delete it to start over")
             model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, values in zip(optimizers, state["optimizers"]):
+                optimizer.load_state_dict(values)
             self.clock, self.step = Clock(seconds, spent=state["elapsed"]), state["step"]
             self.result, self.least = state["result"], state["least"]
 
@@ -69,14 +71,16 @@ class Fit:
         return {name: value.clone() for name, value in self.average.module.state_dict().items()}
 
     def update(self, loss_of: Loss, rows: Tensor) -> float:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.rate, self.step, WARMUP, self.clock.progress)
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(group["peak"], self.step, WARMUP, self.clock.progress)
+            optimizer.zero_grad(set_to_none=True)
         with autocast():
             loss = loss_of(self.model, rows, torch.Generator().manual_seed(self.seed * 1_000_003 + self.step))
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update_parameters(self.model)
         self.step += 1
         return float(loss.detach())
@@ -86,7 +90,7 @@ class Fit:
         if value < self.least or not self.validate:
             self.result, self.least = self.averaged(), value
         state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "result": self.result,
-                 "optimizer": self.optimizer.state_dict(), "step": self.step, "elapsed": self.clock.elapsed,
+                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step, "elapsed": self.clock.elapsed,
                  "least": self.least, "identity": self.identity}  # fmt: skip
         save_checkpoint(self.path, state)
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .autoencoder import LATENT_CHANNELS, LATENT_SIDE
+from .denoiser import PACKED, Denoiser
 from .text import WIDTH
 from .words import MAX_TOKENS
 
@@ -78,30 +79,48 @@ class PromptedUNet(nn.Module):
 
 
 class WeakNetwork(nn.Module):
-    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, latents, time [B], tokens [B, 16, 192]) to the guided output.
+    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, latents, time [B]) to the guided output.
 
-    The authors' network sees the output alone, and knows the time by the bank of adapters that a step's number selects. Here
-    the time is an input, so any number of steps will do, and so are the latents: with them the picture that the output means,
-    latents - time output, is known exactly, and what is left to guess is how the null prompt's picture differs from it. As
-    there, an affine skip carries what needs no network. It starts as the identity.
+    What it has to guess is the output under the null prompt, which is a function of latents and time that half of the
+    denoiser's blocks, begun with the denoiser's own weights, can learn; the output beside the latents tells it what the whole
+    denoiser makes of them. The authors' network sees the output alone, and knows the time by a bank of adapters that a step's
+    number selects; here the time is an input, so any number of steps will do. Untrained it is the identity.
     """
 
-    INPUTS = ["output", "latents", "time", "tokens"]
+    INPUTS = ["output", "latents", "time"]
+    DOUBLE, SINGLE = (0,), (2, 3)  # the blocks that are kept: untrained, these are nearest to the whole
 
-    def __init__(self, channels: int = 48, condition: int = 96) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.denoiser = Denoiser(blocks=(len(self.DOUBLE), len(self.SINGLE)), images=2)
+        self.register_buffer("tokens", torch.zeros(1, MAX_TOKENS, WIDTH))
+        self.register_buffer("scale", torch.ones(()))
         self.register_buffer("waves", torch.arange(1, 9) * 0.5, persistent=False)
-        self.time1, self.time2 = nn.Linear(16, condition), nn.Linear(condition, condition)
-        self.gap, self.skip = PromptedUNet(3 * LATENT_CHANNELS, channels, condition), nn.Linear(condition, 2 * LATENT_CHANNELS)
-        nn.init.zeros_(self.skip.weight)
-        nn.init.zeros_(self.skip.bias)
+        self.time1, self.time2 = nn.Linear(16, 32), nn.Linear(32, 1)
+        nn.init.zeros_(self.time2.weight)
+        nn.init.zeros_(self.time2.bias)
 
-    def forward(self, output: Tensor, latents: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
+    def start_from(self, whole: Denoiser, null_tokens: Tensor, scale: float) -> None:
+        """Some blocks of the denoiser, which ignore the output as yet; `scale` is that of the guidance to imitate."""
+        state = whole.transformer.state_dict()
+        kept = {}
+        for kind, blocks in (("transformer_blocks", self.DOUBLE), ("single_transformer_blocks", self.SINGLE)):
+            for here, there in enumerate(blocks):
+                prefix = f"{kind}.{there}."
+                kept |= {f"{kind}.{here}.{k.removeprefix(prefix)}": v for k, v in state.items() if k.startswith(prefix)}
+        kept |= {k: v for k, v in state.items() if "transformer_blocks." not in k}
+        embed = kept["x_embedder.weight"]
+        kept["x_embedder.weight"] = torch.cat([embed[:, :PACKED], torch.zeros_like(embed[:, :PACKED]), embed[:, PACKED:]], dim=1)
+        self.denoiser.transformer.load_state_dict(kept)
+        self.tokens.copy_(null_tokens)
+        self.scale.fill_(scale)
+
+    def forward(self, output: Tensor, latents: Tensor, time: Tensor) -> Tensor:
+        tokens = self.tokens.expand(len(latents), -1, -1)
+        null = self.denoiser(torch.cat([latents, output], dim=1), time, tokens, tokens[:, 0] * 0.0).float()
         angles = time[:, None] * self.waves * torch.pi
-        condition = self.time2(F.silu(self.time1(torch.cat([angles.cos(), angles.sin()], dim=-1))))
-        picture = latents - time[:, None, None, None] * output
-        share, shift = self.skip(F.silu(condition)).float()[:, :, None, None].chunk(2, dim=1)
-        return output + share * picture + shift + self.gap(torch.cat([output, latents, picture], dim=1), tokens, condition)
+        share = torch.sigmoid(self.time2(F.silu(self.time1(torch.cat([angles.cos(), angles.sin()], dim=-1)))))
+        return output + (self.scale - 1) * share[:, :, None, None] * (output - null)
 
 
 class NoiseNetwork(nn.Module):

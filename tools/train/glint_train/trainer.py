@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .muon import Muon, as_matrix
 from .precision import autocast
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint
 
@@ -35,23 +36,17 @@ class Average:
 
 
 def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, convolutions, biases, norms and the outermost projections.
+    """Muon for matrices and convolutions inside the blocks, AdamW for embeddings, biases, norms and what is outside them.
 
     Orthogonal updates learn rare words about as fast as frequent ones, which is what hundreds of objects need.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    inner = [p for n, p in trained.items() if p.dim() == 2 and "_blocks." in n and "norm" not in n]
+    inner = [p for n, p in trained.items() if p.dim() in (2, 4) and "_block" in n and "norm" not in n]
     words = [p for n, p in trained.items() if n in ("text_encoder.words.weight", "text_encoder.roles")]
     chosen = {id(p) for p in inner + words}
     rest = [p for p in trained.values() if id(p) not in chosen]
     groups = [{"params": rest, "peak": PEAK_RATE}, {"params": words, "peak": WORD_RATE}]
-    muon = torch.optim.Muon(
-        [{"params": inner, "peak": MUON_RATE}],
-        weight_decay=0.01,
-        momentum=0.95,
-        ns_steps=4,
-        adjust_lr_fn="match_rms_adamw",
-    )
+    muon = Muon([{"params": [p if p.dim() == 2 else as_matrix(p) for p in inner], "peak": MUON_RATE}])
     used = [group for group in groups if group["params"]]
     return [muon, torch.optim.AdamW(used, betas=(0.9, 0.99), weight_decay=0.0, fused=True)]
 

@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from .autoencoder import LATENT_CHANNELS, LATENT_SIDE
 from .text import WIDTH
 
-CHANNELS = (64, 96, 128)
+CHANNELS = (64, 128)
 TRAIN_STEPS, BETA_START, BETA_END = 1000, 0.00085, 0.012
 
 
 def make_unet() -> UNet2DConditionModel:
-    """Three levels of 16, 8 and 4 latent pixels a side; the prompt enters by cross attention at the lower two."""
+    """Two levels of 16 and 8 latent pixels a side; places see each other and the prompt at the lower one."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), block_out_channels=CHANNELS,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), block_out_channels=CHANNELS,
         layers_per_block=1, attention_head_dim=4, cross_attention_dim=WIDTH, norm_num_groups=16,
         use_linear_projection=True,
     )  # fmt: skip
