@@ -1,4 +1,4 @@
-// What reflections amount to on a trained model: the first-order identities, as paired distances of latents.
+// What reflections amount to on trained models: the first-order identities, as paired distances of latents.
 #include <glint/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
@@ -34,7 +34,8 @@ Interval95 interval(const std::vector<double>& values) {
 
 class Experiment {
  public:
-  Experiment() : pipeline_(Bundle::load(test::source_dir() / "models/emoji-flow")) {}
+  explicit Experiment(const std::string& name)
+      : pipeline_(Bundle::load(test::source_dir() / "models" / name)) {}
 
   std::vector<at::Tensor> latents(double guidance, std::vector<Choice> steps = {},
                                   std::optional<Choice> rule = {}) const {
@@ -75,8 +76,11 @@ bool smaller(const std::vector<double>& a, const std::vector<double>& b) {
   return result.mean - result.half > 0.0;
 }
 
-TEST_CASE("On the bundled model reflections are the guidance they expand to", "[oracle]") {
-  const Experiment run;
+TEST_CASE("On the bundled models reflections are the guidance they expand to", "[oracle]") {
+  const std::string model = GENERATE("emoji-flow", "emoji-xl");
+  CAPTURE(model);
+  test::report("{}", model);
+  const Experiment run(model);
   const auto cfg2 = run.latents(2.0), cfg4 = run.latents(4.0);
   const auto z = run.latents(2.0, {{"z-sampling", {{"guidance_inverse", 0.0}}}});
   const auto fixed =
@@ -95,7 +99,7 @@ TEST_CASE("On the bundled model reflections are the guidance they expand to", "[
 }
 
 TEST_CASE("On the bundled model W2SD is 2 strong - weak", "[oracle]") {
-  const Experiment run;
+  const Experiment run("emoji-flow");
   const auto w2sd = [&](OptionValues options) {
     options.emplace("weak_model", "weak_denoiser");
     return run.latents(1.0, {{"w2sd", std::move(options)}});
