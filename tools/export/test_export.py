@@ -189,7 +189,7 @@ def test_stored_adapter_outputs_are_todays(sources: dict[str, Path], family: str
 
 
 def test_stored_reflections_are_todays(sources: dict[str, Path]) -> None:
-    tensors, told = cases(sources, DATA / "sdxl")
+    tensors, told = cases(sources, {family: DATA / family for family in ADAPTED})
     stored = load_file(DATA / "reflections.safetensors")
     assert tensors.keys() == stored.keys()
     # Latents of the legacy modes reach 70.
