@@ -68,7 +68,7 @@ TEST_CASE("NPNet beside latents of another size or number of channels is refused
   const test::FamilyBundle files = bundle();
   const Pipeline pipeline(files.load());
   GenerateRequest wide = request(true, false);
-  wide.noise = {};
+  wide.noise = at::Tensor();
   wide.width = 32;
   wide.height = 16;
   const std::string told =

@@ -13,6 +13,7 @@ VAEs are whole. Smaller than the real ones, in layers alone and only because mac
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -124,19 +126,51 @@ def t5(kind: type, config: type, words: int, layers: int) -> nn.Module:
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Networks made here have no values yet: drawing billions of them one by one takes minutes."""
+    names = ("uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_")
+    before = {name: getattr(nn.init, name) for name in names}
+    for name in names:
+        setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(nn.init, name, function)
+
+
+@torch.no_grad()
+def draw(network: nn.Module) -> None:
+    """Normal numbers of a size that keeps signals near theirs: one block of a prime length, again and again."""
+    block = torch.randn(1_048_583, generator=torch.Generator().manual_seed(1), dtype=torch.float32)
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.dim() == 1 or "norm" in name:
+            parameter.fill_(1.0)
+        else:
+            fan_in = 1 if "embed_tokens" in name or "shared" in name else parameter[0].numel()
+            part, flat = (block / fan_in**0.5).to(parameter.dtype), parameter.view(-1)
+            for start in range(0, flat.numel(), part.numel()):
+                piece = flat[start : start + part.numel()]
+                piece.copy_(part[: piece.numel()])
+
+
 def export_one(options: argparse.Namespace) -> dict[str, float]:
-    """The bundle of one pipeline, whose networks are as their constructors draw them, in the dtype that they have."""
+    """The bundle of one pipeline, whose networks are made in the dtype that they have."""
     from glint_export.exporter import DTYPES, Options, write_bundle
 
     name = options.names[0]
     torch.set_default_dtype(DTYPES[options.dtype])
-    pipe = PIPELINES[name](options)
+    with undrawn():
+        pipe = PIPELINES[name](options)
     torch.set_default_dtype(torch.float32)
     weights = 0
     for network in pipe.components.values():
         if isinstance(network, nn.Module):
             network.to(torch.float32 if name == "sdxl" and network is pipe.vae else DTYPES[options.dtype])
-            network.eval().requires_grad_(False)
+            draw(network.eval().requires_grad_(False))
             weights += sum(p.numel() * p.element_size() for p in network.parameters())
     start = time.monotonic()
     write_bundle(pipe, Options(Path(name), options.work / name, dtype=options.dtype, backend=options.backend))
