@@ -1,13 +1,14 @@
 """Bundles of the real sizes with random weights: exports one, then lets the program make a picture of it in one step.
 
     PYTHONPATH=tools/export python tools/export/real_configs.py WORK_DIR [sdxl] [flux] [wan] [--glint PROGRAM]
-        [--dtype bfloat16] [--backend torchscript] [--size 128] [--keep]
+        [--dtype bfloat16] [--backend torchscript] [--size 128] [--t5-layers 0] [--keep]
 
 Prints a row of a table for each: bytes of the weights `glint generate` loads; time and peak memory of the export; of
 `glint generate` the time to load, to encode the prompt, to take the step and to decode, and peak memory. Both peaks are
 the largest resident set of the whole process, over the weights. The denoisers of SDXL base and Wan 2.1 1.3B, CLIP and the
-VAEs are whole. Smaller than the real ones, in layers alone and only because machines are: FLUX.1-dev has 2 + 4 of its
-19 + 38 blocks (--flux-blocks), T5-XXL and UMT5-XXL have 4 of 24 layers (--t5-layers). Tokenizers are the tiny models'.
+VAEs (in float32) are whole. FLUX.1-dev has 2 + 4 of its 19 + 38 blocks (--flux-blocks); in the place of T5-XXL and UMT5-XXL
+stands an encoder of their width with next to no weights, unless --t5-layers gives it some of their 24 layers. Tokenizers
+are the tiny models'.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def sdxl(options: argparse.Namespace) -> object:
     scheduler = EulerDiscreteScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
     )
-    vae = image_vae(AutoencoderKL, 4, scaling_factor=0.13025, force_upcast=True).to(torch.float32)
+    vae = image_vae(AutoencoderKL, 4, scaling_factor=0.13025, force_upcast=True)
     first, second = tiny.clip_tokenizer(), tiny.clip_tokenizer(pad="!")
     return StableDiffusionXLPipeline(
         vae=vae, text_encoder=clip(first, 768, 12, 12), text_encoder_2=clip(second, 1280, 32, 20, projects=True),
@@ -118,12 +119,9 @@ def clip(tokenizer: object, width: int, layers: int, heads: int, projects: bool 
 
 
 def t5(kind: type, config: type, words: int, layers: int) -> nn.Module:
-    return kind(
-        config(
-            vocab_size=words, d_model=4096, d_kv=64, d_ff=10240, num_layers=layers, num_heads=64,
-            feed_forward_proj="gated-gelu",
-        )
-    )  # fmt: skip
+    real = {"vocab_size": words, "d_ff": 10240, "num_layers": layers, "num_heads": 64}
+    small = {"vocab_size": 512, "d_ff": 64, "num_layers": 1, "num_heads": 1}
+    return kind(config(d_model=4096, d_kv=64, feed_forward_proj="gated-gelu", **(real if layers else small)))
 
 
 @contextlib.contextmanager
@@ -157,6 +155,17 @@ def draw(network: nn.Module) -> None:
                 piece.copy_(part[: piece.numel()])
 
 
+def keep_in_float32(network: nn.Module) -> None:
+    """Diffusers loads some modules in float32 whatever is asked for."""
+    kept = getattr(network, "_keep_in_fp32_modules", None) or []
+    for name, module in network.named_modules():
+        if any(part in kept for part in name.split(".")):
+            module.to(torch.float32)
+    for name, parameter in network.named_parameters():
+        if any(part in kept for part in name.split(".")):
+            parameter.data = parameter.data.float()
+
+
 def export_one(options: argparse.Namespace) -> dict[str, float]:
     """The bundle of one pipeline, whose networks are made in the dtype that they have."""
     from glint_export.exporter import DTYPES, Options, write_bundle
@@ -169,7 +178,8 @@ def export_one(options: argparse.Namespace) -> dict[str, float]:
     weights = 0
     for network in pipe.components.values():
         if isinstance(network, nn.Module):
-            network.to(torch.float32 if name == "sdxl" and network is pipe.vae else DTYPES[options.dtype])
+            network.to(torch.float32 if network is pipe.vae else DTYPES[options.dtype])
+            keep_in_float32(network)
             draw(network.eval().requires_grad_(False))
             weights += sum(p.numel() * p.element_size() for p in network.parameters())
     start = time.monotonic()
@@ -222,7 +232,7 @@ def main() -> None:
     parser.add_argument("--backend", default="torchscript")
     parser.add_argument("--size", type=int, default=128, help="height and width of the picture in pixels")
     parser.add_argument("--flux-blocks", type=lambda text: tuple(map(int, text.split("+"))), default=(2, 4))
-    parser.add_argument("--t5-layers", type=int, default=4)
+    parser.add_argument("--t5-layers", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="leave the bundles")
     parser.add_argument("--stage", choices=("export",), help=argparse.SUPPRESS)
     options = parser.parse_args()
