@@ -5,10 +5,10 @@
 
 Prints a row of a table for each: bytes of the weights `glint generate` loads; time and peak memory of the export; of
 `glint generate` the time to load, to encode the prompt, to take the step and to decode, and peak memory. Both peaks are
-the largest resident set of the whole process, over the weights. The denoisers of SDXL base and Wan 2.1 1.3B, CLIP and the
-VAEs (in float32) are whole. FLUX.1-dev has 2 + 4 of its 19 + 38 blocks (--flux-blocks); in the place of T5-XXL and UMT5-XXL
-stands an encoder of their width with next to no weights, unless --t5-layers gives it some of their 24 layers. Tokenizers
-are the tiny models'.
+the largest resident set of the whole process, over the weights. The denoisers of SDXL base and Wan 2.1 1.3B, CLIP and
+the VAEs (in float32) are whole. FLUX.1-dev has 2 + 4 of its 19 + 38 blocks (--flux-blocks); in the place of T5-XXL and
+UMT5-XXL stands an encoder of their width with next to no weights, unless --t5-layers gives it some of their 24 layers.
+Tokenizers are the tiny models'.
 """
 
 from __future__ import annotations
@@ -191,20 +191,19 @@ def export_one(options: argparse.Namespace) -> dict[str, float]:
 def weights_of(folder: Path) -> int:
     """Bytes of the component files that `glint generate` loads, which are weights but for a few kilobytes of code."""
     components = json.loads((folder / "model.json").read_text())["components"]
-    loaded = [entry for name, entry in components.items() if name.startswith(("text_encoder", "denoiser", "vae_decoder"))]
-    return sum((folder / entry["file"]).stat().st_size for entry in loaded)
+    loaded = [name for name in components if name.startswith(("text_encoder", "denoiser", "vae_decoder"))]
+    return sum((folder / components[name]["file"]).stat().st_size for name in loaded)
 
 
 def generate(options: argparse.Namespace, name: str) -> dict[str, object]:
-    """What `glint generate --json` says of a picture in one step, and its largest resident set as its parent sees it."""
-    side = str(options.size)
-    command = [str(options.glint), "generate", "a red star", "--model", str(options.work / name), "--steps", "1", "--json",
-               "--quiet", "--width", side, "--height", side, "-o", str(options.work / f"{name}.png"), *EXTRA[name]]  # fmt: skip
-    if name == "wan":
-        command[command.index("-o") + 1] = str(options.work / "wan.webp")
+    """What `glint generate --json` says of one step, and its largest resident set as its parent sees it."""
+    side, picture = str(options.size), options.work / f"{name}.{'webp' if name == 'wan' else 'png'}"
+    command = [str(options.glint), "generate", "a red star", "--model", str(options.work / name)]
+    command += ["--steps", "1", "--width", side, "--height", side, *EXTRA[name], "-o", str(picture), "--json", "-q"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     printed = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
+    picture.unlink(missing_ok=True)
     if status != 0:
         raise SystemExit(f"{' '.join(command)}: failed with status {status}")
     return json.loads(printed) | {"peak": usage.ru_maxrss * 1024}
@@ -213,8 +212,8 @@ def generate(options: argparse.Namespace, name: str) -> dict[str, object]:
 def exported(options: argparse.Namespace, name: str) -> dict[str, float]:
     """Export in a process of its own, so that its peak is its own."""
     blocks = "+".join(map(str, options.flux_blocks))
-    command = [sys.executable, __file__, str(options.work), name, "--dtype", options.dtype, "--backend", options.backend,
-               "--flux-blocks", blocks, "--t5-layers", str(options.t5_layers), "--stage", "export"]  # fmt: skip
+    command = [sys.executable, __file__, str(options.work), name, "--stage", "export", "--dtype", options.dtype]
+    command += ["--backend", options.backend, "--flux-blocks", blocks, "--t5-layers", str(options.t5_layers)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
@@ -252,7 +251,8 @@ def main() -> None:
         weights, run = weights_of(folder), generate(options, name)
         seconds = run["seconds"]
         times = " | ".join(f"{seconds[stage]:.1f} s" for stage in ("load", "encode", "sample", "decode"))
-        print(f"| {name} | {weights / 2**30:.2f} GiB | {export} | {times} | {run['peak'] / weights:.2f} x |", flush=True)
+        size, peak = f"{weights / 2**30:.2f} GiB", f"{run['peak'] / weights:.2f} x"
+        print(f"| {name} | {size} | {export} | {times} | {peak} |", flush=True)
         if not options.keep:
             shutil.rmtree(folder)
 

@@ -3,9 +3,10 @@
     python tools/golden/reflections.py [FOLDER]      (default: tests/data/families)
 
 "matched" inverts each step with its own coefficients and shortens reflections at the end of the grid, as this library
-does; "legacy" is what the authors' released code does, where there is any: SDXL's Z-Sampling and W2SD, FLUX's RF-Sampling,
-SD3.5's Z-Sampling and RF-Sampling. reflections.json has the cases, reflections.safetensors noise and final latents of each,
-and what the prompts become: FAMILY.tokens, FAMILY.null_tokens (of the empty prompt), FAMILY.negative_tokens, FAMILY.pooled, ...
+does; "legacy" is what the authors' released code does, where there is any: SDXL's Z-Sampling and W2SD, FLUX's
+RF-Sampling, SD3.5's Z-Sampling and RF-Sampling. reflections.json has the cases, reflections.safetensors noise and final
+latents of each, and what the prompts become: FAMILY.tokens, FAMILY.null_tokens (of the empty prompt),
+FAMILY.negative_tokens, FAMILY.pooled, ...
 """
 
 from __future__ import annotations
@@ -300,9 +301,10 @@ def cases(sources: dict[str, Path], adapters: dict[str, Path]) -> tuple[dict[str
         ("matched", 3.5, 0.0, 1, 0.5), ("matched", 1.5, -0.5, 2, 0.5), ("matched", 3.5, 0.0, 1, 1.0),
         ("legacy", 3.5, 0.0, 1, 0.5), ("legacy", 3.5, 0.0, 2, 0.0),
     ):  # fmt: skip
-        legs = flux.mixed(high, 0.3, mode == "legacy"), flux.mixed(low, 0.7, mode == "legacy"), flux.velocity(flux.tokens)
+        legacy = mode == "legacy"
+        legs = flux.mixed(high, 0.3, legacy), flux.mixed(low, 0.7, legacy), flux.velocity(flux.tokens)
         add(
-            f"rf-{mode}-{span}-{merge:g}-{high:g}", "flux", flux.rf(start, *legs, span, merge, mode == "legacy"),
+            f"rf-{mode}-{span}-{merge:g}-{high:g}", "flux", flux.rf(start, *legs, span, merge, legacy),
             strategy="rf-sampling", mode=mode, forward_scale=high, inverse_scale=low, forward_null_mix=0.3,
             inverse_null_mix=0.7, span=span, merge=merge, guidance=3.5,
         )  # fmt: skip
@@ -335,8 +337,8 @@ def guided_cases(run: GuidedRun, noise: Tensor, start: str, add: Callable[..., N
             latents = run.mixed_rf(noise, guidance, 9.0, -1.0, span, merge, mode == "legacy")
             add(
                 f"rf-{start}-{mode}-{span}-{merge:g}", run.family, latents, start, strategy="rf-sampling", mode=mode,
-                forward_scale=9.0, inverse_scale=-1.0, forward_null_mix=0.3, inverse_null_mix=0.7, span=span, merge=merge,
-                guidance=guidance,
+                forward_scale=9.0, inverse_scale=-1.0, forward_null_mix=0.3, inverse_null_mix=0.7, span=span,
+                merge=merge, guidance=guidance,
             )  # fmt: skip
     add(
         f"w2sd-{start}-matched", run.family, run.w2sd(noise, (guidance, 1.5), (1.0, -1.5), (guidance, 0.8)), start,

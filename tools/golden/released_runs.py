@@ -1,4 +1,4 @@
-"""Runs of the tiny SDXL model with NPNet's noise and CoRe2's rule, written out in Python, for the C++ pipeline to reproduce.
+"""Runs of the tiny SDXL model with NPNet's noise and CoRe2's rule, written out in Python.
 
     python tools/golden/released_runs.py [FOLDER]      (default: tests/data/families/sdxl)
 
@@ -131,7 +131,8 @@ def write(source: Path, work: Path, folder: Path) -> None:
     manifest = json.loads((folder / "model.json").read_text())
     manifest["components"] |= entries(DiffusionPipeline.from_pretrained(str(source)), work, folder)
     (folder / "released.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    save_file({name: value.contiguous() for name, value in runs(source, folder).items()}, folder / "released.safetensors")
+    tensors = {name: value.contiguous() for name, value in runs(source, folder).items()}
+    save_file(tensors, folder / "released.safetensors")
 
 
 if __name__ == "__main__":

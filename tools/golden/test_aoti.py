@@ -119,9 +119,10 @@ def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> Non
 def test_adapters_and_another_torch_are_refused(bundle: Path, tmp_path: Path) -> None:
     glint = program("glint", "GLINT_PROGRAM")
     save_file({"tokens": torch.zeros(LENGTH, TOKEN_DIM), "pooled": torch.zeros(POOLED_DIM)}, tmp_path / "c.safetensors")
-    save_file({"query.lora_A.weight": torch.ones(2, 8), "query.lora_B.weight": torch.ones(8, 2)}, tmp_path / "style.safetensors")
-    asked = ("--cond-in", tmp_path / "c.safetensors", "--steps", "1", "--latents-out", tmp_path / "l.safetensors", "--quiet")
-    said = refused(glint, "generate", "--model", bundle, *asked, "--lora", tmp_path / "style.safetensors")
+    style = tmp_path / "style.safetensors"
+    save_file({"query.lora_A.weight": torch.ones(2, 8), "query.lora_B.weight": torch.ones(8, 2)}, style)
+    asked = ("--cond-in", tmp_path / "c.safetensors", "--steps", "1", "--latents-out", tmp_path / "l.safetensors", "-q")
+    said = refused(glint, "generate", "--model", bundle, *asked, "--lora", style)
     assert "adapters.style: components.denoiser cannot have any: the weights of an aoti file are fixed" in said
     other = shutil.copytree(bundle, tmp_path / "other")
     manifest = json.loads((other / "model.json").read_text()) | {"torch": "2.1.0"}
