@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +102,6 @@ def take_networks(pipe: DiffusionPipeline) -> None:
             setattr(pipe, name, None)
 
 
-def give_memory_back() -> None:
-    """Modules lie in cycles, and glibc keeps the blocks of freed weights that are smaller than 32 MB."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def export_pipeline(options: Options) -> None:
     """Writes the bundle of the pipeline in a folder."""
     load_operators(options)
@@ -143,7 +133,7 @@ def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
         part.module.eval().requires_grad_(False)
         written = write(part, options.out, options.backend, options.ops is not None and part.name.endswith("denoiser"))
         del part
-        give_memory_back()
+        archives.give_memory_back()
         check(written)
         components[written.path.stem] = written.entry
     manifest = {"format": 1, "name": options.pipeline.resolve().name, **family.manifest}
