@@ -204,7 +204,10 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
 
   Leg leg{.model = bundle_.model(), .adapters = request.adapters};
   if (leg.model->info().embedded_guidance) leg.embedded_guidance = guidance_scale(request);
-  const BuildContext context{.bundle = &bundle_};
+  BuildContext context{.bundle = &bundle_};
+  const LatentSpec& latent = manifest.latent;
+  if (request.noise.defined() || ((request.height || latent.height) && (request.width || latent.width)))
+    context.latent_shape = latent_shape(request);
   leg.rule = registry_.rule(rule_choice(request), context);
   for (const Choice& choice : request.filters) leg.rule = registry_.filter(choice, context)(leg.rule);
   if (request.attention) leg.attention = *registry_.attention(*request.attention);

@@ -29,6 +29,9 @@ std::vector<std::filesystem::path> model_folders();
 /// Errors: NotFound naming the models there are.
 std::filesystem::path find_model(const std::string& name_or_path);
 
+/// Logs a warning of the library, as LoadOptions::warn.
+void warn(const std::string& message);
+
 /// Returns the names of the bundles in model_folders().
 std::vector<std::string> model_names();
 

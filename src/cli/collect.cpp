@@ -86,8 +86,10 @@ using Collect = std::function<CollectResult(const Pipeline&, const CollectArgume
 int collect(CollectArguments& args, const Collect& run) {
   if (args.threads > 0) at::set_num_threads(args.threads);
   fill_request(args);
-  const Pipeline pipeline(
-      Bundle::load(find_model(args.model), {.device = args.device, .dtype = args.dtype, .attention = false}));
+  const Pipeline pipeline(Bundle::load(find_model(args.model), {.device = args.device,
+                                                                .dtype = args.dtype,
+                                                                .attention = false,
+                                                                .warn = args.quiet ? nullptr : &warn}));
   const InterruptGuard guard;
   Interruptible observer;
   args.request.observer = &observer;

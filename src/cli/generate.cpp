@@ -247,9 +247,10 @@ int generate(Arguments& args) {
   const auto start = std::chrono::steady_clock::now();
   if (args.threads > 0) at::set_num_threads(args.threads);
   fill_request(args);
-  const Bundle bundle =
-      Bundle::load(find_model(args.model),
-                   {.device = args.device, .dtype = args.dtype, .attention = !args.attention.empty()});
+  const Bundle bundle = Bundle::load(find_model(args.model), {.device = args.device,
+                                                              .dtype = args.dtype,
+                                                              .attention = !args.attention.empty(),
+                                                              .warn = args.quiet ? nullptr : &warn});
   const Pipeline pipeline(with_lora(bundle, args.lora, args.request.adapters));
   OutputFiles& files = args.files;
   args.frames = frames_of(args.request, pipeline.bundle().manifest().latent);

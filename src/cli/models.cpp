@@ -49,6 +49,8 @@ fs::path find_model(const std::string& name_or_path) {
        did_you_mean(name_or_path, known), known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
 }
 
+void warn(const std::string& message) { spdlog::warn("{}", message); }
+
 nlohmann::ordered_json versions() { return {{"glint", version()}, {"torch", torch_version()}}; }
 
 }  // namespace glint::cli

@@ -14,10 +14,32 @@
 #include <glint/vae/video_encoder.hpp>
 #include <glint/version.hpp>
 
+#include <algorithm>
 #include <mutex>
 
 namespace glint {
 namespace {
+
+/// "2.11" of "2.11.0+cpu": files and compiled code change with these two numbers.
+std::string_view minor_version(std::string_view version) {
+  const size_t dot = version.find('.');
+  const size_t end = dot == version.npos ? dot : version.find_first_not_of("0123456789", dot + 1);
+  return version.substr(0, end);
+}
+
+/// Whether the torch that made the files is one whose files this one knows for sure; it is if nobody tells.
+bool known_torch(const std::string& made_with) {
+  return made_with.empty() || minor_version(made_with) == minor_version(torch_version());
+}
+
+/// The shape of one sample's latents, -1 where the size is the request's.
+std::vector<int64_t> latent_sizes(const LatentSpec& latent) {
+  std::vector<int64_t> shape{latent.channels};
+  if (latent.frame_scale) shape.push_back(-1);
+  for (const auto& side : {latent.height, latent.width})
+    shape.push_back(latent.fixed_size && side ? *side : -1);
+  return shape;
+}
 
 /// load_module, whose refusals also tell which torch made the file: mostly that is the reason.
 std::shared_ptr<const Module> load_told(const std::filesystem::path& path, Backend backend,
@@ -26,8 +48,8 @@ std::shared_ptr<const Module> load_told(const std::filesystem::path& path, Backe
     return load_module(path, backend, options);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::BadModel || made_with.empty() || made_with == torch_version()) throw;
-    fail(ErrorCode::BadModel, "{} (made with torch {}, loaded with torch {})", error.what(), made_with,
-         torch_version());
+    fail(ErrorCode::BadModel, "{} (made with torch {}, loaded with torch {}{})", error.what(), made_with,
+         torch_version(), known_torch(made_with) ? "" : "; export it again with this one");
   }
 }
 
@@ -174,6 +196,16 @@ Bundle Bundle::load(const std::filesystem::path& folder, const LoadOptions& opti
   for (const auto& [name, component] : state->manifest.components)
     check_file(component.file, "components." + name);
   for (const auto& [name, adapter] : state->manifest.adapters) check_file(adapter.file, "adapters." + name);
+  const Manifest& manifest = state->manifest;
+  const bool of_torch =
+      std::any_of(manifest.components.begin(), manifest.components.end(), [](const auto& c) {
+        return c.second.backend == Backend::TorchScript || c.second.backend == Backend::ExportedProgram;
+      });
+  if (options.warn && of_torch && !known_torch(manifest.torch))
+    options.warn(
+        fmt::format("model '{}' was made with torch {} and is loaded with torch {}: results may differ in "
+                    "their last digits; export it again if a component is refused",
+                    manifest.name, manifest.torch, torch_version()));
   state->options.adapters.clear();
   return Bundle(std::move(state)).with_adapters(options.adapters);
 }
@@ -200,14 +232,22 @@ AdaptedNetwork Bundle::adapted(const std::string& component) const {
   const std::lock_guard lock(state_->loaded->mutex);
   if (const auto found = state_->adapted.find(component); found != state_->adapted.end())
     return found->second;
+  // Before the network is loaded, which may take long.
+  const Backend backend = state_->component(component).backend;
+  for (const auto& [name, file] : state_->adapter_files())
+    GLINT_CHECK(
+        !file.layers.contains(component) || backend == Backend::TorchScript, InvalidArgument,
+        "adapters.{}: components.{} cannot have any: the weights of {} {} file are fixed; export it as "
+        "torchscript, not frozen",
+        name, component, backend == Backend::AotInductor ? "an" : "a", to_string(backend));
   const std::shared_ptr<const Module> network = module(component);
   std::map<std::string, WeightChanges> adapters;
   for (const auto& [name, file] : state_->adapter_files()) {
-    GLINT_CHECK(!file.layers.contains(component) || !network->weights().empty(), InvalidArgument,
-                "adapters.{}: components.{} cannot have any; its weights can be changed only in a "
-                "torchscript file that "
-                "was not frozen",
-                name, component);
+    GLINT_CHECK(
+        !file.layers.contains(component) || !network->weights().empty(), InvalidArgument,
+        "adapters.{}: components.{} cannot have any: {} was frozen, its weights are constants; export it "
+        "without torch.jit.freeze",
+        name, component, state_->component(component).file);
     adapters.emplace(name, match_adapter(file, component, network->weights()));
   }
   return state_->adapted
@@ -234,11 +274,21 @@ std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
   auto options = state_->options;
   options.dtype = component.compute.empty() ? state_->dtype(component) : std::string(kStored);
   options.gradients = options.gradients && component.backend == Backend::TorchScript;
+  GLINT_CHECK(
+      component.backend != Backend::AotInductor || known_torch(state_->manifest.torch), BadModel,
+      "components.{}: {} was made with torch {}, this is torch {}; a compiled package runs only with the "
+      "torch that compiled it: export it again, or as torchscript or pt2",
+      name, component.file, state_->manifest.torch, torch_version());
   auto loaded = load_told(state_->checked_file(name), component.backend, options, state_->manifest.torch);
   const std::vector<std::string> takes = loaded->inputs();
   GLINT_CHECK(takes.empty() || takes == component.inputs, BadModel,
               "components.{}.inputs: the network in {} takes [{}], got [{}]", name, component.file,
               fmt::join(takes, ", "), fmt::join(component.inputs, ", "));
+  try {
+    loaded->check_latents(latent_sizes(state_->manifest.latent));
+  } catch (const Error& error) {
+    fail(ErrorCode::BadModel, "components.{}: {}", name, error.what());
+  }
   return module = std::move(loaded);
 }
 

@@ -45,6 +45,14 @@ ComponentCall ComponentCall::with(std::string_view setting, std::string_view val
   return other;
 }
 
+void ComponentCall::check_latents(const std::vector<int64_t>& shape) const {
+  try {
+    module_->check_latents(shape);
+  } catch (const Error& error) {
+    fail(error.code(), "components.{}: {}", component_, error.what());
+  }
+}
+
 at::Tensor ComponentCall::operator()(const std::map<std::string, at::Tensor>& given,
                                      const Prompt& prompt) const {
   int64_t rows = 1;

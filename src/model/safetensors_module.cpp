@@ -24,6 +24,8 @@ class SafetensorsModule final : public Module {
     });
   }
 
+  void check_latents(const std::vector<int64_t>& shape) const override { network_->check_latents(shape); }
+
   std::shared_ptr<const Module> with(std::string_view setting, std::string_view value) const override {
     return std::make_shared<const SafetensorsModule>(network_->with(setting, value), file_);
   }

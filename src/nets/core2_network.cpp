@@ -11,6 +11,8 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 
+#include <algorithm>
+
 namespace glint::nets {
 namespace {
 
@@ -203,6 +205,18 @@ at::Tensor Core2Network::forward(const std::vector<at::Tensor>& inputs, const Tr
           .reshape(x.sizes());
   const std::vector<at::Tensor> skip = affine.chunk(2, 1);
   return h.add_(x.mul(skip[0])).add_(skip[1]);
+}
+
+void Core2Network::check_latents(const std::vector<int64_t>& shape) const {
+  const int64_t limit = kPatch * table_;
+  const auto fits = [limit](int64_t size) { return size < 0 || (size % kPatch == 0 && size <= limit); };
+  GLINT_CHECK(
+      shape.size() == 3 && (shape[0] < 0 || shape[0] == channels_) && fits(shape[1]) && fits(shape[2]),
+      ShapeMismatch,
+      "{}: output: the network was trained for [{},H,W], H and W multiples of {} up to {}; the model's is "
+      "{}{}",
+      file_, channels_, kPatch, limit, shape_string(shape),
+      std::count(shape.begin(), shape.end(), -1) > 0 ? " (-1: any size)" : "");
 }
 
 void Core2Network::check(const std::vector<at::Tensor>& inputs) const {

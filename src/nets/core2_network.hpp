@@ -37,6 +37,7 @@ class Core2Network final : public Module {
   }
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override;
   std::shared_ptr<const Module> with(std::string_view setting, std::string_view value) const override;
+  void check_latents(const std::vector<int64_t>& shape) const override;
 
   /// `inputs` as named above.
   at::Tensor forward(const std::vector<at::Tensor>& inputs, const Trace& trace = {}) const;

@@ -11,6 +11,8 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/upsample_nearest2d.h>
 
+#include <algorithm>
+
 namespace glint::nets {
 namespace {
 
@@ -124,6 +126,15 @@ at::Tensor Npnet::forward(const at::Tensor& latents, const at::Tensor& tokens, c
   const at::Tensor swin = swin_branch(x.add(text), trace);
   if (trace) trace("swin", swin);
   return svd.add(text.mul(alpha_.sigmoid().mul(2.0).sub(1.0))).add(swin.mul(beta_));
+}
+
+void Npnet::check_latents(const std::vector<int64_t>& shape) const {
+  const auto fits = [](int64_t size, int64_t own) { return size < 0 || size == own; };
+  GLINT_CHECK(
+      shape.size() == 3 && fits(shape[0], kChannels) && fits(shape[1], side_) && fits(shape[2], side_),
+      ShapeMismatch, "{}: latents: the network was trained for {} x {} x {} alone, the model's are {}{}",
+      file_, kChannels, side_, side_, shape_string(shape),
+      std::count(shape.begin(), shape.end(), -1) > 0 ? " (-1: any size)" : "");
 }
 
 void Npnet::check(const at::Tensor& latents, const at::Tensor& tokens) const {

@@ -22,6 +22,7 @@ class Npnet final : public Module {
   std::vector<std::string> inputs() const override { return {"latents", "tokens"}; }
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override;
   std::shared_ptr<const Module> with(std::string_view setting, std::string_view value) const override;
+  void check_latents(const std::vector<int64_t>& shape) const override;
 
   at::Tensor forward(const at::Tensor& latents, const at::Tensor& tokens, const Trace& trace = {}) const;
 

@@ -40,6 +40,17 @@ TEST_CASE("generate writes a picture and says where", "[cli]") {
   CHECK(texts.at("guidance") == "3");
 }
 
+TEST_CASE("a bundle that another torch made is warned about, unless nothing is to be said", "[cli]") {
+  const Program glint;
+  json manifest = Program::manifest();
+  manifest["torch"] = "2.1.0";
+  test::write_bytes(glint.folder / "tiny" / "model.json", manifest.dump());
+  const Outcome told = glint("generate 'red star' -m tiny -o star.png");
+  CHECK(told.exit_code == 0);
+  CHECK_THAT(told.err, Contains("model 'tiny' was made with torch 2.1.0 and is loaded with torch "));
+  CHECK(glint("generate 'red star' -m tiny -o star.png --quiet").err.empty());
+}
+
 TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
   const Program glint;
   const Outcome run = glint(

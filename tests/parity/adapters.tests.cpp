@@ -50,6 +50,12 @@ const Golden& sdxl() {
   return golden;
 }
 
+const Golden& sd3() {
+  static const Golden golden{
+      .family = "sd3", .inputs = {"latents", "time", "tokens", "pooled", "token_order"}, .files = {"peft"}};
+  return golden;
+}
+
 const Golden& flux() {
   static const Golden golden{.family = "flux",
                              .inputs = {"latents", "time", "tokens", "pooled", "guidance", "token_order"},
@@ -98,6 +104,7 @@ TEST_CASE(
 TEST_CASE("names of the published checkpoints, and alpha in metadata, mean what diffusers takes them for",
           "[parity]") {
   check_cases(sdxl(), {{"sgm*1.5", {{"sgm", 1.5}}}});
+  check_cases(sd3(), {{"peft*0.8", {{"peft", 0.8}}}, {"peft*-1.5", {{"peft", -1.5}}}});
   check_cases(flux(), {{"peft*0.8", {{"peft", 0.8}}},
                        {"kohya*-1.2", {{"kohya", -1.2}}},
                        {"peft*0.5+kohya*0.5", {{"peft", 0.5}, {"kohya", 0.5}}}});
@@ -105,7 +112,7 @@ TEST_CASE("names of the published checkpoints, and alpha in metadata, mean what 
 }
 
 TEST_CASE("scale 0, and weights exchanged for themselves, are the base bit for bit", "[parity]") {
-  for (const Golden* golden : {&sdxl(), &flux(), &wan()}) {
+  for (const Golden* golden : {&sdxl(), &sd3(), &flux(), &wan()}) {
     CAPTURE(golden->family);
     const auto network = golden->load();
     const AdaptedNetwork adapted = golden->adapted(network);

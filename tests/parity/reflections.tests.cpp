@@ -1,5 +1,5 @@
 // Z-Sampling, W2SD and RF-Sampling against a Python transcription of the papers and of their released code that uses diffusers'
-// schedulers and LoRA (tools/golden/reflections.py), on tiny SDXL and FLUX models with random weights.
+// schedulers and LoRA (tools/golden/reflections.py), on tiny SDXL, SD3, FLUX and Wan models with random weights.
 #include <glint/core/schedule_flow.hpp>
 #include <glint/core/schedule_vp.hpp>
 #include <glint/guidance/cfg.hpp>
@@ -32,13 +32,23 @@ const TensorMap& golden() {
 constexpr double kTolerance = 1e-4;
 
 Conditioning conditioning(const std::string& prefix) {
-  return {.tokens = golden().at(prefix + "tokens"), .pooled = golden().at(prefix + "pooled")};
+  Conditioning one{.tokens = golden().at(prefix + "tokens")};
+  if (golden().contains(prefix + "pooled")) one.pooled = golden().at(prefix + "pooled");
+  return one;
 }
 
 OptionValues options(const json& c, std::initializer_list<const char*> names) {
   OptionValues values;
   for (const char* name : names) values.emplace(name, c.at(name).get<double>());
   return values;
+}
+
+/// What a family's released code does differently, where it is not an option of its own.
+void as_released(const json& c, Choice& choice) {
+  if (c.at("family") == "sd3")
+    choice.options.emplace("evaluation", "linear-prev");
+  else
+    choice.options.emplace("coefficients", "legacy-shifted");
 }
 
 /// The case's strategy. True CFG beside an embedded scale has no name: the named presets set the scale of such models.
@@ -49,7 +59,9 @@ std::shared_ptr<const StepStrategy> strategy(const json& c, const Bundle& bundle
     choice.options = options(
         c, {"forward_scale", "inverse_scale", "forward_null_mix", "inverse_null_mix", "span", "merge"});
     choice.options.emplace("legacy", legacy);
-  } else if (c.contains("true_guidance")) {
+    return builtins().step(choice);
+  }
+  if (c.contains("true_guidance")) {
     const auto with_rule = [](double scale) -> LegTransform {
       return [rule = std::make_shared<const Cfg>(scale)](Leg leg) {
         leg.rule = rule;
@@ -58,64 +70,79 @@ std::shared_ptr<const StepStrategy> strategy(const json& c, const Bundle& bundle
     };
     return std::make_shared<Reflect>("z", with_rule(c.at("guidance_forward").get<double>()),
                                      with_rule(c.at("guidance_inverse").get<double>()), ReflectOptions{});
-  } else if (choice.name == "w2sd") {
+  }
+  if (choice.name == "w2sd") {
     choice.options = options(c, {"strong_adapter", "weak_adapter", "strong_guidance", "weak_guidance"});
     choice.options.emplace("adapter", c.at("adapter").get<std::string>());
-    choice.options.emplace("coefficients", legacy ? "legacy-shifted" : "matched");
   } else {
     choice.options = options(c, {"guidance_forward", "guidance_inverse", "repeats"});
-    choice.options.emplace("coefficients", legacy ? "legacy-shifted" : "matched");
   }
+  if (legacy) as_released(c, choice);
   return builtins().step(choice, {.bundle = &bundle});
 }
 
+/// The embeddings of the prompt, and of the empty one where RF-Sampling mixes it in; the released code mixes in the prompt.
+Prompt prompt_of(const json& c) {
+  const std::string family = c.at("family").get<std::string>() + ".";
+  const bool empty = c.at("strategy") == "rf-sampling" && (c.at("mode") == "matched" || family == "flux.");
+  Prompt prompt{conditioning(family), conditioning(family + (empty ? "null_" : "negative_"))};
+  if (family == "sdxl.") {
+    const at::Tensor ids = at::tensor({32.0F, 24.0F, 0.0F, 0.0F, 32.0F, 24.0F}).unsqueeze(0);
+    for (Conditioning* one : {&prompt.cond, &prompt.null}) one->extras["time_ids"] = ids;
+  }
+  return prompt;
+}
+
 double error(const json& c, const Bundle& bundle) {
-  const bool sdxl = c.at("family") == "sdxl";
   const ScheduleSpec& trained = bundle.manifest().schedule;
-  const auto solver = builtins().solver({.name = sdxl ? "ddim" : "flow-euler"});
-  const at::Tensor noise = golden().at(sdxl ? "sdxl.noise" : "flux.noise");
+  const bool vp = trained.kind == NoiseKind::VariancePreserving;
+  const auto solver = builtins().solver({.name = c.value("solver", vp ? "ddim" : "flow-euler")});
+  const at::Tensor noise = golden().at(c.at("noise").get<std::string>() + ".noise");
   GridOptions grid = trained.grid;
   grid.steps = c.at("steps").get<int>();
   grid.tokens = static_cast<double>(noise.size(2) * noise.size(3)) / 4.0;
 
   Leg leg{.model = bundle.model()};
-  Prompt prompt;
-  if (sdxl) {
-    const at::Tensor ids = at::tensor({32.0F, 24.0F, 0.0F, 0.0F, 32.0F, 24.0F}).unsqueeze(0);
-    prompt = {conditioning("sdxl."), conditioning("sdxl.null_")};
-    for (Conditioning* one : {&prompt.cond, &prompt.null}) one->extras["time_ids"] = ids;
-    leg.rule = std::make_shared<Cfg>(c.at("guidance").get<double>());
-    if (c.contains("final_adapter")) leg.adapters = {{"lora-kohya", c.at("final_adapter").get<double>()}};
-  } else {
-    const bool guided = c.contains("true_guidance");
-    prompt = {conditioning("flux."), conditioning(guided ? "flux.negative_" : "flux.null_")};
-    leg.rule = std::make_shared<Cfg>(guided ? c.at("true_guidance").get<double>() : 1.0);
+  if (bundle.manifest().guidance.embedded) {
+    leg.rule = std::make_shared<Cfg>(c.value("true_guidance", 1.0));
     leg.embedded_guidance = c.at("guidance").get<double>();
+  } else {
+    leg.rule = std::make_shared<Cfg>(c.at("guidance").get<double>());
   }
+  if (c.contains("final_adapter"))
+    leg.adapters = {{c.at("adapter").get<std::string>(), c.at("final_adapter").get<double>()}};
   const Sampler sampler({.leg = leg,
-                         .schedule = sdxl ? vp_schedule(trained.vp, grid, solver->grid())
-                                          : flow_schedule(trained.flow, grid, solver->grid()),
+                         .schedule = vp ? vp_schedule(trained.vp, grid, solver->grid())
+                                        : flow_schedule(trained.flow, grid, solver->grid()),
                          .solver = solver,
                          .step_strategies = {strategy(c, bundle)}});
-  const at::Tensor got = sampler.sample({.prompt = prompt, .noise = noise}).latents;
+  const at::Tensor got = sampler.sample({.prompt = prompt_of(c), .noise = noise}).latents;
   const at::Tensor wanted = golden().at(c.at("name").get<std::string>() + ".latents");
   REQUIRE(got.sizes() == wanted.sizes());
   return got.sub(wanted).abs().max().item<double>() / wanted.abs().max().item<double>();
 }
 
+/// A family's bundle, with the adapter of its cases.
+Bundle loaded(const std::string& family, const std::string& adapter) {
+  const auto folder = test::data("families/" + family);
+  const Bundle bundle = Bundle::load(folder);
+  return adapter.empty() ? bundle : bundle.with_adapters({{adapter, folder / (adapter + ".safetensors")}});
+}
+
 }  // namespace
 
 TEST_CASE(
-    "reflections are the transcribed papers' and the released code's, with LoRA legs and embedded guidance",
+    "reflections are the transcribed papers' and the released code's, with LoRA legs, guidance and embedded "
+    "guidance, on pictures and videos",
     "[parity]") {
   const json cases = json::parse(test::read_bytes(test::data("families/reflections.json")));
-  const Bundle sdxl =
-      Bundle::load(test::data("families/sdxl"))
-          .with_adapters({{"lora-kohya", test::data("families/sdxl/lora-kohya.safetensors")}});
-  const Bundle flux = Bundle::load(test::data("families/flux"));
+  std::map<std::string, Bundle> bundles;
+  for (const auto& [family, adapter] :
+       {std::pair{"sdxl", "lora-kohya"}, {"sd3", "lora-peft"}, {"flux", ""}, {"wan", "lora-published"}})
+    bundles.emplace(family, loaded(family, adapter));
   for (const json& c : cases) {
     CAPTURE(c.dump());
-    const double distance = error(c, c.at("family") == "sdxl" ? sdxl : flux);
+    const double distance = error(c, bundles.at(c.at("family")));
     CHECK(distance < kTolerance);
     test::report("{:24} {:.1e} of the largest latent", c.at("name").get<std::string>(), distance);
   }

@@ -4,6 +4,7 @@
 #include <glint/model/model.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
+#include <glint/version.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -195,6 +196,54 @@ TEST_CASE("a right hash does not make a wrong file a module", "[unit]") {
                Contains("BadModel: ") && Contains("junk.pt") && Contains("made with torch 1.0.0"));
     CHECK(bundle.decoder());
   }
+}
+
+TEST_CASE("that another torch made a bundle is told when it is opened, and refused where it cannot work",
+          "[unit]") {
+  const auto told = [](const std::string& torch, const std::string& backend = "torchscript") {
+    const TinyBundle files([&](json& j) {
+      j["torch"] = torch;
+      j["components"]["denoiser"]["backend"] = backend;
+    });
+    std::vector<std::string> messages;
+    const Bundle bundle =
+        files.load({.warn = [&](const std::string& message) { messages.push_back(message); }});
+    if (backend == "torchscript") bundle.model();
+    bundle.with_adapters({});
+    CHECK(messages.size() <= 1);
+    return messages.empty() ? std::string() : messages.front();
+  };
+  const std::string here = torch_version(), minor = here.substr(0, here.find('.', here.find('.') + 1));
+  for (const std::string& same : {here, minor, minor + ".9", minor + ".1+cu130"}) {
+    CAPTURE(same);
+    CHECK(told(same).empty());
+  }
+  for (const std::string other : {"1.13.1", "2.1.0", "3.0.0a0+git", "nightly"}) {
+    CAPTURE(other);
+    CHECK(told(other) == "model 'tiny' was made with torch " + other + " and is loaded with torch " + here +
+                             ": results may differ in their last digits; export it again if a component is "
+                             "refused");
+  }
+  const TinyBundle silent([](json& j) { j["torch"] = "2.1.0"; });
+  CHECK(silent.load().model());  // nobody listens
+
+  const TinyBundle compiled([](json& j) {
+    j["torch"] = "2.1.0";
+    j["components"]["denoiser"]["backend"] = "aoti";
+  });
+  CHECK(test::failure([&] { compiled.load().model(); }) ==
+        "BadModel: components.denoiser: denoiser.pt was made with torch 2.1.0, this is torch " + here +
+            "; a compiled package runs only with the torch that compiled it: export it again, or as "
+            "torchscript or "
+            "pt2");
+  // The same torch gets as far as reading the file, which is none.
+  const TinyBundle current([&](json& j) {
+    j["torch"] = minor + ".9";
+    j["components"]["denoiser"]["backend"] = "aoti";
+  });
+  CHECK_THAT(test::failure([&] { current.load().model(); }),
+             Contains("cannot be loaded as an AOTInductor package") &&
+                 Contains("(made with torch " + minor + ".9, loaded with torch " + here + ")"));
 }
 
 TEST_CASE("wrong prompts and latents are refused, and the same objects go on", "[unit]") {

@@ -192,16 +192,39 @@ TEST_CASE("adapters that a bundle cannot have are refused, and it goes on withou
   CHECK_THAT(broken(text), Contains("InvalidArgument: ") &&
                                Contains("no 'text_encoder_2' for its 1 layers: lora_te2_encoder_fc1"));
 
-  const Files program([](json& j) {
-    j["components"]["denoiser"].update({{"file", "denoiser.pt2"},
-                                        {"backend", "pt2"},
-                                        {"sha256", sha256_file(test::data("modules/denoiser.pt2"))}});
-  });
-  const Bundle exported = Bundle::load(program.bundle);
-  CHECK_THAT(failure([&] {
-               exported.with_adapters({{"style", program.style}}).model();
-             }),
-             Contains("InvalidArgument: adapters.style: components.denoiser cannot have any"));
-  CHECK(exported.model()->info().adapters.empty());
   CHECK(pipeline.generate(request()).images.size() == 1);
+}
+
+TEST_CASE("a network whose weights are fixed refuses adapters, says what to export, and runs without them",
+          "[unit]") {
+  const auto denoiser = [](const char* file, const char* backend) {
+    return [file, backend](json& j) {
+      j["components"]["denoiser"].update(
+          {{"file", file}, {"backend", backend}, {"sha256", sha256_file(test::data("modules") / file)}});
+    };
+  };
+  const auto refusal = [](const Files& files) {
+    return failure([&] { Bundle::load(files.bundle).with_adapters({{"style", files.style}}).model(); });
+  };
+  const Files program(denoiser("denoiser.pt2", "pt2")), frozen(denoiser("denoiser_frozen.pt", "torchscript"));
+  CHECK(refusal(program) ==
+        "InvalidArgument: adapters.style: components.denoiser cannot have any: the weights of a pt2 file are "
+        "fixed; export it as torchscript, not frozen");
+  CHECK(
+      refusal(frozen) ==
+      "InvalidArgument: adapters.style: components.denoiser cannot have any: denoiser_frozen.pt was frozen, "
+      "its weights are constants; export it without torch.jit.freeze");
+  // A compiled package is refused before it is loaded: this one is none.
+  const Files compiled(denoiser("denoiser.pt2", "aoti"));
+  CHECK(
+      refusal(compiled) ==
+      "InvalidArgument: adapters.style: components.denoiser cannot have any: the weights of an aoti file are "
+      "fixed; export it as torchscript, not frozen");
+  const Files plain;
+  const at::Tensor wanted = latents(Pipeline(Bundle::load(plain.bundle)), request());
+  for (const Files* files : {&program, &frozen}) {
+    const Bundle bundle = Bundle::load(files->bundle);
+    CHECK(bundle.model()->info().adapters.empty());
+    CHECK(latents(Pipeline(bundle), request()).sub(wanted).abs().max().item<double>() < 1e-3);
+  }
 }

@@ -122,7 +122,8 @@ TEST_CASE("damaged components and those of another torch are told apart from goo
     CHECK_THAT(damaged_failure(manifest, [](std::string& bytes) { bytes.resize(bytes.size() / 2); }),
                Contains("BadModel: ") && Contains("cannot be loaded as"));
   }
-  const std::string other = fmt::format(" (made with torch 2.10.0, loaded with torch {})", torch_version());
+  const std::string other = fmt::format(
+      " (made with torch 2.10.0, loaded with torch {}; export it again with this one)", torch_version());
   // The archive's own version, as a later torch would write it.
   CHECK_THAT(damaged_failure("model.json", [](std::string& bytes) { replace_all(bytes, "10\n", "99\n"); }),
              Contains("denoiser.pt") && Contains("version") && Contains(other));

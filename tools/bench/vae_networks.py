@@ -37,4 +37,4 @@ if __name__ == "__main__":
         folder.mkdir(parents=True, exist_ok=True)
         for part in KINDS[kind]():
             if part.name.startswith("vae_decoder"):
-                parts.export(part, folder, "torchscript")
+                parts.check(parts.write(part, folder, "torchscript"))

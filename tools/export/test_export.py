@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import weakref
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from adapters import outputs
 from families import CASES, noise_of, run, token_ids
 from glint_export import archives
 from glint_export.errors import ExportError
-from glint_export.exporter import Options, export_pipeline, load_pipeline
+from glint_export.exporter import Options, export_pipeline, load_pipeline, write_bundle
 from prompts import PROMPTS
 from reflections import cases
 from safetensors.torch import load_file
@@ -55,6 +56,24 @@ def test_weights_keep_the_names_lora_files_use(bundles: dict[str, Path], sources
     expected = {f"{attribute}.{name}": value for name, value in getattr(pipe, attribute).named_parameters()}
     assert stored.keys() == expected.keys()
     assert all(torch.equal(stored[name], expected[name]) for name in expected)
+
+
+def test_no_network_is_in_memory_twice(
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = load_pipeline(sources["sdxl"], torch.float32, "cpu")
+    networks = {name: weakref.ref(getattr(pipe, name)) for name in ("text_encoder", "text_encoder_2", "unet", "vae")}
+    load, alive = archives.load, {}
+
+    def watched(path: Path, backend: str) -> torch.nn.Module:
+        alive[path.stem] = {name for name, network in networks.items() if network() is not None}
+        return load(path, backend)
+
+    monkeypatch.setattr(archives, "load", watched)
+    write_bundle(pipe, Options(sources["sdxl"], tmp_path))
+    assert alive["text_encoder"] == {"text_encoder_2", "unet", "vae"}
+    assert alive["denoiser"] == alive["vae_decoder"] == {"vae"}
+    assert alive["vae_encoder"] == set()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -189,7 +208,7 @@ def test_stored_adapter_outputs_are_todays(sources: dict[str, Path], family: str
 
 
 def test_stored_reflections_are_todays(sources: dict[str, Path]) -> None:
-    tensors, told = cases(sources, DATA / "sdxl")
+    tensors, told = cases(sources, {family: DATA / family for family in ADAPTED})
     stored = load_file(DATA / "reflections.safetensors")
     assert tensors.keys() == stored.keys()
     # Latents of the legacy modes reach 70.

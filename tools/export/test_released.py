@@ -17,44 +17,11 @@ from glint_export.released import core2, npnet, swin
 from glint_export.released.checkpoints import core2_checkpoint, layout, npnet_checkpoint, with_component
 from glint_export.released.svd import canonical_svd
 from released_networks import DATA, SMALL, built, full_cases, small_cases
+from released_runs import CORE2, NPNET, core2_state, drawn, npnet_state, runs
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import SwinConfig, SwinModel
-
-# The tiny SDXL pipeline's prompts are 77 tokens of width 64, its pooled vectors 32 wide.
-CORE2 = core2.Core2Config(
-    channels=4, width=64, heads=1, hidden=128, blocks=2, tokens=77, token_width=64, pooled=64, pool_projection=True,
-    null_first=True, banks=3, rank=2, reader=8,
-)  # fmt: skip
-NPNET = npnet.NpnetConfig(
-    side=8, tokens=77, token_width=64, hidden=8, value_hidden=16,
-    swin=swin.SwinConfig(image=16, window=2, width=8, depths=(2, 2), heads=(1, 2)),
-)  # fmt: skip
-
-
-def drawn(network: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(3)
-    for name, parameter in network.eval().requires_grad_(False).named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        size = 1 if parameter.dim() < 2 else parameter[0].numel() ** 0.5
-        parameter.copy_(1 + 0.1 * noise if "norm" in name and name.endswith("weight") else noise / size)
-    return network
-
-
-def core2_state() -> dict[str, Tensor]:
-    return drawn(core2.Core2Network(CORE2)).state_dict()
-
-
-def npnet_state(text: str = "embeeding") -> dict[str, object]:
-    """As the released trainer saves it, with what timm's model has besides."""
-    network = drawn(npnet.Npnet(NPNET))
-    branch = network.unet_embedding.state_dict()
-    branch |= {"swin.head.fc.weight": torch.zeros(5, 16), "swin.layers.0.blocks.1.attn_mask": torch.zeros(4, 4)}
-    return {
-        "unet_svd": network.unet_svd.state_dict(), "unet_embedding": branch, text: network.embedding.state_dict(),
-        "alpha": network.alpha.data, "beta": network.beta.data,
-    }  # fmt: skip
 
 
 def saved(value: object, folder: Path, name: str = "it.pth") -> Path:
@@ -207,6 +174,16 @@ def test_checkpoints_become_components_of_a_bundle(sources: dict[str, Path], tmp
     original = drawn(core2.Core2Network(CORE2))
     for inputs in released_parts.examples(original):
         close(stored(*inputs), original(*inputs), 1e-7)
+
+
+def test_stored_runs_are_todays(sources: dict[str, Path]) -> None:
+    folder = DATA.parent / "families/sdxl"
+    stored = load_file(folder / "released.safetensors")
+    for name, value in runs(sources["sdxl"], folder).items():
+        torch.testing.assert_close(value, stored[name], rtol=1e-5, atol=1e-4, msg=name)
+    for name in ("npnet", "core2_weak"):
+        entry = json.loads((folder / "released.json").read_text())["components"][name]
+        assert archives.sha256(folder / entry["file"]) == entry["sha256"]
 
 
 def test_both_spellings_and_half_precision_are_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""LoRA files for the tiny SDXL, FLUX and Wan models in the common key forms, and what diffusers makes of them.
+"""LoRA files for the tiny SDXL, SD3, FLUX and Wan models in the common key forms, and what diffusers makes of them.
 
 python tools/golden/adapters.py [FOLDER]      (default: tests/data/families)
 
@@ -23,7 +23,7 @@ from tiny_pipelines import DATA, saved
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
-from glint_export.denoisers import GuidedFluxDenoiser, SdxlDenoiser, WanDenoiser  # noqa: E402
+from glint_export.denoisers import GuidedFluxDenoiser, Sd3Denoiser, SdxlDenoiser, WanDenoiser  # noqa: E402
 
 RANK, ALPHA = 4, 2.0
 TEXT_PROMPT = "a small golden fox in the snow"
@@ -92,6 +92,17 @@ def files(pipe: StableDiffusionXLPipeline) -> dict[str, File]:
     return {f"lora-{name}": File(tensors) for name, tensors in made.items()}
 
 
+def sd3_files(pipe: DiffusionPipeline) -> dict[str, File]:
+    """PEFT's form, of both attentions of a block."""
+    generator = torch.Generator().manual_seed(37)
+    tensors = {}
+    chosen = targets(pipe.transformer, "to_q", "to_out.0", "add_v_proj", "ff.net.2")
+    for name, module in chosen.items():
+        down, up = factors(module, generator)
+        tensors |= {f"transformer.{name}.lora_A.weight": down, f"transformer.{name}.lora_B.weight": up}
+    return {"lora-peft": File(tensors)}
+
+
 def flux_files(pipe: DiffusionPipeline) -> dict[str, File]:
     """PEFT's form with settings in the metadata, and Kohya's with the published checkpoint's fused projections."""
     generator = torch.Generator().manual_seed(17)
@@ -158,6 +169,9 @@ def inputs(family: str) -> dict[str, Tensor]:
     if family == "sdxl":
         ids = torch.tensor([[24.0, 32.0, 0.0, 0.0, 24.0, 32.0]]).repeat(2, 1)
         return {"latents": draw(2, 4, 12, 16), "time": time, "tokens": draw(2, 9, 64), "pooled": draw(2, 32), "time_ids": ids}
+    if family == "sd3":
+        given = {"latents": draw(2, 16, 8, 12), "time": time, "tokens": draw(2, 9, 72), "pooled": draw(2, 64)}
+        return {**given, "token_order": torch.arange(24)}
     if family == "flux":
         guidance = torch.tensor([3.5, 2.0])
         given = {"latents": draw(2, 16, 8, 12), "time": time, "tokens": draw(2, 9, 32), "pooled": draw(2, 32)}
@@ -177,6 +191,9 @@ FAMILIES = {
     "sdxl": Family(
         files, lambda pipe: SdxlDenoiser(pipe.unet), "unet",
         ("peft*0.8", "peft*-1.5", "kohya*1.5", "peft*0.7+kohya*-0.4", "sgm*1.5", "base"),
+    ),
+    "sd3": Family(
+        sd3_files, lambda pipe: Sd3Denoiser(pipe.transformer), "transformer", ("peft*0.8", "peft*-1.5", "base"),
     ),
     "flux": Family(
         flux_files, lambda pipe: GuidedFluxDenoiser(pipe.transformer), "transformer",

@@ -112,6 +112,15 @@ def torchscript(module, inputs, half=False):
     return without_debug_records(buffer.getvalue())
 
 
+def frozen(module, inputs):
+    """As torch.jit.freeze leaves it: the weights are constants."""
+    with torch.no_grad():
+        traced = torch.jit.trace(copy.deepcopy(module).eval(), inputs, check_trace=False)
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.freeze(traced), buffer)
+    return without_debug_records(buffer.getvalue())
+
+
 def exported(module, inputs, dynamic_shapes):
     program = torch.export.export(module, inputs, dynamic_shapes=dynamic_shapes)
     for graph in program.graph_module.modules():
@@ -164,6 +173,7 @@ def main(folder):
     dynamic = ({0: batch, 2: height, 3: width}, {0: batch}, {0: batch, 1: length}, {0: batch})
     files = {
         "denoiser.pt": torchscript(denoiser, example, half=True),
+        "denoiser_frozen.pt": frozen(denoiser, example),
         "denoiser.pt2": exported(denoiser, example, dynamic),
         "text_encoder.pt": torchscript(encoder, (ids,), half=True),
         "vae_decoder.pt": torchscript(decoder, (example[0],), half=True),

@@ -41,6 +41,12 @@ def program(name: str, variable: str) -> Path:
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
+def refused(status: int, *command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stderr
+
+
 def run(*command: str | Path, **environment: str) -> str:
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -108,3 +114,19 @@ def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> Non
     # One Euler step from pure noise to data. One block of keys: PISA computes what dense attention does.
     velocity = seeded(Denoiser(), 1)(noise, torch.ones(1), tokens[None], pooled[None])
     torch.testing.assert_close(load_file(latents)["latents"], noise - velocity, rtol=1e-4, atol=1e-4)
+
+
+def test_adapters_and_another_torch_are_refused(bundle: Path, tmp_path: Path) -> None:
+    glint = program("glint", "GLINT_PROGRAM")
+    save_file({"tokens": torch.zeros(LENGTH, TOKEN_DIM), "pooled": torch.zeros(POOLED_DIM)}, tmp_path / "c.safetensors")
+    style = tmp_path / "style.safetensors"
+    save_file({"query.lora_A.weight": torch.ones(2, 8), "query.lora_B.weight": torch.ones(8, 2)}, style)
+    asked = ("--cond-in", tmp_path / "c.safetensors", "--steps", "1", "--latents-out", tmp_path / "l.safetensors", "-q")
+    said = refused(2, glint, "generate", "--model", bundle, *asked, "--lora", style)
+    assert "adapters.style: components.denoiser cannot have any: the weights of an aoti file are fixed" in said
+    other = shutil.copytree(bundle, tmp_path / "other")
+    manifest = json.loads((other / "model.json").read_text()) | {"torch": "2.1.0"}
+    (other / "model.json").write_text(json.dumps(manifest))
+    said = refused(1, glint, "generate", "--model", other, *asked)
+    assert "denoiser.pt2 was made with torch 2.1.0" in said
+    assert "runs only with the torch that compiled it" in said

@@ -29,6 +29,7 @@ class VideoEncoder;
 class GLINT_API Bundle {
  public:
   /// Opens the bundle in `folder`: parses the manifest and checks that its files exist.
+  /// Tells options.warn if another torch made TorchScript or exported programs in it.
   /// Errors:  NotFound if the folder, its model.json or a component's file is missing; BadModel as parse_manifest;
   ///          InvalidArgument, UnsupportedDevice for the options, and for a dtype other than the one the denoiser was
   ///          traced to compute in.
@@ -48,7 +49,8 @@ class GLINT_API Bundle {
 
   /// Returns a denoiser: `denoiser`, which has the bundle's adapters, or another one such as `weak_denoiser`.
   /// Errors:  NotFound naming the component if the bundle has none; BadModel if its file's SHA-256 is not the
-  ///          manifest's; as load_module. These hold for the next five too.
+  ///          manifest's, if it is a compiled package of another torch (by the first two numbers of its version), or if the
+  ///          network knows that it was made for other latents; as load_module. These hold for the next five too.
   std::shared_ptr<const Model> model(const std::string& component = "denoiser") const;
   std::shared_ptr<const Tokenizer> tokenizer(const std::string& component = "tokenizer") const;
   /// A text encoder with the tokenizer of its number: text_encoder_2 is fed by tokenizer_2.

@@ -4,6 +4,7 @@
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,6 +38,9 @@ class GLINT_API ComponentCall {
   /// Returns the same call with a setting of the network's architecture changed.
   /// Errors:  InvalidArgument, naming the component, if the network has no such setting or not that value of it.
   ComponentCall with(std::string_view setting, std::string_view value) const;
+
+  /// As Module::check_latents, with the component's name in the message.
+  void check_latents(const std::vector<int64_t>& shape) const;
 
   const std::string& component() const { return component_; }
 

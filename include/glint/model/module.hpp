@@ -6,7 +6,9 @@
 #include <glint/fwd.hpp>
 #include <glint/model/manifest.hpp>
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -36,6 +38,9 @@ struct LoadOptions {
   /// Sets of adapter scales whose weights stay in memory, see AdaptedNetwork. W2SD uses one for each of its legs and one for
   /// the run. Bundle only.
   int adapter_sets = 3;
+  /// Told what is worth knowing though nothing failed: that another torch made the bundle. Without it nothing is said.
+  /// Bundle only.
+  std::function<void(const std::string& message)> warn = {};
 };
 
 /// A network's weights by name, as its file has them.
@@ -54,6 +59,11 @@ class GLINT_API Module {
 
   /// Returns the names of what `run` takes, in order, if the network knows them (safetensors components do); else none.
   virtual std::vector<std::string> inputs() const { return {}; }
+
+  /// Refuses the latents of a sample, [C,H,W] or [C,F,H,W] with -1 for sizes that are open, if the network was made for
+  /// others and knows it (safetensors components do).
+  /// Errors:  ShapeMismatch with both shapes.
+  virtual void check_latents(const std::vector<int64_t>& /*shape*/) const {}
 
   /// Returns the same network, of the same weights, with a setting of its architecture changed.
   /// Errors:  InvalidArgument if it has no such setting (only safetensors components have any) or not that value of it.

@@ -34,7 +34,8 @@ struct GoldenNoiseOptions {
 /// latents and prompts fit; NPNet's released weights know 4 x 128 x 128 and 77 tokens only. Reports the mean and the
 /// standard deviation of what comes out, since nothing re-standardises it.
 /// Cost:    no rows; one pass of the network.
-/// Errors:  NotFound if the bundle has no such component; InvalidArgument for svd_attention if it is not NPNet; ShapeMismatch, naming network and sizes, where it does not fit.
+/// Errors:  NotFound if the bundle has no such component; InvalidArgument for svd_attention if it is not NPNet; ShapeMismatch,
+///          naming network and sizes, where it does not fit: when it is made if the run's size is known, else at the run.
 /// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502.
 class GoldenNoise final : public NoiseStrategy {
  public:
@@ -51,7 +52,7 @@ class GoldenNoise final : public NoiseStrategy {
 
   static std::shared_ptr<const NoiseStrategy> make(const GoldenNoiseOptions& o, const BuildContext& context) {
     check_ranges(info.name, o);
-    return std::make_shared<const GoldenNoise>(network_of(context.bundle_for(info.name), o), o.amount);
+    return std::make_shared<const GoldenNoise>(network_of(o, context), o.amount);
   }
 
   std::string_view name() const override { return info.name; }
@@ -71,8 +72,11 @@ class GoldenNoise final : public NoiseStrategy {
   }
 
  private:
-  static NoiseNetwork network_of(const Bundle& bundle, const GoldenNoiseOptions& o) {
-    ComponentCall network(bundle, o.network, "a noise network", {"latents", "tokens", "pooled"});
+  static NoiseNetwork network_of(const GoldenNoiseOptions& o, const BuildContext& context) {
+    ComponentCall network(context.bundle_for(info.name), o.network, "a noise network",
+                          {"latents", "tokens", "pooled"});
+    // Before anything is computed, if the run's size is known.
+    if (!context.latent_shape.empty()) network.check_latents(context.latent_shape);
     if (o.svd_attention) network = network.with("svd_attention", *o.svd_attention ? "true" : "false");
     return [network](const at::Tensor& noise, const Prompt& prompt) {
       try {

@@ -12,7 +12,9 @@ namespace glint {
 /// What the null embedding of RF-Sampling's mix is.
 enum class NullEmbedding {
   Faithful,  ///< the encoding of the empty prompt, as published
-  LegacyPrompt  ///< the prompt's own, as the released code computes by mistake; the mix shares then have no effect
+  /// The prompt's own, as the released code computes by mistake: the mix shares then have no effect on it. Where guidance
+  /// evaluates the null prompt too, its embedding is mixed with the prompt's, as the released SD3.5 code does.
+  LegacyPrompt
 };
 template <>
 struct EnumNames<NullEmbedding> {
@@ -83,14 +85,23 @@ class RfSampling {
   /// Returns the leg whose token embeddings are c + s ((1 - r) c + r c_null).
   static LegTransform with_tokens_mixed(double s, double r, NullEmbedding null) {
     return with_condition([s, r, null](const Prompt& prompt) {
-      if (null == NullEmbedding::LegacyPrompt) return Prompt{scale(prompt.cond, 1.0 + s), prompt.null};
+      if (null == NullEmbedding::LegacyPrompt)
+        return Prompt{scale(prompt.cond, 1.0 + s),
+                      like_prompt(prompt) ? mixed(prompt.null, prompt.cond, s, r) : prompt.null};
       GLINT_CHECK(
-          prompt.null.tokens.defined() && prompt.null.tokens.sizes() == prompt.cond.tokens.sizes(),
-          InvalidArgument,
+          like_prompt(prompt), InvalidArgument,
           "rf-sampling: needs the null prompt's token embeddings in the shape of the prompt's; give them, "
           "or null=legacy-prompt");
-      return Prompt{add(prompt.cond, lerp(prompt.cond, prompt.null, r), s), prompt.null};
+      return Prompt{mixed(prompt.cond, prompt.null, s, r), prompt.null};
     });
+  }
+
+ private:
+  static bool like_prompt(const Prompt& prompt) {
+    return prompt.null.tokens.defined() && prompt.null.tokens.sizes() == prompt.cond.tokens.sizes();
+  }
+  static Conditioning mixed(const Conditioning& c, const Conditioning& null, double s, double r) {
+    return add(c, lerp(c, null, r), s);
   }
 };
 

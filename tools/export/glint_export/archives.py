@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 SUFFIX = {"torchscript": ".pt", "pt2": ".pt2", "aoti": ".pt2"}
+TRIM_AFTER = 1 << 28  # bytes copied
 WRITTEN_BY_THE_WRITER = ("version", ".data/serialization_id")
 
 
@@ -20,15 +22,27 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def give_memory_back() -> None:
+    """Modules lie in cycles, and glibc keeps the blocks of what is freed if they are smaller than 32 MB."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def strip(source: Path, target: Path) -> None:
     """Copies a TorchScript archive record by record, without debug records (source paths) and example inputs."""
     reader = torch._C.PyTorchFileReader(str(source))
-    writer = torch._C.PyTorchFileWriter(str(target))
+    writer, copied = torch._C.PyTorchFileWriter(str(target)), 0
     for name in reader.get_all_records():
         if name.endswith(".debug_pkl") or "traced_inputs" in name or name in WRITTEN_BY_THE_WRITER:
             continue
         record = reader.get_record(name)
         writer.write_record(name, record, len(record))
+        copied += len(record)
+        del record
+        if copied > TRIM_AFTER:
+            give_memory_back()
+            copied = 0
     writer.write_end_of_file()
 
 

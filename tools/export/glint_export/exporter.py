@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
+from torch import nn
 
 from . import archives
 from .errors import ExportError, require
 from .families import FAMILIES, Family, family_of
 from .networks import text_parts
 from .parts import TRACED as SMALL
-from .parts import Part, export
+from .parts import Part, check, write
 from .released_parts import core2_entry, npnet_entry
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -95,28 +96,46 @@ def load_operators(options: Options) -> None:
     require(hasattr(torch.ops.glint, "attention"), f"{options.ops}: has no operator glint::attention")
 
 
+def take_networks(pipe: DiffusionPipeline) -> None:
+    for name, component in pipe.components.items():
+        if isinstance(component, nn.Module):
+            setattr(pipe, name, None)
+
+
 def export_pipeline(options: Options) -> None:
-    """Writes the bundle. model.json comes last: a folder without one is no bundle."""
-    torch.manual_seed(0)
+    """Writes the bundle of the pipeline in a folder."""
     load_operators(options)
-    pipe = load_pipeline(options.pipeline, DTYPES[options.dtype], options.device)
+    write_bundle(load_pipeline(options.pipeline, DTYPES[options.dtype], options.device), options)
+
+
+def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
+    """Writes the bundle of a pipeline, and takes the networks out of it: each is gone from memory before its file is
+    loaded for the comparison. model.json comes last: a folder without one is no bundle."""
+    torch.manual_seed(0)
     family = family_of(pipe)
     options.out.mkdir(parents=True, exist_ok=True)
     manifest_path = options.out / "model.json"
     manifest_path.unlink(missing_ok=True)
     components = tokenizer_entries(pipe, family, options.out)
+    released = {}
+    if options.npnet is not None:
+        released["npnet"] = npnet_entry(options.npnet, pipe, family.name, options.out)
+    if options.core2 is not None:
+        released["core2_weak"] = core2_entry(options.core2, pipe, family.name, options.out)
     denoiser = family.denoiser(getattr(pipe, family.network))
     parts = [*text_parts(pipe, family.encoders), denoiser, *family.vae(pipe.vae)]
     if options.weak is not None:
         parts.append(weak_part(options, family, denoiser))
-    for part in parts:
+    del denoiser
+    take_networks(pipe)
+    while parts:
+        part = parts.pop(0)
         part.module.eval().requires_grad_(False)
-        sparse = options.ops is not None and part.name.endswith("denoiser")
-        components[part.name] = export(part, options.out, options.backend, sparse)
-    if options.npnet is not None:
-        components["npnet"] = npnet_entry(options.npnet, pipe, family.name, options.out)
-    if options.core2 is not None:
-        components["core2_weak"] = core2_entry(options.core2, pipe, family.name, options.out)
+        written = write(part, options.out, options.backend, options.ops is not None and part.name.endswith("denoiser"))
+        del part
+        archives.give_memory_back()
+        check(written)
+        components[written.path.stem] = written.entry
     manifest = {"format": 1, "name": options.pipeline.resolve().name, **family.manifest}
-    manifest |= {"torch": torch.__version__.split("+")[0], "components": components}
+    manifest |= {"torch": torch.__version__.split("+")[0], "components": components | released}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n")

@@ -60,15 +60,40 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+@dataclass
+class Written:
+    """A component's file, and what the original gives for some inputs; the original itself is needed no more."""
+
+    path: Path
+    backend: str
+    dtype: torch.dtype
+    entry: dict[str, object]
+    expected: list[tuple[Inputs, Inputs]]
+
+
 @torch.no_grad()
-def check(part: Part, path: Path, backend: str) -> float:
-    """Compares the stored file with the original at other sizes; returns the largest relative difference."""
-    stored, worst = archives.load(path, backend), 0.0
-    tolerance = TOLERANCE[dtype_of(part.module)]
+def write(part: Part, folder: Path, backend: str, sparse: bool = False) -> Written:
+    """Writes a component's file. `sparse`: see archives.write."""
+    path = folder / (part.name + archives.SUFFIX[backend])
+    archives.write(part.module, part.inputs_of(TRACED), part.shapes, path, backend, sparse)
+    expected = []
     for size in CHECKED:
         inputs = part.inputs_of(size)
-        ours, theirs = as_tuple(stored(*inputs)), as_tuple(part.reference(*inputs))
-        for index, (a, b) in enumerate(zip(ours, theirs)):
+        expected.append((inputs, as_tuple(part.reference(*inputs))))
+    dtype = dtype_of(part.module)
+    entry: dict[str, object] = {"file": path.name, "backend": backend, "sha256": archives.sha256(path)}
+    entry |= {"dtype": dtype_name(dtype), "compute": dtype_name(dtype), "inputs": list(part.module.inputs)}
+    return Written(path, backend, dtype, entry | part.fields, expected)
+
+
+@torch.no_grad()
+def check(written: Written) -> None:
+    """Compares the stored file with the original at other sizes, and prints the largest relative difference."""
+    path = written.path
+    stored, worst = archives.load(path, written.backend), 0.0
+    tolerance = TOLERANCE[written.dtype]
+    for inputs, theirs in written.expected:
+        for index, (a, b) in enumerate(zip(as_tuple(stored(*inputs)), theirs)):
             place = f"{path.name}: output {index} for inputs {[tuple(i.shape) for i in inputs[:3]]}"
             require(a.shape == b.shape, f"{place} has the shape {tuple(a.shape)}, the original {tuple(b.shape)}")
             difference = float((a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1.0))
@@ -77,15 +102,4 @@ def check(part: Part, path: Path, backend: str) -> float:
                 f"{place} differs from the original by {difference:.1e}, more than {tolerance:.0e}",
             )
             worst = max(worst, difference)
-    return worst
-
-
-def export(part: Part, folder: Path, backend: str, sparse: bool = False) -> dict[str, object]:
-    """Writes a component's file, checks it, and returns its manifest entry. `sparse`: see archives.write."""
-    path = folder / (part.name + archives.SUFFIX[backend])
-    archives.write(part.module, part.inputs_of(TRACED), part.shapes, path, backend, sparse)
-    worst = check(part, path, backend)
-    dtype = dtype_name(dtype_of(part.module))
     print(f"{path.name:24} {path.stat().st_size:12,d} bytes, within {worst:.1e} of the original", flush=True)
-    entry: dict[str, object] = {"file": path.name, "backend": backend, "sha256": archives.sha256(path)}
-    return entry | {"dtype": dtype, "compute": dtype, "inputs": list(part.module.inputs)} | part.fields
