@@ -20,7 +20,8 @@ train=$root/tools/train
   }
   collect trajectories trajectories prompts 10 1000000
   collect trajectories trajectories-held-out held_out 20 3000000
-  collect noise-pairs noise-pairs prompts 5 2000000
+  head -n 500 "$work/prompts.txt" >"$work/pair_prompts.txt"
+  collect noise-pairs noise-pairs pair_prompts 5 2000000
   collect noise-pairs noise-pairs-held-out held_out 5 4000000
   "$python" "$train/weak_network.py" --work "$work" --bundle "$bundle" $smoke
   "$python" "$train/golden_noise.py" --work "$work" $smoke

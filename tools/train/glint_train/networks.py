@@ -116,7 +116,7 @@ class WeakNetwork(nn.Module):
         self.scale.fill_(scale)
 
     def forward(self, output: Tensor, latents: Tensor, time: Tensor) -> Tensor:
-        tokens = self.tokens.expand(len(latents), -1, -1)
+        tokens = self.tokens.expand(latents.shape[0], -1, -1)
         null = self.denoiser(torch.cat([latents, output], dim=1), time, tokens, tokens[:, 0] * 0.0).float()
         angles = time[:, None] * self.waves * torch.pi
         share = torch.sigmoid(self.time2(F.silu(self.time1(torch.cat([angles.cos(), angles.sin()], dim=-1)))))
