@@ -4,7 +4,8 @@
         [--checkpoint NAME] [--weak NAME] [--int8]
 
 NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its weights in 8
-bits. Both read the same token embeddings. `--int8` keeps the weights of all layers in 8 bits, else they are in float16. A
+bits. Both read the same token embeddings. `--int8` keeps the weights of linear layers and convolutions in 8 bits, else
+they are in float16. A
 verifier in DIR becomes the component `scorer` of emoji-flow.
 """
 

@@ -3,8 +3,8 @@
     python tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
 
 Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on this bundle's own predictions, or, with
---other-weights, on those of earlier weights in the same latent space; measure_networks.py then says what they are worth. The weak network's weights
-are kept in 8 bits.
+--other-weights, on those of earlier weights in the same latent space; measure_networks.py then says what they are worth. The weak network's
+weights are kept in 8 bits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from glint_train.fit import load_result
 from glint_train.networks import NoiseNetwork, WeakNetwork
 from glint_train.quantise import quantise
 
-NETWORKS: dict[str, tuple[type[nn.Module], str]] = {
-    "core2_weak": (WeakNetwork, "trajectories"),
-    "npnet": (NoiseNetwork, "noise-pairs"),
+NETWORKS: dict[str, tuple[type[nn.Module], str, bool]] = {  # class, kind of collection, whether its weights get 8 bits
+    "core2_weak": (WeakNetwork, "trajectories", True),
+    "npnet": (NoiseNetwork, "noise-pairs", False),
 }
 
 
@@ -44,12 +44,12 @@ def main() -> None:
     if not found:
         raise SystemExit(f"{options.work} holds none of: " + ", ".join(f"{name}.pt" for name in NETWORKS))
     for name in found:
-        network, kind = NETWORKS[name]
+        network, kind, int8 = NETWORKS[name]
         if not options.other_weights:
             Collection(options.work / kind, kind, partial=True).check_model(manifest)
         model = load_result(network(), options.work / f"{name}.pt")
         parameters = sum(p.numel() for p in model.parameters())
-        model = quantise(model) if network is WeakNetwork else model
+        model = quantise(model) if int8 else model
         file = options.bundle / f"{name}.pt"
         manifest["components"][name] = export_component(model, file, network.INPUTS, words)
         print(f"{file.name} {file.stat().st_size} bytes, {parameters} parameters")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -85,18 +86,33 @@ def test_held_out_prompts_are_no_others() -> None:
     assert words_of("a small key left of an apple") == "small key left of apple"
 
 
-def test_networks_begin_as_the_identity_and_know_what_they_are_given() -> None:
-    latents, tokens = torch.randn(2, 4, 16, 16), torch.randn(2, 16, 192)
-    assert torch.equal(WeakNetwork()(latents, 2 * latents, torch.rand(2)), latents)
-    assert torch.equal(NoiseNetwork()(latents, tokens, torch.zeros(2, 192)), latents)
+def test_noise_network_begins_as_the_identity_and_reads_the_prompt() -> None:
+    torch.manual_seed(0)
+    latents, tokens, pooled = torch.randn(2, 4, 16, 16), torch.randn(2, 16, 192), torch.zeros(2, 192)
+    network = NoiseNetwork()
+    assert torch.equal(network(latents, tokens, pooled), latents)
+    inner = network.residual
+    for layer in (inner.head, inner.after.conv2, inner.after.modulation, inner.attention.out):
+        torch.nn.init.normal_(layer.weight, std=0.1)
+    made = network(latents, tokens, pooled)
+    for changed in ((latents, tokens.flip(0), pooled), (latents, tokens, pooled + 1), (latents + 1, tokens, pooled)):
+        assert not torch.allclose(network(*changed) - changed[0], made - latents, atol=1e-3)
 
 
 def test_weak_network_begins_with_blocks_of_the_denoiser(monkeypatch: pytest.MonkeyPatch) -> None:
     """With all blocks kept and all of the null branch's share it is guidance itself; it is told output, latents and time."""
     torch.manual_seed(0)
+    chosen = WeakNetwork()
+    whole, nulls = Denoiser(), torch.randn(1, 16, 192)
+    chosen.start_from(whole, nulls, 3.0)
+    ours, theirs = chosen.denoiser.transformer, whole.transformer
+    for here, there in enumerate(WeakNetwork.SINGLE):
+        assert torch.equal(ours.single_transformer_blocks[here].proj_mlp.weight, theirs.single_transformer_blocks[there].proj_mlp.weight)
+    assert torch.equal(ours.transformer_blocks[0].attn.to_q.weight, theirs.transformer_blocks[WeakNetwork.DOUBLE[0]].attn.to_q.weight)
+
     monkeypatch.setattr(WeakNetwork, "DOUBLE", (0, 1))
     monkeypatch.setattr(WeakNetwork, "SINGLE", (0, 1, 2, 3))
-    whole, network, nulls = Denoiser(), WeakNetwork(), torch.randn(1, 16, 192)
+    network = WeakNetwork()
     network.start_from(whole, nulls, 3.0)
     torch.nn.init.constant_(network.time2.bias, 30.0)  # sigmoid: 1
     output, latents, time = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([0.9, 0.4])
@@ -104,9 +120,13 @@ def test_weak_network_begins_with_blocks_of_the_denoiser(monkeypatch: pytest.Mon
     made = network(output, latents, time)
     assert torch.allclose(made, null + 3 * (output - null), atol=1e-5)
     torch.nn.init.normal_(network.denoiser.transformer.x_embedder.weight)
-    made = network(output, latents, time)
+
+    def guessed(output: Tensor, latents: Tensor, time: Tensor) -> Tensor:
+        return output - (network(output, latents, time) - output) / 2  # the null prompt's prediction
+
+    null = guessed(output, latents, time)
     for changed in ((output, latents, time * 0.5), (output, latents + 1, time), (output + 1, latents, time)):
-        assert not torch.allclose(network(*changed) - changed[0], made - output, atol=1e-3)
+        assert not torch.allclose(guessed(*changed), null, atol=1e-3)
 
 
 def test_guided_predictions_and_their_errors_by_hand(collected: Path) -> None:

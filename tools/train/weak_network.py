@@ -54,7 +54,8 @@ def main() -> None:
 
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         given, guided = data.batch(rows)
-        return F.mse_loss(model(*given), guided)
+        with torch.autocast("cpu", enabled=False):  # the transformer would round the time to bfloat16
+            return F.mse_loss(model(*given), guided)
 
     network = begun(options.bundle, data)
     fit = Fit(

@@ -49,7 +49,8 @@ class Reflect final : public StepStrategy {
   std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Leg& leg) const override {
     if (refines()) return {};
     const int end = std::min(step + options_.span, schedule.steps() - 1);
-    double passed = 0.0;  // in lengths of this step, which is infinite where the schedule starts at pure noise
+    double passed =
+        0.0;  // in lengths of this step, which is infinite where the schedule starts at pure noise
     for (int j = step; j < end; ++j) passed += j == step ? 1.0 : length(schedule, j) / length(schedule, step);
     return {{strong_(leg), weak_(leg), options_.repeats * options_.merge * passed}};
   }

@@ -70,5 +70,7 @@ def check_component(module: nn.Module, path: Path, names: list[str], words: int)
         inputs = [example(name, batch, words) for name in names]
         ours, theirs = (made if isinstance(made, tuple) else (made,) for made in (module(*inputs), loaded(*inputs)))
         for a, b in zip(ours, theirs):
-            if a.shape != b.shape or b.dtype != torch.float32 or not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
+            if a.shape != b.shape or b.dtype != torch.float32:
+                raise RuntimeError(f"{path.name} gives {b.dtype} {list(b.shape)} at batch {batch}, not float32 {list(a.shape)}")
+            if not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
                 raise RuntimeError(f"{path.name} differs at batch {batch} by {float((a - b).abs().max()):.2e}")

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .precision import autocast, use_precise_attention
+from .precision import use_precise_attention
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches
+from .trainer import optimise
 
 WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
 
@@ -51,18 +52,21 @@ class Fit:
         identity: str, initial: Path | None = None, validate: Callable[[nn.Module], float] | None = None,
     ) -> None:  # fmt: skip
         if initial:
+            constants = {name: value.clone() for name, value in model.named_buffers()}
             load_result(model, initial)
+            for name, value in model.named_buffers():  # of this bundle, not of the one the checkpoint was made for
+                value.copy_(constants[name])
         self.model, self.path, self.optimizers, self.seed = model, path, optimizers, seed
         self.identity, self.validate = identity, validate
         self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
         self.clock, self.step, self.least = Clock(seconds), 0, math.inf
         self.result = self.averaged()
         if state := load_checkpoint(path):
-            if state["identity"] != identity:
-                raise SystemExit(f"{path} was trained on other data; delete it to start over")
+            if state["identity"] != identity or "optimizers" not in state:
+                raise SystemExit(f"{path} was trained on other data or by an earlier form; delete it to start over")
             model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            for optimizer, values in zip(optimizers, state["optimizers"]):
+            for optimizer, values in zip(optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(values)
             self.clock, self.step = Clock(seconds, spent=state["elapsed"]), state["step"]
             self.result, self.least = state["result"], state["least"]
@@ -71,19 +75,12 @@ class Fit:
         return {name: value.clone() for name, value in self.average.module.state_dict().items()}
 
     def update(self, loss_of: Loss, rows: Tensor) -> float:
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(group["peak"], self.step, WARMUP, self.clock.progress)
-            optimizer.zero_grad(set_to_none=True)
-        with autocast():
-            loss = loss_of(self.model, rows, torch.Generator().manual_seed(self.seed * 1_000_003 + self.step))
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        rates = lambda peak: learning_rate(peak, self.step, WARMUP, self.clock.progress)  # noqa: E731
+        loss = optimise(self.model, self.optimizers, rates, lambda: loss_of(self.model, rows, generator))
         self.average.update_parameters(self.model)
         self.step += 1
-        return float(loss.detach())
+        return loss
 
     def save(self) -> None:
         value = self.validate(self.average.module.eval()) if self.validate else -math.inf
@@ -105,7 +102,8 @@ class Fit:
             if self.clock.elapsed - saved > CHECKPOINT_SECONDS:
                 self.save()
                 saved = self.clock.elapsed
-                print(f"step {self.step} {saved:.0f} s loss {np.mean(losses):.5f} least {self.least:.5f}", flush=True)
+                least = f" least {self.least:.5f}" if self.validate else ""
+                print(f"step {self.step} {saved:.0f} s loss {np.mean(losses):.5f}{least}", flush=True)
                 losses = []
         self.save()
         print(f"step {self.step} {self.clock.elapsed:.0f} s done", flush=True)

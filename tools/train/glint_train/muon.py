@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 NEWTON_SCHULZ, STEPS = (3.4445, -4.7750, 2.0315), 4
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Near the orthogonal factor of a matrix: its singular values between about 0.7 and 1.2 (quintic Newton-Schulz)."""
+    """Near the orthogonal factor of a matrix (quintic Newton-Schulz): singular values above about a hundredth of its norm
+    come to between 0.7 and 1.2."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x, (a, b, c) = wide / wide.norm().clamp_min(1e-7), NEWTON_SCHULZ
     for _ in range(STEPS):
@@ -21,31 +21,25 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return x if wide is matrix else x.T
 
 
-def as_matrix(kernel: nn.Parameter) -> nn.Parameter:
-    """A convolution's weights as a matrix [outputs, everything else] on the same memory, which receives their gradient."""
-    matrix = nn.Parameter(kernel.detach().flatten(1))
-
-    def hand_over(p: nn.Parameter) -> None:
-        matrix.grad, p.grad = p.grad.flatten(1), None
-
-    kernel.register_post_accumulate_grad_hook(hand_over)
-    return matrix
-
-
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised Nesterov momentum for matrices, its updates as large as AdamW's (Jordan et al. 2024; Liu et al. 2025)."""
+    """Orthogonalised Nesterov momentum, its updates as large as AdamW's (Jordan et al. 2024; Liu et al. 2025).
+
+    A convolution's weights are a matrix of outputs by everything else.
+    """
 
     def __init__(self, groups: list[dict], momentum: float = 0.95, weight_decay: float = 0.01) -> None:
         super().__init__(groups, {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
+    def step(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                mean = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
-                mean.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonal(p.grad.lerp(mean, group["momentum"]))
+                gradient, state = p.grad.flatten(1), self.state[p]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(gradient)
+                mean = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+                update = orthogonal(gradient.lerp(mean, group["momentum"]))
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-0.2 * math.sqrt(max(p.shape)) * group["lr"])
+                p.add_(update.view_as(p), alpha=-0.2 * math.sqrt(max(update.shape)) * group["lr"])

@@ -84,7 +84,7 @@ class WeakNetwork(nn.Module):
     What it has to guess is the output under the null prompt, which is a function of latents and time that half of the
     denoiser's blocks, begun with the denoiser's own weights, can learn; the output beside the latents tells it what the whole
     denoiser makes of them. The authors' network sees the output alone, and knows the time by a bank of adapters that a step's
-    number selects; here the time is an input, so any number of steps will do. Untrained it is the identity.
+    number selects; here the time is an input, so any number of steps will do. Before `start_from` it is the identity.
     """
 
     INPUTS = ["output", "latents", "time"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Int8Weight(nn.Module):
-    """A layer's weights as whole numbers from -127 to 127 times a scale per output; they are widened to the input's dtype."""
+    """A layer's weights as whole numbers from -127 to 127 times a scale per output, widened to the input's dtype, which a trace fixes."""
 
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ def quantise(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, Int8Linear(child))
-        elif isinstance(child, nn.Conv2d) and child.groups == 1 and child.dilation == (1, 1):
+        elif isinstance(child, nn.Conv2d) and child.groups == 1 and child.dilation == (1, 1) and child.padding_mode == "zeros":
             setattr(module, name, Int8Conv2d(child))
         else:
             quantise(child)

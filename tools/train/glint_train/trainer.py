@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .muon import Muon, as_matrix
+from .muon import Muon
 from .precision import autocast
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint
 
@@ -36,7 +36,8 @@ class Average:
 
 
 def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for matrices and convolutions inside the blocks, AdamW for embeddings, biases, norms and what is outside them.
+    """Muon for matrices and convolutions inside the blocks, AdamW for embeddings, biases, norms with their modulation, and
+    what is outside the blocks.
 
     Orthogonal updates learn rare words about as fast as frequent ones, which is what hundreds of objects need.
     """
@@ -46,9 +47,26 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     chosen = {id(p) for p in inner + words}
     rest = [p for p in trained.values() if id(p) not in chosen]
     groups = [{"params": rest, "peak": PEAK_RATE}, {"params": words, "peak": WORD_RATE}]
-    muon = Muon([{"params": [p if p.dim() == 2 else as_matrix(p) for p in inner], "peak": MUON_RATE}])
+    muon = Muon([{"params": inner, "peak": MUON_RATE}])
     used = [group for group in groups if group["params"]]
     return [muon, torch.optim.AdamW(used, betas=(0.9, 0.99), weight_decay=0.0, fused=True)]
+
+
+def optimise(
+    model: nn.Module, optimizers: list[torch.optim.Optimizer], rate_of: Callable[[float], float], loss_of: Callable[[], Tensor]
+) -> float:
+    """One step on the loss computed in mixed precision, with gradients of norm 1 at most; groups name their `peak` rate."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate_of(group["peak"])
+        optimizer.zero_grad(set_to_none=True)
+    with autocast():
+        loss = loss_of()
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+    return float(loss.detach())
 
 
 class Trainer:
@@ -61,7 +79,7 @@ class Trainer:
         self.clock, self.step = Clock(seconds), 0
         if state := load_checkpoint(path):
             model.load_state_dict(state["model"])
-            for optimizer, values in zip(self.optimizers, state["optimizers"]):
+            for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(values)
             self.average.load(model, state["average"], state["step"])
             self.clock, self.step = Clock(seconds, spent=state["elapsed"]), state["step"]
@@ -84,19 +102,11 @@ class Trainer:
 
     def update(self, loss_of: Callable[[], Tensor]) -> float:
         """One step on the loss that `loss_of` computes in mixed precision."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self.rate * group["peak"], self.step, WARMUP, self.clock.progress)
-            optimizer.zero_grad(set_to_none=True)
-        with autocast():
-            loss = loss_of()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
+        rates = lambda peak: learning_rate(self.rate * peak, self.step, WARMUP, self.clock.progress)  # noqa: E731
+        loss = optimise(self.model, self.optimizers, rates, loss_of)
         self.step += 1
         self.average.update(self.model)
-        return float(loss.detach())
+        return loss
 
     def save(self, path: Path | None = None) -> None:
         state = {
