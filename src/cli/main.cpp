@@ -48,6 +48,27 @@ std::string unknown_argument(const CLI::App& app) {
   return fmt::format("unknown argument '{}'{}", name, did_you_mean(name, names));
 }
 
+/// What a value is that options of this type cannot take, empty if they can.
+template <typename Value>
+CLI::Validator values_are(std::string what) {
+  const auto check = [what = std::move(what)](const std::string& given) {
+    Value value{};
+    return CLI::detail::lexical_cast(given, value) ? "" : fmt::format("expected {}, got '{}'", what, given);
+  };
+  return CLI::Validator(check, "");
+}
+
+/// CLI11 would say that it could not convert a number, but not what it expected.
+void check_numbers(CLI::App& command) {
+  for (CLI::Option* option : command.get_options()) {
+    const std::string type = option->get_type_name();
+    if (type.starts_with("FLOAT")) option->check(values_are<double>("a number"));
+    if (type.starts_with("INT")) option->check(values_are<int64_t>("an integer"));
+    if (type.starts_with("UINT")) option->check(values_are<uint64_t>("an integer of at least 0"));
+  }
+  for (CLI::App* inner : command.get_subcommands([](const CLI::App*) { return true; })) check_numbers(*inner);
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
   app.set_version_flag("--version", [] { return cli::versions().dump(); });
@@ -60,6 +81,7 @@ int run(int argc, char** argv) {
   cli::add_collect(app, exit_code);
   cli::add_list(app, exit_code);
   cli::add_inspect(app, exit_code);
+  check_numbers(app);
   check_command(app, argc, argv);
   try {
     app.parse(argc, argv);

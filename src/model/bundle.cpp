@@ -272,7 +272,8 @@ std::shared_ptr<const Module> Bundle::module(const std::string& name) const {
   const auto& component = state_->component(name);
   GLINT_CHECK(!is_tokenizer(name), InvalidArgument, "components.{}: a tokenizer is no network", name);
   auto options = state_->options;
-  options.dtype = component.compute.empty() ? state_->dtype(component) : std::string(kStored);
+  const bool as_stored = component.compute == component.dtype;
+  options.dtype = as_stored ? std::string(kStored) : state_->dtype(component);
   options.gradients = options.gradients && component.backend == Backend::TorchScript;
   GLINT_CHECK(
       component.backend != Backend::AotInductor || known_torch(state_->manifest.torch), BadModel,

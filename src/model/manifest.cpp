@@ -224,6 +224,9 @@ void fields(Visitor& v, Component& component, std::string_view role) {
   }
   v.choice("dtype", component.dtype, kDtypes, false);
   if (component.backend != Backend::Safetensors) v.choice("compute", component.compute, kDtypes, false);
+  v.rule(component.compute.empty() || component.compute == component.dtype ||
+             component.backend == Backend::TorchScript,
+         "compute", "the component's dtype: only the weights of a torchscript component can be converted");
   if (!is_denoiser(role)) {
     v.optional("inputs", component.inputs);
     return;

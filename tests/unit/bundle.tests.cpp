@@ -109,8 +109,19 @@ TEST_CASE("what was traced for a precision keeps it, and its weights stay as the
         "InvalidArgument: dtype: model 'tiny' was exported to compute in float32, got bfloat16; another "
         "precision is another export");
   // A file refuses what a wrong `compute` makes of its inputs.
-  const TinyBundle wrong([](json& j) { j["components"]["vae_decoder"]["compute"] = "float64"; });
+  const TinyBundle wrong([](json& j) {
+    j["components"]["vae_decoder"].update({{"dtype", "float64"}, {"compute", "float64"}});
+  });
   CHECK_THAT(test::failure([&] { wrong.load().decoder()->decode(x); }), Contains("Internal: "));
+}
+
+TEST_CASE("what is stored in another precision than it was traced for is converted to the latter", "[unit]") {
+  const TinyBundle files([](json& j) {
+    j["components"]["vae_decoder"].update({{"dtype", "float16"}, {"compute", "float32"}});
+  });
+  const auto x = at::zeros({1, 4, 4, 4});
+  for (const char* wish : {"", "float64"})
+    CHECK(files.load({.dtype = wish}).module("vae_decoder")->run({x})[0].scalar_type() == at::kFloat);
 }
 
 TEST_CASE("a bundle has as many tokenizers as its manifest names", "[unit]") {

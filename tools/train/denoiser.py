@@ -51,7 +51,7 @@ def make_model(options: argparse.Namespace) -> nn.Module:
     """A model of the asked kind, with what `--init` lends it."""
     words = json.loads((options.work / "tokenizer.json").read_text())["words"]
     model = KINDS[options.kind](words)
-    model.prepare_mixed_precision()
+    model.denoiser.prepare_mixed_precision()
     if options.init:
         load_component(model.text_encoder, options.init, "text_encoder")
         model.text_encoder.requires_grad_(options.train_text)

@@ -40,11 +40,11 @@ def main() -> None:
     use_precise_attention()
     latents, ids = encode_all(options.work), torch.from_numpy(np.load(options.work / "train_ids.npy"))
     teacher = load_model(options.work, "flow", options.teacher).requires_grad_(False)
-    teacher.prepare_mixed_precision()
+    teacher.denoiser.prepare_mixed_precision()
     student = DistilledModel(teacher.text_encoder.phrases.words)
     student.start_from(teacher)
     student.text_encoder.requires_grad_(False)
-    student.prepare_mixed_precision()
+    student.denoiser.prepare_mixed_precision()
     seconds = 6.0 if options.smoke else options.seconds
     trainer = Trainer(student, options.work / "distilled.pt", seconds, options.seed, RATE)
     while (progress := trainer.clock.progress) < 1.0:

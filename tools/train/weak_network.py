@@ -54,10 +54,10 @@ def main() -> None:
 
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         given, guided = data.batch(rows)
-        with torch.autocast("cpu", enabled=False):  # the transformer would round the time to bfloat16
-            return F.mse_loss(model(*given), guided)
+        return F.mse_loss(model(*given), guided)
 
     network = begun(options.bundle, data)
+    network.denoiser.prepare_mixed_precision()
     fit = Fit(
         network, options.work / "core2_weak.pt", make_optimizers(network), seconds=2 if options.smoke else options.seconds,
         seed=options.seed, identity=collection.identity, initial=options.init,

@@ -77,8 +77,8 @@ struct Component {
   /// float32 | float16 | bfloat16 | float64. TorchScript: what weights are stored in; it computes in that on a GPU, but
   /// not in half precision on a CPU. safetensors: the same. Others: what it was exported to compute in.
   std::string dtype = "float32";
-  /// What the file was traced to compute in, with every weight as it is stored: nothing may be converted, and inputs have
-  /// this dtype. Empty if not told; then `dtype` decides. Networks only.
+  /// What the file was traced to compute in, whatever the caller wishes: inputs have this dtype. If `dtype` differs, weights
+  /// are converted to it (TorchScript only), else none is. Empty if not told; then `dtype` decides. Networks only.
   std::string compute;
   std::vector<std::string> inputs;     ///< names of the arguments, in order; denoisers must tell
   TimeUnit time = TimeUnit::Timestep;  ///< denoisers only

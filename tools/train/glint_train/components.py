@@ -56,7 +56,14 @@ def export_component(module: nn.Module, path: Path, inputs: list[str], words: in
     traced = torch.jit.trace(module, tuple(example(name, 2, words) for name in inputs), check_trace=False)
     save_stripped(traced.half(), path)
     check_component(module.half().float(), path, inputs, words)
-    entry = {"file": path.name, "backend": "torchscript", "sha256": sha256(path), "dtype": "float16", "inputs": inputs}
+    entry = {
+        "file": path.name,
+        "backend": "torchscript",
+        "sha256": sha256(path),
+        "dtype": "float16",
+        "compute": "float32",
+        "inputs": inputs,
+    }
     return entry | ({"time": time} if time and "time" in inputs else {})
 
 

@@ -7,6 +7,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
 from .autoencoder import LATENT_CHANNELS, LATENT_SIDE
+from .precision import keep_in_float32
 from .text import HEADS, WIDTH
 from .words import MAX_TOKENS
 
@@ -64,6 +65,11 @@ class Denoiser(nn.Module):
         )
         self.register_buffer("txt_ids", torch.zeros(MAX_TOKENS, 3), persistent=False)
         self.register_buffer("positions", position_channels(), persistent=False)
+
+    def prepare_mixed_precision(self) -> None:
+        """Keeps in float32 what the residual streams and the time start from."""
+        keep_in_float32(self.transformer.x_embedder)
+        keep_in_float32(self.transformer.context_embedder)
 
     def forward(
         self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, guidance: Tensor | None = None

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .denoiser import Denoiser
-from .precision import keep_in_float32
 from .text import TextEncoder
 from .unet import UnetDenoiser, signal_and_noise, stratified_steps
 
@@ -31,10 +30,6 @@ class FlowModel(nn.Module):
     def forward(self, latents: Tensor, time: Tensor, ids: Tensor) -> Tensor:
         return self.denoiser(latents, time, *self.text_encoder(ids))
 
-    def prepare_mixed_precision(self) -> None:
-        keep_in_float32(self.denoiser.transformer.x_embedder)
-        keep_in_float32(self.denoiser.transformer.context_embedder)
-
     def loss(self, latents: Tensor, ids: Tensor, generator: torch.Generator, progress: float) -> Tensor:
         noise = torch.randn(latents.shape, generator=generator)
         time = training_times(len(latents), generator, progress)
@@ -57,10 +52,6 @@ class DistilledModel(nn.Module):
         last = self.denoiser.transformer.time_text_embed.guidance_embedder.linear_2
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-
-    def prepare_mixed_precision(self) -> None:
-        keep_in_float32(self.denoiser.transformer.x_embedder)
-        keep_in_float32(self.denoiser.transformer.context_embedder)
 
     def loss(self, teacher: FlowModel, latents: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
         """Distance to the teacher's guided velocity at random times and scales from 1 to `LARGEST_SCALE`."""
@@ -89,9 +80,6 @@ class XlModel(nn.Module):
 
     def forward(self, latents: Tensor, time: Tensor, ids: Tensor) -> Tensor:
         return self.denoiser(latents, time, self.text_encoder(ids)[0])
-
-    def prepare_mixed_precision(self) -> None:
-        """Nothing to keep: diffusers casts the time embedding to the latents' dtype."""
 
     def loss(self, latents: Tensor, ids: Tensor, generator: torch.Generator, progress: float) -> Tensor:
         noise = torch.randn(latents.shape, generator=generator)

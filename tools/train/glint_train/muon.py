@@ -1,4 +1,4 @@
-"""Muon in the dtype of the weights: torch's own multiplies in bfloat16, emulated on most processors and several times slower."""
+"""Muon whose products are in float32 on processors without bfloat16 ones, where torch's own is several times slower."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from .precision import autocast
 
 NEWTON_SCHULZ, STEPS = (3.4445, -4.7750, 2.0315), 4
 
@@ -40,6 +42,7 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(gradient)
                 mean = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-                update = orthogonal(gradient.lerp(mean, group["momentum"]))
+                with autocast():
+                    update = orthogonal(gradient.lerp(mean, group["momentum"])).to(p.dtype)
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update.view_as(p), alpha=-0.2 * math.sqrt(max(update.shape)) * group["lr"])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from types import MethodType
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +29,9 @@ def use_precise_attention() -> None:
 
 def keep_in_float32(layer: nn.Module) -> None:
     """Runs a layer in float32: the residual streams start from it, and the transformer casts the time to its dtype."""
-    forward: Callable[[Tensor], Tensor] = layer.forward
+    layer.forward = MethodType(_in_float32, layer)  # a copy of the layer will be its own
 
-    def wrapped(x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
-            return forward(x.float())
 
-    layer.forward = wrapped
+def _in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return type(layer).forward(layer, x.float())

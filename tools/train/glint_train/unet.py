@@ -40,6 +40,9 @@ class UnetDenoiser(nn.Module):
         super().__init__()
         self.unet = make_unet()
 
+    def prepare_mixed_precision(self) -> None:
+        """Nothing to keep: diffusers casts the time embedding to the latents' dtype."""
+
     def forward(self, latents: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
         return self.unet(latents, time, encoder_hidden_states=tokens, return_dict=False)[0]
 
