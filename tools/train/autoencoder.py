@@ -5,14 +5,13 @@ python tools/train/autoencoder.py --work DIR [--seconds 1200] [--threads 2] [--s
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from glint_train.autoencoder import Autoencoder, psnr, reconstruction_loss
-from glint_train.run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, to_images
+from glint_train.run import (
+    Clock, begin, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, to_images, training_parser,
+)  # fmt: skip
 
 BATCH, PEAK_RATE, WARMUP, LATENT_NOISE = 16, 2e-3, 100, 0.04
 
@@ -41,21 +40,13 @@ def train_step(model: Autoencoder, optimizer: torch.optim.Optimizer, batch: torc
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=1200)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--smoke", action="store_true", help="a few steps")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
+    options = begin(training_parser(__doc__, seconds=1200, seed=11, threads=2))
     train = np.load(options.work / "train_images.npy", mmap_mode="r")
     test = np.load(options.work / "test_images.npy")
     model = Autoencoder().to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
     path = options.work / "autoencoder.pt"
-    clock, step = Clock(3.0 if options.smoke else options.seconds), 0
+    clock, step = Clock(options.seconds), 0
     if state := load_checkpoint(path):
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])

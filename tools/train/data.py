@@ -1,6 +1,6 @@
 """Stage 1: render the training and the held-out samples, and write the vocabulary.
 
-python tools/train/data.py --work DIR [--samples 49152] [--seed 7] [--smoke]
+python tools/train/data.py --work DIR [--samples 131072] [--seed 7] [--smoke]
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def write_held_out(path: Path, grammar: Grammar) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--samples", type=int, default=49152)
+    parser.add_argument("--samples", type=int, default=131072)
     parser.add_argument("--held-out-samples", type=int, default=512)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--held-out-list", type=Path, help="also write the list of held-out combinations")

@@ -22,7 +22,7 @@ from glint_train.grammar import NULL_SHARE
 from glint_train.mix import Mix
 from glint_train.models import KINDS
 from glint_train.precision import autocast, use_precise_attention
-from glint_train.run import load_checkpoint, to_images
+from glint_train.run import begin, load_checkpoint, to_images, training_parser
 from glint_train.trainer import Trainer
 from glint_train.warm_start import adopt_autoencoder, check_vocabulary, load_component
 
@@ -62,18 +62,13 @@ def make_model(options: argparse.Namespace) -> nn.Module:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
+    parser = training_parser(__doc__, seconds=5400, seed=13)
     parser.add_argument("--kind", choices=tuple(CHECKPOINTS), default="flow")
-    parser.add_argument("--seconds", type=float, default=5400)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--compositions", type=float, nargs=2, default=(0.35, 0.35), metavar=("START", "END"),
                         help="share of compositions at the start and at the end of the run")  # fmt: skip
     parser.add_argument("--init", type=Path, help="go on from this bundle, its text encoder frozen")
     parser.add_argument("--train-text", action="store_true", help="with --init: train the text encoder too")
-    parser.add_argument("--smoke", action="store_true", help="a few steps")
-    options = parser.parse_args()
+    options = begin(parser)
     if options.kind == "xl" and not options.init:
         parser.error("--kind xl needs --init, the bundle whose text encoder it reads")
     return options
@@ -81,8 +76,6 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
     use_precise_attention()
     if options.init:
         check_vocabulary(options.init, options.work)
@@ -92,7 +85,9 @@ def main() -> None:
     ids = torch.from_numpy(np.load(options.work / "train_ids.npy"))
     name, mix = CHECKPOINTS[options.kind], Mix(*options.compositions)
     model = make_model(options)
-    trainer = Trainer(model, options.work / f"{name}.pt", 6.0 if options.smoke else options.seconds, options.seed)
+    trainer = Trainer(model, options.work / f"{name}.pt", options.seconds, options.seed)
+    if options.init and options.kind == "flow" and trainer.step == 0:
+        trainer.save(options.work / f"{name}_start.pt")
     ahead = [share for share in SNAPSHOTS if share > trainer.clock.progress]
     while (progress := trainer.clock.progress) < 1.0:
         chosen = torch.from_numpy(mix.batch(len(ids), BATCH, options.seed, trainer.step, progress))

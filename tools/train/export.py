@@ -1,12 +1,11 @@
 """Stage 6: write a bundle folder of format version 1.
 
     python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance 3]
-        [--checkpoint NAME] [--weak NAME] [--int8]
+        [--checkpoint NAME] [--weak NAME] [--init BUNDLE] [--int8]
 
 NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its weights in 8
 bits. Both read the same token embeddings. `--int8` keeps the weights of linear layers and convolutions in 8 bits, else
-they are in float16. A
-verifier in DIR becomes the component `scorer` of emoji-flow.
+they are in float16. A verifier in DIR becomes the component `scorer` of emoji-flow; without one it is that of `--init`.
 """
 
 from __future__ import annotations
@@ -113,6 +112,16 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
     return modules, model.text_encoder.words.num_embeddings
 
 
+def adopt_scorer(bundle: Path, out: Path) -> dict[str, object]:
+    """The scorer of another bundle and its manifest entry."""
+    entry = json.loads((bundle / "model.json").read_text())["components"]["scorer"]
+    if out.resolve() != bundle.resolve():
+        shutil.copyfile(bundle / entry["file"], out / entry["file"])
+    if sha256(out / entry["file"]) != entry["sha256"]:
+        raise SystemExit(f"{bundle / entry['file']} does not match its SHA-256")
+    return entry
+
+
 def manifest(kind: str, guidance: float, components: dict[str, object]) -> dict[str, object]:
     """model.json of format version 1."""
     flow = kind != "xl"
@@ -139,6 +148,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--checkpoint", help="default: the kind's last one")
     parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_early")
+    parser.add_argument("--init", type=Path, help="bundle whose scorer is kept if DIR has no verifier")
     parser.add_argument("--int8", action="store_true", help="weights of linear layers and convolutions in 8 bits")
     parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
     options = parser.parse_args()
@@ -151,6 +161,8 @@ def main() -> None:
         name: export_component(module, options.out / f"{name}.pt", inputs, words, time)
         for name, (module, inputs) in modules.items()
     }
+    if options.init and options.kind == "flow" and "scorer" not in components:
+        components["scorer"] = adopt_scorer(options.init, options.out)
     tokenizer = options.out / "tokenizer.json"
     shutil.copyfile(options.work / "tokenizer.json", tokenizer)
     components["tokenizer"] = {"file": tokenizer.name, "backend": "words", "sha256": sha256(tokenizer)}

@@ -64,7 +64,7 @@ def main() -> None:
     groups = [{"params": network.parameters(), "peak": RATE}]
     fit = Fit(
         network, options.work / "npnet.pt", [torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.05, fused=True)],
-        seconds=2 if options.smoke else options.seconds, seed=options.seed, identity=collection.identity,
+        seconds=options.seconds, seed=options.seed, identity=collection.identity,
         initial=options.init, validate=validate,
     )  # fmt: skip
     model = fit.run(loss_of, len(trained), BATCH)

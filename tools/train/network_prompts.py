@@ -1,6 +1,6 @@
 """Prompts to collect with: `prompts.txt`, and `held_out.txt` with others, none of which differs by articles only.
 
-    python tools/train/network_prompts.py --work DIR [--count 5000] [--held-out 100] [--seed 41]
+    python tools/train/network_prompts.py --work DIR [--count 16000] [--held-out 100] [--seed 41]
 
 Both are drawn by the grammar of the training samples, 26 % of them compositions; a tenth of all prompts is held out, by a hash of their words.
 """
@@ -44,7 +44,7 @@ def draw(count: int, held_out_count: int, seed: int, grammar: Grammar) -> tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=5000)
+    parser.add_argument("--count", type=int, default=16000)
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--seed", type=int, default=41)
     parser.add_argument("--smoke", action="store_true", help="4 prompts and 2 held-out ones")

@@ -1,7 +1,7 @@
 #!/bin/sh
 # CoRe2's weak network and the golden-noise network of the bundled model, from nothing to the bundle and its figures:
 #   tools/train/networks.sh WORK [BUNDLE]        what WORK already has is gone on with
-# Environment: GLINT (the program; ./glint), PYTHON (tools/env's), SMOKE=1 (a few items and steps)
+# Environment: GLINT (the program; ./glint), PYTHON (tools/env's), THREADS (of the collections; 1), SMOKE=1 (a few items and steps)
 set -eu
 root=$(dirname -- "$(readlink -f -- "$0")")/../..
 work=$1
@@ -16,7 +16,7 @@ train=$root/tools/train
   "$python" "$train/network_prompts.py" --work "$work" $smoke
   # collect KIND FOLDER PROMPTS STEPS SEED: held-out trajectories have the model's own steps, which the trained ones do not
   collect() {
-    "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" --batch 16 --threads 1
+    "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" --batch 16 --threads "${THREADS:-1}"
   }
   collect trajectories trajectories prompts 10 1000000
   collect trajectories trajectories-held-out held_out 20 3000000

@@ -8,7 +8,6 @@ denoiser; held out from the verifier are the pictures and prompts of another see
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from glint_train.grammar import Grammar
 from glint_train.judge import Judge
 from glint_train.layout import Labeller
 from glint_train.precision import autocast
-from glint_train.run import Clock, learning_rate, load_checkpoint, save_checkpoint, to_images
+from glint_train.run import Clock, begin, learning_rate, load_checkpoint, save_checkpoint, to_images, training_parser
 from glint_train.verifier import Reading, Slot, Verifier, window
 from glint_train.words import WordTokenizer, build_vocabulary
 
@@ -126,19 +125,12 @@ def load_coder(work: Path) -> Autoencoder:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=1500)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=17)
+    parser = training_parser(__doc__, seconds=1500, seed=17)
     parser.add_argument("--samples", type=int, default=24576)
-    parser.add_argument("--smoke", action="store_true", help="a few steps")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
+    options = begin(parser)
     coder, model = load_coder(options.work), make_verifier().train()
     pool = Pool(96 if options.smoke else options.samples, options.seed, coder)
-    path, clock, step = options.work / "verifier.pt", Clock(4.0 if options.smoke else options.seconds), 0
+    path, clock, step = options.work / "verifier.pt", Clock(options.seconds), 0
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     if state := load_checkpoint(path):
         model.load_state_dict(state["model"])

@@ -59,7 +59,7 @@ def main() -> None:
     network = begun(options.bundle, data)
     network.denoiser.prepare_mixed_precision()
     fit = Fit(
-        network, options.work / "core2_weak.pt", make_optimizers(network), seconds=2 if options.smoke else options.seconds,
+        network, options.work / "core2_weak.pt", make_optimizers(network), seconds=options.seconds,
         seed=options.seed, identity=collection.identity, initial=options.init,
     )  # fmt: skip
     model = fit.run(loss_of, len(data), BATCH)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .precision import use_precise_attention
-from .run import Clock, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches
+from .run import Clock, begin, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, training_parser
 from .trainer import optimise
 
 WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
@@ -23,21 +23,13 @@ Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 def fit_options(description: str, seconds: float, seed: int, needs_bundle: bool = False) -> argparse.Namespace:
     """The command line of a training, whose threads, seed and attention are set as it says."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--work", type=Path, required=True)
+    parser = training_parser(description, seconds, seed)
     if needs_bundle:
         parser.add_argument("--bundle", type=Path, required=True, help="the model that the collections were made with")
-    parser.add_argument("--seconds", type=float, default=seconds)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=seed)
     parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
     parser.add_argument("--partial", action="store_true", help="train on what an unfinished collection has")
-    parser.add_argument("--smoke", action="store_true", help="a few steps")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
     use_precise_attention()
-    return options
+    return begin(parser)
 
 
 class Fit:

@@ -1,7 +1,8 @@
-"""What every training stage shares: wall-clock schedule, batches in a fixed shuffled order, checkpoints."""
+"""What every training stage shares: options, wall-clock schedule, batches in a fixed shuffled order, checkpoints."""
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import time
@@ -12,6 +13,30 @@ from typing import Any
 
 import numpy as np
 import torch
+
+
+SMOKE_SECONDS = 4.0
+
+
+def training_parser(description: str, seconds: float, seed: int, threads: int = 1) -> argparse.ArgumentParser:
+    """The options that all trainings have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=seconds, help="budget of wall time")
+    parser.add_argument("--threads", type=int, default=threads)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--smoke", action="store_true", help="a few steps")
+    return parser
+
+
+def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, by which torch's threads and seed are set."""
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    if options.smoke:
+        options.seconds = SMOKE_SECONDS
+    return options
 
 
 @dataclass
