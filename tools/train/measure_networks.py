@@ -28,20 +28,20 @@ from weak_network import errors
 def weak_figures(bundle: Bundle, folder: Path) -> None:
     collection = Collection(folder, "trajectories")
     collection.check_model(bundle.manifest)
-    data = Predictions(collection)
-    made, plain, size = (x.numpy().reshape(-1, data.steps) for x in errors(bundle.component("core2_weak"), data))
+    data, times = Predictions(collection), collection.tensors["time"].tolist()
+    made, plain, size = (x.numpy().reshape(-1, len(times)) for x in errors(bundle.component("core2_weak"), data))
 
     def ratio(items: np.ndarray) -> float:
         return float(np.sqrt(made[items].sum() / plain[items].sum()))
 
-    print(f"core2_weak: {len(made)} held-out prompts, {data.steps} steps, guidance {data.guidance:g}, at 1 row a step instead of 2")
+    print(f"core2_weak: {len(made)} held-out prompts, {len(times)} steps, guidance {data.guidance:g}, at 1 row a step instead of 2")
     print(
         f"relative error of the guided prediction (root of summed squares): {np.sqrt(made.sum() / size.sum()):.4f}, "
         f"with the conditional one in its place {np.sqrt(plain.sum() / size.sum()):.4f}"
     )
     print("ratio {:.3f} [{:.3f}, {:.3f}]".format(*interval(ratio, len(made))), end=", ")
     print(f"of the means of every row's own {np.sqrt(made / size).mean() / np.sqrt(plain / size).mean():.3f}")
-    print("time:  " + " ".join(f"{time:5.2f}" for time in data.times.tolist()))
+    print("time:  " + " ".join(f"{time:5.2f}" for time in times))
     print("ratio: " + " ".join(f"{value:5.2f}" for value in np.sqrt(made.sum(0) / plain.sum(0))))
 
 

@@ -1,8 +1,8 @@
-"""Prompts to collect with: `prompts.txt`, and `held_out.txt` with others, none of which differs by articles only.
+"""Prompts to collect with: `prompts.txt`, `fine.txt` and `held_out.txt`, none of which differs from another by articles only.
 
-    python tools/train/network_prompts.py --work DIR [--count 16000] [--held-out 100] [--seed 41]
+    python tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100] [--seed 41]
 
-Both are drawn by the grammar of the training samples, 26 % of them compositions; a tenth of all prompts is held out, by a hash of their words.
+All are drawn by the grammar of the training samples, 26 % of them compositions; a tenth of all prompts is held out, by a hash of their words.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--count", type=int, default=16000)
+    parser.add_argument("--fine", type=int, default=2000)
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--seed", type=int, default=41)
-    parser.add_argument("--smoke", action="store_true", help="4 prompts and 2 held-out ones")
+    parser.add_argument("--smoke", action="store_true", help="4 prompts, 2 of each other kind")
     options = parser.parse_args()
-    counts = (4, 2) if options.smoke else (options.count, options.held_out)
+    count, fine, held_out_count = (4, 2, 2) if options.smoke else (options.count, options.fine, options.held_out)
     options.work.mkdir(parents=True, exist_ok=True)
-    for name, prompts in zip(("prompts", "held_out"), draw(*counts, options.seed, Grammar())):
+    drawn, held = draw(count + fine, held_out_count, options.seed, Grammar())
+    for name, prompts in (("prompts", drawn[:count]), ("fine", drawn[count:]), ("held_out", held)):
         (options.work / f"{name}.txt").write_text("".join(f"{prompt}\n" for prompt in prompts))
         print(f"{name}.txt {len(prompts)} prompts")
 

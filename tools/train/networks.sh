@@ -14,11 +14,12 @@ train=$root/tools/train
 # shellcheck disable=SC2086  # one option or none
 {
   "$python" "$train/network_prompts.py" --work "$work" $smoke
-  # collect KIND FOLDER PROMPTS STEPS SEED: held-out trajectories have the model's own steps, which the trained ones do not
+  # collect KIND FOLDER PROMPTS STEPS SEED: more prompts are worth more than more steps of each, but for the last times
   collect() {
     "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" --batch 16 --threads "${THREADS:-1}"
   }
   collect trajectories trajectories prompts 10 1000000
+  collect trajectories trajectories-fine fine 20 5000000
   collect trajectories trajectories-held-out held_out 20 3000000
   head -n 500 "$work/prompts.txt" >"$work/pair_prompts.txt"
   collect noise-pairs noise-pairs pair_prompts 5 2000000

@@ -76,6 +76,7 @@ def collected(folder: Path) -> Path:
     for kind in ("trajectories", "noise-pairs"):
         for suffix, file in (("", "prompts.txt"), ("-held-out", "held_out.txt")):
             write_collection(work / f"{kind}{suffix}", kind, Bundle(folder), (work / file).read_text().splitlines())
+    write_collection(work / "trajectories-fine", "trajectories", Bundle(folder), (work / "fine.txt").read_text().splitlines())
     return work
 
 
@@ -134,6 +135,9 @@ def test_guided_predictions_and_their_errors_by_hand(collected: Path) -> None:
     given, guided = data.batch(torch.tensor([4]))  # step 1 of item 1
     assert torch.equal(given[0][0], data.outputs[4].float()) and given[2].tolist() == [pytest.approx(0.6)]
     assert torch.allclose(guided, 1.5 * given[0], atol=2e-3)  # output / 2 + 2 (output - output / 2)
+    joined = Predictions(*2 * [Collection(collected / "trajectories", "trajectories")])
+    again, _ = joined.batch(torch.tensor([len(data) + 4]))
+    assert len(joined) == 2 * len(data) and all(torch.equal(a, b) for a, b in zip(given, again))
     made, plain, size = errors(WeakNetwork(), data)  # the identity
     assert torch.equal(made, plain) and torch.allclose((plain / size).sqrt(), torch.full_like(size, 1 / 3), atol=1e-3)
 

@@ -3,8 +3,8 @@
     python tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 2400] [--init CHECKPOINT] [--partial] [--threads 1]
         [--seed 23] [--smoke]
 
-Reads DIR/trajectories and DIR/trajectories-held-out, and the denoiser of the bundle they were made with, whose blocks the
-network begins with; writes DIR/core2_weak.pt, and goes on from it if it is there.
+Reads DIR/trajectories, DIR/trajectories-fine if it is there, and DIR/trajectories-held-out, and the denoiser of the bundle they
+were made with, whose blocks the network begins with; writes DIR/core2_weak.pt, and goes on from it if it is there.
 """
 
 from __future__ import annotations
@@ -47,9 +47,13 @@ def begun(bundle: Path, data: Predictions) -> WeakNetwork:
 
 def main() -> None:
     options = fit_options(__doc__, seconds=2400, seed=23, needs_bundle=True)
-    collection = Collection(options.work / "trajectories", "trajectories", options.partial)
-    collection.check_model(json.loads((options.bundle / "model.json").read_text()))
-    data = Predictions(collection)
+    manifest = json.loads((options.bundle / "model.json").read_text())
+    collections = [Collection(options.work / "trajectories", "trajectories", options.partial)]
+    if (options.work / "trajectories-fine").exists():
+        collections.append(Collection(options.work / "trajectories-fine", "trajectories", options.partial))
+    for collection in collections:
+        collection.check_model(manifest)
+    data = Predictions(*collections)
     held_out = Predictions(Collection(options.work / "trajectories-held-out", "trajectories"))
 
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -60,7 +64,7 @@ def main() -> None:
     network.denoiser.prepare_mixed_precision()
     fit = Fit(
         network, options.work / "core2_weak.pt", make_optimizers(network), seconds=options.seconds,
-        seed=options.seed, identity=collection.identity, initial=options.init,
+        seed=options.seed, identity="+".join(collection.identity for collection in collections), initial=options.init,
     )  # fmt: skip
     model = fit.run(loss_of, len(data), BATCH)
     for name, part in (("trained", data), ("held-out", held_out)):

@@ -55,13 +55,19 @@ def turned(noise: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Predictions:
-    """The rows of trajectories: row r is step r % steps of item r // steps."""
+    """The rows of trajectories: in each collection, one after the other, row r is step r % steps of item r // steps."""
 
-    def __init__(self, collection: Collection) -> None:
-        t = collection.tensors
-        self.latents, self.outputs, self.nulls = (t[name].flatten(0, 1) for name in ("latents", "output", "null_output"))
-        self.null_tokens, self.times = t["null_tokens"].float(), t["time"]
-        self.guidance, self.steps = float(collection.manifest["options"]["guidance"]), len(t["time"])
+    def __init__(self, *collections: Collection) -> None:
+        parts = [collection.tensors for collection in collections]
+        self.latents, self.outputs, self.nulls = (
+            torch.cat([part[name].flatten(0, 1) for part in parts]) for name in ("latents", "output", "null_output")
+        )
+        self.times = torch.cat([part["time"].repeat(len(part["output"])) for part in parts])
+        self.null_tokens = parts[0]["null_tokens"].float()
+        scales = {float(collection.manifest["options"]["guidance"]) for collection in collections}
+        if len(scales) > 1:
+            raise SystemExit(f"the collections have different guidance scales: {sorted(scales)}")
+        (self.guidance,) = scales
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -69,4 +75,4 @@ class Predictions:
     def batch(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """What a weak network is given (conditional prediction, latents, time), and the guided prediction."""
         latents, output, null = (x[rows].float() for x in (self.latents, self.outputs, self.nulls))
-        return (output, latents, self.times[rows % self.steps]), null + self.guidance * (output - null)
+        return (output, latents, self.times[rows]), null + self.guidance * (output - null)
