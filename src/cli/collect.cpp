@@ -137,9 +137,7 @@ void add_options(CLI::App& command, CollectArguments& args) {
   command.add_option("--guidance", r.guidance, "guidance scale; default: the model's");
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: flow-euler or euler");
   command.add_option("--schedule", args.schedule, "as for generate");
-  command.add_option("--seed", r.seed, "item k is drawn with seed + k")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  command.add_option("--seed", r.seed, "item k is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "noises per prompt")->capture_default_str();
   command.add_option("--batch", r.batch, "items sampled at once")->capture_default_str();
   command

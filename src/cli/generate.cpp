@@ -313,9 +313,7 @@ void add_options(CLI::App& command, Arguments& args) {
           "safetensors FILE[:scale], or an adapter of the model by NAME[:scale]; default scale: 1; may be "
           "repeated. Strategies call a file's adapter by its name without folder and extension")
       ->allow_extra_args(false);
-  command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "pictures per prompt")->capture_default_str();
   command.add_option("--batch", r.batch, "pictures sampled at once; changes memory and time only")
       ->capture_default_str();

@@ -7,11 +7,14 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <new>
+#include <string>
+#include <system_error>
 
 namespace {
 
@@ -48,25 +51,31 @@ std::string unknown_argument(const CLI::App& app) {
   return fmt::format("unknown argument '{}'{}", name, did_you_mean(name, names));
 }
 
-/// What a value is that options of this type cannot take, empty if they can.
+/// Refuses a text that is not wholly a `Value`, and hands CLI11 the plain decimal form of one that is: by itself it reads 010
+/// as 8, takes -1 for the largest unsigned number, and does not say what it expected.
 template <typename Value>
-CLI::Validator values_are(std::string what) {
-  const auto check = [what = std::move(what)](const std::string& given) {
+CLI::Validator reads_as(std::string what) {
+  const auto read = [what = std::move(what)](std::string& given) {
     Value value{};
-    return CLI::detail::lexical_cast(given, value) ? "" : fmt::format("expected {}, got '{}'", what, given);
+    const char* end = given.data() + given.size();
+    const std::from_chars_result parsed = std::from_chars(given.data(), end, value);
+    if (parsed.ec != std::errc{} || parsed.ptr != end)
+      return fmt::format("expected {}, got '{}'", what, given);
+    given = fmt::to_string(value);
+    return std::string();
   };
-  return CLI::Validator(check, "");
+  return CLI::Validator(read, "");
 }
 
-/// CLI11 would say that it could not convert a number, but not what it expected.
-void check_numbers(CLI::App& command) {
+void read_numbers_strictly(CLI::App& command) {
   for (CLI::Option* option : command.get_options()) {
     const std::string type = option->get_type_name();
-    if (type.starts_with("FLOAT")) option->check(values_are<double>("a number"));
-    if (type.starts_with("INT")) option->check(values_are<int64_t>("an integer"));
-    if (type.starts_with("UINT")) option->check(values_are<uint64_t>("an integer of at least 0"));
+    if (type.starts_with("FLOAT")) option->transform(reads_as<double>("a number"));
+    if (type.starts_with("INT")) option->transform(reads_as<int64_t>("an integer"));
+    if (type.starts_with("UINT")) option->transform(reads_as<uint64_t>("an integer of at least 0"));
   }
-  for (CLI::App* inner : command.get_subcommands([](const CLI::App*) { return true; })) check_numbers(*inner);
+  for (CLI::App* inner : command.get_subcommands([](const CLI::App*) { return true; }))
+    read_numbers_strictly(*inner);
 }
 
 int run(int argc, char** argv) {
@@ -81,7 +90,7 @@ int run(int argc, char** argv) {
   cli::add_collect(app, exit_code);
   cli::add_list(app, exit_code);
   cli::add_inspect(app, exit_code);
-  check_numbers(app);
+  read_numbers_strictly(app);
   check_command(app, argc, argv);
   try {
     app.parse(argc, argv);

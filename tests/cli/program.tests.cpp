@@ -54,13 +54,13 @@ TEST_CASE("a bundle that another torch made is warned about, unless nothing is t
 TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
   const Program glint;
   const Outcome run = glint(
-      "generate 'red star' -m tiny --count 2 --seed 7 --steps 4 --quiet --json "
+      "generate 'red star' -m tiny --count 2 --seed 010 --steps 4 --quiet --json "
       "--step z-sampling:guidance_inverse=1");
   REQUIRE(run.exit_code == 0);
   CHECK(run.err.empty());
   const json report = json::parse(run.out);
   CHECK(report["images"] == json({"glint-1.png", "glint-2.png"}));
-  CHECK(report["seed"] == 7);
+  CHECK(report["seed"] == 10);  // digits are decimal, whatever they begin with
   CHECK(report["steps"] == 4);
   CHECK(report["solver"] == "flow-euler");
   // Two samples: 4 guided steps of 2 rows, and 3 reflections of 2 + 1 rows.
@@ -163,7 +163,9 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x -m tiny -o tiny", "tiny: cannot be written"},
       {"generate x -m tiny --device warp", "warp"},
       {"generate x -m tiny --seed -1", "--seed: expected an integer of at least 0, got '-1'"},
+      {"generate x -m tiny --seed 99999999999999999999", "integer of at least 0, got '99999999999999999999'"},
       {"generate x -m tiny --threads 0", "threads"},
+      {"generate x -m tiny --threads two", "--threads: expected an integer, got 'two'"},
       {"generate x -m tiny -o a.jpg", "a.jpg: expected a .png file"},
       {"generate x -m tiny -o a.png --sheet ./a.png", "given for two outputs"},
       {"generate x -m tiny --guidance 2 --rule cfg:scale=3", "is given a scale of its own"},
