@@ -146,8 +146,8 @@ Pipeline::Pipeline(Bundle bundle, Registry registry)
 
 double Pipeline::guidance_scale(const GenerateRequest& request) const {
   if (request.guidance) return *request.guidance;
-  const std::shared_ptr<const Solver> solver = registry_.solver(solver_choice(request));
-  return solver->default_guidance().value_or(bundle_.manifest().guidance.default_scale);
+  const auto range = registry_.solver(solver_choice(request))->guidance_range();
+  return range ? range->fallback : bundle_.manifest().guidance.default_scale;
 }
 
 /// The guidance scale is the rule's, or the network's input, but never both and never nobody's.
@@ -164,7 +164,14 @@ Choice Pipeline::rule_choice(const GenerateRequest& request) const {
               "guidance: {}; give one of the two",
               has_scale ? fmt::format("rule '{}' is given a scale of its own", rule.name)
                         : fmt::format("rule '{}' has no scale", rule.name));
-  if (has_scale) rule.options.emplace("scale", guidance_scale(request));
+  if (!has_scale) return rule;
+  const OptionValue scale = rule.options.emplace("scale", guidance_scale(request)).first->second;
+  const std::optional<double> number = detail::number_in(scale);
+  const Choice solver = solver_choice(request);
+  const auto range = registry_.solver(solver)->guidance_range();
+  GLINT_CHECK(!range || !number || (range->smallest <= *number && *number <= range->largest), InvalidArgument,
+              "guidance: solver '{}' takes scales in [{}, {}], got {}", solver.name, range->smallest,
+              range->largest, *number);
   return rule;
 }
 
@@ -208,6 +215,11 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   const LatentSpec& latent = manifest.latent;
   if (request.noise.defined() || ((request.height || latent.height) && (request.width || latent.width)))
     context.latent_shape = latent_shape(request);
+  context.encode = [&](std::string_view prompt) {
+    const auto encoder = bundle_.prompt_encoder(request.adapters);
+    return to_device(encoder->encode(prompt, picture_size(request)).conditioning,
+                     at::Device(leg.model->info().device));
+  };
   leg.rule = registry_.rule(rule_choice(request), context);
   for (const Choice& choice : request.filters) leg.rule = registry_.filter(choice, context)(leg.rule);
   if (request.attention) leg.attention = *registry_.attention(*request.attention);
@@ -222,11 +234,15 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   return Sampler(std::move(parts));
 }
 
+PictureSize Pipeline::picture_size(const GenerateRequest& request) const {
+  const std::vector<int64_t> shape = latent_shape(request);
+  const int64_t scale = bundle_.manifest().latent.spatial_scale;
+  return {.height = shape[shape.size() - 2] * scale, .width = shape.back() * scale};
+}
+
 Prompt Pipeline::encode(const GenerateRequest& request, GenerateResult& result) const {
   const Manifest& manifest = bundle_.manifest();
-  const std::vector<int64_t> shape = latent_shape(request);
-  const PictureSize size{.height = shape[shape.size() - 2] * manifest.latent.spatial_scale,
-                         .width = shape.back() * manifest.latent.spatial_scale};
+  const PictureSize size = picture_size(request);
   if (request.conditioning)
     return {.cond = with_size(request.conditioning->cond, manifest.family, size),
             .null = with_size(request.conditioning->null, manifest.family, size)};
@@ -363,12 +379,6 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
       Stopwatch encode_time(result.seconds["encode"]);
       sample.prompt = encode(request, result);
     }
-    GLINT_CHECK(!sampler.leg().rule->branches({0, sampler.schedule().steps()}).null ||
-                    sample.prompt.null.tokens.defined() || !sample.prompt.cond.tokens.defined(),
-                InvalidArgument,
-                "conditioning.null_tokens: guidance needs the null prompt's tokens; give them, or "
-                "guidance 1");
-
     result.sample.seed = request.seed;
     const int64_t count = request.noise.defined() ? request.noise.size(0) : request.count;
     for (int64_t done = 0; done < count; done += request.batch) {

@@ -107,8 +107,10 @@ std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const Buil
 RuleFilter Registry::filter(const Choice& c, const BuildContext& context) const {
   return std::get<RuleFilter>(entry("filter", c.name).make(c.options, context));
 }
-std::shared_ptr<const AttentionPolicy> Registry::attention(const Choice& c, const BuildContext& context) const {
-  return std::get<std::shared_ptr<const AttentionPolicy>>(entry("attention", c.name).make(c.options, context));
+std::shared_ptr<const AttentionPolicy> Registry::attention(const Choice& c,
+                                                           const BuildContext& context) const {
+  return std::get<std::shared_ptr<const AttentionPolicy>>(
+      entry("attention", c.name).make(c.options, context));
 }
 
 }  // namespace glint

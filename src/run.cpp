@@ -40,6 +40,7 @@ void check_leg(std::string_view owner, const Leg& leg, int steps) {
   GLINT_CHECK(leg.model, InvalidArgument, "{}model: expected one, got none", owner);
   GLINT_CHECK(leg.rule, InvalidArgument, "{}rule: expected a guidance rule, got none", owner);
   const ModelInfo& info = leg.model->info();
+  leg.rule->validate(info);
   bool needs_null = false, needs_weak = false;
   for (int i = 0; i < steps; ++i) {
     const BranchSet wanted = leg.rule->branches({i, steps});
@@ -126,12 +127,13 @@ void Run::evaluate(std::span<Branch> branches, const at::Tensor& x, const Level&
   }
 }
 
-at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level, int step) {
-  return std::move(predict(std::span(&leg, 1), x, level, step).front());
+at::Tensor Run::predict(const Leg& leg, const at::Tensor& x, const Level& level, int step,
+                        GuidanceState* memory) {
+  return std::move(predict(std::span(&leg, 1), x, level, step, memory).front());
 }
 
 std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor& x, const Level& level,
-                                     int step) {
+                                     int step, GuidanceState* memory) {
   if (observer_ && !observer_->keep_going())
     fail(ErrorCode::Cancelled, "the run was cancelled at step {} of {}", step, schedule_.steps());
 
@@ -139,6 +141,7 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
   struct Wanted {
     const Prompt* prompt;
     int cond = -1, null = -1, weak = -1;
+    const Conditioning* degraded = nullptr;  // what the rule's weak branch makes of the prompt
   };
   static const Adapters no_adapters;
   const StepPosition position{.step = step, .steps = schedule_.steps()};
@@ -148,7 +151,7 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
   std::vector<Wanted> wanted;
   const auto branch_of = [&](const Branch& branch) {
     for (size_t i = 0; i < branches.size(); ++i)
-      if (branches[i].same_call(branch) && branches[i].conditioning == branch.conditioning)
+      if (branches[i].same_call(branch) && same_tensors(*branches[i].conditioning, *branch.conditioning))
         return static_cast<int>(i);
     branches.push_back(branch);
     return static_cast<int>(branches.size()) - 1;
@@ -168,7 +171,13 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
     };
     const BranchSet set = leg.rule->branches(position);
     if (set.cond) w.cond = under(prompt.cond);
-    if (set.null) w.null = under(prompt.null);
+    if (set.null) {
+      GLINT_CHECK(prompt.null.tokens.defined() || !prompt.cond.tokens.defined(), InvalidArgument,
+                  "null_tokens: guidance at step {} needs the null prompt's token embeddings, and the "
+                  "conditioning has none; give them, or guidance 1",
+                  step);
+      w.null = under(prompt.null);
+    }
     if (!set.weak) continue;
     const WeakBranch& weak = *leg.rule->weak_branch();
     if (weak.model) {
@@ -177,7 +186,12 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
       if (!weak.model->info().embedded_guidance) branch.embedded_guidance.reset();
       if (weak.model->info().attention_layers == 0) branch.attention = nullptr;
     }
-    w.weak = under(weak.condition ? conditionings.emplace_back(weak.condition(prompt)) : prompt.cond);
+    for (size_t l = 0; weak.condition && l < wanted.size() && !w.degraded; ++l)
+      if (legs[l].rule == leg.rule && same_tensors(wanted[l].prompt->cond, prompt.cond) &&
+          same_tensors(wanted[l].prompt->null, prompt.null))
+        w.degraded = wanted[l].degraded;
+    if (weak.condition && !w.degraded) w.degraded = &conditionings.emplace_back(weak.condition(prompt));
+    w.weak = under(w.degraded ? *w.degraded : prompt.cond);
   }
   evaluate(branches, x, level);
 
@@ -188,13 +202,15 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
   guided.reserve(legs.size());
   for (size_t l = 0; l < legs.size(); ++l) {
     const Wanted& w = wanted[l];
+    const bool remembers = memory && l == 0;
+    const std::unique_ptr<GuidanceState> fresh = remembers ? nullptr : legs[l].rule->begin();
     guided.push_back(legs[l].rule->combine({output_of(w.cond), output_of(w.null), output_of(w.weak)},
                                            {.position = position,
                                             .x = x,
                                             .level = level,
                                             .parameterization = legs[l].model->info().parameterization,
                                             .prompt = *w.prompt},
-                                           state_of(legs[l].rule)));
+                                           remembers ? memory : fresh.get()));
   }
   return guided;
 }
@@ -203,12 +219,6 @@ void Run::report(std::string_view name, const at::Tensor& values) {
   const at::Tensor flat = values.to(at::kCPU, at::kDouble).contiguous();
   std::vector<double>& list = reports_[std::string(stage_)][std::string(name)];
   list.insert(list.end(), flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
-}
-
-GuidanceState* Run::state_of(const std::shared_ptr<const GuidanceRule>& rule) {
-  for (const RuleState& known : states_)
-    if (known.rule == rule && known.stage == current_) return known.state.get();
-  return states_.emplace_back(RuleState{current_, rule, rule->begin()}).state.get();
 }
 
 // The time since the last charge goes to the current stage and to the total, so that the stages add up to it.

@@ -88,9 +88,11 @@ void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_v
                   : "an undefined tensor");
 }
 
-/// Returns the accepted prediction, with what the strategies active at this step add to it.
-at::Tensor predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step, bool wants_null,
-                        at::Tensor& null_output) {
+/// Returns the accepted prediction, with what the strategies active at this step add to it. `memory` is the rule's along the
+/// accepted steps.
+at::Tensor predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
+                        GuidanceState* memory, at::Tensor& null_output) {
+  const bool wants_null = parts.solver->wants_null();
   std::vector<Leg> legs{parts.leg};
   std::vector<double> weights;
   for (const auto& strategy : parts.step_strategies) {
@@ -106,7 +108,7 @@ at::Tensor predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x
     legs.push_back(parts.leg);
     legs.back().rule = null_rule;
   }
-  std::vector<at::Tensor> outputs = run.predict(legs, x, run.schedule().level(step), step);
+  std::vector<at::Tensor> outputs = run.predict(legs, x, run.schedule().level(step), step, memory);
   if (wants_null) null_output = outputs.back();
   at::Tensor output = std::move(outputs.front());
   for (size_t g = 0; g < weights.size(); ++g)
@@ -202,6 +204,7 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
     }
     if (request.keep_trajectory) result.trajectory.push_back(x.to(at::kCPU));
 
+    const std::unique_ptr<GuidanceState> memory = parts_.leg.rule->begin();
     SolverHistory history;
     std::optional<GuidanceMeter> meter;
     if (request.effective_guidance) meter.emplace(parts_.leg);
@@ -215,8 +218,7 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
         history.x.reset();  // a corrector that starts from it would undo the refinement
       }
       at::Tensor null_output;
-      const at::Tensor output =
-          predict_step(run, parts_, refined, i, parts_.solver->wants_null(), null_output);
+      const at::Tensor output = predict_step(run, parts_, refined, i, memory.get(), null_output);
       const at::Tensor next = parts_.solver->step(
           {refined, output, info.parameterization, schedule, i, null_output}, history, run.noise());
       if (meter) meter->measure(run, x, next, i);

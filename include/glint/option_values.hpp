@@ -18,7 +18,7 @@
 
 namespace glint {
 
-/// A value as given. Texts are converted to what the field holds, so "0.5" and 0.5 are the same.
+/// A value as given. Texts are converted to what the field holds, so "0.5" and 0.5 are the same; "unset" empties an optional one.
 struct OptionValue : std::variant<bool, double, std::string> {
   OptionValue(bool value) : variant(value) {}
   template <typename T>
@@ -100,7 +100,10 @@ class OptionReader {
   template <typename T>
   void set(std::string_view name, const OptionValue& value, T& field, const Field& about) {
     if constexpr (is_optional<T>::value) {
-      set(name, value, field.emplace(), about);
+      if (text_of(value) == "unset")
+        field.reset();
+      else
+        set(name, value, field.emplace(), about);
     } else if constexpr (std::is_same_v<T, bool>) {
       const std::string text = text_of(value);
       GLINT_CHECK(text == "true" || text == "false", InvalidArgument,

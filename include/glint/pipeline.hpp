@@ -32,7 +32,7 @@ struct GenerateRequest {
   OptionValues schedule = {};        ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   std::vector<Choice> noise_strategies = {};
   std::vector<Choice> step_strategies = {};
-  Adapters adapters = {};                ///< scales of the bundle's adapters (LoRA) by name; those not named are off
+  Adapters adapters = {};  ///< scales of the bundle's adapters (LoRA) by name; those not named are off
   std::optional<Choice> attention = {};  ///< what the denoiser's attention layers do
   uint64_t seed = 0;                     ///< picture k is drawn with seed + k
   int64_t count = 1;
@@ -99,6 +99,7 @@ class GLINT_API Pipeline {
  private:
   GenerateResult run(const GenerateRequest& request) const;
   Sampler build_sampler(const GenerateRequest& request) const;
+  PictureSize picture_size(const GenerateRequest& request) const;
   Prompt encode(const GenerateRequest& request, GenerateResult& result) const;
   int64_t tile_side(const GenerateRequest& request, const std::vector<int64_t>& shape) const;
   void decode(const GenerateRequest& request, const at::Tensor& latents, GenerateResult& result) const;

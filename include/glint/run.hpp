@@ -29,17 +29,20 @@ class GLINT_API Run {
   NoiseStream& noise() { return noise_; }
   Observer* observer() const { return observer_; }
 
-  /// Returns the leg's guided raw output for x, evaluated as if x were at `level`.
+  /// Returns the leg's guided raw output for x, evaluated as if x were at `level`. `memory` is the state of the leg's rule
+  /// along one trajectory, from GuidanceRule::begin(); without it the prediction stands alone, as a reflection's do.
   /// Cost:    one model call, and one more if the rule's weak branch has a model of its own; B rows for each branch the
   ///          rule asks for at this step.
   /// Errors:  Cancelled if the observer says stop; whatever the model throws.
-  at::Tensor predict(const Leg& leg, const at::Tensor& x, const Level& level, int step);
+  at::Tensor predict(const Leg& leg, const at::Tensor& x, const Level& level, int step,
+                     GuidanceState* memory = nullptr);
 
   /// Returns the guided raw output of each leg for the same x. What legs have in common (the same model, adapters and
-  /// conditioning) is evaluated once; branches of one model with the same adapters are one call.
+  /// conditioning) is evaluated once; branches of one model with the same adapters are one call. `memory` is the first
+  /// leg's; the others stand alone.
   /// Errors:  as predict.
   std::vector<at::Tensor> predict(std::span<const Leg> legs, const at::Tensor& x, const Level& level,
-                                  int step);
+                                  int step, GuidanceState* memory = nullptr);
 
   /// Adds one value per sample, [B], to the run's report under `name` of the current stage.
   void report(std::string_view name, const at::Tensor& values);
@@ -66,7 +69,6 @@ class GLINT_API Run {
  private:
   struct Branch;
   void evaluate(std::span<Branch> branches, const at::Tensor& x, const Level& level);
-  GuidanceState* state_of(const std::shared_ptr<const GuidanceRule>& rule);
   void charge_time();
 
   const NoiseSchedule& schedule_;
@@ -79,15 +81,6 @@ class GLINT_API Run {
   Usage* current_ = nullptr;
   std::string_view stage_ = {};
   double segment_start_ = 0.0;
-  // One state for each rule in each stage, so that a reflection's predictions do not advance the momentum of the accepted
-  // steps'. A run has one to three: a scan of a vector beats a map. Rules are kept alive, so that no later one can have the
-  // address, and with it the state, of one that is gone.
-  struct RuleState {
-    const Usage* stage;
-    std::shared_ptr<const GuidanceRule> rule;
-    std::unique_ptr<GuidanceState> state;
-  };
-  std::vector<RuleState> states_;
 };
 
 }  // namespace glint

@@ -135,7 +135,7 @@ void add_options(CLI::App& command, CollectArguments& args) {
   command.add_option("--negative", r.negative, "what to steer away from, in the null prompt's place");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale; default: the model's");
-  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: flow-euler or euler");
+  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
   command.add_option("--schedule", args.schedule, "as for generate");
   command.add_option("--seed", r.seed, "item k is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "noises per prompt")->capture_default_str();

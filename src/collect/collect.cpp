@@ -31,7 +31,7 @@ Json identity(const Pipeline& pipeline, const CollectRequest& request, const Col
   const Choice solver = request.solver.value_or(Choice{.name = "default"});
   Json options = {{"steps", sampler.schedule().steps()},
                   {"guidance", pipeline.guidance_scale(generate_request(request, ""))},
-                  {"negative", request.negative},
+                  {"negative", request.negative ? Json(*request.negative) : Json()},
                   {"solver", solver.name},
                   {"solver_options", json_of(solver.options)},
                   {"schedule", json_of(request.schedule)},

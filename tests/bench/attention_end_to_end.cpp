@@ -97,7 +97,8 @@ void compare(const std::filesystem::path& folder, const std::string& kind, const
   const Measured& dense = results["dense"];
   for (const auto& [name, policy] : policies) {
     const Measured& r = results[name];
-    const double error = r.output.sub(dense.output).norm().item<double>() / dense.output.norm().item<double>();
+    const double error =
+        r.output.sub(dense.output).norm().item<double>() / dense.output.norm().item<double>();
     fmt::print("| {} | {} | {} | {:.2f} | {:.0f} % | {:.2f}x | {:.2f}x | {:.2f}x | {:.4f} |\n", kind,
                r.tokens, name, r.seconds, 100.0 * r.attention / r.seconds, dense.seconds / r.seconds,
                dense.attention / r.attention, r.bound, error);

@@ -116,8 +116,10 @@ TEST_CASE("Z-Sampling approaches CFG at 2 g1 - g2 as tabulated", "[oracle]") {
     double forward, inverse, destination, source;
   };
   constexpr Row kTable[] = {{50, 1.5, 1.0, .0385, .0273},  {100, 1.5, 1.0, .0208, .0179},
-                            {200, 1.5, 1.0, .0109, .0109}, {50, 2.0, 0.0, .0132, .0483},
-                            {100, 2.0, 0.0, .0072, .0301}, {200, 2.0, 0.0, .0038, .0177}};
+                            {200, 1.5, 1.0, .0109, .0109}, {400, 1.5, 1.0, .0055, .0063},
+                            {800, 1.5, 1.0, .0028, .0034}, {50, 2.0, 0.0, .0132, .0483},
+                            {100, 2.0, 0.0, .0072, .0301}, {200, 2.0, 0.0, .0038, .0177},
+                            {400, 2.0, 0.0, .0019, .0100}, {800, 2.0, 0.0, .0010, .0054}};
   test::report("Z-Sampling against CFG at 2 g1 - g2, VP");
   for (const Row& row : kTable) {
     const Anchor a = vp_anchor(row.steps);

@@ -94,6 +94,16 @@ TEST_CASE("Optimization raises stability monotonically with a small rate, and ke
   }
 }
 
+TEST_CASE("Optimization without iterations or at rate 0 is the baseline to the bit", "[oracle]") {
+  const SampleResult plain = sample(nullptr);
+  for (const StabilityOptimizationOptions& off :
+       {StabilityOptimizationOptions{.iterations = 0}, StabilityOptimizationOptions{.learning_rate = 0.0}}) {
+    const SampleResult result = sample(std::make_shared<StabilityOptimization>(off));
+    CHECK(at::equal(result.latents, plain.latents));
+    CHECK(result.usage.rows == plain.usage.rows);
+  }
+}
+
 TEST_CASE("Without its norm kept, optimization can only lengthen the noise", "[oracle]") {
   const SampleResult result = sample(std::make_shared<StabilityOptimization>(
       StabilityOptimizationOptions{.iterations = 4, .keep_norm = false, .trip = {.steps = 4}}));

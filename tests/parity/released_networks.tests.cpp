@@ -163,6 +163,23 @@ TEST_CASE("NPNet without its parts gives the noise back, or its singular values 
   CHECK(relative_error(values(made()), values(x).add(0.7)) < 1e-5);
 }
 
+TEST_CASE("NPNet knows no prompt without its text weights, and then adds whitened noise", "[parity]") {
+  const TensorMap inputs = recorded("npnet.released");
+  const at::Tensor x = inputs.at("input.latents"), tokens = inputs.at("input.tokens");
+  File parts = component("npnet");
+  for (const char* name : {"embedding.linear.weight", "embedding.linear.bias"})
+    parts.tensors[name] = at::zeros_like(parts.tensors.at(name));
+  const Npnet silent(parts.weights("npnet"));
+  CHECK(at::equal(silent.forward(x, tokens), silent.forward(x, tokens.neg())));
+  const Npnet whole(component("npnet").weights("npnet"));
+  CHECK_FALSE(at::equal(whole.forward(x, tokens), whole.forward(x, tokens.neg())));
+  silent.forward(x, tokens, [](std::string_view layer, const at::Tensor& value) {
+    if (layer != "text") return;
+    CHECK(value.flatten(1).mean(1).abs().max().item<double>() < 1e-6);
+    CHECK(value.flatten(1).var(1, /*unbiased=*/false).sub(1.0).abs().max().item<double>() < 1e-5);
+  });
+}
+
 /// The numbers in [-1,1) of tools/golden/released_networks.py: a function of name and place.
 at::Tensor formula(const std::string& name, const std::vector<int64_t>& shape) {
   uint32_t seed = 2166136261U;

@@ -1,4 +1,5 @@
 // The measured effective guidance scale: of CFG it is the scale, of CFG++ a closed form, and off it costs nothing.
+#include <glint/guidance/per_sample.hpp>
 #include <glint/solver/cfgpp.hpp>
 #include <glint/step/z_sampling.hpp>
 
@@ -32,6 +33,41 @@ TEST_CASE("CFG measures its own scale and nothing orthogonal", "[property]") {
     }
 }
 
+/// CFG, and something at right angles to its difference, `length` times as long.
+class Sideways final : public GuidanceRule {
+ public:
+  Sideways(double scale, double length) : scale_(scale), length_(length) {}
+  BranchSet branches(const StepPosition&) const override { return {.cond = true, .null = true}; }
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState*) const override {
+    const at::Tensor d = o.cond.sub(o.null);
+    const at::Tensor z =
+        step.x.sub(per_sample::scaled(d, per_sample::dot(step.x, d).div(per_sample::dot(d, d))));
+    const at::Tensor unit = per_sample::scaled(z, per_sample::norm(d).div(per_sample::norm(z)));
+    return at::lerp(o.null, o.cond, scale_).add(unit, length_);
+  }
+
+ private:
+  double scale_, length_;
+};
+
+TEST_CASE("What is orthogonal to the difference leaves the scale and is told apart", "[property]") {
+  for (NoiseKind kind : test::kKinds)
+    for (double length : {0.0, 0.5, 2.0}) {
+      const Sampler sampler(
+          {.leg = {.model = test::token_model(kind), .rule = std::make_shared<Sideways>(3.5, length)},
+           .schedule = test::schedule_of(kind, kSteps),
+           .solver = std::make_shared<Euler>()});
+      const EffectiveGuidance g =
+          *sampler.sample({.prompt = test::prompt_of(), .noise = test::latents(), .effective_guidance = true})
+               .effective_guidance;
+      for (size_t i = 0; i < kSteps; ++i) {
+        CHECK(g.signed_scale[i] == Approx(3.5).margin(1e-9));
+        CHECK(g.unsigned_scale[i] == Approx(3.5).margin(1e-9));
+        CHECK(g.orthogonal[i] == Approx(length).margin(1e-9));
+      }
+    }
+}
+
 TEST_CASE("CFG++ at lambda measures lambda S / (S - S'), and lambda on the last step", "[property]") {
   constexpr double kLambda = 0.4;
   for (NoiseKind kind : test::kKinds) {
@@ -61,6 +97,9 @@ TEST_CASE("CFG++ between equal predictions is the plain step of its order", "[pr
     CHECK(test::relative_error(run(of_order(1)), run(std::make_shared<Euler>())) < 1e-12);
     CHECK(test::relative_error(run(of_order(2)), run(std::make_shared<Dpmpp2m>())) < 1e-12);
     CHECK(test::relative_error(run(of_order(1)), run(of_order(2))) > 1e-4);
+    const auto fresh = std::make_shared<CfgPlusPlus>(CfgPlusPlusOptions{.eta = 0.7});
+    CHECK(test::relative_error(run(fresh), run(std::make_shared<EulerAncestral>(AncestralOptions{0.7}))) <
+          1e-12);
   }
 }
 

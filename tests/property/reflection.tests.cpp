@@ -1,5 +1,6 @@
 // Reflections that are switched off change nothing, and reflections of constant predictions are guidance,
 // exactly.
+#include <glint/step/rf_sampling.hpp>
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
@@ -129,6 +130,18 @@ TEST_CASE("Two reflections add their displacements where predictions are constan
   const SampleResult both = sample(grid, std::make_shared<Cfg>(2.0), {z(3.0, 1.0), z(0.5, 0.0)});
   const SampleResult cfg = sample(grid, std::make_shared<Cfg>(2.0 + 2.0 + 0.5));
   CHECK(relative_error(both.trajectory[kSteps - 1], cfg.trajectory[kSteps - 1]) < 1e-12);
+}
+
+TEST_CASE("RF-Sampling's mix: its share means nothing between equal embeddings, and s = -1 leaves none",
+          "[property]") {
+  const at::Tensor tokens = NoiseStream(5, 1).normal({4, 3}, at::kDouble);
+  const Prompt same{{.tokens = tokens}, {.tokens = tokens.clone()}};
+  const auto mixed = [&](double s, double r) {
+    return RfSampling::with_tokens_mixed(s, r, NullEmbedding::Faithful)(Leg{}).condition(same).cond.tokens;
+  };
+  CHECK(relative_error(mixed(2.5, 0.3), tokens * 3.5) < 1e-15);
+  CHECK(relative_error(mixed(2.5, 0.9), mixed(2.5, 0.1)) < 1e-15);
+  CHECK(at::equal(mixed(-1.0, 0.7), at::zeros_like(tokens)));
 }
 
 TEST_CASE("Reflecting between scaled prompts is exact where the velocity is linear in the tokens",

@@ -78,6 +78,21 @@ inline at::Tensor latents(int64_t batch = 2, uint64_t seed = 7) {
   return NoiseStream(seed, batch).normal({4, 8, 8}, at::kDouble);
 }
 
+constexpr int kRunSteps = 5;
+
+/// A short run of the model above from fixed noise.
+inline SampleResult run(NoiseKind kind, std::shared_ptr<const GuidanceRule> rule,
+                        std::vector<std::shared_ptr<const NoiseStrategy>> noise,
+                        std::vector<std::shared_ptr<const StepStrategy>> step, int64_t batch = 2,
+                        double slope = 0.3) {
+  return Sampler({.leg = {.model = token_model(kind, slope), .rule = std::move(rule)},
+                  .schedule = schedule_of(kind, kRunSteps),
+                  .solver = std::make_shared<Euler>(),
+                  .noise_strategies = std::move(noise),
+                  .step_strategies = std::move(step)})
+      .sample({.prompt = prompt_of(), .noise = latents(batch)});
+}
+
 /// Counts what it is told, and stops the run at the ask or step it is given.
 struct Watcher : Observer {
   int stop_at_ask = -1, stop_at_step = -1;

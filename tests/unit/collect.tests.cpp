@@ -108,6 +108,29 @@ TEST_CASE("Trajectories are the latents and predictions of generate", "[unit]") 
   CHECK(second.at("position")[1].item<float>() == 0.25f);
 }
 
+TEST_CASE("Without a negative prompt the null prompt is the family's own: zeros for SDXL", "[unit]") {
+  const test::TemporaryFolder folder;
+  const Pipeline pipeline(Bundle::load(test::data("families/sdxl")));
+  CollectRequest request{.folder = folder / "absent",
+                         .prompts = {"a fox"},
+                         .steps = 2,
+                         .seed = 3,
+                         .stored = StoredType::Float32};
+  collect_trajectories(pipeline, request);
+  const TensorMap absent = read_safetensors(request.folder / "shard-00000.safetensors");
+  CHECK(absent.at("null_tokens").abs().max().item<double>() == 0.0);
+  CHECK(manifest_of(request.folder)["options"]["negative"].is_null());
+  const at::Tensor last =
+      pipeline.generate({.prompt = "a fox", .steps = 2, .seed = 3, .keep_trajectory = true, .decode = false})
+          .sample.trajectory.at(1);
+  CHECK(at::equal(absent.at("latents").select(1, 1), last));
+  request.folder = folder / "empty";
+  request.negative = "";
+  collect_trajectories(pipeline, request);
+  const TensorMap empty = read_safetensors(request.folder / "shard-00000.safetensors");
+  CHECK(empty.at("null_tokens").abs().max().item<double>() > 0.1);
+}
+
 TEST_CASE("Stored as float16, a collection is the rounded one", "[unit]") {
   const Tiny tiny;
   CollectRequest request = tiny.request("single");

@@ -196,7 +196,9 @@ TEST_CASE("a manifest says how a family's networks and tokenizers are called", "
              Contains("schedule.shift_terminal: expected a number from 0 to below 1"));
   CHECK_THAT(refused([](json& j) { j["components"]["denoiser"]["compute"] = "int8"; }),
              Contains("components.denoiser.compute: expected float32 | float16"));
-  CHECK_THAT(refused([](json& j) { j["components"]["denoiser"].update({{"backend", "pt2"}}); }),
+  CHECK_THAT(refused([](json& j) {
+               j["components"]["denoiser"].update({{"backend", "pt2"}});
+             }),
              Contains("components.denoiser.compute: expected the component's dtype"));
   CHECK_THAT(refused([](json& j) { j["components"]["tokenizer"].erase("bos"); }),
              Contains("components.tokenizer.bos: missing field"));

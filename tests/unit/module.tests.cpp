@@ -309,7 +309,8 @@ TEST_CASE("a module model refuses what does not fit, and works again afterwards"
              Contains("ShapeMismatch: tokens: expected 1 or 2 rows"));
   CHECK_THAT(failure(x, {good, {.tokens = at::zeros({1, 6, 8})}}),
              Contains("ShapeMismatch: tokens: branches"));
-  CHECK_THAT(failure(x, {good}, {{"detail", 0.5}}), Contains("InvalidArgument: adapters: there is no adapter 'detail'"));
+  CHECK_THAT(failure(x, {good}, {{"detail", 0.5}}),
+             Contains("InvalidArgument: adapters: there is no adapter 'detail'"));
   CHECK(predict(model, x, {good}, {}, {{"detail", 0.0}}).size() == 1);
 
   const auto bad_output = [&](std::vector<at::Tensor> outputs) {
@@ -371,5 +372,6 @@ TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]")
 TEST_CASE("a network that needs more memory than there is says so", "[unit]") {
   const auto module = load_module(test::data("modules/vae_decoder.pt"), Backend::TorchScript);
   const at::Tensor huge = at::zeros({1, 4, 1, 1}).expand({1, 4, 1 << 19, 1 << 19});  // itself only 4 numbers
-  CHECK_THAT(test::failure([&] { module->run({huge}); }), Contains("OutOfMemory: ") && Contains("vae_decoder.pt"));
+  CHECK_THAT(test::failure([&] { module->run({huge}); }),
+             Contains("OutOfMemory: ") && Contains("vae_decoder.pt"));
 }

@@ -109,6 +109,46 @@ TEST_CASE("a negative prompt takes the null prompt's place", "[unit]") {
   CHECK((pipeline.generate(r).sample.latents - itself).abs().max().item<double>() < 1e-4);
 }
 
+TEST_CASE("W2SD's legs may have prompts of their own", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  const auto sampled = [&](const Choice& strategy) {
+    GenerateRequest r = request(4);
+    r.guidance = 1.0;
+    r.step_strategies = {strategy};
+    return pipeline.generate(r).sample;
+  };
+  // The empty prompt is the null prompt, so this gap is the one between guidance 1 and guidance 0.
+  const SampleResult prompts =
+      sampled({"w2sd", {{"weak_prompt", ""}, {"weak_guidance", "unset"}, {"form", "direct"}}});
+  const SampleResult scales = sampled({"z-sampling", {{"guidance_inverse", 0.0}, {"form", "direct"}}});
+  CHECK((prompts.latents - scales.latents).abs().max().item<double>() < 1e-4);
+  CHECK(prompts.usage.rows == scales.usage.rows);
+  const SampleResult refined = sampled({"w2sd", {{"strong_prompt", "small red star"}, {"form", "direct"}}});
+  CHECK_FALSE(at::equal(refined.latents, prompts.latents));
+  CHECK_THAT(failure([] {
+               builtins().step({"w2sd", {{"weak_prompt", "star"}}});
+             }),
+             Contains("w2sd: needs a model bundle to encode a prompt"));
+}
+
+TEST_CASE("CFG++ takes scales between 0 and 1, wherever they are given", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  GenerateRequest r = request();
+  r.solver = {"cfgpp"};
+  CHECK(pipeline.generate(r).guidance == 0.6);
+  r.guidance = 5.0;
+  const char* refused = "guidance: solver 'cfgpp' takes scales in [0, 1], got 5";
+  CHECK_THAT(failure([&] { pipeline.generate(r); }), Contains(refused));
+  r.guidance.reset();
+  r.rule = {"cfg", {{"scale", "5"}}};
+  CHECK_THAT(failure([&] { pipeline.generate(r); }), Contains(refused));
+  r.rule.reset();
+  r.solver = {"cfgpp", {{"order", 2}, {"eta", 0.5}}};
+  CHECK_THAT(failure([&] { pipeline.generate(r); }), Contains("cfgpp.eta: order 2 has no fresh noise"));
+}
+
 TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();

@@ -1,4 +1,5 @@
 #include <glint/registry.hpp>
+#include <glint/step/w2sd.hpp>
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
@@ -70,6 +71,17 @@ TEST_CASE("values of the wrong type or range are refused by name", "[unit]") {
   CHECK_THAT(message("guidance_forward", std::string("")), Contains("expected a number"));
   CHECK_THAT(message("coefficients", std::string("legacy")),
              Contains("expected one of matched, legacy-shifted"));
+}
+
+TEST_CASE("the word unset empties an option that may be, whatever its default", "[unit]") {
+  const auto read = [](OptionValues values) { return read_options<W2sdOptions>("w2sd", values); };
+  CHECK(read({}).weak_guidance == 1.0);
+  CHECK(read({{"weak_guidance", 2.0}}).weak_guidance == 2.0);
+  CHECK_FALSE(read({{"weak_guidance", "unset"}}).weak_guidance.has_value());
+  CHECK_THAT(failure([&] {
+               read({{"merge", "unset"}});
+             }),
+             Contains("w2sd.merge: expected a number, got 'unset'"));
 }
 
 TEST_CASE("a host adds its own entries to a copy, and names stay unique", "[unit]") {

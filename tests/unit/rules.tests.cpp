@@ -163,6 +163,22 @@ TEST_CASE("FDG with equal scales is CFG; a constant difference has low frequenci
   }
 }
 
+TEST_CASE("FDG's parallel weight leaves of each band what is orthogonal to the prediction's", "[unit]") {
+  const auto fdg = [](double scale, double low, double parallel) {
+    return combine(Fdg({.scale = scale, .low_scale = low, .parallel = parallel}), {c, u, {}}) - u;
+  };
+  // At scale 1 for one band and 0 for the other the band's shift is all there is.
+  const at::Tensor high_of_c = combine(Fdg({.scale = 1.0, .low_scale = 0.0}), {c, u * 0.0, {}});
+  CHECK(per_sample::dot(fdg(1.0, 0.0, 0.0), high_of_c).abs().max().item<double>() < 1e-10);
+  CHECK(per_sample::dot(fdg(1.0, 0.0, 1.0), high_of_c).abs().max().item<double>() > 1.0);
+  // A shift along the prediction has no orthogonal part: share 0.3 of it is kept, in both bands.
+  const at::Tensor half = combine(Fdg({.scale = 3.0, .low_scale = 2.0, .parallel = 0.3}), {c, 0.5 * c, {}});
+  const at::Tensor whole = combine(Fdg({.scale = 3.0, .low_scale = 2.0}), {c, 0.5 * c, {}});
+  CHECK(relative_error(half - 0.5 * c, 0.3 * (whole - 0.5 * c)) < kExact);
+  CHECK(relative_error(combine(Fdg({.scale = 8.0}), {c, u, {}}),
+                       combine(Fdg({.scale = 8.0, .low_scale = 4.0}), {c, u, {}})) < kExact);
+}
+
 TEST_CASE("TDG is CFG at w gamma where the degraded prompt changes nothing", "[unit]") {
   const Tdg rule({.scale = 5.5});
   CHECK(relative_error(combine(rule, {c, u, c}), cfg(9.9)) < kExact);
@@ -176,8 +192,8 @@ TEST_CASE("TDG is CFG at w gamma where the degraded prompt changes nothing", "[u
 }
 
 TEST_CASE("TDG's degraded prompt has half of its tokens from the null prompt", "[unit]") {
-  const Prompt prompt{{.tokens = NoiseStream(1, 1).normal({7, 6})},
-                      {.tokens = NoiseStream(2, 1).normal({7, 6})}};
+  const Prompt prompt{{.tokens = NoiseStream(1, 1).normal({7, 6}), .pooled = NoiseStream(3, 1).normal({9})},
+                      {.tokens = NoiseStream(2, 1).normal({7, 6}), .pooled = NoiseStream(4, 1).normal({9})}};
   const auto replaced = [&](TdgDegrade degrade, int64_t dim, int seed) {
     const at::Tensor tokens = Tdg::degraded(prompt, {.degrade = degrade, .seed = seed}).tokens;
     const int64_t other = 3 - dim;
@@ -188,6 +204,10 @@ TEST_CASE("TDG's degraded prompt has half of its tokens from the null prompt", "
   };
   CHECK(replaced(TdgDegrade::Tokens, 1, 0).sum().item<int64_t>() == 3);
   CHECK(replaced(TdgDegrade::Channels, 2, 0).sum().item<int64_t>() == 3);
+  CHECK(at::equal(Tdg::degraded(prompt, {}).pooled, prompt.cond.pooled));
+  const at::Tensor pooled = Tdg::degraded(prompt, {.degrade = TdgDegrade::Channels}).pooled;
+  CHECK(pooled.eq(prompt.null.pooled).sum().item<int64_t>() == 4);
+  CHECK(pooled.eq(prompt.cond.pooled).sum().item<int64_t>() == 5);
   CHECK(at::equal(replaced(TdgDegrade::Tokens, 1, 5), replaced(TdgDegrade::Tokens, 1, 5)));
   CHECK_FALSE(at::equal(replaced(TdgDegrade::Tokens, 1, 1), replaced(TdgDegrade::Tokens, 1, 4)));
 }
@@ -208,6 +228,12 @@ TEST_CASE("Perturbed guidance adds c - k in its window, whose first step is left
   CHECK(steps == std::vector{1, 2, 3, 4});
   CHECK(relative_error(combine(rule, {c, u, k}, {1, 28}), cfg(4.0) + 2.8 * (c - k)) < kExact);
   CHECK(relative_error(combine(rule, {c, u, k}, {9, 28}), cfg(4.0)) < kExact);
+  // PAG's adaptive scale, at the time 600 of these combinations: 2.8 - 0.002 * 400, and never below 0.
+  const auto adaptive = [](double a) {
+    return combine(Perturbation({}, {.scale = 4.0, .adaptive_scale = a}), {c, u, k}, {1, 28});
+  };
+  CHECK(relative_error(adaptive(0.002), cfg(4.0) + 2.0 * (c - k)) < kExact);
+  CHECK(relative_error(adaptive(0.01), cfg(4.0)) < kExact);
 }
 
 TEST_CASE("CoRe2's slow and fast steps, with an identity and an exact weak network", "[unit]") {
@@ -239,6 +265,20 @@ TEST_CASE("Filters around a rule", "[unit]") {
   }
   CHECK(at::equal(combine(Interval(inner, {.sigma_min = 2.0})), c));  // sigma / alpha is 1.5 here
   CHECK(relative_error(combine(Interval(inner, {.sigma_max = 1.5})), cfg(4.0)) < kExact);
+  // Pure noise has no finite sigma / alpha; only a limit that was given can leave it out.
+  const Level pure{1000, 0.0, 1.0};
+  const auto at_pure_noise = [&](const IntervalOptions& options) {
+    return Interval(inner, options)
+        .combine({c, u, {}},
+                 {.position = {0, 10},
+                  .x = x,
+                  .level = pure,
+                  .parameterization = Parameterization::Velocity,
+                  .prompt = kPrompt},
+                 nullptr);
+  };
+  CHECK(relative_error(at_pure_noise({}), cfg(4.0)) < kExact);
+  CHECK(at::equal(at_pure_noise({.sigma_max = 1e9}), c));
 
   const at::Tensor rescaled = combine(Rescale(inner, {.phi = 1.0}));
   CHECK(relative_error(rescaled.flatten(1).std(1), c.flatten(1).std(1)) < kExact);
@@ -253,6 +293,17 @@ TEST_CASE("Filters around a rule", "[unit]") {
             combine(Dynamic(std::make_shared<Interval>(null_only, IntervalOptions{}), {.power = 1.0}),
                     {c, u, {}}, {5, 10}),
             0.5 * (c + u)) < kExact);
+
+  // Around another rule they are the same filters, and a plain rule has none.
+  const auto other = std::make_shared<const Cfg>(2.0);
+  CHECK(inner->refiltered(other) == other);
+  const Rescale nested(std::make_shared<Interval>(inner, IntervalOptions{.start = 0.5}), {.phi = 0.4});
+  const auto moved = nested.refiltered(other);
+  const Rescale expected(std::make_shared<Interval>(other, IntervalOptions{.start = 0.5}), {.phi = 0.4});
+  for (int step : {4, 5}) {
+    CHECK(moved->branches({step, 10}).null == (step == 5));
+    CHECK(at::equal(combine(*moved, {c, u, {}}, {step, 10}), combine(expected, {c, u, {}}, {step, 10})));
+  }
 }
 
 }  // namespace

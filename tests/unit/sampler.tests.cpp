@@ -90,6 +90,17 @@ TEST_CASE("Parts that do not fit each other are refused with the reason", "[unit
                p.leg.adapters = {{"style", kNan}};
              }),
              Contains("adapters.style: expected a finite scale, got nan"));
+  CHECK_THAT(
+      refused_parts([](SamplerParts& p) {
+        p.schedule = schedule_of(NoiseKind::VariancePreserving, 4);
+        ModelInfo info = flow_info();
+        info.noise_kind = NoiseKind::VariancePreserving;
+        info.parameterization = Parameterization::Epsilon;
+        p.leg = {.model = echo(info),
+                 .rule = builtins().filter({"interval"})(builtins().rule({"cfg-zero-star"}))};
+      }),
+      Contains("cfg-zero-star.zero_steps: a zero prediction means standing still for velocity models") &&
+          Contains("expected 0 for model 'net', which predicts epsilon, got 1"));
   // An epsilon model says nothing of x0 at the pure noise a flow grid starts from.
   CHECK_THAT(refused_parts([](SamplerParts& p) {
                ModelInfo info = flow_info();
@@ -163,6 +174,27 @@ TEST_CASE("A size or batch that cannot be drawn is refused by name, with what ca
   for (int64_t batch : {0, -2})
     CHECK(request({}, {4, 8, 8}, batch) ==
           "InvalidArgument: batch: expected at least 1, got " + std::to_string(batch));
+}
+
+TEST_CASE("Guidance without a null prompt is refused by name, by whatever asks for it", "[unit]") {
+  const SampleRequest request{.prompt = {.cond = prompt_of().cond}, .noise = test::latents()};
+  const auto refused = [&](std::shared_ptr<const GuidanceRule> rule, bool measure,
+                           std::vector<std::shared_ptr<const StepStrategy>> strategies) {
+    SamplerParts p{.leg = {.model = token_model(kFlow), .rule = std::move(rule)},
+                   .schedule = schedule_of(kFlow, 4),
+                   .solver = std::make_shared<Euler>(),
+                   .step_strategies = std::move(strategies)};
+    SampleRequest measured = request;
+    measured.effective_guidance = measure;
+    return failure([&] { Sampler(p).sample(measured); });
+  };
+  const auto plain = std::make_shared<Cfg>(1.0);
+  CHECK(refused(plain, false, {}) == "no error");
+  for (const std::string& message :
+       {refused(std::make_shared<Cfg>(2.0), false, {}), refused(plain, true, {}),
+        refused(plain, false, {test::reflection()}), refused(builtins().rule({"cfg-zero-star"}), false, {}),
+        refused(builtins().filter({"interval", {{"start", 0.5}}})(std::make_shared<Cfg>(2.0)), false, {})})
+    CHECK_THAT(message, Contains("null_tokens: guidance at step ") && Contains("give them, or guidance 1"));
 }
 
 TEST_CASE("Values that stop being finite are reported, with the step where asked to look", "[unit]") {

@@ -28,7 +28,7 @@ struct CollectProgress {
 struct CollectRequest {
   std::filesystem::path folder = {};  ///< made if it is absent; a folder of the same request is gone on with
   std::vector<std::string> prompts = {};
-  std::string negative = {};  ///< takes the null prompt's place
+  std::optional<std::string> negative = {};  ///< as GenerateRequest::negative
   std::optional<int> steps = {};
   std::optional<double> guidance = {};  ///< of CFG
   std::optional<Choice> solver = {};

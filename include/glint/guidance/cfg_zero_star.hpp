@@ -42,17 +42,18 @@ class CfgZeroStar final : public GuidanceRule {
     return {.cond = true, .null = position.step >= options_.zero_steps};
   }
 
-  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState*) const override {
-    if (!o.null.defined()) {
-      GLINT_CHECK(
-          step.parameterization == Parameterization::Velocity, InvalidArgument,
-          "cfg-zero-star.zero_steps: a zero prediction means standing still for velocity models only; "
-          "expected 0 for a model that predicts {}",
-          to_string(step.parameterization));
-      return at::zeros_like(o.cond);
-    }
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
+    if (!o.null.defined()) return at::zeros_like(o.cond);
     const at::Tensor fit = per_sample::dot(o.cond, o.null).div(per_sample::dot(o.null, o.null).add(1e-8));
     return at::lerp(per_sample::scaled(o.null, fit), o.cond, options_.scale);
+  }
+
+  void validate(const ModelInfo& model) const override {
+    GLINT_CHECK(options_.zero_steps == 0 || model.parameterization == Parameterization::Velocity,
+                InvalidArgument,
+                "cfg-zero-star.zero_steps: a zero prediction means standing still for velocity models only; "
+                "expected 0 for model '{}', which predicts {}, got {}",
+                model.name, to_string(model.parameterization), options_.zero_steps);
   }
 
  private:

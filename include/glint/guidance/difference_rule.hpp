@@ -14,6 +14,9 @@ class DifferenceRule : public GuidanceRule {
 };
 
 /// The option every guidance rule has: what `--guidance` sets.
-inline constexpr Field kScaleField{.help = "guidance scale", .minimum = -100, .maximum = 1000};
+inline constexpr Field kScaleField{
+    .help = "guidance scale; a pipeline's default is the request's, or else the model's",
+    .minimum = -100,
+    .maximum = 1000};
 
 }  // namespace glint

@@ -3,7 +3,9 @@
 
 #include <glint/guidance/difference_rule.hpp>
 
+#include <memory>
 #include <numbers>
+#include <optional>
 #include <utility>
 
 namespace glint {
@@ -24,6 +26,7 @@ class WrappedRule : public GuidanceRule {
   }
   const WeakBranch* weak_branch() const override { return inner_->weak_branch(); }
   std::unique_ptr<GuidanceState> begin() const override { return inner_->begin(); }
+  void validate(const ModelInfo& model) const override { inner_->validate(model); }
 
  protected:
   /// Returns the inner rule's output, which sees no more branches than it asked for.
@@ -36,7 +39,9 @@ class WrappedRule : public GuidanceRule {
 
 struct IntervalOptions {
   double start = 0.0, stop = 1.0;
-  double sigma_min = 0.0, sigma_max = 1e9;
+  double sigma_min = 0.0;
+  std::optional<double> sigma_max =
+      std::nullopt;  ///< unset = no limit: pure noise has no finite sigma / alpha
 
   static void fields(auto& visit, auto& o) {
     visit("start", o.start,
@@ -46,7 +51,9 @@ struct IntervalOptions {
     visit("sigma_min", o.sigma_min,
           Field{.help = "guide only above this sigma / alpha; SDXL 0.28", .minimum = 0, .maximum = 1e9});
     visit("sigma_max", o.sigma_max,
-          Field{.help = "guide only up to this sigma / alpha; SDXL 5.42", .minimum = 0, .maximum = 1e9});
+          Field{.help = "guide only up to this sigma / alpha; unset = no limit; SDXL 5.42",
+                .minimum = 0,
+                .maximum = 1e9});
   }
 };
 
@@ -72,8 +79,12 @@ class Interval final : public WrappedRule {
   }
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
     const double ratio = step.level.ratio();
-    if (!inside(step.position) || ratio <= options_.sigma_min || ratio > options_.sigma_max) return o.cond;
-    return inner(o, step, state);
+    const bool guided = inside(step.position) && ratio > options_.sigma_min &&
+                        !(options_.sigma_max && ratio > *options_.sigma_max);
+    return guided ? inner(o, step, state) : o.cond;
+  }
+  std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const override {
+    return std::make_shared<const Interval>(inner_->refiltered(std::move(rule)), options_);
   }
 
  private:
@@ -104,18 +115,22 @@ class Rescale final : public WrappedRule {
                                   .source = "Lin et al. 2024, WACV, arXiv:2305.08891, 3.4"};
 
   Rescale(std::shared_ptr<const GuidanceRule> inner, RescaleOptions options)
-      : WrappedRule(std::move(inner)), phi_(options.phi) {
+      : WrappedRule(std::move(inner)), options_(options) {
     check_ranges(info.name, options);
   }
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
     const at::Tensor y = inner(o, step, state);
-    if (phi_ == 0.0) return y;
+    if (options_.phi == 0.0) return y;
     const at::Tensor wanted = o.cond.flatten(1).std(1), got = y.flatten(1).std(1);
-    return per_sample::scaled(y, per_sample::ratio(wanted, got, 1.0).mul(phi_).add(1.0 - phi_));
+    return per_sample::scaled(y,
+                              per_sample::ratio(wanted, got, 1.0).mul(options_.phi).add(1.0 - options_.phi));
+  }
+  std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const override {
+    return std::make_shared<const Rescale>(inner_->refiltered(std::move(rule)), options_);
   }
 
  private:
-  double phi_;
+  RescaleOptions options_;
 };
 
 struct DynamicOptions {
@@ -138,17 +153,20 @@ class Dynamic final : public WrappedRule {
                                   .source = "Yang et al. 2025, ICLR, arXiv:2408.06072"};
 
   Dynamic(std::shared_ptr<const GuidanceRule> inner, DynamicOptions options)
-      : WrappedRule(std::move(inner)), power_(options.power) {
+      : WrappedRule(std::move(inner)), options_(options) {
     check_ranges(info.name, options);
   }
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
     const double position = static_cast<double>(step.position.step) / step.position.steps;
-    const double share = (1.0 - std::cos(std::numbers::pi * std::pow(position, power_))) / 2.0;
+    const double share = (1.0 - std::cos(std::numbers::pi * std::pow(position, options_.power))) / 2.0;
     return at::lerp(o.cond, inner(o, step, state), share);
+  }
+  std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const override {
+    return std::make_shared<const Dynamic>(inner_->refiltered(std::move(rule)), options_);
   }
 
  private:
-  double power_;
+  DynamicOptions options_;
 };
 
 }  // namespace glint

@@ -53,12 +53,12 @@ struct GuidanceStep {
   const Prompt& prompt;  ///< what the branches were conditioned on
 };
 
-/// Mutable state of one rule in one run (a momentum buffer, say). Most rules have none.
+/// What a rule remembers along one trajectory (a momentum buffer, say). Most rules have nothing.
 struct GuidanceState {
   virtual ~GuidanceState() = default;
 };
 
-/// A way to combine conditional and unconditional predictions. Immutable: state lives in GuidanceState, per run.
+/// A way to combine conditional and unconditional predictions. Immutable: state lives in GuidanceState, per trajectory.
 /// Thread:  const calls are safe concurrently.
 class GuidanceRule {
  public:
@@ -74,8 +74,16 @@ class GuidanceRule {
   virtual at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step,
                              GuidanceState* state) const = 0;
 
-  /// Returns fresh state for one run, or null if the rule has none.
+  /// Returns fresh state for one trajectory, or null if the rule has none.
   virtual std::unique_ptr<GuidanceState> begin() const { return nullptr; }
+
+  /// Returns `rule` inside the filters that are around this one, for legs that differ in the rule alone.
+  virtual std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const {
+    return rule;
+  }
+
+  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the rule cannot work with the model.
+  virtual void validate(const ModelInfo& /*model*/) const {}
 };
 
 }  // namespace glint

@@ -13,6 +13,7 @@ struct PerturbationOptions {
   std::string weak_model = "perturbed_denoiser";
   double scale = 7.5;
   double perturbation_scale = 2.8;
+  double adaptive_scale = 0.0;
   double start = 0.01, stop = 0.2;
 
   static void fields(auto& visit, auto& o) {
@@ -25,6 +26,11 @@ struct PerturbationOptions {
         "perturbation_scale", o.perturbation_scale,
         Field{
             .help = "scale of the difference to the perturbed prediction", .minimum = -100, .maximum = 1000});
+    visit("adaptive_scale", o.adaptive_scale,
+          Field{.help = "how much less of it for each of 1000 training steps towards the data, as PAG's "
+                        "pipelines have it; 0 is off",
+                .minimum = 0,
+                .maximum = 1000});
     visit("start", o.start,
           Field{.help = "steps after this one are perturbed",
                 .minimum = 0,
@@ -36,7 +42,7 @@ struct PerturbationOptions {
   }
 };
 
-/// Returns u + w (c - u) + g (c - k), k the prediction of the perturbed network, on steps floor(start N) < i < floor(stop N);
+/// Returns u + w (c - u) + g' (c - k), g' = max(0, g - a (1000 - t)) with t the model's time in thousandths, k the prediction of the perturbed network, on steps floor(start N) < i < floor(stop N);
 /// plain CFG elsewhere. At w = 1 the null prompt is not evaluated: c + g (c - k), as PAG's pipelines compute it.
 /// Cost:    3 rows per sample on perturbed steps (2 at scale 1), else those of CFG.
 /// Source:  Ahn et al., "PAG", ECCV 2024, arXiv:2403.17377; Hong, "SEG", NeurIPS 2024, arXiv:2408.00760; window and default of
@@ -69,10 +75,12 @@ class Perturbation final : public GuidanceRule {
   }
   const WeakBranch* weak_branch() const override { return &weak_; }
 
-  at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
+  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState*) const override {
     const at::Tensor guided = o.null.defined() ? at::lerp(o.null, o.cond, options_.scale) : o.cond;
     if (!o.weak.defined()) return guided;
-    return guided.add(o.cond, options_.perturbation_scale).sub_(o.weak, options_.perturbation_scale);
+    const double scale = std::max(
+        0.0, options_.perturbation_scale - options_.adaptive_scale * (1000.0 - step.level.model_time));
+    return guided.add(o.cond, scale).sub_(o.weak, scale);
   }
 
  private:

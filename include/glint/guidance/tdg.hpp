@@ -73,23 +73,27 @@ class Tdg final : public GuidanceRule {
     return at::where(per_sample::broadcast(same, rule).to(at::kBool), o.null.add(to_null, g), rule);
   }
 
-  /// Returns the prompt with half of its token positions (or channels) those of the null prompt.
+  /// Returns the prompt with half of its token positions, or half of the channels of tokens and pooled vector, those of the
+  /// null prompt.
   static Conditioning degraded(const Prompt& prompt, const TdgOptions& options) {
     const at::Tensor& c = prompt.cond.tokens;
     GLINT_CHECK(c.defined() && prompt.null.tokens.defined() && prompt.null.tokens.sizes() == c.sizes(),
                 InvalidArgument,
                 "tdg: needs token embeddings of the prompt and of the null prompt in one shape");
-    const int64_t dim = options.degrade == TdgDegrade::Tokens ? 1 : 2, count = c.size(dim);
-    // A random half: the positions whose draw is among the smallest.
-    const at::Tensor order = NoiseStream(static_cast<uint64_t>(options.seed), 1)
-                                 .normal({count})
-                                 .squeeze(0)
-                                 .argsort()
-                                 .slice(0, 0, count / 2);
-    at::Tensor tokens = c.clone();
-    const at::Tensor chosen = order.to(c.device());
-    tokens.index_copy_(dim, chosen, prompt.null.tokens.index_select(dim, chosen));
-    return with_tokens(prompt.cond, std::move(tokens));
+    NoiseStream stream(static_cast<uint64_t>(options.seed), 1);
+    const auto half_replaced = [&](const at::Tensor& own, const at::Tensor& null, int64_t dim) {
+      // A random half: the positions whose draw is among the smallest.
+      const int64_t count = own.size(dim);
+      const at::Tensor order = stream.normal({count}).squeeze(0).argsort().slice(0, 0, count / 2);
+      const at::Tensor chosen = order.to(own.device());
+      return own.index_copy(dim, chosen, null.index_select(dim, chosen));
+    };
+    const bool channels = options.degrade == TdgDegrade::Channels;
+    Conditioning result = prompt.cond;
+    result.tokens = half_replaced(c, prompt.null.tokens, channels ? 2 : 1);
+    if (channels && result.pooled.defined() && prompt.null.pooled.defined())
+      result.pooled = half_replaced(result.pooled, prompt.null.pooled, 1);
+    return result;
   }
 
  private:

@@ -24,10 +24,10 @@ enum class Backend {
   TorchScript,      ///< "torchscript": torch::jit archive
   ExportedProgram,  ///< "pt2": torch.export archive, interpreted
   AotInductor,      ///< "aoti": compiled package, tied to an architecture
-  Safetensors,      ///< "safetensors": weights of an architecture that is part of the library; npnet and core2_weak only
-  Words,            ///< "words": a tokenizer's word table
-  ClipBpe,          ///< "clip-bpe": CLIP's byte-pair encoding, a tokenizer
-  SentencePiece     ///< "sentencepiece": a SentencePiece unigram model, a tokenizer
+  Safetensors,  ///< "safetensors": weights of an architecture that is part of the library; npnet and core2_weak only
+  Words,         ///< "words": a tokenizer's word table
+  ClipBpe,       ///< "clip-bpe": CLIP's byte-pair encoding, a tokenizer
+  SentencePiece  ///< "sentencepiece": a SentencePiece unigram model, a tokenizer
 };
 GLINT_API const char* to_string(Backend backend);
 

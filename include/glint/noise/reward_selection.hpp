@@ -66,7 +66,7 @@ class RewardSelection final : public NoiseStrategy {
                                   .summary = "the initial noise whose picture a scorer likes best",
                                   .cost =
                                       "G (candidates (P+1) + kept (N - P)) rows with P = floor(prune_at N) "
-                                      "(candidates N unpruned), and the run's",
+                                      "(candidates N for P = 0 or N), and the run's",
                                   .source = "Ma et al. 2025, CVPR, arXiv:2501.09732"};
 
   RewardSelection(LatentScorer scorer, RewardSelectionOptions options)
@@ -93,25 +93,29 @@ class RewardSelection final : public NoiseStrategy {
     std::vector<at::Tensor> noises, states, scores;
     for (int i = 0; i < k; ++i) {
       noises.push_back(candidate(c.run, x, info.name, i));
-      states.push_back(kept < k ? advance(c, noises.back(), 0, prune) : noises.back());
-      if (kept < k) scores.push_back(scorer_(preview(c, states.back(), prune), c.run.prompt()));
+      if (kept == k) continue;
+      const std::unique_ptr<GuidanceState> memory = c.leg.rule->begin();
+      states.push_back(advance(c, noises.back(), 0, prune, memory.get()));
+      scores.push_back(scorer_(preview(c, states.back(), prune, memory.get()), c.run.prompt()));
     }
     Best best;
     at::Tensor before;
     if (kept == k) {
       for (int i = 0; i < k; ++i) {
-        const at::Tensor score = scorer_(advance(c, states[static_cast<size_t>(i)], 0, n), c.run.prompt());
+        const at::Tensor& noise = noises[static_cast<size_t>(i)];
+        const at::Tensor score = scorer_(finished(c, noise, 0), c.run.prompt());
         if (i == 0) before = score;
-        best.offer(noises[static_cast<size_t>(i)], score);
+        best.offer(noise, score);
       }
     } else {
       before = scores.front();
-      // Which candidates go on differs from sample to sample: rank r of every sample is gathered into one batch.
+      // Which candidates go on differs from sample to sample: rank r of every sample is gathered into one batch. What a rule
+      // remembered of each is not gathered with it, so momentum begins anew there.
       const at::Tensor ranks = at::cat(scores).view({k, x.size(0)}).argsort(0, /*descending=*/true);
       const at::Tensor all_noises = stacked(noises), all_states = stacked(states);
       for (int r = 0; r < kept; ++r) {
         const at::Tensor chosen = ranks.select(0, r);
-        const at::Tensor end = advance(c, pick(all_states, chosen), prune, n);
+        const at::Tensor end = finished(c, pick(all_states, chosen), prune);
         best.offer(pick(all_noises, chosen), scorer_(end, c.run.prompt()));
       }
     }
@@ -121,13 +125,17 @@ class RewardSelection final : public NoiseStrategy {
   }
 
  private:
-  static at::Tensor advance(const NoiseContext& c, at::Tensor x, int from, int to) {
-    for (int i = from; i < to; ++i) x = denoise(c.run, c.leg, x, i, i + 1);
+  static at::Tensor advance(const NoiseContext& c, at::Tensor x, int from, int to, GuidanceState* memory) {
+    for (int i = from; i < to; ++i) x = denoise(c.run, c.leg, x, i, i + 1, memory);
     return x;
   }
+  static at::Tensor finished(const NoiseContext& c, const at::Tensor& x, int from) {
+    const std::unique_ptr<GuidanceState> memory = c.leg.rule->begin();
+    return advance(c, x, from, c.run.schedule().steps(), memory.get());
+  }
   /// The clean latents that the state at a level points to.   Cost: one prediction.
-  static at::Tensor preview(const NoiseContext& c, const at::Tensor& x, int at) {
-    const at::Tensor output = c.run.predict(c.leg, x, c.run.schedule().level(at), at);
+  static at::Tensor preview(const NoiseContext& c, const at::Tensor& x, int at, GuidanceState* memory) {
+    const at::Tensor output = c.run.predict(c.leg, x, c.run.schedule().level(at), at, memory);
     return denoised_from(c.leg.model->info().parameterization, c.run.schedule().level(at))(x, output);
   }
   static at::Tensor stacked(const std::vector<at::Tensor>& list) {

@@ -44,8 +44,8 @@ struct StabilityOptimizationOptions {
 /// Returns the noise after gradient descent with momentum on J = 1 - cos(x, F(x)), F a round trip of denoise and inversion.
 /// The chain of 2 steps maps is differentiated map by map, each computed again when its turn comes: memory of one
 /// prediction's graph whatever `steps` is. Reports stability_before and stability_after.
-/// Cost:    iterations (4 steps forward + 2 steps backward) G rows + 4 steps G rows for the reports; a backward counts as no
-///          row. gradient=perturbation: iterations 4 steps G rows + the reports.
+/// Cost:    with R = min(steps, N): iterations (4 R forward + 2 R backward) G rows + 4 R G rows for the reports; a backward
+///          counts as no row. gradient=perturbation: iterations 4 R G rows + the reports.
 /// Errors:  InvalidArgument when built, if backprop is asked of a model without gradients.
 /// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041: 100 steps, rate 100, momentum 0.5. The
 ///          norm is ours: the gradient is orthogonal to x where F is homogeneous, so plain descent can only lengthen x.
@@ -56,7 +56,9 @@ class StabilityOptimization final : public NoiseStrategy {
       .kind = "noise",
       .name = "stability-optimization",
       .summary = "gradient descent of the initial noise towards inversion stability",
-      .cost = "4 steps G (iterations + 1) rows and 2 steps G iterations backward passes, and the run's",
+      .cost =
+          "4 R G (iterations + 1) rows and 2 R G iterations backward passes with R = min(steps, N), and the "
+          "run's",
       .source = "Qi et al. 2024, arXiv:2407.14041"};
 
   explicit StabilityOptimization(StabilityOptimizationOptions options = {}) : options_(options) {

@@ -25,7 +25,7 @@ struct StabilitySelectionOptions {
 
 /// Returns, for each sample, the noise of K with the largest cos(x, F(x)), F a round trip of denoise and inversion. Reports
 /// stability_before and stability_after. On small models this chose no better than chance; reward-selection does.
-/// Cost:    2 steps K rows of the guided prediction, before the run. 0 for one candidate.
+/// Cost:    2 min(steps, N) K rows of the guided prediction, before the run. 0 for one candidate.
 /// Memory:  `batch` candidates at once.
 /// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041. Deviation: matched levels.
 class StabilitySelection final : public NoiseStrategy {
@@ -35,7 +35,7 @@ class StabilitySelection final : public NoiseStrategy {
       .kind = "noise",
       .name = "stability-selection",
       .summary = "the most stable of several initial noises under denoise and inversion",
-      .cost = "2 steps G candidates rows, and the run's; none for one candidate",
+      .cost = "2 min(steps, N) G candidates rows, and the run's; none for one candidate",
       .source = "Qi et al. 2024, arXiv:2407.14041"};
 
   explicit StabilitySelection(StabilitySelectionOptions options = {}) : options_(options) {

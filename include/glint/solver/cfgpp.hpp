@@ -2,22 +2,28 @@
 #pragma once
 
 #include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/first_order.hpp>
 
 namespace glint {
 
 struct CfgPlusPlusOptions {
   int order = 1;
+  double eta = 0.0;
 
   static void fields(auto& visit, auto& o) {
     visit("order", o.order,
           Field{.help = "1: DDIM and Euler; 2: DPM-Solver++ (2M), of first order on its first and last step",
                 .minimum = 1,
                 .maximum = 2});
+    visit("eta", o.eta,
+          Field{.help = "share of fresh noise per step, order 1 only; 0 is deterministic, 1 ancestral",
+                .minimum = 0,
+                .maximum = 1});
   }
 };
 
 /// With y the guided and m the null prompt's x0 estimate, lambda = log(alpha/sigma), h = lambda' - lambda:
-///   order 1: x' = alpha' y + sigma' eps(null)
+///   order 1: x' = alpha' y + sqrt(sigma'^2 - s^2) eps(null) + s z, s = ancestral_sigma(eta), 0 by default
 ///   order 2: x' = alpha' y + (sigma'/sigma) (x - alpha m) + alpha' (1 - e^-h) (y - m_prev) h / (2 h_prev).
 /// The guidance scale is lambda in [0, 1], 0.6 by default: it interpolates, and lambda 1 is not the unguided run, since the
 /// noise still comes from the null prediction. Where both prompts predict the same, order 1 is DDIM and order 2 is
@@ -37,15 +43,20 @@ class CfgPlusPlus final : public Solver {
 
   explicit CfgPlusPlus(CfgPlusPlusOptions options = {}) : options_(options) {
     check_ranges(info.name, options_);
+    GLINT_CHECK(options_.order == 1 || options_.eta == 0.0, InvalidArgument,
+                "cfgpp.eta: order 2 has no fresh noise; expected 0, got {}", options_.eta);
   }
 
-  at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream&) const override {
+  at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream& noise) const override {
     const Affine x0 = denoised_from(s.parameterization, s.from());
     at::Tensor before;
     if (options_.order == 2) before = std::exchange(history.denoised, x0(s.x, s.null_output));
     if (s.to().sigma == 0.0) return (s.to().alpha * x0)(s.x, s.output);
     const Affine eps = epsilon_from(s.parameterization, s.from());
-    at::Tensor x = (s.to().alpha * x0)(s.x, s.output).add_((s.to().sigma * eps)(s.x, s.null_output));
+    const double fresh = ancestral_sigma(s.from(), s.to(), options_.eta);
+    const double kept = std::sqrt(std::max(0.0, s.to().sigma * s.to().sigma - fresh * fresh));
+    at::Tensor x = (s.to().alpha * x0)(s.x, s.output).add_((kept * eps)(s.x, s.null_output));
+    if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
     if (!before.defined()) return x;
     // 0 where the step before began at pure noise and so was infinitely long.
     const double h = detail::log_snr_step(s),
@@ -60,7 +71,7 @@ class CfgPlusPlus final : public Solver {
     if (options_.order == 2) detail::check_multistep(info.name, schedule);
   }
   bool wants_null() const override { return true; }
-  std::optional<double> default_guidance() const override { return 0.6; }
+  std::optional<GuidanceRange> guidance_range() const override { return GuidanceRange{0.6, 0.0, 1.0}; }
 
  private:
   CfgPlusPlusOptions options_;

@@ -36,6 +36,11 @@ struct SolverHistory {
   int order = 0;              ///< order the step before was taken with; 0 at the start
 };
 
+/// Guidance scales.
+struct GuidanceRange {
+  double fallback, smallest, largest;
+};
+
 /// One update rule. Immutable; state is an argument.
 /// Thread:  const calls are safe concurrently.   Random: stochastic solvers draw from `noise`, one draw per step.
 class Solver {
@@ -51,8 +56,8 @@ class Solver {
   /// Returns whether the solver needs the prediction under the null prompt beside the guided one.
   virtual bool wants_null() const { return false; }
 
-  /// Returns the guidance scale the solver is made for, if that is not the model's.
-  virtual std::optional<double> default_guidance() const { return std::nullopt; }
+  /// Returns the guidance scales the solver is made for, if those are not the model's.
+  virtual std::optional<GuidanceRange> guidance_range() const { return std::nullopt; }
 
   /// Throws InvalidArgument, with the reason, if the solver cannot run on this schedule.
   virtual void validate(const NoiseSchedule& /*schedule*/) const {}

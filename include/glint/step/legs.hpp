@@ -14,14 +14,19 @@ inline LegTransform same_leg() {
   return [](const Leg& leg) { return leg; };
 }
 
+/// Returns the leg with another rule, inside the filters of its own.
+inline LegTransform with_rule(std::shared_ptr<const GuidanceRule> rule) {
+  return [rule = std::move(rule)](Leg leg) {
+    leg.rule = leg.rule->refiltered(rule);
+    return leg;
+  };
+}
+
 /// Returns the leg at another guidance scale: of CFG, or the input of a guidance-distilled model.
 inline LegTransform with_guidance(double scale, Branches branches = Branches::Needed) {
-  return [scale, rule = std::make_shared<const Cfg>(CfgOptions{scale, branches})](Leg leg) {
-    if (leg.model->info().embedded_guidance) {
-      leg.embedded_guidance = scale;
-    } else {
-      leg.rule = rule;
-    }
+  return [scale, guided = with_rule(std::make_shared<const Cfg>(CfgOptions{scale, branches}))](Leg leg) {
+    if (!leg.model->info().embedded_guidance) return guided(leg);
+    leg.embedded_guidance = scale;
     return leg;
   };
 }

@@ -45,13 +45,15 @@ struct InvertOptions {
   Coefficients coefficients = Coefficients::Matched;
 };
 
-/// Returns x carried from grid position `from` to the cleaner position `to` along the leg's prediction at `from`.
+/// Returns x carried from grid position `from` to the cleaner position `to` along the leg's prediction at `from`; `memory` as
+/// in Run::predict.
 /// Cost: 1 model call.   Errors: InvalidArgument unless 0 <= from < to <= steps; those of Run::predict.
-inline at::Tensor denoise(Run& run, const Leg& leg, const at::Tensor& x, int from, int to) {
+inline at::Tensor denoise(Run& run, const Leg& leg, const at::Tensor& x, int from, int to,
+                          GuidanceState* memory = nullptr) {
   const NoiseSchedule& schedule = run.schedule();
   GLINT_CHECK(0 <= from && from < to && to <= schedule.steps(), InvalidArgument,
               "denoise: expected 0 <= from < to <= {}, got from {} to {}", schedule.steps(), from, to);
-  const at::Tensor output = run.predict(leg, x, schedule.level(from), from);
+  const at::Tensor output = run.predict(leg, x, schedule.level(from), from, memory);
   return move(x, output, leg.model->info().parameterization, schedule.level(from), schedule.level(to));
 }
 

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace glint {
 
@@ -85,15 +86,15 @@ class Reflect final : public StepStrategy {
     const int last = c.run.schedule().steps() - 1;
     const int span = options_.repeat_last ? options_.span : std::min(options_.span, last - c.step);
     const auto step = [&](int k) { return std::min(c.step + k, last); };
+    std::vector<at::Tensor> states{
+        x};  // those before each denoise: where a fixed-point inversion of it starts
     at::Tensor y = x;
-    at::Tensor before_last = x;  // where a fixed-point inversion of the last denoise starts
     for (int k = 0; k < span; ++k) {
-      before_last = y;
       y = denoise(c.run, strong, y, step(k), step(k) + 1);
+      if (k + 1 < span) states.push_back(y);
     }
     for (int k = span - 1; k >= 0; --k)
-      y = invert(c.run, weak, y, step(k) + 1, step(k), options_.invert,
-                 k == span - 1 ? &before_last : nullptr);
+      y = invert(c.run, weak, y, step(k) + 1, step(k), options_.invert, &states[static_cast<size_t>(k)]);
     return options_.merge == 1.0 ? y : at::lerp(x, y, options_.merge);
   }
 

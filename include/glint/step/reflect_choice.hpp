@@ -13,6 +13,7 @@ struct ReflectChoiceOptions {
   double forward_scale = 0.0,
          forward_null_mix = 0.0;  ///< token embeddings of the strong leg, see RfSamplingOptions
   double inverse_scale = 0.0, inverse_null_mix = 0.0;  ///< and of the weak leg
+  NullEmbedding null = NullEmbedding::Faithful;
 
   static void fields(auto& visit, auto& o) {
     W2sdOptions::fields(visit, o.legs);
@@ -21,11 +22,12 @@ struct ReflectChoiceOptions {
     visit("forward_null_mix", o.forward_null_mix, mix);
     visit("inverse_scale", o.inverse_scale, mix);
     visit("inverse_null_mix", o.inverse_null_mix, mix);
+    visit("null", o.null, Field{.help = "the null embedding of the mix"});
   }
 };
 
-/// Returns a reflection whose legs differ in any mixture of model, adapter, guidance and token embeddings; the gaps add up
-/// to first order.
+/// Returns a reflection whose legs differ in any mixture of model, adapter, prompt, guidance and token embeddings; the
+/// gaps add up to first order. legacy=true is that of W2sd.
 /// Cost:    N G + T S (G_strong + G_weak) rows.
 /// Errors:  those of W2sd but one: legs that do not differ are allowed, and measure the drift of the reflection itself.
 class ReflectChoice {
@@ -42,18 +44,13 @@ class ReflectChoice {
   static std::shared_ptr<const StepStrategy> make(const ReflectChoiceOptions& o,
                                                   const BuildContext& context) {
     check_ranges(info.name, o);
-    const W2sdOptions& l = o.legs;
-    LegTransform strong =
-        W2sd::leg(l, l.strong_model, l.adapter, l.strong_adapter, l.strong_guidance, context);
-    LegTransform weak =
-        W2sd::leg(l, l.weak_model, W2sd::weak_adapter(l), l.weak_adapter, l.weak_guidance, context);
+    LegTransform strong = W2sd::strong_leg(o.legs, context), weak = W2sd::weak_leg(o.legs, context);
     if (o.forward_scale != 0.0)
-      strong = strong |
-               RfSampling::with_tokens_mixed(o.forward_scale, o.forward_null_mix, NullEmbedding::Faithful);
+      strong = strong | RfSampling::with_tokens_mixed(o.forward_scale, o.forward_null_mix, o.null);
     if (o.inverse_scale != 0.0)
-      weak =
-          weak | RfSampling::with_tokens_mixed(o.inverse_scale, o.inverse_null_mix, NullEmbedding::Faithful);
-    return std::make_shared<Reflect>(std::string(info.name), strong, weak, l.reflect);
+      weak = weak | RfSampling::with_tokens_mixed(o.inverse_scale, o.inverse_null_mix, o.null);
+    return std::make_shared<Reflect>(std::string(info.name), strong, weak,
+                                     released(info.name, o.legs.reflect));
   }
 };
 

@@ -23,8 +23,9 @@ struct ReflectOptions {
   ActiveWindow window = {};
   InvertOptions invert = {};
   Form form = Form::Reflect;
+  bool legacy = false;  ///< the released code as it is; each strategy says what that means
   /// At the end of the grid repeat the last step instead of shortening the span, and reflect before the last step too, as
-  /// the released RF-Sampling code does. No option of its own: legacy=true sets it.
+  /// the released RF-Sampling code does. No option of its own: its legacy=true sets it.
   bool repeat_last = false;
 
   /// The fields every reflection strategy has, for their own `fields` to call.
@@ -47,12 +48,29 @@ struct ReflectOptions {
                 .unit = "fraction of steps"});
     visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
     visit("iterations", o.invert.iterations,
-          Field{.help = "iterations of evaluation=fixed-point", .minimum = 1, .maximum = 1000});
+          Field{.help = "iterations of evaluation=fixed-point; each costs the inverse leg's rows",
+                .minimum = 1,
+                .maximum = 1000});
     visit("coefficients", o.invert.coefficients,
           Field{.help = "levels the inversion's coefficients come from"});
     visit("form", o.form,
           Field{.help = "reflect as published, or add its first-order effect to the prediction (direct)"});
+    visit("legacy", o.legacy,
+          Field{.help = "the released code as it is, whatever of the above it fixes: see the strategy"});
   }
 };
+
+/// Returns the options with legacy=true spelled out: inversions like the released code's, `coefficients` at the destination.
+/// Errors:  InvalidArgument for legacy with the direct form, which no released code has.
+inline ReflectOptions released(std::string_view owner, ReflectOptions o,
+                               Coefficients coefficients = Coefficients::LegacyShifted) {
+  if (!o.legacy) return o;
+  GLINT_CHECK(o.form == Form::Reflect, InvalidArgument,
+              "{}.legacy: the released code has no direct form; expected form=reflect, got form=direct",
+              owner);
+  o.invert.evaluation = Evaluation::Destination;
+  o.invert.coefficients = coefficients;
+  return o;
+}
 
 }  // namespace glint

@@ -27,7 +27,6 @@ struct RfSamplingOptions {
   double inverse_scale = 0.0;     ///< s of the inversion; FLUX.1-lite and SD3.5: -1
   double inverse_null_mix = 0.7;  ///< r of the inversion
   NullEmbedding null = NullEmbedding::Faithful;
-  bool legacy = false;
   ReflectOptions reflect = {.merge = 0.5};
 
   static void fields(auto& visit, auto& o) {
@@ -44,21 +43,18 @@ struct RfSamplingOptions {
     visit("inverse_null_mix", o.inverse_null_mix,
           Field{.help = "share of the null embedding in that mix", .minimum = -10, .maximum = 10});
     visit("null", o.null, Field{.help = "the null embedding of the mix"});
-    visit("legacy", o.legacy,
-          Field{.help = "the released code: null=legacy-prompt, coefficients=legacy-upper, merge 0 means 1, "
-                        "the last step "
-                        "is active and repeated where the span passes the end"});
     ReflectOptions::fields(visit, o.reflect);
   }
 };
 
 /// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_null) on the token embeddings alone, with a large s to denoise and a
-/// small one to invert; pooled embedding and guidance stay. Set form=direct for the same first-order effect in fewer
-/// rows.
+/// small one to invert; pooled embedding and guidance stay. form=direct has the same first-order effect in 2 rows more than
+/// the step's own, since the null prompt's row is shared.
 /// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy S = span times the active steps,
 ///          the last among them.
 /// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful null embedding, merge 0 is off;
-///          legacy=true is the released code.
+///          legacy=true is the released code: coefficients=legacy-upper, null=legacy-prompt, merge 0 means 1, and the last
+///          step is active too, repeated where the span passes the end.
 class RfSampling {
  public:
   using Options = RfSamplingOptions;
@@ -71,9 +67,9 @@ class RfSampling {
 
   static std::shared_ptr<const StepStrategy> make(RfSamplingOptions o) {
     check_ranges(info.name, o);
-    if (o.legacy) {
+    o.reflect = released(info.name, o.reflect, Coefficients::LegacyUpper);
+    if (o.reflect.legacy) {
       o.null = NullEmbedding::LegacyPrompt;
-      o.reflect.invert.coefficients = Coefficients::LegacyUpper;
       o.reflect.repeat_last = true;
       if (o.reflect.merge == 0.0) o.reflect.merge = 1.0;
     }

@@ -13,6 +13,8 @@ namespace glint {
 struct W2sdOptions {
   std::string strong_model = "";  ///< component of the bundle; empty = the run's
   std::string weak_model = "";
+  std::optional<std::string> strong_prompt = std::nullopt;  ///< unset = the run's own
+  std::optional<std::string> weak_prompt = std::nullopt;
   std::string adapter = "";                              ///< the adapter whose scales the next two are
   std::string other_adapter = "";                        ///< the one weak_adapter scales, if not the same
   std::optional<double> strong_adapter = std::nullopt;   ///< the released demo: 1.5
@@ -27,6 +29,9 @@ struct W2sdOptions {
           Field{.help = "denoiser component of the strong leg; empty = the run's"});
     visit("weak_model", o.weak_model,
           Field{.help = "denoiser component of the weak leg, such as weak_denoiser; empty = the run's"});
+    visit("strong_prompt", o.strong_prompt,
+          Field{.help = "prompt of the strong leg, such as a more detailed one; unset = the run's"});
+    visit("weak_prompt", o.weak_prompt, Field{.help = "prompt of the weak leg; unset = the run's"});
     visit("adapter", o.adapter, Field{.help = "adapter that strong_adapter and weak_adapter scale"});
     visit("other_adapter", o.other_adapter,
           Field{.help =
@@ -50,53 +55,68 @@ struct W2sdOptions {
   }
 };
 
-/// Returns W2SD: a reflection whose forward leg is strong and whose inverse leg is weak, in weights, adapters, guidance or
-/// all of them. To first order the step's prediction becomes P + T m (P_strong - P_weak); with only the guidance
+/// Returns W2SD: a reflection whose forward leg is strong and whose inverse leg is weak, in weights, adapters, prompt,
+/// guidance or all of them. To first order the step's prediction becomes P + T m (P_strong - P_weak); with only the guidance
 /// different it is Z-Sampling to the bit. Two models need the memory of both.
 /// Cost:    N G + T S (G_strong + G_weak) rows, S as for Z-Sampling.
 /// Errors:  InvalidArgument if nothing tells the legs apart, or for an adapter scale without an adapter; NotFound for a
 ///          component the bundle lacks.
-/// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviation: matched
-///          coefficients; coefficients=legacy-shifted is the released code.
+/// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviations: matched
+///          coefficients, no branch that cannot matter; legacy=true is the released code: coefficients=legacy-shifted,
+///          branches=legacy-both.
 class W2sd {
  public:
   using Options = W2sdOptions;
   static constexpr EntryInfo info{
       .kind = "step",
       .name = "w2sd",
-      .summary = "denoise with a strong leg, invert with a weak one: models, adapters or guidance scales",
+      .summary = "denoise with a strong leg, invert with a weak one: models, adapters, prompts or guidance",
       .cost = "N G + T S (G_strong + G_weak) rows, S = sum of min(span, N-1-i) over active steps i",
       .source = "Bai et al. 2025, arXiv:2502.00473, Alg. 1"};
 
   static std::shared_ptr<const StepStrategy> make(const W2sdOptions& o, const BuildContext& context) {
     check_ranges(info.name, o);
     GLINT_CHECK(o.strong_model != o.weak_model || o.strong_adapter != o.weak_adapter ||
-                    !o.other_adapter.empty() || o.strong_guidance != o.weak_guidance,
+                    !o.other_adapter.empty() || o.strong_prompt != o.weak_prompt ||
+                    o.strong_guidance != o.weak_guidance,
                 InvalidArgument,
                 "w2sd: nothing tells its legs apart; give weak_model, an adapter with strong_adapter and "
-                "weak_adapter, or strong_guidance and weak_guidance");
-    return std::make_shared<Reflect>(
-        std::string(info.name),
-        leg(o, o.strong_model, o.adapter, o.strong_adapter, o.strong_guidance, context),
-        leg(o, o.weak_model, weak_adapter(o), o.weak_adapter, o.weak_guidance, context), o.reflect);
+                "weak_adapter, strong_prompt or weak_prompt, or strong_guidance and weak_guidance");
+    return std::make_shared<Reflect>(std::string(info.name), strong_leg(o, context), weak_leg(o, context),
+                                     released(info.name, o.reflect));
   }
 
-  static const std::string& weak_adapter(const W2sdOptions& o) {
-    return o.other_adapter.empty() ? o.adapter : o.other_adapter;
+  static LegTransform strong_leg(const W2sdOptions& o, const BuildContext& context) {
+    return leg({o.strong_model, o.adapter, o.strong_adapter, o.strong_prompt, o.strong_guidance}, o, context);
+  }
+  static LegTransform weak_leg(const W2sdOptions& o, const BuildContext& context) {
+    const std::string& adapter = o.other_adapter.empty() ? o.adapter : o.other_adapter;
+    return leg({o.weak_model, adapter, o.weak_adapter, o.weak_prompt, o.weak_guidance}, o, context);
   }
 
-  /// Returns the leg with what is given changed.
-  static LegTransform leg(const W2sdOptions& o, const std::string& model, const std::string& adapter,
-                          std::optional<double> scale, std::optional<double> guidance,
-                          const BuildContext& context) {
+ private:
+  /// What one leg has of its own.
+  struct Own {
+    const std::string &model, &adapter;
+    std::optional<double> scale;
+    const std::optional<std::string>& prompt;
+    std::optional<double> guidance;
+  };
+
+  static LegTransform leg(const Own& own, const W2sdOptions& o, const BuildContext& context) {
     LegTransform result = same_leg();
-    if (!model.empty()) result = result | with_model(context.bundle_for(info.name).model(model));
-    if (scale) {
-      GLINT_CHECK(!adapter.empty(), InvalidArgument,
+    if (!own.model.empty()) result = result | with_model(context.bundle_for(info.name).model(own.model));
+    if (own.scale) {
+      GLINT_CHECK(!own.adapter.empty(), InvalidArgument,
                   "w2sd.adapter: expected the name of the adapter whose scale is given, got none");
-      result = result | with_adapter(adapter, *scale);
+      result = result | with_adapter(own.adapter, *own.scale);
     }
-    if (guidance) result = result | with_guidance(*guidance, o.branches);
+    if (own.prompt)
+      result = result | with_condition([cond = context.encoded(info.name, *own.prompt)](const Prompt& p) {
+                 return Prompt{cond, p.null};
+               });
+    const Branches branches = o.reflect.legacy ? Branches::LegacyBoth : o.branches;
+    if (own.guidance) result = result | with_guidance(*own.guidance, branches);
     return result;
   }
 };

@@ -67,7 +67,8 @@ class ReflectThenGuide final : public StepStrategy {
 /// To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_null): it pushes the wrong way for g > (g1-1)/(w0-1), so choose g
 /// for the network at hand.
 /// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R. guidance_final shares the branches of the run's CFG.
-/// Source:  Shao et al., "CoRe^2", arXiv:2503.09662.
+/// Source:  Shao et al., "CoRe^2", arXiv:2503.09662. Deviation: matched coefficients; legacy=true is the released SDXL code
+///          (coefficients=legacy-shifted), guidance_final=3.5 the released SD3.5 code.
 class ZCore2 {
  public:
   using Options = ZCore2Options;
@@ -84,11 +85,7 @@ class ZCore2 {
         weak_network(context.bundle_for(info.name), o.network, o.text), o.gap_scale);
     std::shared_ptr<const StepStrategy> reflection = std::make_shared<Reflect>(
         std::string(info.name), o.guidance_forward ? with_guidance(*o.guidance_forward) : same_leg(),
-        [inverse](Leg leg) {
-          leg.rule = inverse;
-          return leg;
-        },
-        o.reflect);
+        with_rule(inverse), released(info.name, o.reflect));
     if (!o.guidance_final) return reflection;
     return std::make_shared<ReflectThenGuide>(std::move(reflection), with_guidance(*o.guidance_final));
   }

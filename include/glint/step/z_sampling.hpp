@@ -34,7 +34,8 @@ struct ZSamplingOptions {
 /// Cost:    T min(K, N-1-i) (G(g1) + G(g2)) extra rows at active step i, G(0) = G(1) = 1, else 2
 ///          (branches=legacy-both: always 2).
 /// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection", ICLR 2025,
-///          arXiv:2412.10891, Alg. 1. Deviation: matched coefficients; coefficients=legacy-shifted is the released code.
+///          arXiv:2412.10891, Alg. 1. Deviations: matched coefficients, no branch that cannot matter; legacy=true is the
+///          released SDXL code: coefficients=legacy-shifted, branches=legacy-both.
 class ZSampling {
  public:
   using Options = ZSamplingOptions;
@@ -47,10 +48,11 @@ class ZSampling {
 
   static std::shared_ptr<const StepStrategy> make(const ZSamplingOptions& o) {
     check_ranges(info.name, o);
+    const Branches branches = o.reflect.legacy ? Branches::LegacyBoth : o.branches;
     return std::make_shared<Reflect>(
         std::string(info.name),
-        o.guidance_forward ? with_guidance(*o.guidance_forward, o.branches) : same_leg(),
-        with_guidance(o.guidance_inverse, o.branches), o.reflect);
+        o.guidance_forward ? with_guidance(*o.guidance_forward, branches) : same_leg(),
+        with_guidance(o.guidance_inverse, branches), released(info.name, o.reflect));
   }
 };
 

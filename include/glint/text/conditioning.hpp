@@ -3,6 +3,7 @@
 
 #include <glint/tensor.hpp>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,6 +27,14 @@ inline const at::Tensor& named_input(const Conditioning& c, const std::string& n
   if (name == "mask") return c.mask;
   const auto extra = c.extras.find(name);
   return extra == c.extras.end() ? undefined : extra->second;
+}
+
+/// Returns whether both are the same tensors, not only equal ones: then a network says the same to both.
+inline bool same_tensors(const Conditioning& a, const Conditioning& b) {
+  return a.tokens.is_same(b.tokens) && a.pooled.is_same(b.pooled) && a.mask.is_same(b.mask) &&
+         std::equal(
+             a.extras.begin(), a.extras.end(), b.extras.begin(), b.extras.end(),
+             [](const auto& x, const auto& y) { return x.first == y.first && x.second.is_same(y.second); });
 }
 
 /// Returns `conditioning` with its token embeddings replaced; pooled, mask and extras are shared.
