@@ -215,10 +215,9 @@ Sampler Pipeline::build_sampler(const GenerateRequest& request) const {
   const LatentSpec& latent = manifest.latent;
   if (request.noise.defined() || ((request.height || latent.height) && (request.width || latent.width)))
     context.latent_shape = latent_shape(request);
-  context.encode = [&](std::string_view prompt) {
+  context.encode = [this, &request, device = at::Device(leg.model->info().device)](std::string_view prompt) {
     const auto encoder = bundle_.prompt_encoder(request.adapters);
-    return to_device(encoder->encode(prompt, picture_size(request)).conditioning,
-                     at::Device(leg.model->info().device));
+    return to_device(encoder->encode(prompt, picture_size(request)).conditioning, device);
   };
   leg.rule = registry_.rule(rule_choice(request), context);
   for (const Choice& choice : request.filters) leg.rule = registry_.filter(choice, context)(leg.rule);

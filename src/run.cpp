@@ -173,8 +173,8 @@ std::vector<at::Tensor> Run::predict(std::span<const Leg> legs, const at::Tensor
     if (set.cond) w.cond = under(prompt.cond);
     if (set.null) {
       GLINT_CHECK(prompt.null.tokens.defined() || !prompt.cond.tokens.defined(), InvalidArgument,
-                  "null_tokens: guidance at step {} needs the null prompt's token embeddings, and the "
-                  "conditioning has none; give them, or guidance 1",
+                  "conditioning.null_tokens: guidance at step {} needs the null prompt's token embeddings; "
+                  "give them, or guidance 1",
                   step);
       w.null = under(prompt.null);
     }

@@ -71,10 +71,10 @@ TEST_CASE("CFG-Zero* is CFG where the null prediction already fits", "[unit]") {
   CHECK(relative_error(combine(rule, {c, 3.0 * u, {}}), combine(rule, {c, u, {}})) < 1e-9);
   CHECK(combine(rule, {c, u, {}}, {0, 10}).abs().max().item<double>() == 0.0);
   CHECK_FALSE(rule.branches({0, 10}).null);
-  CHECK_THAT(failure([&] {
-               combine(rule, {c, u, {}}, {0, 10}, nullptr, Parameterization::Epsilon);
-             }),
-             Contains("zero_steps"));
+  ModelInfo model{.name = "net", .parameterization = Parameterization::Epsilon};
+  CHECK_THAT(failure([&] { rule.validate(model); }), Contains("expected 0 for model 'net'"));
+  model.parameterization = Parameterization::Velocity;
+  CHECK_NOTHROW(rule.validate(model));
 }
 
 TEST_CASE("APG without its parts is CFG, in either space and form", "[unit]") {
