@@ -36,7 +36,7 @@ struct GenerateRequest {
   std::optional<Choice> attention = {};  ///< what the denoiser's attention layers do
   uint64_t seed = 0;                     ///< picture k is drawn with seed + k
   int64_t count = 1;
-  int64_t batch = 8;  ///< pictures sampled at once; changes memory and time, not pictures
+  int64_t batch = 8;  ///< pictures sampled at once; changes memory and time, and pictures by rounding only
   std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
   at::Tensor noise = {};         ///< initial noise [B,C,H,W] or [B,C,F,H,W]; replaces seed, count and size
   Observer* observer = nullptr;  ///< borrowed for the call

@@ -33,7 +33,9 @@ std::vector<std::string> read_prompts(const std::string& path) {
   std::error_code ignored;
   GLINT_CHECK(file && !std::filesystem::is_directory(path, ignored), NotFound, "{}: cannot be read", path);
   std::vector<std::string> prompts;
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   for (std::string line; std::getline(file, line);) {
+    if (prompts.empty() && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (line.find_first_not_of(" \t") != std::string::npos) prompts.push_back(line);
   }
@@ -55,7 +57,7 @@ class CollectReport {
  public:
   explicit CollectReport(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
   ~CollectReport() {
-    if (!quiet_ && terminal_) fmt::print(stderr, "\r\x1b[K");
+    if (!quiet_ && terminal_) say("\r\x1b[K");
   }
   CollectReport(const CollectReport&) = delete;
   CollectReport& operator=(const CollectReport&) = delete;
@@ -65,9 +67,7 @@ class CollectReport {
     if (quiet_ || (!terminal_ && tenth == shown_)) return;
     shown_ = tenth;
     const std::string kept = p.kept == p.done ? "" : fmt::format(", {} kept", p.kept);
-    fmt::print(stderr, "{}{}/{} items{}{}", terminal_ ? "\r\x1b[K" : "", p.done, p.total, kept,
-               terminal_ ? "" : "\n");
-    std::fflush(stderr);
+    say("{}{}/{} items{}{}", terminal_ ? "\r\x1b[K" : "", p.done, p.total, kept, terminal_ ? "" : "\n");
   }
 
  private:

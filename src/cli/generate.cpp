@@ -90,7 +90,15 @@ int64_t frames_of(const GenerateRequest& request, const LatentSpec& latent) {
   if (!latent.frame_scale) return 0;
   const auto frames = [&](int64_t latent_frames) { return (latent_frames - 1) * *latent.frame_scale + 1; };
   if (request.noise.defined() && request.noise.dim() == 5) return frames(request.noise.size(2));
-  return request.frames.value_or(frames(latent.frames.value_or(1)));
+  return std::max<int64_t>(1, request.frames.value_or(frames(latent.frames.value_or(1))));
+}
+
+/// Pictures or videos of all prompts.
+int64_t pictures_of(const Arguments& args) {
+  const GenerateRequest& request = args.request;
+  const int64_t each =
+      request.noise.defined() && request.noise.dim() > 0 ? request.noise.size(0) : request.count;
+  return each * static_cast<int64_t>(args.prompts.size());
 }
 
 struct Outcome {
@@ -261,7 +269,7 @@ int generate(Arguments& args) {
                 pipeline.bundle().manifest().name);
   if (args.request.decode && files.pictures.empty() && files.sheet.empty())
     files.pictures = args.frames > 0 ? "glint.webp" : "glint.png";
-  check_outputs(files, args.frames);
+  check_outputs(files, args.frames, pictures_of(args));
   pipeline.preload(args.request);
   const auto since = [start] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -315,7 +323,9 @@ void add_options(CLI::App& command, Arguments& args) {
       ->allow_extra_args(false);
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "pictures per prompt")->capture_default_str();
-  command.add_option("--batch", r.batch, "pictures sampled at once; changes memory and time only")
+  command
+      .add_option("--batch", r.batch,
+                  "pictures sampled at once; changes memory and time, and pictures by rounding only")
       ->capture_default_str();
   command.add_option("--width", r.width, "px; default: the model's");
   command.add_option("--height", r.height, "px; default: the model's");

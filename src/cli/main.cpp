@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <exception>
 #include <iostream>
+#include <limits>
 #include <new>
 #include <string>
 #include <system_error>
@@ -59,6 +60,8 @@ CLI::Validator reads_as(std::string what) {
     Value value{};
     const char* end = given.data() + given.size();
     const std::from_chars_result parsed = std::from_chars(given.data(), end, value);
+    if (parsed.ec == std::errc::result_out_of_range)
+      return fmt::format("expected {} up to {}, got '{}'", what, std::numeric_limits<Value>::max(), given);
     if (parsed.ec != std::errc{} || parsed.ptr != end)
       return fmt::format("expected {}, got '{}'", what, given);
     given = fmt::to_string(value);
@@ -71,7 +74,7 @@ void read_numbers_strictly(CLI::App& command) {
   for (CLI::Option* option : command.get_options()) {
     const std::string type = option->get_type_name();
     if (type.starts_with("FLOAT")) option->transform(reads_as<double>("a number"));
-    if (type.starts_with("INT")) option->transform(reads_as<int64_t>("an integer"));
+    if (type.starts_with("INT")) option->transform(reads_as<int32_t>("an integer"));
     if (type.starts_with("UINT")) option->transform(reads_as<uint64_t>("an integer of at least 0"));
   }
   for (CLI::App* inner : command.get_subcommands([](const CLI::App*) { return true; }))

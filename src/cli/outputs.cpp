@@ -98,7 +98,11 @@ double frames_per_second(const OutputFiles& files) {
   return files.frames_per_second.value_or(Video{}.frames_per_second);
 }
 
-void check_outputs(const OutputFiles& files, int64_t frames) {
+void check_outputs(const OutputFiles& files, int64_t frames, int64_t count) {
+  std::error_code ignored;
+  GLINT_CHECK(count == 1 || !fs::is_other(files.pictures, ignored), InvalidArgument,
+              "{}: not a regular file, so it takes one picture; expected a name that can be numbered for {}",
+              files.pictures, count);
   if (frames > 0)
     check_video(files.pictures, frames);
   else
@@ -111,8 +115,12 @@ void check_outputs(const OutputFiles& files, int64_t frames) {
   check_file(files.sheet, ".png");
   for (const std::string* path : {&files.latents, &files.trajectory}) check_file(*path, ".safetensors");
   std::vector<std::string> names;
-  for (const std::string* path : {&files.pictures, &files.sheet, &files.latents, &files.trajectory})
-    if (!path->empty()) names.push_back(fs::absolute(*path).lexically_normal().string());
+  const auto add = [&](const fs::path& path) {
+    if (!path.empty()) names.push_back(fs::absolute(path).lexically_normal().string());
+  };
+  for (const std::string* path : {&files.sheet, &files.latents, &files.trajectory}) add(*path);
+  for (int64_t i = 0; i < count && !files.pictures.empty(); ++i)
+    add(numbered(files.pictures, static_cast<size_t>(i), static_cast<size_t>(count)));
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   GLINT_CHECK(twice == names.end(), InvalidArgument, "{}: given for two outputs", *twice);

@@ -29,8 +29,9 @@ struct Pictures {
   std::vector<PngTexts> texts;  ///< of each
 };
 
-/// Fails now rather than after minutes of sampling. `frames` is the length of the videos, 0 of pictures.
-void check_outputs(const OutputFiles& files, int64_t frames);
+/// Fails now rather than after minutes of sampling. `frames` is the length of the videos, 0 of pictures; `count` how many of
+/// either there will be.
+void check_outputs(const OutputFiles& files, int64_t frames, int64_t count);
 
 /// Writes the pictures or videos and the sheet, and returns their paths.
 std::vector<std::string> write_pictures(const OutputFiles& files, Pictures pictures);

@@ -1,10 +1,8 @@
 #include "cli/progress.hpp"
 
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdio>
 
 namespace glint::cli {
 namespace {
@@ -40,14 +38,13 @@ void Progress::begin(std::string_view label) {
 }
 
 void Progress::end() {
-  if (!quiet_ && terminal_) fmt::print(stderr, "\r\x1b[K");
+  if (!quiet_ && terminal_) say("\r\x1b[K");
 }
 
 /// Decoding shows only where it takes a while: in several calls, on a terminal.
 void Progress::on_stage(std::string_view name, int step, int steps) {
   if (quiet_ || !terminal_ || steps < 2 || name != "decode") return;
-  fmt::print(stderr, "\r\x1b[K{} decoding {}/{}", label_, step + 1, steps);
-  std::fflush(stderr);
+  say("\r\x1b[K{} decoding {}/{}", label_, step + 1, steps);
 }
 
 bool Progress::on_step(const StepEvent& event) {
@@ -67,7 +64,7 @@ bool Progress::on_step(const StepEvent& event) {
     const int quarter = 4 * (event.step + 1) / event.steps;
     if (quarter > reported_) {
       reported_ = quarter;
-      fmt::print(stderr, "{}: step {}/{}, {:.1f} s\n", label_, event.step + 1, event.steps, seconds);
+      say("{}: step {}/{}, {:.1f} s\n", label_, event.step + 1, event.steps, seconds);
     }
   }
   return true;
@@ -77,10 +74,8 @@ void Progress::draw(const StepEvent& event, double seconds) {
   constexpr int kWidth = 30;
   const int done = event.step + 1, filled = kWidth * done / event.steps;
   const double left = seconds / done * (event.steps - done);
-  fmt::print(stderr, "\r\x1b[K{} [{}{}] {}/{}  {:.2f} s/step  {:.0f} s left", label_,
-             std::string(filled, '='), std::string(kWidth - filled, ' '), done, event.steps, seconds / done,
-             left);
-  std::fflush(stderr);
+  say("\r\x1b[K{} [{}{}] {}/{}  {:.2f} s/step  {:.0f} s left", label_, std::string(filled, '='),
+      std::string(kWidth - filled, ' '), done, event.steps, seconds / done, left);
   drawn_ = Clock::now();
 }
 

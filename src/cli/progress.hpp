@@ -3,9 +3,13 @@
 
 #include <glint/observer.hpp>
 
+#include <fmt/format.h>
+
 #include <chrono>
+#include <cstdio>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace glint::cli {
 
@@ -22,6 +26,13 @@ class InterruptGuard {
  private:
   void (*before_)(int);
 };
+
+/// Writes to stderr and goes on if that fails: a full disk under a log is no reason to lose a run.
+template <typename... T>
+void say(fmt::format_string<T...> text, T&&... values) {
+  std::fputs(fmt::format(text, std::forward<T>(values)...).c_str(), stderr);
+  std::fflush(stderr);
+}
 
 /// Shows steps as they pass, unless quiet, and stops the run after Ctrl-C.
 class Progress final : public Observer {

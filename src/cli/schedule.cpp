@@ -15,10 +15,14 @@ OptionValues schedule_options(const std::string& text) {
   const auto is_value = [&](const auto& values) {
     return std::find(values.begin(), values.end(), choice.name) != values.end();
   };
+  const auto add = [&](const char* option) {
+    GLINT_CHECK(choice.options.emplace(option, choice.name).second, InvalidArgument,
+                "--schedule: '{}' says what {} is; expected no {} beside it", choice.name, option, option);
+  };
   if (is_value(EnumNames<Spacing>::values)) {
-    choice.options.emplace("spacing", choice.name);
+    add("spacing");
   } else if (is_value(EnumNames<Sigmas>::values)) {
-    choice.options.emplace("sigmas", choice.name);
+    add("sigmas");
   } else {
     const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
                                          "model",   "karras",  "exponential"};

@@ -65,6 +65,10 @@ void check(const CollectRequest& request) {
   const auto prompts = static_cast<int64_t>(request.prompts.size());
   GLINT_CHECK(request.count <= std::numeric_limits<int64_t>::max() / prompts, InvalidArgument,
               "count: {} of {} prompts are too many", request.count, prompts);
+  const auto last = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  GLINT_CHECK(request.seed <= last - static_cast<uint64_t>(request.count * prompts), InvalidArgument,
+              "seed: {} and the {} after it are stored as int64; expected smaller ones", request.seed,
+              request.count * prompts);
 }
 
 /// Tensors that grow batch by batch.

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cerrno>
+#include <regex>
 #include <system_error>
 
 namespace glint::detail {
@@ -29,6 +30,15 @@ void write_json(const fs::path& path, const Json& json) {
   const std::string text = json.dump(1, ' ', false, Json::error_handler_t::strict) + '\n';
   const std::array<std::string_view, 1> pieces{text};
   write_file(path, pieces);
+}
+
+/// Whether a file is there and says just this.
+bool holds_json(const fs::path& path, const Json& wanted) {
+  try {
+    return fs::is_regular_file(path) && Json(parse_json_file(path)) == wanted;
+  } catch (const Error&) {
+    return false;  // not JSON, so it says something else
+  }
 }
 
 /// Returns the folder's descriptor, locked, so that two runs do not write into it at once; the lock ends with the process.
@@ -57,6 +67,18 @@ void check_same(const nlohmann::json& found, const nlohmann::json& wanted, const
        folder.string(), name.empty() ? "manifest" : name, shown(found), shown(wanted));
 }
 
+/// Whether an object has exactly this under a name, whatever else it is.
+bool holds(const Json& object, const char* name, const Json& value) {
+  return object.is_object() && object.contains(name) && object[name] == value;
+}
+
+/// Whether a file is what a killed run left of one that it was writing: its name, a process, a count, and "tmp".
+bool is_leftover(const std::string& name) {
+  static const std::regex pattern(
+      R"((shard-\d{5,}\.safetensors|collection\.json|prompts\.json)\.\d+-\d+\.tmp)");
+  return std::regex_match(name, pattern);
+}
+
 }  // namespace
 
 CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::vector<std::string>& prompts)
@@ -73,21 +95,14 @@ CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::ve
 
   lock_ = locked(folder_);
   try {
-    remove_leftovers();
-    if (fs::exists(folder_ / kManifest)) {
+    const bool begun = fs::exists(folder_ / kManifest);
+    if (begun)
       adopt(Json(parse_json_file(folder_ / kManifest)), identity);
-    } else {
-      for (const auto& entry : fs::directory_iterator(folder_))
-        GLINT_CHECK(entry.path().filename() == kPrompts, InvalidArgument,
-                    "folder: {} holds something else ({}); give a new or empty folder", folder_.string(),
-                    entry.path().filename().string());
-      manifest_ = std::move(identity);
-      manifest_["complete"] = false;
-      manifest_["items"] = manifest_["kept"] = 0;
-      manifest_["shards"] = Json::array();
-      write_json(folder_ / kPrompts, list);
-      save();
-    }
+    else
+      start(std::move(identity), list);
+    remove_leftovers();
+    if (!holds_json(folder_ / kPrompts, list)) write_json(folder_ / kPrompts, list);
+    if (!begun) save();
   } catch (...) {
     ::close(lock_);
     throw;
@@ -95,6 +110,19 @@ CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::ve
 }
 
 CollectionFolder::~CollectionFolder() { ::close(lock_); }
+
+void CollectionFolder::start(Json identity, const Json& prompts) {
+  // A run that was killed at its very beginning leaves its prompts, or part of a file.
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    GLINT_CHECK(is_leftover(name) || (name == kPrompts && holds_json(entry.path(), prompts)), InvalidArgument,
+                "folder: {} holds something else ({}); give a new or empty folder", folder_.string(), name);
+  }
+  manifest_ = std::move(identity);
+  manifest_["complete"] = false;
+  manifest_["items"] = manifest_["kept"] = 0;
+  manifest_["shards"] = Json::array();
+}
 
 void CollectionFolder::adopt(const Json& found, const Json& identity) {
   manifest_ = identity;
@@ -107,19 +135,20 @@ void CollectionFolder::adopt(const Json& found, const Json& identity) {
   manifest_["complete"] = false;
   manifest_["items"] = manifest_["kept"] = 0;
   manifest_["shards"] = Json::array();
+  const Json& options = identity["options"];
+  const int64_t total = identity["prompts"]["count"].get<int64_t>() * options["count"].get<int64_t>();
   for (const Json& shard : found["shards"]) {
     const std::string name = shard_name(shards());
-    const bool whole = shard.is_object() && shard.value("file", "") == name && shard.contains("items") &&
-                       shard.contains("kept") && fs::exists(folder_ / name) &&
-                       sha256_file(folder_ / name) == shard.value("sha256", "");
+    const int64_t due = std::min(options["shard"].get<int64_t>(), total - items());
+    const bool counted = holds(shard, "items", due) && due > 0 && shard.contains("kept") &&
+                         shard["kept"].is_number_integer() && shard["kept"] >= 0 && shard["kept"] <= due;
+    const bool whole = counted && holds(shard, "file", name) && fs::is_regular_file(folder_ / name) &&
+                       holds(shard, "sha256", sha256_file(folder_ / name));
     if (!whole) break;  // what follows is collected again, to the same bits
-    manifest_["shards"].push_back(Json{{"file", name},
-                                       {"sha256", shard["sha256"]},
-                                       {"items", shard["items"].get<int64_t>()},
-                                       {"kept", shard["kept"].get<int64_t>()}});
+    manifest_["shards"].push_back(Json{
+        {"file", name}, {"sha256", shard["sha256"]}, {"items", due}, {"kept", shard["kept"].get<int64_t>()}});
   }
-  manifest_["complete"] =
-      found.value("complete", false) && found["shards"].size() == manifest_["shards"].size();
+  manifest_["complete"] = holds(found, "complete", true) && items() == total;
   manifest_["items"] = items();
   manifest_["kept"] = kept();
 }
@@ -128,8 +157,7 @@ void CollectionFolder::adopt(const Json& found, const Json& identity) {
 void CollectionFolder::remove_leftovers() const {
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
-    const bool ours = name.starts_with("shard-") || name.starts_with(kManifest) || name.starts_with(kPrompts);
-    if (ours && name.ends_with(".tmp")) fs::remove(entry.path());
+    if (is_leftover(name)) fs::remove(entry.path());
   }
 }
 

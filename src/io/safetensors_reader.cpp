@@ -71,16 +71,22 @@ class HeaderReader {
 
   /// Fills entry.shape and returns the bytes it needs.
   uint64_t shape(const json& value, const std::string& where, Entry& entry) const {
-    // Multiplied in the order of the shape, each factor checked, with one factor of element size.
-    uint64_t bytes = c10::elementSize(entry.dtype);
-    for (const uint64_t size : numbers(value, "shape", where)) {
-      const auto limit = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-      GLINT_CHECK(size <= limit && (size == 0 || bytes <= limit / size), BadModel,
-                  "{}: shape: product overflows", where);
-      bytes *= size;
+    // Strides are computed as if sizes of 0 were 1, so those products have to fit too.
+    constexpr size_t kLargestRank = 64;
+    constexpr auto kLimit = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    const std::vector<uint64_t> sizes = numbers(value, "shape", where);
+    GLINT_CHECK(sizes.size() <= kLargestRank, BadModel, "{}: shape: expected at most {} dimensions, got {}",
+                where, kLargestRank, sizes.size());
+    uint64_t extent = c10::elementSize(entry.dtype);
+    bool empty = false;
+    for (const uint64_t size : sizes) {
+      const uint64_t factor = std::max<uint64_t>(size, 1);
+      GLINT_CHECK(extent <= kLimit / factor, BadModel, "{}: shape: product overflows", where);
+      extent *= factor;
+      empty = empty || size == 0;
       entry.shape.push_back(static_cast<int64_t>(size));
     }
-    return bytes;
+    return empty ? 0 : extent;
   }
 
   static std::vector<uint64_t> numbers(const json& value, const char* key, const std::string& where) {

@@ -130,6 +130,14 @@ TEST_CASE("a model without text encoder and decoder takes a conditioning and giv
   CHECK_THAT(no_null.err, Contains("null_tokens"));
 }
 
+TEST_CASE("a log that cannot be written loses no picture", "[cli]") {
+  const Program glint;
+  CHECK(glint("generate 'red star' -m tiny -o a.png 2>/dev/full").exit_code == 0);
+  CHECK(glint.exists("a.png"));
+  CHECK(glint("collect trajectories 'red star' -m tiny -o c 2>/dev/full").exit_code == 0);
+  CHECK(glint.exists("c/shard-00000.safetensors"));
+}
+
 TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
   const Program glint;
   const std::pair<const char*, const char*> cases[] = {
@@ -163,7 +171,13 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x -m tiny -o tiny", "tiny: cannot be written"},
       {"generate x -m tiny --device warp", "warp"},
       {"generate x -m tiny --seed -1", "--seed: expected an integer of at least 0, got '-1'"},
-      {"generate x -m tiny --seed 99999999999999999999", "integer of at least 0, got '99999999999999999999'"},
+      {"generate x -m tiny --seed 99999999999999999999",
+       "expected an integer of at least 0 up to 18446744073709551615, got '99999999999999999999'"},
+      {"generate x -m tiny --steps 2147483648",
+       "--steps: expected an integer up to 2147483647, got '2147483648'"},
+      {"generate x -m tiny --count 2 -o /dev/null", "/dev/null: not a regular file, so it takes one picture"},
+      {"generate x -m tiny --count 2 -o a.png --sheet a-1.png", "a-1.png: given for two outputs"},
+      {"generate x -m tiny --schedule karras:sigmas=exponential", "'karras' says what sigmas is"},
       {"generate x -m tiny --threads 0", "threads"},
       {"generate x -m tiny --threads two", "--threads: expected an integer, got 'two'"},
       {"generate x -m tiny -o a.jpg", "a.jpg: expected a .png file"},

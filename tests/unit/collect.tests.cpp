@@ -168,10 +168,41 @@ TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
   const CollectResult nothing = collect_trajectories(pipeline, request);
   CHECK(nothing.resumed_items == 9);
   CHECK(nothing.usage.rows == 0);
-  // A shard that is not what the manifest says is made again.
+  // A shard that is not what the manifest says is made again, and so are prompts that are not those of the shards.
   test::write_bytes(request.folder / "shard-00001.safetensors", "damaged");
   CHECK(collect_trajectories(pipeline, request).resumed_items == 4);
   CHECK(content(request.folder) == content(tiny.folder / "whole"));
+  test::write_bytes(request.folder / "prompts.json", "[]");
+  CHECK(collect_trajectories(pipeline, request).resumed_items == 9);
+  CHECK(content(request.folder) == content(tiny.folder / "whole"));
+}
+
+TEST_CASE("A manifest that counts what cannot be is not believed", "[unit]") {
+  const Tiny tiny;
+  const Pipeline pipeline = tiny.pipeline();
+  const CollectRequest request = tiny.request("t");
+  collect_trajectories(pipeline, request);
+  const auto whole = content(request.folder);
+  const std::pair<const char*, nlohmann::json> damages[] = {{"items", 1000000000000000000},
+                                                            {"items", -5},
+                                                            {"items", 1.5},
+                                                            {"items", "4"},
+                                                            {"kept", 99},
+                                                            {"kept", -1},
+                                                            {"file", 3},
+                                                            {"file", "shard-00001.safetensors"},
+                                                            {"sha256", 3}};
+  for (const auto& [name, value] : damages) {
+    nlohmann::ordered_json manifest = nlohmann::ordered_json::parse(whole.at("collection.json"));
+    manifest["shards"][0][name] = value;
+    manifest["complete"] = "yes";
+    test::write_bytes(request.folder / "collection.json", manifest.dump());
+    CAPTURE(name, value.dump());
+    const CollectResult again = collect_trajectories(pipeline, request);
+    CHECK(again.resumed_items == 0);
+    CHECK(again.items == 9);
+    CHECK(content(request.folder) == whole);
+  }
 }
 
 TEST_CASE("A collection refuses what it cannot do, and leaves other folders alone", "[unit]") {
@@ -192,6 +223,8 @@ TEST_CASE("A collection refuses what it cannot do, and leaves other folders alon
   CHECK_THAT(refused([](CollectRequest& r) { r.batch = -1; }),
              Contains("batch: expected at least 1, got -1"));
   CHECK_THAT(refused([](CollectRequest& r) { r.count = 0; }), Contains("count: expected at least 1, got 0"));
+  CHECK_THAT(refused([](CollectRequest& r) { r.seed = uint64_t{1} << 63; }),
+             Contains("seed: 9223372036854775808 and the 9 after it are stored as int64"));
   CHECK_THAT(refused([](CollectRequest& r) { r.folder.clear(); }), Contains("folder: expected one"));
   CHECK_THAT(refused([](CollectRequest& r) { r.folder = "/proc/nowhere/collection"; }),
              Contains("cannot be made"));
@@ -228,6 +261,29 @@ TEST_CASE("A collection refuses what it cannot do, and leaves other folders alon
   };
   collect_trajectories(pipeline, outer);
   CHECK_THAT(inner_failure, Contains("another run is collecting into"));
+}
+
+TEST_CASE("A folder of somebody else's is left as it is", "[unit]") {
+  const Tiny tiny;
+  const Pipeline pipeline = tiny.pipeline();
+  const CollectRequest request = tiny.request("theirs");
+  fs::create_directories(request.folder);
+  const auto refused = [&](const std::string& file, const std::string& bytes) {
+    test::write_bytes(request.folder / file, bytes);
+    const auto before = content(request.folder);
+    const std::string message = test::failure([&] { collect_trajectories(pipeline, request); });
+    CHECK(content(request.folder) == before);
+    fs::remove(request.folder / file);
+    return message;
+  };
+  for (const char* file : {"shard-notes.tmp", "shard-00000.safetensors", "x.txt"})
+    CHECK_THAT(refused(file, "mine"), Contains(fmt::format("holds something else ({})", file)));
+  CHECK_THAT(refused("prompts.json", "[\"my own list\"]"), Contains("holds something else (prompts.json)"));
+  CHECK_THAT(refused("prompts.json", "my own list"), Contains("holds something else (prompts.json)"));
+  // What a run leaves that was killed at its beginning.
+  test::write_bytes(request.folder / "collection.json.123-4.tmp", "{");
+  test::write_bytes(request.folder / "prompts.json", nlohmann::json(request.prompts).dump());
+  CHECK(collect_trajectories(pipeline, request).items == 9);
 }
 
 TEST_CASE("Noise pairs are a reflection at the first step, kept where the score rises", "[unit]") {

@@ -126,6 +126,15 @@ TEST_CASE("a malformed safetensors file is refused with the file and the tensor 
        "tensor 'w': data_offsets: expected"},
       {"unknown field", file_bytes(one(R"("dtype":"U8","shape":[1],"data_offsets":[0,1],"size":1)"), "x"),
        "tensor 'w': unknown field 'size'"},
+      {"sizes whose strides overflow",
+       file_bytes(one(R"("dtype":"U8","shape":[4,0,9223372036854775807],"data_offsets":[0,0])"), ""),
+       "tensor 'w': shape: product overflows"},
+      {"too many dimensions",
+       file_bytes(
+           one(R"("dtype":"U8","shape":[)" + nlohmann::json(std::vector<int>(65, 1)).dump().substr(1, 129) +
+               R"(],"data_offsets":[0,1])"),
+           "x"),
+       "tensor 'w': shape: expected at most 64 dimensions, got 65"},
       {"negative size", file_bytes(one(R"("dtype":"U8","shape":[-1],"data_offsets":[0,1])"), "x"),
        "tensor 'w': shape: expected non-negative integers, got number -1"},
       {"product overflow",

@@ -63,7 +63,7 @@ class CfgSchedule final : public GuidanceRule {
       const double scale = number(item.substr(0, times), text);
       const double count = times == std::string_view::npos ? 1.0 : number(item.substr(times + 1), text);
       GLINT_CHECK(count >= 1 && count <= 100000 && count == std::floor(count), InvalidArgument,
-                  "cfg-schedule.scales: expected a positive number of steps, got {} in '{}'", count, text);
+                  "cfg-schedule.scales: expected 1 to 100000 steps of a scale, got {} in '{}'", count, text);
       steps.insert(steps.end(), static_cast<size_t>(count), Cfg(scale));
       if (item.size() == rest.size()) return steps;
       rest.remove_prefix(item.size() + 1);
