@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from export import load_model
 from glint_train.adapters import direction
 from glint_train.archive import sha256
+from glint_train.work import load_model
 
 
 def main() -> None:

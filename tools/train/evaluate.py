@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from glint_train.augment import decoded
-from glint_train.autoencoder import Autoencoder
+from glint_train.autoencoder import load_autoencoder
 from glint_train.bundle import Bundle
 from glint_train.grammar import Grammar
 from glint_train.judge import Judge, Verdict, colour_right, mask_iou
 from glint_train.metrics import Retrieval, background_right
 from glint_train.render import Renderer
-from glint_train.warm_start import load_autoencoder
+from glint_train.warm_start import autoencoder_state
 from sheet import draw_prompts
 
 SETS = {"singles": 96, "composed": 96, "held-out": 64}
@@ -41,7 +41,7 @@ class Evaluation:
 
     def __init__(self, judge: Path, counts: dict[str, int]) -> None:
         bundle, self.grammar = Bundle(judge), Grammar()
-        self.tokens, self.coder = bundle.ids, load_autoencoder(judge, Autoencoder())
+        self.tokens, self.coder = bundle.ids, load_autoencoder(autoencoder_state(judge))
         self.renderer = Renderer(self.grammar)
         self.judge = Judge.of_bundle(judge, self.grammar, bundle.tokenizer.size)
         self.retrieval = Retrieval.build(self.grammar, self.renderer)

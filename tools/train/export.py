@@ -1,6 +1,6 @@
 """Stage 6: write a bundle folder of format version 1.
 
-    python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance 3]
+    python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance SCALE]
         [--checkpoint NAME] [--weak NAME] [--init BUNDLE] [--int8]
 
 NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its weights in 8
@@ -16,20 +16,19 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from glint_train.archive import sha256
-from glint_train.autoencoder import Autoencoder
+from glint_train.autoencoder import load_autoencoder
 from glint_train.components import DecodeLatents, EncodeImage, export_component
-from glint_train.models import KINDS
 from glint_train.quantise import quantise
-from glint_train.run import load_checkpoint
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
 from glint_train.verifier import Scorer
+from glint_train.work import CHECKPOINTS, load_model, trained
 from verifier import make_verifier
 
 NAMES = {"flow": "emoji-flow", "distilled": "emoji-flow-distilled", "xl": "emoji-xl"}
-CHECKPOINTS = {"flow": "denoiser", "distilled": "distilled", "xl": "xl"}
+GUIDANCE = {"flow": 3.0, "distilled": 3.0, "xl": 2.0}  # the default scales of the bundled models
 CONDITIONS = {
     "flow": ["latents", "time", "tokens", "pooled"],
     "distilled": ["latents", "time", "tokens", "pooled", "guidance"],
@@ -58,20 +57,7 @@ LATENT = {
 }
 
 
-def checkpoint(work: Path, name: str, weights: str = "model") -> dict[str, Tensor]:
-    """The weights of a checkpoint."""
-    state = load_checkpoint(work / f"{name}.pt")
-    if state is None:
-        raise SystemExit(f"{work} has no checkpoint {name}.pt: train it first")
-    return state[weights]
 
-
-def load_model(work: Path, kind: str, name: str) -> nn.Module:
-    """Text encoder and denoiser in float32, the average of the weights."""
-    words = json.loads((work / "tokenizer.json").read_text())["words"]
-    model = KINDS[kind](words).eval()
-    model.load_state_dict(checkpoint(work, name, "average"))
-    return model
 
 
 def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
@@ -86,16 +72,15 @@ def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
 def load_scorer(work: Path) -> Scorer:
     """The trained verifier as one network of picture and prompt."""
     model = make_verifier().eval()
-    model.load_state_dict(checkpoint(work, "verifier"))
+    model.load_state_dict(trained(work, "verifier"))
     return Scorer(model).eval()
 
 
 def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module, list[str]]], int]:
     """Modules with the names of their inputs, and the number of words."""
     work, kind = options.work, options.kind
-    model, autoencoder = load_model(work, kind, options.checkpoint or CHECKPOINTS[kind]), Autoencoder().eval()
-    autoencoder.load_state_dict(checkpoint(work, "autoencoder"))
-    autoencoder.to(memory_format=torch.contiguous_format)
+    model = load_model(work, kind, options.checkpoint or CHECKPOINTS[kind])
+    autoencoder = load_autoencoder(trained(work, "autoencoder")).to(memory_format=torch.contiguous_format)
     modules: dict[str, tuple[nn.Module, list[str]]] = {
         "denoiser": (model.denoiser, CONDITIONS[kind]),
         "text_encoder": (model.text_encoder, ["ids"]),
@@ -145,7 +130,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kind", choices=tuple(NAMES), default="flow")
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, help="the default scale of the bundle; default: the kind's")
     parser.add_argument("--checkpoint", help="default: the kind's last one")
     parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_early")
     parser.add_argument("--init", type=Path, help="bundle whose scorer is kept if DIR has no verifier")
@@ -166,7 +151,8 @@ def main() -> None:
     tokenizer = options.out / "tokenizer.json"
     shutil.copyfile(options.work / "tokenizer.json", tokenizer)
     components["tokenizer"] = {"file": tokenizer.name, "backend": "words", "sha256": sha256(tokenizer)}
-    body = manifest(options.kind, options.guidance, components)
+    guidance = GUIDANCE[options.kind] if options.guidance is None else options.guidance
+    body = manifest(options.kind, guidance, components)
     (options.out / "model.json").write_text(json.dumps(body, indent=2) + "\n")
     print("\n".join(f"{path.name} {path.stat().st_size}" for path in sorted(options.out.iterdir())))
 

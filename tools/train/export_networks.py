@@ -2,9 +2,9 @@
 
     python tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
 
-Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on this bundle's own predictions, or, with
---other-weights, on those of earlier weights in the same latent space; measure_networks.py then says what they are worth. The weak network's
-weights are kept in 8 bits.
+Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on the collections in DIR and these were made
+with this bundle's networks; or, with --other-weights, on any predictions of earlier weights in the same latent space, and
+measure_networks.py then says what they are worth. The weak network's weights are kept in 8 bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from glint_train.collection import Collection
+from glint_train.collection import joint_identity, training_collections
 from glint_train.components import export_component
 from glint_train.fit import load_result
 from glint_train.networks import NoiseNetwork, WeakNetwork
@@ -45,9 +45,13 @@ def main() -> None:
         raise SystemExit(f"{options.work} holds none of: " + ", ".join(f"{name}.pt" for name in NETWORKS))
     for name in found:
         network, kind, int8 = NETWORKS[name]
+        trained_on = None
         if not options.other_weights:
-            Collection(options.work / kind, kind, partial=True).check_model(manifest)
-        model = load_result(network(), options.work / f"{name}.pt")
+            collections = training_collections(options.work, kind, partial=True)
+            for collection in collections:
+                collection.check_model(manifest)
+            trained_on = joint_identity(collections)
+        model = load_result(network(), options.work / f"{name}.pt", trained_on)
         parameters = sum(p.numel() for p in model.parameters())
         model = quantise(model) if int8 else model
         file = options.bundle / f"{name}.pt"

@@ -268,6 +268,7 @@ def test_the_unet_predicts_v_of_its_process(xl: Path) -> None:
     alpha, sigma = signal_and_noise()
     assert torch.allclose(alpha**2 + sigma**2, torch.ones(1000)) and float(alpha[-1]) == 0.0
     bundle = Bundle(xl)
+    assert bundle.manifest["guidance"]["default"] == 2.0
     assert bundle.manifest["parameterization"] == "v" and bundle.manifest["schedule"]["zero_terminal_snr"]
     assert bundle.manifest["components"]["denoiser"]["time"] == "timestep"
     assert bundle.generate(["red apple", ""], guidance=2.0, steps=2).shape == (2, 64, 64, 3)

@@ -153,7 +153,10 @@ class Grammar:
         return Scene((self._part(rng, share, 0.6, ("small", "big"), 0.6),), background=background)
 
     def valid(self, scene: Scene) -> bool:
-        """Objects differ and can be told from the background."""
+        """Whether objects differ and none is asked for in the colour of the background.
+
+        An object whose own colour is the background's passes: "heart on a red background" is valid.
+        """
         names = [part.entry for part in scene.parts]
         colours = [part.colour for part in scene.parts]
         return len(set(names)) == len(names) and scene.background not in [c for c in colours if c]

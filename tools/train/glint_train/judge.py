@@ -93,7 +93,10 @@ class Judge:
 
 
 def foreground(image: np.ndarray) -> np.ndarray:
-    """Pixels [64, 64] that differ from the median colour of the corners of a uint8 picture."""
+    """Pixels [64, 64], bool, that differ from the median colour of the corners of a uint8 picture [64, 64, 3].
+
+    An object that fills the corners is taken for background, as in `background_right`.
+    """
     values = image.astype(np.float32) / 255.0
     corners = np.concatenate([values[y : y + 3, x : x + 3].reshape(-1, 3) for y in (0, 61) for x in (0, 61)])
     return np.abs(values - np.median(corners, axis=0)).max(-1) > FOREGROUND

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 SMOKE_SECONDS = 4.0
 
 
@@ -72,6 +71,13 @@ def shuffled_batches(count: int, batch: int, seed: int, start: int = 0) -> Itera
         for position in range(within, per_epoch):
             yield order[position * batch : (position + 1) * batch]
             step += 1
+
+
+def require(path: Path, hint: str) -> Path:
+    """`path` if it exists, else a SystemExit that names it and says what makes it (`hint`)."""
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: {hint}")
+    return path
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -1,0 +1,99 @@
+"""Mistakes that would give wrong results without an error, and missing files, are refused with a sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import export_networks  # noqa: E402
+from glint_train.archive import sha256  # noqa: E402
+from glint_train.autoencoder import Autoencoder  # noqa: E402
+from glint_train.collection import joint_identity, training_collections  # noqa: E402
+from glint_train.networks import NoiseNetwork  # noqa: E402
+from glint_train.run import load_checkpoint, save_checkpoint  # noqa: E402
+from glint_train.trainer import Trainer  # noqa: E402
+from glint_train.warm_start import adopt_autoencoder, identity  # noqa: E402
+from glint_train.work import encoded  # noqa: E402
+
+BUNDLE = HERE.parents[1] / "models/emoji-flow"
+
+
+def write_autoencoder(work: Path, seed: int) -> None:
+    """The checkpoint of an untrained autoencoder."""
+    torch.manual_seed(seed)
+    save_checkpoint(work / "autoencoder.pt", {"model": Autoencoder().state_dict()})
+
+
+def write_images(work: Path, seed: int) -> None:
+    """Two training images of noise."""
+    np.save(work / "train_images.npy", np.random.default_rng(seed).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
+
+
+def test_latents_are_made_again_for_other_images_and_for_another_autoencoder(tmp_path: Path) -> None:
+    write_autoencoder(tmp_path, 0)
+    write_images(tmp_path, 0)
+    first = encoded(tmp_path)
+    assert first.shape == (2, 4, 16, 16) and first.dtype == torch.float16
+    written = (tmp_path / "train_latents.pt").stat().st_mtime_ns
+    assert torch.equal(encoded(tmp_path), first) and (tmp_path / "train_latents.pt").stat().st_mtime_ns == written
+    write_images(tmp_path, 1)
+    second = encoded(tmp_path)
+    assert not torch.equal(second, first)
+    write_autoencoder(tmp_path, 1)
+    assert not torch.equal(encoded(tmp_path), second)
+
+
+def test_another_autoencoder_than_the_bundles_is_refused(tmp_path: Path) -> None:
+    adopt_autoencoder(BUNDLE, tmp_path)
+    adopt_autoencoder(BUNDLE, tmp_path)  # its own
+    state = load_checkpoint(tmp_path / "autoencoder.pt")
+    state["model"]["decoder.out.bias"] *= 1.0001  # the one that was rounded to the bundle's float16
+    save_checkpoint(tmp_path / "autoencoder.pt", state)
+    adopt_autoencoder(BUNDLE, tmp_path)
+    write_autoencoder(tmp_path, 0)
+    with pytest.raises(SystemExit, match="is another autoencoder than that of"):
+        adopt_autoencoder(BUNDLE, tmp_path)
+
+
+def test_a_checkpoint_that_began_with_other_weights_is_refused(tmp_path: Path) -> None:
+    def trainer(origin: str | None) -> Trainer:
+        return Trainer(nn.Linear(2, 2), tmp_path / "denoiser.pt", 1.0, 13, origin=origin)
+
+    trainer("a bundle").finish()
+    trainer("a bundle")
+    for other in ("another bundle", None):
+        with pytest.raises(SystemExit, match="began with other weights"):
+            trainer(other)
+    assert identity(BUNDLE, "denoiser") != identity(BUNDLE, "weak_denoiser")
+
+
+def test_networks_trained_on_other_collections_are_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle", ignore=shutil.ignore_patterns("*.pt")))
+    (tmp_path / "noise-pairs").mkdir()
+    (tmp_path / "noise-pairs/prompts.json").write_text("[]")
+    save_file({"noise": torch.zeros(1, 4, 16, 16)}, tmp_path / "noise-pairs/shard-00000.safetensors")
+    components = {"denoiser": json.loads((bundle / "model.json").read_text())["components"]["denoiser"]["sha256"]}
+    shard = {"file": "shard-00000.safetensors", "sha256": sha256(tmp_path / "noise-pairs/shard-00000.safetensors")}
+    manifest = {"format": 1, "kind": "noise-pairs", "model": {"components": components}, "complete": True, "shards": [shard]}
+    (tmp_path / "noise-pairs/collection.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(sys, "argv", ["export_networks.py", "--work", str(tmp_path), "--bundle", str(bundle)])
+
+    def export(trained_on: str) -> None:
+        save_checkpoint(tmp_path / "npnet.pt", {"result": NoiseNetwork().state_dict(), "identity": trained_on})
+        export_networks.main()
+
+    with pytest.raises(SystemExit, match="npnet.pt was trained on other collections"):
+        export("others")
+    export(joint_identity(training_collections(tmp_path, "noise-pairs")))
+    assert (bundle / "npnet.pt").exists()
