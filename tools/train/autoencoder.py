@@ -1,6 +1,6 @@
-"""Stage 2: train the autoencoder.
+"""Trains the autoencoder.
 
-python tools/train/autoencoder.py --work DIR [--seconds 1200] [--threads 2] [--seed 11] [--smoke]
+    $(tools/env) tools/train/autoencoder.py --work DIR [--seconds 1200] [--threads 2] [--seed 11] [--smoke]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Stage 8: quality by guidance scale with fixed noises, as tables, and how many pairs tell two scales apart.
+"""Measures quality by guidance scale with fixed noises, as tables, and how many pairs tell two scales apart.
 
-    python tools/train/evaluate.py --bundle models/emoji-flow [--judge BUNDLE] [--scales 1 1.5 2 3 5 7] [--smoke]
+    $(tools/env) tools/train/evaluate.py --bundle models/emoji-flow [--judge BUNDLE] [--scales 1 1.5 2 3 5 7] [--smoke]
 
 96 single objects, 96 compositions of trained and 64 of held-out combinations; prompt i of a set has the same noise at
 every scale. Strict: everything the prompt asks for is right by the verifier (`scorer`) and, for the background, by
@@ -120,6 +120,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     bundle, counts, steps, scales = Bundle(options.bundle), SETS, options.steps, options.scales
+    if not options.judge and "scorer" not in bundle.manifest["components"]:
+        parser.error(f"{options.bundle} has no scorer: --judge names a bundle that has one, such as models/emoji-flow")
     if options.adapter:
         bundle.adapt(options.adapter)
     if options.smoke:

@@ -1,6 +1,6 @@
-"""Stage 6: write a bundle folder of format version 1.
+"""Writes a bundle folder of format version 1.
 
-    python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance SCALE]
+    $(tools/env) tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance SCALE]
         [--checkpoint NAME] [--weak NAME] [--init BUNDLE] [--int8]
 
 NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its weights in 8
@@ -20,10 +20,12 @@ from torch import nn
 
 from glint_train.archive import sha256
 from glint_train.autoencoder import load_autoencoder
+from glint_train.bundle import read_manifest
 from glint_train.components import DecodeLatents, EncodeImage, export_component
 from glint_train.quantise import quantise
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
 from glint_train.verifier import Scorer
+from glint_train.warm_start import component_file
 from glint_train.work import CHECKPOINTS, load_model, trained
 from verifier import make_verifier
 
@@ -98,8 +100,9 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
 
 
 def adopt_scorer(bundle: Path, out: Path) -> dict[str, object]:
-    """The scorer of another bundle and its manifest entry."""
-    entry = json.loads((bundle / "model.json").read_text())["components"]["scorer"]
+    """Copies the scorer of another bundle and returns its manifest entry; a SystemExit if that bundle has none."""
+    component_file(bundle, "scorer")
+    entry = read_manifest(bundle)["components"]["scorer"]
     if out.resolve() != bundle.resolve():
         shutil.copyfile(bundle / entry["file"], out / entry["file"])
     if sha256(out / entry["file"]) != entry["sha256"]:
@@ -139,8 +142,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    options.out.mkdir(parents=True, exist_ok=True)
     modules, words = load_modules(options)
+    options.out.mkdir(parents=True, exist_ok=True)
     time = "timestep" if options.kind == "xl" else "unit"
     components: dict[str, object] = {
         name: export_component(module, options.out / f"{name}.pt", inputs, words, time)

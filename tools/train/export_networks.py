@@ -1,6 +1,6 @@
 """Adds CoRe2's weak network and the golden-noise network to a bundle: files and manifest entries.
 
-    python tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
+    $(tools/env) tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
 
 Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on the collections in DIR and these were made
 with this bundle's networks; or, with --other-weights, on any predictions of earlier weights in the same latent space, and
@@ -16,11 +16,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from glint_train.bundle import WHAT_IS_A_BUNDLE, read_manifest
 from glint_train.collection import joint_identity, training_collections
 from glint_train.components import export_component
 from glint_train.fit import load_result
 from glint_train.networks import NoiseNetwork, WeakNetwork
 from glint_train.quantise import quantise
+from glint_train.words import WordTokenizer, read_words
 
 NETWORKS: dict[str, tuple[type[nn.Module], str, bool]] = {  # class, kind of collection, whether its weights get 8 bits
     "core2_weak": (WeakNetwork, "trajectories", True),
@@ -37,9 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    path = options.bundle / "model.json"
-    manifest = json.loads(path.read_text())
-    words = len(json.loads((options.bundle / "tokenizer.json").read_text())["words"]) + 2
+    manifest = read_manifest(options.bundle)
+    words = WordTokenizer(read_words(options.bundle, WHAT_IS_A_BUNDLE)).size
     found = [name for name in NETWORKS if (options.work / f"{name}.pt").exists()]
     if not found:
         raise SystemExit(f"{options.work} holds none of: " + ", ".join(f"{name}.pt" for name in NETWORKS))
@@ -57,7 +58,7 @@ def main() -> None:
         file = options.bundle / f"{name}.pt"
         manifest["components"][name] = export_component(model, file, network.INPUTS, words)
         print(f"{file.name} {file.stat().st_size} bytes, {parameters} parameters")
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    (options.bundle / "model.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 if __name__ == "__main__":

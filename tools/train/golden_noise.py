@@ -1,6 +1,7 @@
 """Fits a golden-noise network to noise pairs: from noise and prompt to the reflected noise.
 
-    python tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--partial] [--threads 1] [--seed 29] [--smoke]
+    $(tools/env) tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--partial] [--threads 1]
+        [--seed 29] [--smoke]
 
 Reads DIR/noise-pairs and DIR/noise-pairs-held-out, writes DIR/npnet.pt; goes on from it if it is there. One
 pair of eight is not trained on but says which weights are kept. The noise is turned by a random angle while the displacement

@@ -1,6 +1,6 @@
 """What the bundle's CoRe2 weak network and golden-noise network do, on prompts they were not trained with.
 
-    python tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--count N] [--smoke]
+    $(tools/env) tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--count N] [--smoke]
 
 Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out; then pictures of `evaluate.py`'s prompts with
 the same noises, scored by the bundle's scorer: paired differences with 95 % intervals (bootstrap over prompts).

@@ -1,6 +1,6 @@
 """Prompts to collect with: `prompts.txt`, `fine.txt` and `held_out.txt`, none of which differs from another by articles only.
 
-    python tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100] [--seed 41]
+    $(tools/env) tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100] [--seed 41]
 
 All are drawn by the grammar of the training samples; 26 % of the draws are compositions, and more of many distinct prompts, since
 single objects run out. A tenth of all prompts is held out, by a hash of their words.

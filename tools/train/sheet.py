@@ -1,7 +1,7 @@
-"""Stage 6: sample a bundle from its files and write contact sheets; `--sweep` prints measures by guidance scale.
+"""Samples a bundle from its files and writes contact sheets; `--sweep` prints measures by guidance scale.
 
-python tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--kind singles|composed|held-out] [--count 100]
-python tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4
+    $(tools/env) tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--kind singles|composed|held-out] [--count 100]
+    $(tools/env) tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("singles", "composed", "held-out"), default="singles")
     parser.add_argument("--prompts", nargs="*", help="these prompts instead of drawn ones")
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=2024)
+    parser.add_argument("--seed", type=int, default=2024, help="of the drawn prompts; noises always begin with seed 0")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, help="default: the bundle's")
     parser.add_argument("--sweep", type=float, nargs="*", help="print measures at these guidance scales")

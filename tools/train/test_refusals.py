@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as functional
 from safetensors.torch import save_file
 from torch import nn
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import autoencoder  # noqa: E402
+import evaluate  # noqa: E402
 import export_networks  # noqa: E402
 from glint_train.archive import sha256  # noqa: E402
 from glint_train.autoencoder import Autoencoder  # noqa: E402
+from glint_train.bundle import Bundle  # noqa: E402
 from glint_train.collection import joint_identity, training_collections  # noqa: E402
 from glint_train.networks import NoiseNetwork  # noqa: E402
 from glint_train.run import load_checkpoint, save_checkpoint  # noqa: E402
@@ -97,3 +103,56 @@ def test_networks_trained_on_other_collections_are_not_exported(tmp_path: Path, 
         export("others")
     export(joint_identity(training_collections(tmp_path, "noise-pairs")))
     assert (bundle / "npnet.pt").exists()
+
+
+@pytest.mark.parametrize("command, missing, made_by", [
+    ("autoencoder --work {}", "train_images.npy", "data.py"),
+    ("denoiser --work {} --init {bundle}", "tokenizer.json", "data.py"),
+    ("denoiser --work {}", "autoencoder.pt", "autoencoder.py"),
+    ("distill --work {}", "autoencoder.pt", "autoencoder.py"),
+    ("verifier --work {}", "autoencoder.pt", "autoencoder.py"),
+    ("export --work {} --out {}/out", "tokenizer.json", "data.py"),
+    ("adapters --work {} --out {bundle}", "tokenizer.json", "data.py"),
+    ("adapters --work {} --out {}", "model.json", "export.py"),
+    ("evaluate --bundle {}", "model.json", "export.py"),
+    ("sheet --bundle {}", "model.json", "export.py"),
+    ("measure_networks --work {} --bundle {}", "model.json", "export.py"),
+    ("weak_network --work {} --bundle {}", "model.json", "export.py"),
+    ("export_networks --work {} --bundle {}", "model.json", "export.py"),
+])  # fmt: skip
+def test_missing_files_are_named_with_what_makes_them(
+    command: str, missing: str, made_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, *arguments = command.format(*2 * [tmp_path], bundle=BUNDLE).split()
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    attention = functional.scaled_dot_product_attention
+    monkeypatch.setattr(functional, attention.__name__, attention)  # trainings replace it
+    with pytest.raises(SystemExit, match=rf"{missing} is missing: .*{made_by}"):
+        importlib.import_module(script).main()
+
+
+def test_bundles_without_what_is_asked_of_them_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--bundle", str(BUNDLE.with_name("emoji-xl"))])
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert "emoji-xl has no scorer: --judge names" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="vae_encoder.pt is missing: a bundle with a component vae_encoder is needed"):
+        adopt_autoencoder(BUNDLE.with_name("emoji-xl"), tmp_path)
+    with pytest.raises(SystemExit, match="has no component npnet"):
+        Bundle(BUNDLE.with_name("emoji-xl")).component("npnet")
+
+
+def test_an_adopted_autoencoder_is_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train", "test"):
+        np.save(tmp_path / f"{name}_images.npy", np.zeros((2, 64, 64, 3), np.uint8))
+    adopt_autoencoder(BUNDLE, tmp_path)
+    monkeypatch.setattr(sys, "argv", ["autoencoder", "--work", str(tmp_path), "--smoke"])
+    with pytest.raises(SystemExit, match="autoencoder.pt was taken from a bundle"):
+        autoencoder.main()
+
+
+def test_networks_sh_says_what_it_needs() -> None:
+    done = subprocess.run(["sh", str(HERE / "networks.sh")], capture_output=True, text=True)
+    assert done.returncode and "networks.sh WORK [BUNDLE]" in done.stderr

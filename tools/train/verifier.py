@@ -1,6 +1,6 @@
-"""Stage 4: train the verifier on fresh renders of the whole grammar and print its own accuracy on held-out ones.
+"""Trains the verifier on fresh renders of the whole grammar and prints its own accuracy on held-out ones.
 
-    python tools/train/verifier.py --work DIR [--seconds 1500] [--threads 1] [--seed 17] [--samples 24576] [--smoke]
+    $(tools/env) tools/train/verifier.py --work DIR [--seconds 1500] [--threads 1] [--seed 17] [--samples 24576] [--smoke]
 
 It needs the autoencoder, since half of its pictures pass through it. It knows the combinations that are held out from the
 denoiser; held out from the verifier are the pictures and prompts of another seed.

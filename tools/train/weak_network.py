@@ -1,7 +1,7 @@
 """Fits CoRe2's weak network to trajectories: from the prediction under the prompt to the guided one.
 
-    python tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 3200] [--init CHECKPOINT] [--partial] [--threads 1]
-        [--seed 23] [--smoke]
+    $(tools/env) tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 3200] [--init CHECKPOINT] [--partial]
+        [--threads 1] [--seed 23] [--smoke]
 
 Reads DIR/trajectories, DIR/trajectories-fine if it is there, and DIR/trajectories-held-out, and the denoiser of the bundle they
 were made with, whose blocks the network begins with; writes DIR/core2_weak.pt, and goes on from it if it is there.
@@ -9,13 +9,13 @@ were made with, whose blocks the network begins with; writes DIR/core2_weak.pt, 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glint_train.bundle import read_manifest
 from glint_train.collection import Collection, Predictions, joint_identity, training_collections
 from glint_train.denoiser import Denoiser
 from glint_train.fit import Fit, fit_options
@@ -47,7 +47,7 @@ def begun(bundle: Path, data: Predictions) -> WeakNetwork:
 
 def main() -> None:
     options = fit_options(__doc__, seconds=3200, seed=23, needs_bundle=True)
-    manifest = json.loads((options.bundle / "model.json").read_text())
+    manifest = read_manifest(options.bundle)
     collections = training_collections(options.work, "trajectories", options.partial)
     for collection in collections:
         collection.check_model(manifest)

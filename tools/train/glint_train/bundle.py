@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,32 +14,42 @@ from torch import Tensor
 
 from .adapters import add_to
 from .archive import sha256
+from .run import require
 from .unet import make_scheduler
-from .words import WordTokenizer
+from .words import WordTokenizer, read_words
+
+WHAT_IS_A_BUNDLE = "a bundle is a folder such as models/emoji-flow, which tools/train/export.py writes"
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # latents [B, 4, 16, 16], time [] -> the guided prediction
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """model.json of a bundle; a SystemExit if the folder has none."""
+    return json.loads(require(folder / "model.json", WHAT_IS_A_BUNDLE).read_text())
 
 
 class Bundle:
     """The components of a bundle folder, widened to float32."""
 
     def __init__(self, folder: Path, denoiser: str = "denoiser") -> None:
-        self.manifest = json.loads((folder / "model.json").read_text())
+        self.manifest = read_manifest(folder)
         for entry in self.manifest["components"].values():
             if sha256(folder / entry["file"]) != entry["sha256"]:
                 raise RuntimeError(f"{entry['file']} does not match its SHA-256")
-        self.tokenizer = WordTokenizer(json.loads((folder / "tokenizer.json").read_text())["words"])
+        self.tokenizer = WordTokenizer(read_words(folder, WHAT_IS_A_BUNDLE))
         self.folder, self.inputs = folder, self.manifest["components"][denoiser]["inputs"]
         self.denoiser, self.text_encoder = self.component(denoiser), self.component("text_encoder")
         self.decoder = self.component("vae_decoder")
 
     def component(self, name: str) -> torch.jit.ScriptModule:
-        """A TorchScript component in float32."""
+        """A TorchScript component in float32; a SystemExit if the bundle has none of this name."""
+        if name not in self.manifest["components"]:
+            raise SystemExit(f"the bundle {self.folder} has no component {name}")
         return torch.jit.load(str(self.folder / self.manifest["components"][name]["file"])).float().eval()
 
     def adapt(self, path: Path) -> None:
         """Adds a LoRA file to the denoiser's weights."""
-        add_to(self.denoiser.state_dict(), load_file(str(path)))
+        add_to(self.denoiser.state_dict(), load_file(require(path, "a LoRA file such as those of adapters.py is needed")))
 
     def ids(self, prompts: list[str]) -> Tensor:
         """Word ids [B, 16]."""

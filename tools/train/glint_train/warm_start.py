@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from .archive import sha256
+from .bundle import WHAT_IS_A_BUNDLE
 from .run import load_checkpoint, require, save_checkpoint
+from .words import read_words
+from .work import vocabulary
 
 
 def component_file(bundle: Path, name: str) -> Path:
@@ -63,7 +65,6 @@ def identity(bundle: Path, *names: str) -> str:
 
 
 def check_vocabulary(bundle: Path, work: Path) -> None:
-    """Embeddings belong to words, so the samples must use the bundle's words."""
-    ours, theirs = (json.loads((folder / "tokenizer.json").read_text()) for folder in (work, bundle))
-    if ours != theirs:
+    """Embeddings belong to words, so the samples must use the bundle's words; a SystemExit if they do not."""
+    if vocabulary(work) != read_words(bundle, WHAT_IS_A_BUNDLE):
         raise SystemExit(f"{work} has another vocabulary than {bundle}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,14 @@ from .autoencoder import load_autoencoder
 from .models import KINDS
 from .precision import autocast
 from .run import load_checkpoint, require, save_checkpoint, to_images
+from .words import read_words
 
+NO_SAMPLES = "run tools/train/data.py with the same --work first"
 CHECKPOINTS = {"flow": "denoiser", "distilled": "distilled", "xl": "xl"}  # by kind
 STAGES = {"xl": "denoiser.py --kind xl", "distilled": "distill.py"}  # of checkpoints that are not named after theirs
 
 
-def _sample_file(work: Path, name: str) -> Path:
-    return require(work / name, f"run tools/train/data.py --work {work} first")
+
 
 
 def samples(work: Path, name: str, mapped: bool = False) -> np.ndarray:
@@ -29,19 +29,19 @@ def samples(work: Path, name: str, mapped: bool = False) -> np.ndarray:
 
     With `mapped` it stays in its file and is read where it is used. A SystemExit if it is missing.
     """
-    return np.load(_sample_file(work, f"{name}.npy"), mmap_mode="r" if mapped else None)
+    return np.load(require(work / f"{name}.npy", NO_SAMPLES), mmap_mode="r" if mapped else None)
 
 
 def vocabulary(work: Path) -> dict[str, int]:
     """The words of data.py's tokenizer and their ids, from 2 on."""
-    return json.loads(_sample_file(work, "tokenizer.json").read_text())["words"]
+    return read_words(work, NO_SAMPLES)
 
 
 def trained(work: Path, name: str, weights: str = "model") -> dict[str, Tensor]:
     """The state, `model` or `average`, in the checkpoint `name` of a stage; a SystemExit if there is none."""
     kind = name.split("_")[0]  # of denoiser_early, say
     stage = STAGES.get(kind, f"{kind}.py")
-    return load_checkpoint(require(work / f"{name}.pt", f"run tools/train/{stage} with --work {work} first"))[weights]
+    return load_checkpoint(require(work / f"{name}.pt", f"run tools/train/{stage} with the same --work first"))[weights]
 
 
 def load_model(work: Path, kind: str, name: str) -> nn.Module:
