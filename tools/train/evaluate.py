@@ -24,12 +24,10 @@ from glint_train.bundle import Bundle
 from glint_train.grammar import Grammar
 from glint_train.judge import Judge, Verdict, colour_right, mask_iou
 from glint_train.metrics import Retrieval, background_right
+from glint_train.prompts import NOISE_SEED, SETS, evaluation_sets
 from glint_train.render import Renderer
 from glint_train.warm_start import autoencoder_state
-from sheet import draw_prompts
 
-SETS = {"singles": 96, "composed": 96, "held-out": 64}
-PROMPT_SEED, NOISE_SEED = 4096, 9000
 POWER_FACTOR = (1.96 + 0.84) ** 2  # two-sided 5 %, 80 % power
 WEAK_SCALES = (1.0, 2.0, 3.0)
 SCORES = ("strict", "partial", "similarity", "evidence")
@@ -45,7 +43,7 @@ class Evaluation:
         self.renderer = Renderer(self.grammar)
         self.judge = Judge.of_bundle(judge, self.grammar, bundle.tokenizer.size)
         self.retrieval = Retrieval.build(self.grammar, self.renderer)
-        self.sets = {kind: draw_prompts(kind, count, PROMPT_SEED, self.grammar) for kind, count in counts.items()}
+        self.sets = evaluation_sets(self.grammar, counts)
 
     def row(self, label: str, kind: str, images: np.ndarray) -> list[Verdict]:
         """Prints a table row and returns the verdicts."""

@@ -1,9 +1,10 @@
-"""What the bundle's CoRe2 weak network and golden-noise network do, on prompts they were not trained with.
+"""What the bundle's CoRe2 weak network and golden-noise network do.
 
     $(tools/env) tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--count N] [--smoke]
 
-Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out; then pictures of `evaluate.py`'s prompts with
-the same noises, scored by the bundle's scorer: paired differences with 95 % intervals (bootstrap over prompts).
+Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out, of prompts they were not trained with; then
+pictures of `evaluate.py`'s prompts with the same noises, scored by the bundle's scorer: paired differences with 95 % intervals
+(bootstrap over prompts). network_prompts.py leaves those prompts out, but did not yet when the bundled networks were collected.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluate import NOISE_SEED, PROMPT_SEED, SETS
 from glint_train.bundle import Bundle
 from glint_train.collection import Collection, Predictions
 from glint_train.grammar import Grammar
 from glint_train.intervals import interval, mean_interval
 from glint_train.judge import Judge
+from glint_train.prompts import NOISE_SEED, SETS, evaluation_sets
 from golden_noise import Pairs, cosines
-from sheet import draw_prompts
 from weak_network import errors
 
 
@@ -63,7 +63,7 @@ class Comparison:
         self.bundle, self.steps, grammar = bundle, steps, Grammar()
         self.judge = Judge.of_bundle(folder, grammar, bundle.tokenizer.size)
         self.weak, self.golden = (bundle.component(name) for name in ("core2_weak", "npnet"))
-        self.sets = {kind: draw_prompts(kind, count, PROMPT_SEED, grammar) for kind, count in counts.items()}
+        self.sets = evaluation_sets(grammar, counts)
 
     @torch.no_grad()
     def pictures(self, prompts: list[str], guidance: float, weak: bool, golden: bool) -> np.ndarray:

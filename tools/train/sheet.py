@@ -16,20 +16,10 @@ from PIL import Image, ImageDraw
 from glint_train.bundle import Bundle
 from glint_train.grammar import Grammar, Scene
 from glint_train.metrics import Retrieval, background_right, shifted_rmse
+from glint_train.prompts import draw_prompts
 from glint_train.render import Renderer
 
 CELL, CAPTION = 128, 14
-
-
-def draw_prompts(kind: str, count: int, seed: int, grammar: Grammar) -> tuple[list[Scene], list[str]]:
-    """Scenes and prompts by a seed: distinct single objects, or compositions trained or held out."""
-    rng = np.random.default_rng(seed)
-    if kind == "singles":
-        chosen = rng.permutation(len(grammar.singles))[:count]
-        scenes = [grammar.single(grammar.singles[i]) for i in chosen]
-        return scenes, [grammar.singles[i].name for i in chosen]
-    scenes = [grammar.draw_composition(rng, want_held_out=kind == "held-out") for _ in range(count)]
-    return scenes, [grammar.prompt(scene) for scene in scenes]
 
 
 def contact_sheet(images: np.ndarray, captions: list[str] | None, columns: int) -> Image.Image:

@@ -71,8 +71,12 @@ class Scene:
         return len(self.parts) > 1 or self.background is not None or self.parts[0].size is not None
 
 
-def held_out(*combination: str) -> bool:
-    """The fixed rule: a combination is never trained when its hash falls into the held-out percents."""
+def combination_held_out(*combination: str) -> bool:
+    """The fixed rule: a combination is never trained when its hash falls into the held-out percents.
+
+    It takes relations as they are written, though "B right of A" is the same picture as "A left of B": with one of them held
+    out, the other is trained as a rule.
+    """
     digest = hashlib.sha256("|".join((HELD_OUT_SALT, *combination)).encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
 
@@ -112,13 +116,14 @@ class Grammar:
         if colour is None:
             return False
         natural = any(own == colour for own, _ in self.entries[name].natural)
-        return (not natural or name in self.grids) and held_out(colour, name)
+        return (not natural or name in self.grids) and combination_held_out(colour, name)
 
     def scene_held_out(self, scene: Scene) -> bool:
         """Whether any combination of a scene is held out."""
         if any(self.tint_held_out(part.colour, part.entry) for part in scene.parts):
             return True
-        return scene.relation is not None and held_out(scene.parts[0].entry, scene.parts[1].entry, scene.relation)
+        names = [part.entry for part in scene.parts]
+        return scene.relation is not None and combination_held_out(*names, scene.relation)
 
     def _pick(self, rng: np.random.Generator, everyday: float) -> str:
         pool = self.common if rng.random() < everyday else self.names
