@@ -41,12 +41,12 @@ class Evaluation:
         bundle, self.grammar = Bundle(judge), Grammar()
         self.tokens, self.coder = bundle.ids, load_autoencoder(autoencoder_state(judge))
         self.renderer = Renderer(self.grammar)
-        self.judge = Judge.of_bundle(judge, self.grammar, bundle.tokenizer.size)
+        self.judge = Judge.of_bundle(judge, self.grammar)
         self.retrieval = Retrieval.build(self.grammar, self.renderer)
         self.sets = evaluation_sets(self.grammar, counts)
 
     def row(self, label: str, kind: str, images: np.ndarray) -> list[Verdict]:
-        """Prints a table row and returns the verdicts."""
+        """Prints the table row of uint8 pictures [N, 64, 64, 3] of a set and returns their verdicts."""
         scenes, prompts = self.sets[kind]
         verdicts = self.judge(images, scenes, self.tokens(prompts))
         means = [np.mean([getattr(one, name) for one in verdicts]) for name in SCORES]
@@ -55,6 +55,7 @@ class Evaluation:
         return verdicts
 
     def pixels(self, kind: str, images: np.ndarray) -> str:
+        """The columns that are arithmetic on pixels, of uint8 pictures [N, 64, 64, 3] of a set."""
         scenes, prompts = self.sets[kind]
         background = np.mean([background_right(image, scene) for image, scene in zip(images, scenes)])
         checks = [colour_right(image, scene, self.renderer) for image, scene in zip(images, scenes)]

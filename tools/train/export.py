@@ -22,12 +22,12 @@ from glint_train.archive import sha256
 from glint_train.autoencoder import load_autoencoder
 from glint_train.bundle import read_manifest
 from glint_train.components import DecodeLatents, EncodeImage, export_component
+from glint_train.grammar import Grammar
 from glint_train.quantise import quantise
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
-from glint_train.verifier import Scorer
+from glint_train.scorer import Scorer, make_verifier
 from glint_train.warm_start import component_file
 from glint_train.work import CHECKPOINTS, load_model, trained
-from verifier import make_verifier
 
 NAMES = {"flow": "emoji-flow", "distilled": "emoji-flow-distilled", "xl": "emoji-xl"}
 GUIDANCE = {"flow": 3.0, "distilled": 3.0, "xl": 2.0}  # the default scales of the bundled models
@@ -73,7 +73,7 @@ def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
 
 def load_scorer(work: Path) -> Scorer:
     """The trained verifier as one network of picture and prompt."""
-    model = make_verifier().eval()
+    model = make_verifier(Grammar()).eval()
     model.load_state_dict(trained(work, "verifier"))
     return Scorer(model).eval()
 

@@ -2,8 +2,8 @@
 
     $(tools/env) tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100] [--seed 41]
 
-All are drawn by the grammar of the training samples, without the prompts of evaluate.py. 26 % of the draws are compositions, and
-more of many distinct prompts, since single objects run out. A tenth of all prompts is held out, by a hash of their words.
+All are drawn by the grammar of the training samples, without the prompts of evaluate.py. 26 % of the draws are compositions,
+and more of many distinct prompts, since single objects run out. A tenth of all prompts is held out, by a hash of their words.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Samples a bundle from its files and writes contact sheets; `--sweep` prints measures by guidance scale.
 
-    $(tools/env) tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--kind singles|composed|held-out] [--count 100]
+    $(tools/env) tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--count 100]
+        [--kind singles|composed|held-out]
     $(tools/env) tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4
 """
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,31 @@ import torch.nn.functional as functional
 from safetensors.torch import save_file
 from torch import nn
 
+from glint_train.archive import sha256
+from glint_train.autoencoder import Autoencoder
+from glint_train.bundle import Bundle
+from glint_train.collection import joint_identity, training_collections
+from glint_train.networks import NoiseNetwork
+from glint_train.run import load_checkpoint, save_checkpoint
+from glint_train.trainer import Trainer
+from glint_train.warm_start import adopt_autoencoder, identity
+from glint_train.work import encoded
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-import autoencoder  # noqa: E402
-import evaluate  # noqa: E402
-import export_networks  # noqa: E402
-from glint_train.archive import sha256  # noqa: E402
-from glint_train.autoencoder import Autoencoder  # noqa: E402
-from glint_train.bundle import Bundle  # noqa: E402
-from glint_train.collection import joint_identity, training_collections  # noqa: E402
-from glint_train.networks import NoiseNetwork  # noqa: E402
-from glint_train.run import load_checkpoint, save_checkpoint  # noqa: E402
-from glint_train.trainer import Trainer  # noqa: E402
-from glint_train.warm_start import adopt_autoencoder, identity  # noqa: E402
-from glint_train.work import encoded  # noqa: E402
-
 BUNDLE = HERE.parents[1] / "models/emoji-flow"
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a stage's script in this process, where a refusal is a SystemExit."""
+
+    def run_stage(script: str, *arguments: object) -> None:
+        attention = functional.scaled_dot_product_attention
+        monkeypatch.setattr(functional, attention.__name__, attention)  # trainings replace it
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        runpy.run_path(str(HERE / f"{script}.py"), run_name="__main__")
+
+    return run_stage
 
 
 def write_autoencoder(work: Path, seed: int) -> None:
@@ -84,7 +93,7 @@ def test_a_checkpoint_that_began_with_other_weights_is_refused(tmp_path: Path) -
     assert identity(BUNDLE, "denoiser") != identity(BUNDLE, "weak_denoiser")
 
 
-def test_networks_trained_on_other_collections_are_not_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_trained_on_other_collections_are_not_exported(tmp_path: Path, stage: Callable[..., None]) -> None:
     bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle", ignore=shutil.ignore_patterns("*.pt")))
     (tmp_path / "noise-pairs").mkdir()
     (tmp_path / "noise-pairs/prompts.json").write_text("[]")
@@ -93,11 +102,10 @@ def test_networks_trained_on_other_collections_are_not_exported(tmp_path: Path, 
     shard = {"file": "shard-00000.safetensors", "sha256": sha256(tmp_path / "noise-pairs/shard-00000.safetensors")}
     manifest = {"format": 1, "kind": "noise-pairs", "model": {"components": components}, "complete": True, "shards": [shard]}
     (tmp_path / "noise-pairs/collection.json").write_text(json.dumps(manifest))
-    monkeypatch.setattr(sys, "argv", ["export_networks.py", "--work", str(tmp_path), "--bundle", str(bundle)])
 
     def export(trained_on: str) -> None:
         save_checkpoint(tmp_path / "npnet.pt", {"result": NoiseNetwork().state_dict(), "identity": trained_on})
-        export_networks.main()
+        stage("export_networks", "--work", tmp_path, "--bundle", bundle)
 
     with pytest.raises(SystemExit, match="npnet.pt was trained on other collections"):
         export("others")
@@ -121,22 +129,17 @@ def test_networks_trained_on_other_collections_are_not_exported(tmp_path: Path, 
     ("export_networks --work {} --bundle {}", "model.json", "export.py"),
 ])  # fmt: skip
 def test_missing_files_are_named_with_what_makes_them(
-    command: str, missing: str, made_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, missing: str, made_by: str, tmp_path: Path, stage: Callable[..., None]
 ) -> None:
-    script, *arguments = command.format(*2 * [tmp_path], bundle=BUNDLE).split()
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
-    attention = functional.scaled_dot_product_attention
-    monkeypatch.setattr(functional, attention.__name__, attention)  # trainings replace it
     with pytest.raises(SystemExit, match=rf"{missing} is missing: .*{made_by}"):
-        importlib.import_module(script).main()
+        stage(*command.format(*2 * [tmp_path], bundle=BUNDLE).split())
 
 
 def test_bundles_without_what_is_asked_of_them_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, stage: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["evaluate", "--bundle", str(BUNDLE.with_name("emoji-xl"))])
     with pytest.raises(SystemExit):
-        evaluate.main()
+        stage("evaluate", "--bundle", BUNDLE.with_name("emoji-xl"))
     assert "emoji-xl has no scorer: --judge names" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="vae_encoder.pt is missing: a bundle with a component vae_encoder is needed"):
         adopt_autoencoder(BUNDLE.with_name("emoji-xl"), tmp_path)
@@ -144,13 +147,12 @@ def test_bundles_without_what_is_asked_of_them_are_refused(
         Bundle(BUNDLE.with_name("emoji-xl")).component("npnet")
 
 
-def test_an_adopted_autoencoder_is_not_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adopted_autoencoder_is_not_trained_on(tmp_path: Path, stage: Callable[..., None]) -> None:
     for name in ("train", "test"):
         np.save(tmp_path / f"{name}_images.npy", np.zeros((2, 64, 64, 3), np.uint8))
     adopt_autoencoder(BUNDLE, tmp_path)
-    monkeypatch.setattr(sys, "argv", ["autoencoder", "--work", str(tmp_path), "--smoke"])
     with pytest.raises(SystemExit, match="autoencoder.pt was taken from a bundle"):
-        autoencoder.main()
+        stage("autoencoder", "--work", tmp_path, "--smoke")
 
 
 def test_networks_sh_says_what_it_needs() -> None:

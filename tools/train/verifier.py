@@ -17,21 +17,13 @@ from glint_train.augment import decoded, distort, draw, render
 from glint_train.autoencoder import Autoencoder, load_autoencoder
 from glint_train.grammar import Grammar
 from glint_train.judge import Judge
-from glint_train.layout import Labeller
 from glint_train.precision import autocast
 from glint_train.run import Clock, begin, learning_rate, load_checkpoint, save_checkpoint, to_images, training_parser
+from glint_train.scorer import make_verifier
 from glint_train.verifier import Reading, Slot, Verifier, window
-from glint_train.words import WordTokenizer, build_vocabulary
 from glint_train.work import trained
 
 BATCH, PROMPTS, PEAK_RATE, WARMUP = 48, 96, 2e-3, 40
-
-
-def make_verifier() -> Verifier:
-    """The verifier of the grammar, untrained."""
-    grammar = Grammar()
-    labeller = Labeller(grammar)
-    return Verifier(WordTokenizer(build_vocabulary(grammar)).size, len(labeller.names), len(labeller.colours))
 
 
 def entropy(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -121,7 +113,7 @@ def main() -> None:
     parser = training_parser(__doc__, seconds=1500, seed=17)
     parser.add_argument("--samples", type=int, default=24576)
     options = begin(parser)
-    coder, model = load_autoencoder(trained(options.work, "autoencoder")), make_verifier().train()
+    coder, model = load_autoencoder(trained(options.work, "autoencoder")), make_verifier(Grammar()).train()
     pool = Pool(96 if options.smoke else options.samples, options.seed, coder)
     path, clock, step = options.work / "verifier.pt", Clock(options.seconds), 0
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)

@@ -66,10 +66,6 @@ class Scene:
     relation: str | None = None
     background: str | None = None
 
-    @property
-    def compositional(self) -> bool:
-        return len(self.parts) > 1 or self.background is not None or self.parts[0].size is not None
-
 
 def combination_held_out(*combination: str) -> bool:
     """The fixed rule: a combination is never trained when its hash falls into the held-out percents.
@@ -94,11 +90,7 @@ class Grammar:
         self.common = [name for name in self.names if name in COMMON]
         # A base with many natural colours ("heart") is a grid of its own, held out like the tints.
         self.grids = {name for name, entry in self.entries.items() if len(entry.natural) >= 5}
-        self.singles = [
-            item
-            for item in self.objects
-            if not (item.base in self.grids and self.tint_held_out(item.colour, item.base))
-        ]
+        self.singles = [i for i in self.objects if not (i.base in self.grids and self.tint_held_out(i.colour, i.base))]
         self.unique_synonyms = self._unique_synonyms()
 
     def _unique_synonyms(self) -> dict[str, list[str]]:

@@ -72,8 +72,8 @@ def optimise(
 class Trainer:
     """Model, average, optimizers and clock of one run, which goes on from the checkpoint `path` if there is one.
 
-    `origin` names the weights that the run began with; a checkpoint of a run from other ones is refused with a SystemExit. It is
-    None of a run from nothing.
+    `origin` names the weights that the run began with (None: no others'). A checkpoint of a run from other ones is refused with
+    a SystemExit.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Trainer:
         self.clock, self.step = Clock(seconds), 0
         if state := load_checkpoint(path):
             if state.get("origin") != origin:
-                raise SystemExit(f"{path} is of a run that began with other weights: run in a new DIR, or delete it to start over")
+                raise SystemExit(f"{path} is of a run that began with other weights: run in a new DIR, or delete it")
             model.load_state_dict(state["model"])
             for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(values)
