@@ -1,6 +1,6 @@
-"""Stage 7: the adapter pair of emoji-flow, as LoRA files that its model.json names.
+"""The adapter pair of emoji-flow, as LoRA files that its model.json names.
 
-    python tools/train/adapters.py --work DIR --out models/emoji-flow [--checkpoint denoiser] [--from denoiser_early]
+    $(tools/env) tools/train/adapters.py --work DIR --out models/emoji-flow [--checkpoint denoiser] [--from denoiser_early]
         [--rank 4] [--strong 1] [--weak -4] [--smoke]
 
 Both point along what the later part of the training changed in the attention projections, cut to a low rank by a singular
@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from export import load_model
 from glint_train.adapters import direction
 from glint_train.archive import sha256
+from glint_train.bundle import read_manifest
+from glint_train.work import load_model
 
 
 def main() -> None:
@@ -33,18 +34,17 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the stage is always short")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    manifest = read_manifest(options.out) | {"adapters": {}}
     start, end = (
         load_model(options.work, "flow", name).denoiser.state_dict() for name in (options.start, options.checkpoint)
     )
-    path = options.out / "model.json"
-    manifest = json.loads(path.read_text()) | {"adapters": {}}
     for name, scale in (("strong", options.strong), ("weak", options.weak)):
         tensors = direction(start, end, options.rank, scale)
         file = options.out / f"{name}.safetensors"
         save_file({key: value.half() for key, value in tensors.items()}, str(file))
         manifest["adapters"][name] = {"file": file.name, "sha256": sha256(file)}
         print(f"{file.name} {file.stat().st_size}")
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    (options.out / "model.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Stage 1: render the training and the held-out samples, and write the vocabulary.
+"""Renders the training and the held-out samples and writes the vocabulary.
 
-python tools/train/data.py --work DIR [--samples 131072] [--seed 7] [--smoke]
+    $(tools/env) tools/train/data.py --work DIR [--samples 131072] [--seed 7] [--smoke]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Stage 5: emoji-flow with the guidance scale as an input, distilled from the trained denoiser's guided predictions.
+"""Trains emoji-flow with the guidance scale as an input, distilled from the trained denoiser's guided predictions.
 
-    python tools/train/distill.py --work DIR [--seconds 600] [--threads 1] [--seed 19] [--teacher denoiser] [--smoke]
+    $(tools/env) tools/train/distill.py --work DIR [--seconds 600] [--threads 1] [--seed 19] [--teacher denoiser] [--smoke]
 
 The student starts from the teacher, reads the same tokens and draws in the same latent space. A run that was stopped goes on
 from its last checkpoint `distilled.pt`.
@@ -8,17 +8,15 @@ from its last checkpoint `distilled.pt`.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
-from denoiser import BATCH, encode_all
-from export import load_model
 from glint_train.grammar import NULL_SHARE
 from glint_train.mix import Mix
 from glint_train.models import DistilledModel
 from glint_train.precision import use_precise_attention
 from glint_train.run import begin, training_parser
-from glint_train.trainer import Trainer
+from glint_train.trainer import BATCH, Trainer
+from glint_train.work import encoded, fingerprint, load_model, samples
 
 RATE = 0.5  # of a training from scratch
 MIX = Mix(0.5, 0.5)
@@ -29,14 +27,15 @@ def main() -> None:
     parser.add_argument("--teacher", default="denoiser", help="checkpoint in DIR whose average teaches")
     options = begin(parser)
     use_precise_attention()
-    latents, ids = encode_all(options.work), torch.from_numpy(np.load(options.work / "train_ids.npy"))
+    latents, ids = encoded(options.work), torch.from_numpy(samples(options.work, "train_ids"))
     teacher = load_model(options.work, "flow", options.teacher).requires_grad_(False)
     teacher.denoiser.prepare_mixed_precision()
     student = DistilledModel(teacher.text_encoder.phrases.words)
     student.start_from(teacher)
     student.text_encoder.requires_grad_(False)
     student.denoiser.prepare_mixed_precision()
-    trainer = Trainer(student, options.work / "distilled.pt", options.seconds, options.seed, RATE)
+    origin = fingerprint(teacher.state_dict())
+    trainer = Trainer(student, options.work / "distilled.pt", options.seconds, options.seed, RATE, origin)
     while (progress := trainer.clock.progress) < 1.0:
         chosen = torch.from_numpy(MIX.batch(len(ids), BATCH, options.seed, trainer.step, progress))
         dropped = torch.rand(len(chosen), generator=trainer.generator) < NULL_SHARE

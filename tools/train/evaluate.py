@@ -1,6 +1,6 @@
-"""Stage 8: quality by guidance scale with fixed noises, as tables, and how many pairs tell two scales apart.
+"""Measures quality by guidance scale with fixed noises, as tables, and how many pairs tell two scales apart.
 
-    python tools/train/evaluate.py --bundle models/emoji-flow [--judge BUNDLE] [--scales 1 1.5 2 3 5 7] [--smoke]
+    $(tools/env) tools/train/evaluate.py --bundle models/emoji-flow [--judge BUNDLE] [--scales 1 1.5 2 3 5 7] [--smoke]
 
 96 single objects, 96 compositions of trained and 64 of held-out combinations; prompt i of a set has the same noise at
 every scale. Strict: everything the prompt asks for is right by the verifier (`scorer`) and, for the background, by
@@ -19,17 +19,15 @@ import numpy as np
 import torch
 
 from glint_train.augment import decoded
-from glint_train.autoencoder import Autoencoder
+from glint_train.autoencoder import load_autoencoder
 from glint_train.bundle import Bundle
 from glint_train.grammar import Grammar
 from glint_train.judge import Judge, Verdict, colour_right, mask_iou
 from glint_train.metrics import Retrieval, background_right
+from glint_train.prompts import NOISE_SEED, SETS, evaluation_sets
 from glint_train.render import Renderer
-from glint_train.warm_start import load_autoencoder
-from sheet import draw_prompts
+from glint_train.warm_start import autoencoder_state
 
-SETS = {"singles": 96, "composed": 96, "held-out": 64}
-PROMPT_SEED, NOISE_SEED = 4096, 9000
 POWER_FACTOR = (1.96 + 0.84) ** 2  # two-sided 5 %, 80 % power
 WEAK_SCALES = (1.0, 2.0, 3.0)
 SCORES = ("strict", "partial", "similarity", "evidence")
@@ -41,14 +39,14 @@ class Evaluation:
 
     def __init__(self, judge: Path, counts: dict[str, int]) -> None:
         bundle, self.grammar = Bundle(judge), Grammar()
-        self.tokens, self.coder = bundle.ids, load_autoencoder(judge, Autoencoder())
+        self.tokens, self.coder = bundle.ids, load_autoencoder(autoencoder_state(judge))
         self.renderer = Renderer(self.grammar)
-        self.judge = Judge.of_bundle(judge, self.grammar, bundle.tokenizer.size)
+        self.judge = Judge.of_bundle(judge, self.grammar)
         self.retrieval = Retrieval.build(self.grammar, self.renderer)
-        self.sets = {kind: draw_prompts(kind, count, PROMPT_SEED, self.grammar) for kind, count in counts.items()}
+        self.sets = evaluation_sets(self.grammar, counts)
 
     def row(self, label: str, kind: str, images: np.ndarray) -> list[Verdict]:
-        """Prints a table row and returns the verdicts."""
+        """Prints the table row of uint8 pictures [N, 64, 64, 3] of a set and returns their verdicts."""
         scenes, prompts = self.sets[kind]
         verdicts = self.judge(images, scenes, self.tokens(prompts))
         means = [np.mean([getattr(one, name) for one in verdicts]) for name in SCORES]
@@ -57,6 +55,7 @@ class Evaluation:
         return verdicts
 
     def pixels(self, kind: str, images: np.ndarray) -> str:
+        """The columns that are arithmetic on pixels, of uint8 pictures [N, 64, 64, 3] of a set."""
         scenes, prompts = self.sets[kind]
         background = np.mean([background_right(image, scene) for image, scene in zip(images, scenes)])
         checks = [colour_right(image, scene, self.renderer) for image, scene in zip(images, scenes)]
@@ -120,6 +119,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     bundle, counts, steps, scales = Bundle(options.bundle), SETS, options.steps, options.scales
+    if not options.judge and "scorer" not in bundle.manifest["components"]:
+        parser.error(f"{options.bundle} has no scorer: --judge names a bundle that has one, such as models/emoji-flow")
     if options.adapter:
         bundle.adapt(options.adapter)
     if options.smoke:

@@ -1,6 +1,6 @@
-"""Stage 6: write a bundle folder of format version 1.
+"""Writes a bundle folder of format version 1.
 
-    python tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance 3]
+    $(tools/env) tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance SCALE]
         [--checkpoint NAME] [--weak NAME] [--init BUNDLE] [--int8]
 
 NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its weights in 8
@@ -16,20 +16,21 @@ import shutil
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from glint_train.archive import sha256
-from glint_train.autoencoder import Autoencoder
+from glint_train.autoencoder import load_autoencoder
+from glint_train.bundle import read_manifest
 from glint_train.components import DecodeLatents, EncodeImage, export_component
-from glint_train.models import KINDS
+from glint_train.grammar import Grammar
 from glint_train.quantise import quantise
-from glint_train.run import load_checkpoint
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
-from glint_train.verifier import Scorer
-from verifier import make_verifier
+from glint_train.scorer import Scorer, make_verifier
+from glint_train.warm_start import component_file
+from glint_train.work import CHECKPOINTS, load_model, trained
 
 NAMES = {"flow": "emoji-flow", "distilled": "emoji-flow-distilled", "xl": "emoji-xl"}
-CHECKPOINTS = {"flow": "denoiser", "distilled": "distilled", "xl": "xl"}
+GUIDANCE = {"flow": 3.0, "distilled": 3.0, "xl": 2.0}  # the default scales of the bundled models
 CONDITIONS = {
     "flow": ["latents", "time", "tokens", "pooled"],
     "distilled": ["latents", "time", "tokens", "pooled", "guidance"],
@@ -58,20 +59,7 @@ LATENT = {
 }
 
 
-def checkpoint(work: Path, name: str, weights: str = "model") -> dict[str, Tensor]:
-    """The weights of a checkpoint."""
-    state = load_checkpoint(work / f"{name}.pt")
-    if state is None:
-        raise SystemExit(f"{work} has no checkpoint {name}.pt: train it first")
-    return state[weights]
 
-
-def load_model(work: Path, kind: str, name: str) -> nn.Module:
-    """Text encoder and denoiser in float32, the average of the weights."""
-    words = json.loads((work / "tokenizer.json").read_text())["words"]
-    model = KINDS[kind](words).eval()
-    model.load_state_dict(checkpoint(work, name, "average"))
-    return model
 
 
 def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
@@ -85,17 +73,16 @@ def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
 
 def load_scorer(work: Path) -> Scorer:
     """The trained verifier as one network of picture and prompt."""
-    model = make_verifier().eval()
-    model.load_state_dict(checkpoint(work, "verifier"))
+    model = make_verifier(Grammar()).eval()
+    model.load_state_dict(trained(work, "verifier"))
     return Scorer(model).eval()
 
 
 def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module, list[str]]], int]:
     """Modules with the names of their inputs, and the number of words."""
     work, kind = options.work, options.kind
-    model, autoencoder = load_model(work, kind, options.checkpoint or CHECKPOINTS[kind]), Autoencoder().eval()
-    autoencoder.load_state_dict(checkpoint(work, "autoencoder"))
-    autoencoder.to(memory_format=torch.contiguous_format)
+    model = load_model(work, kind, options.checkpoint or CHECKPOINTS[kind])
+    autoencoder = load_autoencoder(trained(work, "autoencoder")).to(memory_format=torch.contiguous_format)
     modules: dict[str, tuple[nn.Module, list[str]]] = {
         "denoiser": (model.denoiser, CONDITIONS[kind]),
         "text_encoder": (model.text_encoder, ["ids"]),
@@ -113,8 +100,9 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
 
 
 def adopt_scorer(bundle: Path, out: Path) -> dict[str, object]:
-    """The scorer of another bundle and its manifest entry."""
-    entry = json.loads((bundle / "model.json").read_text())["components"]["scorer"]
+    """Copies the scorer of another bundle and returns its manifest entry; a SystemExit if that bundle has none."""
+    component_file(bundle, "scorer")
+    entry = read_manifest(bundle)["components"]["scorer"]
     if out.resolve() != bundle.resolve():
         shutil.copyfile(bundle / entry["file"], out / entry["file"])
     if sha256(out / entry["file"]) != entry["sha256"]:
@@ -145,7 +133,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kind", choices=tuple(NAMES), default="flow")
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--guidance", type=float, help="the default scale of the bundle; default: the kind's")
     parser.add_argument("--checkpoint", help="default: the kind's last one")
     parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_early")
     parser.add_argument("--init", type=Path, help="bundle whose scorer is kept if DIR has no verifier")
@@ -154,8 +142,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    options.out.mkdir(parents=True, exist_ok=True)
     modules, words = load_modules(options)
+    options.out.mkdir(parents=True, exist_ok=True)
     time = "timestep" if options.kind == "xl" else "unit"
     components: dict[str, object] = {
         name: export_component(module, options.out / f"{name}.pt", inputs, words, time)
@@ -166,7 +154,8 @@ def main() -> None:
     tokenizer = options.out / "tokenizer.json"
     shutil.copyfile(options.work / "tokenizer.json", tokenizer)
     components["tokenizer"] = {"file": tokenizer.name, "backend": "words", "sha256": sha256(tokenizer)}
-    body = manifest(options.kind, options.guidance, components)
+    guidance = GUIDANCE[options.kind] if options.guidance is None else options.guidance
+    body = manifest(options.kind, guidance, components)
     (options.out / "model.json").write_text(json.dumps(body, indent=2) + "\n")
     print("\n".join(f"{path.name} {path.stat().st_size}" for path in sorted(options.out.iterdir())))
 

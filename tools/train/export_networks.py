@@ -1,10 +1,10 @@
 """Adds CoRe2's weak network and the golden-noise network to a bundle: files and manifest entries.
 
-    python tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
+    $(tools/env) tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
 
-Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on this bundle's own predictions, or, with
---other-weights, on those of earlier weights in the same latent space; measure_networks.py then says what they are worth. The weak network's
-weights are kept in 8 bits.
+Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on the collections in DIR and these were made
+with this bundle's networks; or, with --other-weights, on any predictions of earlier weights in the same latent space, and
+measure_networks.py then says what they are worth. The weak network's weights are kept in 8 bits.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from glint_train.collection import Collection
+from glint_train.bundle import WHAT_IS_A_BUNDLE, read_manifest
+from glint_train.collection import joint_identity, training_collections
 from glint_train.components import export_component
 from glint_train.fit import load_result
 from glint_train.networks import NoiseNetwork, WeakNetwork
 from glint_train.quantise import quantise
+from glint_train.words import WordTokenizer, read_words
 
 NETWORKS: dict[str, tuple[type[nn.Module], str, bool]] = {  # class, kind of collection, whether its weights get 8 bits
     "core2_weak": (WeakNetwork, "trajectories", True),
@@ -37,23 +39,26 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    path = options.bundle / "model.json"
-    manifest = json.loads(path.read_text())
-    words = len(json.loads((options.bundle / "tokenizer.json").read_text())["words"]) + 2
+    manifest = read_manifest(options.bundle)
+    words = WordTokenizer(read_words(options.bundle, WHAT_IS_A_BUNDLE)).size
     found = [name for name in NETWORKS if (options.work / f"{name}.pt").exists()]
     if not found:
         raise SystemExit(f"{options.work} holds none of: " + ", ".join(f"{name}.pt" for name in NETWORKS))
     for name in found:
         network, kind, int8 = NETWORKS[name]
+        trained_on = None
         if not options.other_weights:
-            Collection(options.work / kind, kind, partial=True).check_model(manifest)
-        model = load_result(network(), options.work / f"{name}.pt")
+            collections = training_collections(options.work, kind, partial=True)
+            for collection in collections:
+                collection.check_model(manifest)
+            trained_on = joint_identity(collections)
+        model = load_result(network(), options.work / f"{name}.pt", trained_on)
         parameters = sum(p.numel() for p in model.parameters())
         model = quantise(model) if int8 else model
         file = options.bundle / f"{name}.pt"
         manifest["components"][name] = export_component(model, file, network.INPUTS, words)
         print(f"{file.name} {file.stat().st_size} bytes, {parameters} parameters")
-    path.write_text(json.dumps(manifest, indent=2) + "\n")
+    (options.bundle / "model.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 if __name__ == "__main__":

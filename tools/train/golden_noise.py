@@ -1,6 +1,7 @@
 """Fits a golden-noise network to noise pairs: from noise and prompt to the reflected noise.
 
-    python tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--partial] [--threads 1] [--seed 29] [--smoke]
+    $(tools/env) tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--partial] [--threads 1]
+        [--seed 29] [--smoke]
 
 Reads DIR/noise-pairs and DIR/noise-pairs-held-out, writes DIR/npnet.pt; goes on from it if it is there. One
 pair of eight is not trained on but says which weights are kept. The noise is turned by a random angle while the displacement
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glint_train.collection import Collection, turned
+from glint_train.collection import Collection, joint_identity, training_collections, turned
 from glint_train.fit import Fit, fit_options
 from glint_train.networks import NoiseNetwork
 
@@ -40,7 +41,7 @@ def cosines(model: nn.Module, pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 def main() -> None:
     options = fit_options(__doc__, seconds=240, seed=29)
-    collection = Collection(options.work / "noise-pairs", "noise-pairs", options.partial)
+    (collection,) = collections = training_collections(options.work, "noise-pairs", options.partial)
     data, held_out = Pairs(collection), Pairs(Collection(options.work / "noise-pairs-held-out", "noise-pairs"))
     if len(data.noise) < 2 or not len(held_out.noise):
         raise SystemExit("too few pairs were kept; collect with more prompts or another reflection")
@@ -64,7 +65,7 @@ def main() -> None:
     groups = [{"params": network.parameters(), "peak": RATE}]
     fit = Fit(
         network, options.work / "npnet.pt", [torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.05, fused=True)],
-        seconds=options.seconds, seed=options.seed, identity=collection.identity,
+        seconds=options.seconds, seed=options.seed, identity=joint_identity(collections),
         initial=options.init, validate=validate,
     )  # fmt: skip
     model = fit.run(loss_of, len(trained), BATCH)

@@ -1,9 +1,10 @@
-"""What the bundle's CoRe2 weak network and golden-noise network do, on prompts they were not trained with.
+"""What the bundle's CoRe2 weak network and golden-noise network do.
 
-    python tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--count N] [--smoke]
+    $(tools/env) tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--count N] [--smoke]
 
-Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out; then pictures of `evaluate.py`'s prompts with
-the same noises, scored by the bundle's scorer: paired differences with 95 % intervals (bootstrap over prompts).
+Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out, of prompts they were not trained with; then
+pictures of `evaluate.py`'s prompts with the same noises, scored by the bundle's scorer: paired differences with 95 % intervals
+(bootstrap over prompts). network_prompts.py leaves those prompts out, but did not yet when the bundled networks were collected.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from evaluate import NOISE_SEED, PROMPT_SEED, SETS
-from glint_train.bundle import Bundle
+from glint_train.bundle import Bundle, Predict, initial_noise
 from glint_train.collection import Collection, Predictions
 from glint_train.grammar import Grammar
 from glint_train.intervals import interval, mean_interval
 from glint_train.judge import Judge
+from glint_train.prompts import NOISE_SEED, SETS, evaluation_sets
 from golden_noise import Pairs, cosines
-from sheet import draw_prompts
 from weak_network import errors
 
 
 def weak_figures(bundle: Bundle, folder: Path) -> None:
+    """Prints the errors of `core2_weak` on the trajectories in a folder, of this bundle: a SystemExit if they are another's."""
     collection = Collection(folder, "trajectories")
     collection.check_model(bundle.manifest)
     data, times = Predictions(collection), collection.tensors["time"].tolist()
@@ -34,7 +36,8 @@ def weak_figures(bundle: Bundle, folder: Path) -> None:
     def ratio(items: np.ndarray) -> float:
         return float(np.sqrt(made[items].sum() / plain[items].sum()))
 
-    print(f"core2_weak: {len(made)} held-out prompts, {len(times)} steps, guidance {data.guidance:g}, at 1 row a step instead of 2")
+    print(f"core2_weak: {len(made)} held-out prompts, {len(times)} steps, guidance {data.guidance:g}", end=", ")
+    print("at 1 row a step instead of 2")
     print(
         f"relative error of the guided prediction (root of summed squares): {np.sqrt(made.sum() / size.sum()):.4f}, "
         f"with the conditional one in its place {np.sqrt(plain.sum() / size.sum()):.4f}"
@@ -46,12 +49,14 @@ def weak_figures(bundle: Bundle, folder: Path) -> None:
 
 
 def noise_figures(bundle: Bundle, folder: Path) -> None:
+    """Prints the cosines of `npnet` on the noise pairs in a folder, of this bundle: a SystemExit if they are another's."""
     collection = Collection(folder, "noise-pairs")
     collection.check_model(bundle.manifest)
     pairs = Pairs(collection)
     made, plain = (values.numpy() for values in cosines(bundle.component("npnet"), pairs))
     print(f"npnet: {len(pairs.noise)} held-out pairs of {len(collection.tensors['candidate_scores'])} candidates")
-    print(f"cosine to the target {made.mean():.5f}, of the noise itself {plain.mean():.5f}, difference {mean_interval(made - plain)}")
+    print(f"cosine to the target {made.mean():.5f}, of the noise itself {plain.mean():.5f}", end=", ")
+    print(f"difference {mean_interval(made - plain)}")
     gains = collection.tensors["candidate_scores"].diff(dim=1).numpy().ravel()
     print(f"score of reflected minus score of noise, all candidates: {mean_interval(gains)}")
 
@@ -61,27 +66,31 @@ class Comparison:
 
     def __init__(self, folder: Path, bundle: Bundle, counts: dict[str, int], steps: int) -> None:
         self.bundle, self.steps, grammar = bundle, steps, Grammar()
-        self.judge = Judge.of_bundle(folder, grammar, bundle.tokenizer.size)
+        self.judge = Judge.of_bundle(folder, grammar)
         self.weak, self.golden = (bundle.component(name) for name in ("core2_weak", "npnet"))
-        self.sets = {kind: draw_prompts(kind, count, PROMPT_SEED, grammar) for kind, count in counts.items()}
+        self.sets = evaluation_sets(grammar, counts)
 
     @torch.no_grad()
     def pictures(self, prompts: list[str], guidance: float, weak: bool, golden: bool) -> np.ndarray:
-        """Euler steps; the conditional prediction alone where guidance is 1, with `weak` its imitation of guidance."""
+        """uint8 [N, 64, 64, 3]; the conditional prediction alone where guidance is 1, with `weak` its imitation of guidance."""
         parts = []
         for start in range(0, len(prompts), 16):
             part = prompts[start : start + 16]
-            (tokens, pooled), predict = self.bundle.encode_text(part), self.bundle.predictor(part, guidance)
-            seeds = range(NOISE_SEED + start, NOISE_SEED + start + len(part))
-            x = torch.stack([torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-            x = self.golden(x, tokens, pooled) if golden else x
-            times = torch.linspace(1.0, 0.0, self.steps + 1)
-            for now, then in zip(times[:-1], times[1:]):
-                made = predict(x, now)
-                x = x + (then - now) * (self.weak(made, x, now.expand(len(x))) if weak else made)
-            images = self.bundle.decoder(x).add(1.0).mul(127.5).round().clamp(0, 255)
-            parts.append(images.to(torch.uint8).permute(0, 2, 3, 1).numpy())
+            noise, predict = initial_noise(len(part), NOISE_SEED + start), self.bundle.predictor(part, guidance)
+            if golden:
+                noise = self.golden(noise, *self.bundle.encode_text(part))
+            if weak:
+                predict = self.imitation(predict)
+            parts.append(self.bundle.pictures(self.bundle.sample(noise, predict, self.steps)))
         return np.concatenate(parts)
+
+    def imitation(self, conditional: Predict) -> Predict:
+        """What the weak network makes of the conditional prediction."""
+
+        def predict(x: Tensor, time: Tensor) -> Tensor:
+            return self.weak(conditional(x, time), x, time.expand(len(x)))
+
+        return predict
 
     def scores(self, guidance: float, weak: bool = False, golden: bool = False) -> dict[str, np.ndarray]:
         """Similarity and strict score [N, 2] by set."""
@@ -93,6 +102,7 @@ class Comparison:
 
 
 def score_figures(comparison: Comparison) -> None:
+    """Prints the table of paired differences in similarity and strict score, by set and of all prompts."""
     scale = float(comparison.bundle.manifest["guidance"]["default"])
     guided, plain = comparison.scores(scale), comparison.scores(1.0)
     core2, golden = comparison.scores(1.0, weak=True), comparison.scores(scale, golden=True)
@@ -107,7 +117,8 @@ def score_figures(comparison: Comparison) -> None:
         for kind in (*a, "all"):
             first, second = (np.concatenate(list(x.values())) if kind == "all" else x[kind] for x in (a, b))
             difference = first - second
-            print(f"| {name} | {kind} | {len(first)} | {mean_interval(difference[:, 0])} | {mean_interval(difference[:, 1])} |", flush=True)
+            columns = (name, kind, len(first), *(mean_interval(values) for values in difference.T))
+            print(f"| {' | '.join(map(str, columns))} |", flush=True)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Prompts to collect with: `prompts.txt`, `fine.txt` and `held_out.txt`, none of which differs from another by articles only.
 
-    python tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100] [--seed 41]
+    $(tools/env) tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100] [--seed 41]
 
-All are drawn by the grammar of the training samples; 26 % of the draws are compositions, and more of many distinct prompts, since
-single objects run out. A tenth of all prompts is held out, by a hash of their words.
+All are drawn by the grammar of the training samples, without the prompts of evaluate.py. 26 % of the draws are compositions,
+and more of many distinct prompts, since single objects run out. A tenth of all prompts is held out, by a hash of their words.
 """
 
 from __future__ import annotations
@@ -15,29 +15,33 @@ from pathlib import Path
 import numpy as np
 
 from glint_train.grammar import Grammar
+from glint_train.prompts import evaluation_sets
 
-HELD_OUT_PERCENT, SALT, COMPOSED = 10, "glint-networks", 0.26
+PROMPTS_HELD_OUT_PERCENT, SALT, COMPOSED = 10, "glint-networks", 0.26
 
 
-def words_of(prompt: str) -> str:
+def without_articles(prompt: str) -> str:
+    """What prompts are told apart by."""
     return " ".join(word for word in prompt.split() if word not in ("a", "an"))
 
 
-def held_out(prompt: str) -> bool:
-    digest = hashlib.sha256(f"{SALT}|{words_of(prompt)}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
+def prompt_held_out(prompt: str) -> bool:
+    """Whether the small networks are measured with a prompt and not trained with it."""
+    digest = hashlib.sha256(f"{SALT}|{without_articles(prompt)}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100 < PROMPTS_HELD_OUT_PERCENT
 
 
 def draw(count: int, held_out_count: int, seed: int, grammar: Grammar) -> tuple[list[str], list[str]]:
-    """Distinct prompts, and distinct held-out ones."""
+    """Distinct prompts, and distinct held-out ones; none is one of evaluate.py's, so that scores there are of new prompts."""
     chosen: dict[bool, list[str]] = {False: [], True: []}
-    wanted, seen, index = {False: count, True: held_out_count}, set(), 0
+    seen = {without_articles(prompt) for _, prompts in evaluation_sets(grammar).values() for prompt in prompts}
+    wanted, index = {False: count, True: held_out_count}, 0
     while any(len(chosen[side]) < wanted[side] for side in chosen):
         rng = np.random.default_rng([seed, index])
         prompt = grammar.draw(rng, rng.random() < COMPOSED)[1]
-        side, index = held_out(prompt), index + 1
-        if words_of(prompt) not in seen and len(chosen[side]) < wanted[side]:
-            seen.add(words_of(prompt))
+        side, index = prompt_held_out(prompt), index + 1
+        if without_articles(prompt) not in seen and len(chosen[side]) < wanted[side]:
+            seen.add(without_articles(prompt))
             chosen[side].append(prompt)
     return chosen[False], chosen[True]
 

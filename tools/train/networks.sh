@@ -1,10 +1,11 @@
 #!/bin/sh
 # CoRe2's weak network and the golden-noise network of the bundled model, from nothing to the bundle and its figures:
 #   tools/train/networks.sh WORK [BUNDLE]        what WORK already has is gone on with
-# Environment: GLINT (the program; ./glint), PYTHON (tools/env's), THREADS (of the collections; 1), SMOKE=1 (a few items and steps)
+# Environment: GLINT (the program; ./glint), PYTHON (tools/env's), THREADS (of the collections; 1),
+# SMOKE=1 (a few items and steps)
 set -eu
 root=$(dirname -- "$(readlink -f -- "$0")")/../..
-work=$1
+work=${1:?the folder to work in is missing: tools/train/networks.sh WORK [BUNDLE]}
 bundle=${2:-$root/models/emoji-flow}
 glint=${GLINT:-$root/glint}
 python=${PYTHON:-$("$root/tools/env")}
@@ -16,7 +17,8 @@ train=$root/tools/train
   "$python" "$train/network_prompts.py" --work "$work" $smoke
   # collect KIND FOLDER PROMPTS STEPS SEED: more prompts are worth more than more steps of each, but for the last times
   collect() {
-    "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" --batch 16 --threads "${THREADS:-1}"
+    "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" \
+      --batch 16 --threads "${THREADS:-1}"
   }
   collect trajectories trajectories prompts 10 1000000
   collect trajectories trajectories-fine fine 20 5000000

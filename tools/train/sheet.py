@@ -1,7 +1,8 @@
-"""Stage 6: sample a bundle from its files and write contact sheets; `--sweep` prints measures by guidance scale.
+"""Samples a bundle from its files and writes contact sheets; `--sweep` prints measures by guidance scale.
 
-python tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--kind singles|composed|held-out] [--count 100]
-python tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4
+    $(tools/env) tools/train/sheet.py --bundle models/emoji-flow --out sheet.png [--count 100]
+        [--kind singles|composed|held-out]
+    $(tools/env) tools/train/sheet.py --bundle models/emoji-flow --sweep 1 2 3 4
 """
 
 from __future__ import annotations
@@ -16,20 +17,10 @@ from PIL import Image, ImageDraw
 from glint_train.bundle import Bundle
 from glint_train.grammar import Grammar, Scene
 from glint_train.metrics import Retrieval, background_right, shifted_rmse
+from glint_train.prompts import draw_prompts
 from glint_train.render import Renderer
 
 CELL, CAPTION = 128, 14
-
-
-def draw_prompts(kind: str, count: int, seed: int, grammar: Grammar) -> tuple[list[Scene], list[str]]:
-    """Scenes and prompts by a seed: distinct single objects, or compositions trained or held out."""
-    rng = np.random.default_rng(seed)
-    if kind == "singles":
-        chosen = rng.permutation(len(grammar.singles))[:count]
-        scenes = [grammar.single(grammar.singles[i]) for i in chosen]
-        return scenes, [grammar.singles[i].name for i in chosen]
-    scenes = [grammar.draw_composition(rng, want_held_out=kind == "held-out") for _ in range(count)]
-    return scenes, [grammar.prompt(scene) for scene in scenes]
 
 
 def contact_sheet(images: np.ndarray, captions: list[str] | None, columns: int) -> Image.Image:
@@ -66,7 +57,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("singles", "composed", "held-out"), default="singles")
     parser.add_argument("--prompts", nargs="*", help="these prompts instead of drawn ones")
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=2024)
+    parser.add_argument("--seed", type=int, default=2024, help="of the drawn prompts; noises always begin with seed 0")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, help="default: the bundle's")
     parser.add_argument("--sweep", type=float, nargs="*", help="print measures at these guidance scales")

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+from glint_train.bundle import Bundle
 
-from glint_train.bundle import Bundle  # noqa: E402
-
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 MODELS = sorted(path.parent.name for path in (ROOT / "models").glob("*/model.json"))
 PROMPT, SEED, STEPS = "a small red star left of a key on a yellow background", 7, 20
 

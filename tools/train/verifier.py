@@ -1,6 +1,6 @@
-"""Stage 4: train the verifier on fresh renders of the whole grammar and print its own accuracy on held-out ones.
+"""Trains the verifier on fresh renders of the whole grammar and prints its own accuracy on held-out ones.
 
-    python tools/train/verifier.py --work DIR [--seconds 1500] [--threads 1] [--seed 17] [--samples 24576] [--smoke]
+    $(tools/env) tools/train/verifier.py --work DIR [--seconds 1500] [--threads 1] [--seed 17] [--samples 24576] [--smoke]
 
 It needs the autoencoder, since half of its pictures pass through it. It knows the combinations that are held out from the
 denoiser; held out from the verifier are the pictures and prompts of another seed.
@@ -8,31 +8,22 @@ denoiser; held out from the verifier are the pictures and prompts of another see
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from glint_train.augment import decoded, distort, draw, render
-from glint_train.autoencoder import Autoencoder
+from glint_train.autoencoder import Autoencoder, load_autoencoder
 from glint_train.grammar import Grammar
 from glint_train.judge import Judge
-from glint_train.layout import Labeller
 from glint_train.precision import autocast
 from glint_train.run import Clock, begin, learning_rate, load_checkpoint, save_checkpoint, to_images, training_parser
+from glint_train.scorer import make_verifier
 from glint_train.verifier import Reading, Slot, Verifier, window
-from glint_train.words import WordTokenizer, build_vocabulary
+from glint_train.work import trained
 
 BATCH, PROMPTS, PEAK_RATE, WARMUP = 48, 96, 2e-3, 40
-
-
-def make_verifier() -> Verifier:
-    """The verifier of the grammar, untrained."""
-    grammar = Grammar()
-    labeller = Labeller(grammar)
-    return Verifier(WordTokenizer(build_vocabulary(grammar)).size, len(labeller.names), len(labeller.colours))
 
 
 def entropy(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -115,20 +106,14 @@ class Pool:
             return loss + prompt_loss(model, model.prompt(self.ids[asked]), self.asked[asked])
 
 
-def load_coder(work: Path) -> Autoencoder:
-    """The trained autoencoder of the run."""
-    coder, state = Autoencoder().eval(), load_checkpoint(work / "autoencoder.pt")
-    if state is None:
-        raise SystemExit("train the autoencoder first")
-    coder.load_state_dict(state["model"])
-    return coder
+
 
 
 def main() -> None:
     parser = training_parser(__doc__, seconds=1500, seed=17)
     parser.add_argument("--samples", type=int, default=24576)
     options = begin(parser)
-    coder, model = load_coder(options.work), make_verifier().train()
+    coder, model = load_autoencoder(trained(options.work, "autoencoder")), make_verifier(Grammar()).train()
     pool = Pool(96 if options.smoke else options.samples, options.seed, coder)
     path, clock, step = options.work / "verifier.pt", Clock(options.seconds), 0
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.01, fused=True)

@@ -1,7 +1,7 @@
 """Fits CoRe2's weak network to trajectories: from the prediction under the prompt to the guided one.
 
-    python tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 3200] [--init CHECKPOINT] [--partial] [--threads 1]
-        [--seed 23] [--smoke]
+    $(tools/env) tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 3200] [--init CHECKPOINT] [--partial]
+        [--threads 1] [--seed 23] [--smoke]
 
 Reads DIR/trajectories, DIR/trajectories-fine if it is there, and DIR/trajectories-held-out, and the denoiser of the bundle they
 were made with, whose blocks the network begins with; writes DIR/core2_weak.pt, and goes on from it if it is there.
@@ -9,14 +9,14 @@ were made with, whose blocks the network begins with; writes DIR/core2_weak.pt, 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from glint_train.collection import Collection, Predictions
+from glint_train.bundle import read_manifest
+from glint_train.collection import Collection, Predictions, joint_identity, training_collections
 from glint_train.denoiser import Denoiser
 from glint_train.fit import Fit, fit_options
 from glint_train.networks import WeakNetwork
@@ -47,10 +47,8 @@ def begun(bundle: Path, data: Predictions) -> WeakNetwork:
 
 def main() -> None:
     options = fit_options(__doc__, seconds=3200, seed=23, needs_bundle=True)
-    manifest = json.loads((options.bundle / "model.json").read_text())
-    collections = [Collection(options.work / "trajectories", "trajectories", options.partial)]
-    if (options.work / "trajectories-fine").exists():
-        collections.append(Collection(options.work / "trajectories-fine", "trajectories", options.partial))
+    manifest = read_manifest(options.bundle)
+    collections = training_collections(options.work, "trajectories", options.partial)
     for collection in collections:
         collection.check_model(manifest)
     data = Predictions(*collections)
@@ -64,13 +62,14 @@ def main() -> None:
     network.denoiser.prepare_mixed_precision()
     fit = Fit(
         network, options.work / "core2_weak.pt", make_optimizers(network), seconds=options.seconds,
-        seed=options.seed, identity="+".join(collection.identity for collection in collections), initial=options.init,
+        seed=options.seed, identity=joint_identity(collections), initial=options.init,
     )  # fmt: skip
     model = fit.run(loss_of, len(data), BATCH)
     for name, part in (("trained", data), ("held-out", held_out)):
         chosen = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:REPORTED]
         made, plain, size = (squares.sum() for squares in errors(model, part, chosen))
-        print(f"{name} prompts: relative error {(made / size).sqrt():.4f}, of the conditional prediction {(plain / size).sqrt():.4f}: {(made / plain).sqrt():.3f}")
+        figures = (made / size).sqrt(), (plain / size).sqrt(), (made / plain).sqrt()
+        print("{} prompts: relative error {:.4f}, of the conditional prediction {:.4f}: {:.3f}".format(name, *figures))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from .autoencoder import Autoencoder
 from .grammar import Grammar, Scene
 from .layout import Labeller
 from .render import SIDE, Renderer
-from .run import to_images
+from .run import to_images, to_pixels
 from .words import WordTokenizer, build_vocabulary
 
 SINGLE_SHARE, PAIR_SHARE, EVERYDAY = 0.3, 0.7, 0.5  # of all scenes; of compositions; of their objects
@@ -60,7 +60,7 @@ def decoded(
         latents = autoencoder.encode(to_images(images[start : start + 64].numpy()))
         level = torch.rand(len(latents), 1, 1, 1, generator=generator) * noise
         wrong = autoencoder.decode(latents + level * torch.randn(latents.shape, generator=generator))
-        parts.append(wrong.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1))
+        parts.append(to_pixels(wrong))
     return torch.cat(parts)
 
 

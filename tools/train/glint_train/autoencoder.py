@@ -82,10 +82,19 @@ class Autoencoder(nn.Module):
         self.standardise = nn.BatchNorm2d(LATENT_CHANNELS, affine=False, momentum=0.02)
 
     def encode(self, image: Tensor) -> Tensor:
+        """Images [B, 3, 64, 64] in [-1, 1] to latents [B, 4, 16, 16] of about unit variance per channel."""
         return self.standardise(self.encoder(image))
 
     def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, 4, 16, 16] to images [B, 3, 64, 64], not yet clamped to [-1, 1]."""
         return self.decoder(latents)
+
+
+def load_autoencoder(state: dict[str, Tensor]) -> Autoencoder:
+    """The autoencoder of a checkpoint's or a bundle's state, in evaluation mode."""
+    model = Autoencoder().eval()
+    model.load_state_dict(state)
+    return model
 
 
 def reconstruction_loss(made: Tensor, image: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,32 +14,48 @@ from torch import Tensor
 
 from .adapters import add_to
 from .archive import sha256
+from .run import require, to_pixels
 from .unet import make_scheduler
-from .words import WordTokenizer
+from .words import WordTokenizer, read_words
+
+WHAT_IS_A_BUNDLE = "a bundle is a folder such as models/emoji-flow, which tools/train/export.py writes"
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # latents [B, 4, 16, 16], time [] -> the guided prediction
+
+
+def initial_noise(count: int, seed: int) -> Tensor:
+    """Noise [count, 4, 16, 16]; item i depends on `seed + i` alone."""
+    seeds = range(seed, seed + count)
+    return torch.stack([torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(one)) for one in seeds])
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """model.json of a bundle; a SystemExit if the folder has none."""
+    return json.loads(require(folder / "model.json", WHAT_IS_A_BUNDLE).read_text())
 
 
 class Bundle:
     """The components of a bundle folder, widened to float32."""
 
     def __init__(self, folder: Path, denoiser: str = "denoiser") -> None:
-        self.manifest = json.loads((folder / "model.json").read_text())
+        self.manifest = read_manifest(folder)
         for entry in self.manifest["components"].values():
             if sha256(folder / entry["file"]) != entry["sha256"]:
                 raise RuntimeError(f"{entry['file']} does not match its SHA-256")
-        self.tokenizer = WordTokenizer(json.loads((folder / "tokenizer.json").read_text())["words"])
+        self.tokenizer = WordTokenizer(read_words(folder, WHAT_IS_A_BUNDLE))
         self.folder, self.inputs = folder, self.manifest["components"][denoiser]["inputs"]
         self.denoiser, self.text_encoder = self.component(denoiser), self.component("text_encoder")
         self.decoder = self.component("vae_decoder")
 
     def component(self, name: str) -> torch.jit.ScriptModule:
-        """A TorchScript component in float32."""
+        """A TorchScript component in float32; a SystemExit if the bundle has none of this name."""
+        if name not in self.manifest["components"]:
+            raise SystemExit(f"the bundle {self.folder} has no component {name}")
         return torch.jit.load(str(self.folder / self.manifest["components"][name]["file"])).float().eval()
 
     def adapt(self, path: Path) -> None:
         """Adds a LoRA file to the denoiser's weights."""
-        add_to(self.denoiser.state_dict(), load_file(str(path)))
+        add_to(self.denoiser.state_dict(), load_file(require(path, "a LoRA file such as those of adapters.py is needed")))
 
     def ids(self, prompts: list[str]) -> Tensor:
         """Word ids [B, 16]."""
@@ -66,10 +83,9 @@ class Bundle:
         return predict
 
     @torch.no_grad()
-    def latents(self, prompts: list[str], guidance: float, steps: int, seed: int) -> Tensor:
-        """Latents [B, 4, 16, 16] by Euler steps of a flow or DDIM steps of a variance-preserving process."""
-        noises = [torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(seed + i)) for i in range(len(prompts))]
-        x, predict = torch.stack(noises), self.predictor(prompts, guidance)
+    def sample(self, noise: Tensor, predict: Predict, steps: int) -> Tensor:
+        """Latents [B, 4, 16, 16] from noise, by Euler steps of a flow or DDIM steps of a variance-preserving process."""
+        x = noise
         if self.manifest["schedule"]["kind"] == "vp":
             scheduler = make_scheduler()
             scheduler.set_timesteps(steps)
@@ -82,13 +98,19 @@ class Bundle:
         return x
 
     @torch.no_grad()
+    def latents(self, prompts: list[str], guidance: float, steps: int, seed: int) -> Tensor:
+        """Latents [B, 4, 16, 16] of prompts; those of prompt i begin with the noise of the seed `seed + i`."""
+        return self.sample(initial_noise(len(prompts), seed), self.predictor(prompts, guidance), steps)
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor) -> np.ndarray:
+        """Latents [B, 4, 16, 16] as images uint8 [B, 64, 64, 3]."""
+        return to_pixels(self.decoder(latents)).numpy()
+
     def generate(
         self, prompts: list[str], guidance: float, steps: int = 20, seed: int = 0, batch: int = 8
     ) -> np.ndarray:
         """Images uint8 [B, 64, 64, 3]; picture i uses the seed `seed + i`."""
-        parts = []
-        for start in range(0, len(prompts), batch):
-            latents = self.latents(prompts[start : start + batch], guidance, steps, seed + start)
-            images = self.decoder(latents).add(1.0).mul(127.5).round().clamp(0, 255)
-            parts.append(images.to(torch.uint8).permute(0, 2, 3, 1).numpy())
-        return np.concatenate(parts)
+        starts = range(0, len(prompts), batch)
+        parts = (self.latents(prompts[i : i + batch], guidance, steps, seed + i) for i in starts)
+        return np.concatenate([self.pictures(part) for part in parts])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .archive import sha256
 
+FOLDERS = {"trajectories": ("trajectories", "trajectories-fine"), "noise-pairs": ("noise-pairs",)}  # the first must exist
 SHARED = ("time", "model_time", "position", "null_tokens", "null_pooled")  # the same in every shard
 
 
@@ -46,6 +47,17 @@ class Collection:
         for name, hashed in self.manifest["model"]["components"].items():
             if bundle["components"].get(name, {}).get("sha256") != hashed:
                 raise SystemExit(f"the collection was made with another {name} than this bundle's; collect again")
+
+
+def training_collections(work: Path, kind: str, partial: bool = False) -> list[Collection]:
+    """What a network is trained on: the collections of a kind in DIR that are not held out."""
+    first, *further = (work / name for name in FOLDERS[kind])
+    return [Collection(folder, kind, partial) for folder in (first, *filter(Path.exists, further))]
+
+
+def joint_identity(collections: list[Collection]) -> str:
+    """What a network's checkpoint says it was trained on."""
+    return "+".join(collection.identity for collection in collections)
 
 
 def turned(noise: Tensor, generator: torch.Generator) -> Tensor:

@@ -50,7 +50,9 @@ def example(name: str, batch: int, words: int) -> Tensor:
     return values[name]()
 
 
-def export_component(module: nn.Module, path: Path, inputs: list[str], words: int, time: str | None = None) -> dict[str, object]:
+def export_component(
+    module: nn.Module, path: Path, inputs: list[str], words: int, time: str | None = None
+) -> dict[str, object]:
     """Writes the file of a component and returns its manifest entry; denoisers say how they are told the time."""
     module.requires_grad_(False)
     traced = torch.jit.trace(module, tuple(example(name, 2, words) for name in inputs), check_trace=False)

@@ -20,9 +20,9 @@ WAVES = 4  # cosine waves per axis in the position channels
 def make_transformer(guidance: bool, blocks: tuple[int, int], images: int) -> FluxTransformer2DModel:
     """Double and single blocks, 6 heads of 32, 64 image tokens of 2 x 2 x 4 values of each image and 16 of position."""
     return FluxTransformer2DModel(
-        patch_size=1, in_channels=images * PACKED + WAVES**2, out_channels=PACKED, num_layers=blocks[0], num_single_layers=blocks[1],
-        attention_head_dim=WIDTH // HEADS, num_attention_heads=HEADS, joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH, guidance_embeds=guidance, axes_dims_rope=(8, 12, 12),
+        patch_size=1, in_channels=images * PACKED + WAVES**2, out_channels=PACKED,
+        num_layers=blocks[0], num_single_layers=blocks[1], attention_head_dim=WIDTH // HEADS, num_attention_heads=HEADS,
+        joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, guidance_embeds=guidance, axes_dims_rope=(8, 12, 12),
     )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ class Denoiser(nn.Module):
         packed = pack(latents)
         positions = self.positions.expand(packed.shape[0], -1, -1)
         made = self.transformer(
-            hidden_states=torch.cat([packed, positions], dim=-1), encoder_hidden_states=tokens, pooled_projections=pooled, timestep=time,
-            img_ids=self.img_ids, txt_ids=self.txt_ids, guidance=guidance, return_dict=False,
+            hidden_states=torch.cat([packed, positions], dim=-1), encoder_hidden_states=tokens, pooled_projections=pooled,
+            timestep=time, img_ids=self.img_ids, txt_ids=self.txt_ids, guidance=guidance, return_dict=False,
         )[0]  # fmt: skip
         return unpack(made)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .precision import use_precise_attention
-from .run import Clock, begin, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, training_parser
+from .run import (
+    Clock, begin, learning_rate, load_checkpoint, require, save_checkpoint, shuffled_batches, training_parser,
+)  # fmt: skip
 from .trainer import optimise
 
 WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
@@ -64,9 +66,11 @@ class Fit:
             self.result, self.least = state["result"], state["least"]
 
     def averaged(self) -> dict[str, Tensor]:
+        """A copy of the averaged weights and of the buffers."""
         return {name: value.clone() for name, value in self.average.module.state_dict().items()}
 
     def update(self, loss_of: Loss, rows: Tensor) -> float:
+        """One step on the rows [batch] int64; returns its loss. Its random numbers depend on (seed, step) alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         rates = lambda peak: learning_rate(peak, self.step, WARMUP, self.clock.progress)  # noqa: E731
         loss = optimise(self.model, self.optimizers, rates, lambda: loss_of(self.model, rows, generator))
@@ -75,12 +79,13 @@ class Fit:
         return loss
 
     def save(self) -> None:
+        """Validates the average, keeps it as the result if it is the best so far, and writes the checkpoint."""
         value = self.validate(self.average.module.eval()) if self.validate else -math.inf
         if value < self.least or not self.validate:
             self.result, self.least = self.averaged(), value
         state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "result": self.result,
-                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step, "elapsed": self.clock.elapsed,
-                 "least": self.least, "identity": self.identity}  # fmt: skip
+                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step,
+                 "elapsed": self.clock.elapsed, "least": self.least, "identity": self.identity}  # fmt: skip
         save_checkpoint(self.path, state)
 
     def run(self, loss_of: Loss, rows: int, batch: int) -> nn.Module:
@@ -103,10 +108,10 @@ class Fit:
         return self.model.eval()
 
 
-def load_result(model: nn.Module, path: Path) -> nn.Module:
-    """The result of a checkpoint in `model`."""
-    state = load_checkpoint(path)
-    if state is None:
-        raise SystemExit(f"{path} does not exist; train the network first")
+def load_result(model: nn.Module, path: Path, identity: str | None = None) -> nn.Module:
+    """The result of a checkpoint in `model`, which must have been trained on the data `identity`; None: on any."""
+    state = load_checkpoint(require(path, "train the network first"))
+    if identity not in (None, state["identity"]):
+        raise SystemExit(f"{path} was trained on other collections than those beside it: train it again")
     model.load_state_dict(state["result"])
     return model.eval()

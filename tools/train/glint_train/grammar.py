@@ -66,13 +66,13 @@ class Scene:
     relation: str | None = None
     background: str | None = None
 
-    @property
-    def compositional(self) -> bool:
-        return len(self.parts) > 1 or self.background is not None or self.parts[0].size is not None
 
+def combination_held_out(*combination: str) -> bool:
+    """The fixed rule: a combination is never trained when its hash falls into the held-out percents.
 
-def held_out(*combination: str) -> bool:
-    """The fixed rule: a combination is never trained when its hash falls into the held-out percents."""
+    It takes relations as they are written, though "B right of A" is the same picture as "A left of B": with one of them held
+    out, the other is trained as a rule.
+    """
     digest = hashlib.sha256("|".join((HELD_OUT_SALT, *combination)).encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
 
@@ -90,11 +90,7 @@ class Grammar:
         self.common = [name for name in self.names if name in COMMON]
         # A base with many natural colours ("heart") is a grid of its own, held out like the tints.
         self.grids = {name for name, entry in self.entries.items() if len(entry.natural) >= 5}
-        self.singles = [
-            item
-            for item in self.objects
-            if not (item.base in self.grids and self.tint_held_out(item.colour, item.base))
-        ]
+        self.singles = [i for i in self.objects if not (i.base in self.grids and self.tint_held_out(i.colour, i.base))]
         self.unique_synonyms = self._unique_synonyms()
 
     def _unique_synonyms(self) -> dict[str, list[str]]:
@@ -112,13 +108,14 @@ class Grammar:
         if colour is None:
             return False
         natural = any(own == colour for own, _ in self.entries[name].natural)
-        return (not natural or name in self.grids) and held_out(colour, name)
+        return (not natural or name in self.grids) and combination_held_out(colour, name)
 
     def scene_held_out(self, scene: Scene) -> bool:
         """Whether any combination of a scene is held out."""
         if any(self.tint_held_out(part.colour, part.entry) for part in scene.parts):
             return True
-        return scene.relation is not None and held_out(scene.parts[0].entry, scene.parts[1].entry, scene.relation)
+        names = [part.entry for part in scene.parts]
+        return scene.relation is not None and combination_held_out(*names, scene.relation)
 
     def _pick(self, rng: np.random.Generator, everyday: float) -> str:
         pool = self.common if rng.random() < everyday else self.names
@@ -153,7 +150,10 @@ class Grammar:
         return Scene((self._part(rng, share, 0.6, ("small", "big"), 0.6),), background=background)
 
     def valid(self, scene: Scene) -> bool:
-        """Objects differ and can be told from the background."""
+        """Whether objects differ and none is asked for in the colour of the background.
+
+        An object whose own colour is the background's passes: "heart on a red background" is valid.
+        """
         names = [part.entry for part in scene.parts]
         colours = [part.colour for part in scene.parts]
         return len(set(names)) == len(names) and scene.background not in [c for c in colours if c]

@@ -16,7 +16,8 @@ from .metrics import SHIFTS, background_right
 from .objects import COLOURS
 from .render import Renderer
 from .run import to_images
-from .verifier import Reading, Verifier, similarity
+from .scorer import make_verifier, similarity
+from .verifier import Reading, Verifier
 from .warm_start import component_state
 
 FLOOR = -5.0
@@ -51,11 +52,10 @@ class Judge:
         self.verifier, self.label, self.renderer = verifier, Labeller(grammar), Renderer(grammar)
 
     @classmethod
-    def of_bundle(cls, bundle: Path, grammar: Grammar, words: int) -> Judge:
-        """The verifier inside a bundle's scorer."""
+    def of_bundle(cls, bundle: Path, grammar: Grammar) -> Judge:
+        """The judge that reads with the verifier inside a bundle's scorer; a SystemExit if the bundle has none."""
         state = {key.removeprefix("verifier."): value for key, value in component_state(bundle, "scorer").items()}
-        label = Labeller(grammar)
-        verifier = Verifier(words, len(label.names), len(label.colours)).eval()
+        verifier = make_verifier(grammar).eval()
         verifier.load_state_dict(state)
         return cls(verifier, grammar)
 
@@ -93,7 +93,10 @@ class Judge:
 
 
 def foreground(image: np.ndarray) -> np.ndarray:
-    """Pixels [64, 64] that differ from the median colour of the corners of a uint8 picture."""
+    """Pixels [64, 64], bool, that differ from the median colour of the corners of a uint8 picture [64, 64, 3].
+
+    An object that fills the corners is taken for background, as in `background_right`.
+    """
     values = image.astype(np.float32) / 255.0
     corners = np.concatenate([values[y : y + 3, x : x + 3].reshape(-1, 3) for y in (0, 61) for x in (0, 61)])
     return np.abs(values - np.median(corners, axis=0)).max(-1) > FOREGROUND

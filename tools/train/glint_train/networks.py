@@ -12,7 +12,7 @@ from .text import WIDTH
 from .words import MAX_TOKENS
 
 
-class Residual(nn.Module):
+class ModulatedResidual(nn.Module):
     """Two convolutions, the second one's input scaled and shifted per channel by a condition [B, W]; at first nothing."""
 
     def __init__(self, channels: int, condition: int) -> None:
@@ -52,7 +52,7 @@ class Attention(nn.Module):
 
 
 class PromptedUNet(nn.Module):
-    """Images [B, I, 16, 16] under a condition [B, C] and token embeddings [B, 16, 192] to latents [B, 4, 16, 16], at first zero.
+    """Images [B, I, 16, 16], a condition [B, C] and token embeddings [B, 16, 192] to latents [B, 4, 16, 16], at first zero.
 
     Convolutions at full size and at half of it, where places also see each other and the words.
     """
@@ -62,8 +62,8 @@ class PromptedUNet(nn.Module):
         self.stem, self.head = nn.Conv2d(inputs, channels, 3, padding=1), nn.Conv2d(channels, LATENT_CHANNELS, 3, padding=1)
         self.down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
         self.up = nn.Conv2d(2 * channels, channels, 3, padding=1)
-        self.before, self.after = Residual(channels, condition), Residual(channels, condition)
-        self.inner, self.attention = Residual(2 * channels, condition), Attention(2 * channels)
+        self.before, self.after = (ModulatedResidual(channels, condition) for _ in range(2))
+        self.inner, self.attention = ModulatedResidual(2 * channels, condition), Attention(2 * channels)
         self.places = nn.Parameter(torch.randn(2 * channels, LATENT_SIDE // 2, LATENT_SIDE // 2) * 0.1)
         self.pooled = nn.Linear(WIDTH, condition)
         nn.init.zeros_(self.head.weight)
@@ -110,7 +110,8 @@ class WeakNetwork(nn.Module):
                 kept |= {f"{kind}.{here}.{k.removeprefix(prefix)}": v for k, v in state.items() if k.startswith(prefix)}
         kept |= {k: v for k, v in state.items() if "transformer_blocks." not in k}
         embed = kept["x_embedder.weight"]
-        kept["x_embedder.weight"] = torch.cat([embed[:, :PACKED], torch.zeros_like(embed[:, :PACKED]), embed[:, PACKED:]], dim=1)
+        image, position = embed[:, :PACKED], embed[:, PACKED:]
+        kept["x_embedder.weight"] = torch.cat([image, torch.zeros_like(image), position], dim=1)
         self.denoiser.transformer.load_state_dict(kept)
         self.tokens.copy_(null_tokens)
         self.scale.fill_(scale)

@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .run import require
+
 ANNOTATIONS = Path("/usr/share/unicode/cldr/common/annotations/en.xml")
 
 COLOURS: dict[str, tuple[int, int, int]] = {
@@ -134,7 +136,8 @@ def read_annotations(path: Path = ANNOTATIONS) -> dict[str, tuple[str, list[str]
     """CLDR: character sequence -> (name, keywords), in the file's order."""
     names: dict[str, str] = {}
     keywords: dict[str, list[str]] = {}
-    for entry in ElementTree.parse(path).getroot().iter("annotation"):
+    file = require(path, "install the Debian package unicode-cldr-core")
+    for entry in ElementTree.parse(file).getroot().iter("annotation"):
         glyph, text = entry.get("cp", ""), entry.text or ""
         if entry.get("type") == "tts":
             names[glyph] = text

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 class Int8Weight(nn.Module):
-    """A layer's weights as whole numbers from -127 to 127 times a scale per output, widened to the input's dtype, which a trace fixes."""
+    """A layer's weights as whole numbers from -127 to 127 times a scale per output.
+
+    They are widened to the input's dtype, which a trace fixes.
+    """
 
     def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
         super().__init__()

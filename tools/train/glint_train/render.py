@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .grammar import Grammar, Part, Scene
 from .objects import COLOURS
+from .run import require
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 FONT_SIZE = 109  # the only size the bitmap font has
@@ -51,7 +52,8 @@ class Renderer:
 
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
-        font = ImageFont.truetype(str(FONT), FONT_SIZE)
+        file = require(FONT, "install the Debian package fonts-noto-color-emoji")
+        font = ImageFont.truetype(str(file), FONT_SIZE)
         self.glyphs = {item.name: glyph_image(item.glyph, font) for item in grammar.objects}
         self._layers: dict[tuple[str, str | None, int], np.ndarray] = {}
 

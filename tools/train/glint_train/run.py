@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 SMOKE_SECONDS = 4.0
 
 
@@ -74,6 +73,13 @@ def shuffled_batches(count: int, batch: int, seed: int, start: int = 0) -> Itera
             step += 1
 
 
+def require(path: Path, hint: str) -> Path:
+    """`path` if it exists, else a SystemExit that names it and says what makes it (`hint`)."""
+    if not path.exists():
+        raise SystemExit(f"{path} is missing: {hint}")
+    return path
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes a checkpoint whole or not at all."""
     part = path.with_suffix(".part")
@@ -89,3 +95,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 def to_images(pixels: np.ndarray) -> torch.Tensor:
     """uint8 [B, 64, 64, 3] to float [B, 3, 64, 64] in [-1, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+
+
+def to_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Images [B, 3, 64, 64] in [-1, 1] or a little beyond to uint8 [B, 64, 64, 3]."""
+    return images.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

@@ -12,7 +12,7 @@ from .muon import Muon
 from .precision import autocast
 from .run import Clock, learning_rate, load_checkpoint, save_checkpoint
 
-WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 60, 0.9985, 60
+BATCH, WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 32, 60, 0.9985, 60
 PEAK_RATE, WORD_RATE, MUON_RATE = 1e-3, 3e-3, 2e-3
 
 
@@ -70,14 +70,22 @@ def optimise(
 
 
 class Trainer:
-    """Model, average, optimizers and clock of one run, which goes on from the checkpoint `path` if there is one."""
+    """Model, average, optimizers and clock of one run, which goes on from the checkpoint `path` if there is one.
 
-    def __init__(self, model: nn.Module, path: Path, seconds: float, seed: int, rate: float = 1.0) -> None:
-        self.model, self.path, self.rate = model.train(), path, rate
+    `origin` names the weights that the run began with (None: no others'). A checkpoint of a run from other ones is refused with
+    a SystemExit.
+    """
+
+    def __init__(
+        self, model: nn.Module, path: Path, seconds: float, seed: int, rate: float = 1.0, origin: str | None = None
+    ) -> None:
+        self.model, self.path, self.rate, self.origin = model.train(), path, rate, origin
         self.optimizers = make_optimizers(model)
         self.average = Average(model, EMA_DECAY)
         self.clock, self.step = Clock(seconds), 0
         if state := load_checkpoint(path):
+            if state.get("origin") != origin:
+                raise SystemExit(f"{path} is of a run that began with other weights: run in a new DIR, or delete it")
             model.load_state_dict(state["model"])
             for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(values)
@@ -115,5 +123,6 @@ class Trainer:
             "average": self.average.state(self.model),
             "step": self.step,
             "elapsed": self.clock.elapsed,
+            "origin": self.origin,
         }
         save_checkpoint(path or self.path, state)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .run import save_checkpoint
+from .archive import sha256
+from .bundle import WHAT_IS_A_BUNDLE
+from .run import load_checkpoint, require, save_checkpoint
+from .words import read_words
+from .work import vocabulary
+
+
+def component_file(bundle: Path, name: str) -> Path:
+    """The file of a bundle's component; a SystemExit if it has none."""
+    hint = f"a bundle with a component {name} is needed here, such as models/emoji-flow"
+    return require(bundle / f"{name}.pt", hint)
 
 
 def component_state(bundle: Path, name: str) -> dict[str, Tensor]:
     """The float32 state of a TorchScript component; tracing keeps the names of the parameters."""
-    module = torch.jit.load(str(bundle / f"{name}.pt"))
+    module = torch.jit.load(str(component_file(bundle, name)))
     return {key: value.float() for key, value in module.state_dict().items()}
 
 
@@ -35,19 +44,27 @@ def autoencoder_state(bundle: Path) -> dict[str, Tensor]:
     return {"standardise.num_batches_tracked": torch.tensor(0)} | state
 
 
-def load_autoencoder(bundle: Path, model: nn.Module) -> nn.Module:
-    """Puts the bundle's autoencoder into a module."""
-    model.load_state_dict(autoencoder_state(bundle))
-    return model.eval()
+def adopt_autoencoder(bundle: Path, work: Path) -> None:
+    """Makes the bundle's autoencoder that of the working folder: the latent space stays the same.
+
+    A SystemExit if the folder has another one; the one that the bundle was exported from is the same, up to float16.
+    """
+    theirs, path = autoencoder_state(bundle), work / "autoencoder.pt"
+    state = load_checkpoint(path)
+    if state is None:
+        save_checkpoint(path, {"model": theirs})
+        return
+    weights = {name: value for name, value in theirs.items() if value.is_floating_point() and value.dim()}
+    if not all(torch.equal(state["model"][name].half(), value.half()) for name, value in weights.items()):
+        raise SystemExit(f"{path} is another autoencoder than that of {bundle}: run in a new DIR, or delete it")
 
 
-def adopt_autoencoder(bundle: Path, path: Path) -> None:
-    """Writes the bundle's autoencoder as the checkpoint of the autoencoder stage: the latent space stays the same."""
-    save_checkpoint(path, {"model": autoencoder_state(bundle)})
+def identity(bundle: Path, *names: str) -> str:
+    """The SHA-256 of the files of some components: what a run that goes on from them depends on."""
+    return "+".join(sha256(component_file(bundle, name)) for name in names)
 
 
 def check_vocabulary(bundle: Path, work: Path) -> None:
-    """Embeddings belong to words, so the samples must use the bundle's words."""
-    ours, theirs = (json.loads((folder / "tokenizer.json").read_text()) for folder in (work, bundle))
-    if ours != theirs:
+    """Embeddings belong to words, so the samples must use the bundle's words; a SystemExit if they do not."""
+    if vocabulary(work) != read_words(bundle, WHAT_IS_A_BUNDLE):
         raise SystemExit(f"{work} has another vocabulary than {bundle}")

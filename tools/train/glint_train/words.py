@@ -9,6 +9,7 @@ import numpy as np
 
 from .grammar import RELATIONS, Grammar
 from .objects import COLOURS, words_of
+from .run import require
 
 PAD, UNKNOWN, MAX_TOKENS = 0, 1, 16
 
@@ -24,6 +25,11 @@ def build_vocabulary(grammar: Grammar) -> dict[str, int]:
     return {word: index for index, word in enumerate(sorted(words), start=2)}
 
 
+def read_words(folder: Path, hint: str) -> dict[str, int]:
+    """The words of a folder's tokenizer.json and their ids; a SystemExit with the hint if there is none."""
+    return json.loads(require(folder / "tokenizer.json", hint).read_text())["words"]
+
+
 class WordTokenizer:
     """Text to ids [16]; the empty text is all padding, which is the null prompt."""
 
@@ -32,9 +38,11 @@ class WordTokenizer:
 
     @property
     def size(self) -> int:
+        """The number of ids."""
         return len(self.vocabulary) + 2
 
     def encode(self, text: str) -> np.ndarray:
+        """Ids [16] int64 of the first 16 words."""
         ids = [self.vocabulary.get(word, UNKNOWN) for word in words_of(text)][:MAX_TOKENS]
         return np.asarray(ids + [PAD] * (MAX_TOKENS - len(ids)), dtype=np.int64)
 

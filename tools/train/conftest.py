@@ -1,0 +1,37 @@
+"""What the tests of the training share: stages run as their users run them, and the bundle that a first run makes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., str]:
+    """Runs a stage's script with `--smoke` and returns what it printed."""
+
+    def run_stage(stage: str, *arguments: str) -> str:
+        command = [sys.executable, str(HERE / f"{stage}.py"), *arguments, "--smoke"]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run_stage
+
+
+@pytest.fixture(scope="session")
+def folder(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle made by all stages."""
+    work = tmp_path_factory.mktemp("train")
+    for stage in ("data", "autoencoder", "denoiser", "verifier"):
+        run(stage, "--work", str(work))
+    run("export", "--work", str(work), "--out", str(work / "emoji-flow"))
+    return work / "emoji-flow"
