@@ -25,8 +25,9 @@ using test::failure;
 
 namespace {
 
-// Kernels of other sizes add up in another order: up to 3e-5 with these random weights. 1/255 is 8e-3 of [-1,1].
-constexpr double kTolerance = 1e-4;
+// Kernels of other sizes add up in another order, and a normalization that divides by little enlarges that: up to 3e-4 over
+// many random inputs with these random weights. 1/255 is 8e-3 of [-1,1].
+constexpr double kTolerance = 1e-3;
 
 Bundle family(const std::string& name) { return Bundle::load(test::data("families") / name); }
 
