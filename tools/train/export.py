@@ -27,7 +27,7 @@ from glint_train.quantise import quantise
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
 from glint_train.scorer import Scorer, make_verifier
 from glint_train.warm_start import component_file
-from glint_train.work import CHECKPOINTS, load_model, trained
+from glint_train.work import CHECKPOINTS, earlier_denoiser, load_model, trained
 
 NAMES = {"flow": "emoji-flow", "distilled": "emoji-flow-distilled", "xl": "emoji-xl"}
 GUIDANCE = {"flow": 3.0, "distilled": 3.0, "xl": 2.0}  # the default scales of the bundled models
@@ -59,18 +59,6 @@ LATENT = {
 }
 
 
-
-
-
-def load_weak(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
-    """The denoiser of another checkpoint, if it reads the same token embeddings, up to the roles of phrases."""
-    weak, roles = load_model(work, kind, name), model.text_encoder.roles
-    for ours, theirs in zip(model.text_encoder.parameters(), weak.text_encoder.parameters()):
-        if ours is not roles and not torch.equal(ours, theirs):
-            raise SystemExit(f"the denoiser of {name} reads other token embeddings")
-    return weak.denoiser
-
-
 def load_scorer(work: Path) -> Scorer:
     """The trained verifier as one network of picture and prompt."""
     model = make_verifier(Grammar()).eval()
@@ -91,7 +79,7 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
     if kind == "flow":
         modules["vae_encoder"] = (EncodeImage(autoencoder), ["image"])
     if options.weak:
-        modules["weak_denoiser"] = (quantise(load_weak(model, work, kind, options.weak)), CONDITIONS[kind])
+        modules["weak_denoiser"] = (quantise(earlier_denoiser(model, work, kind, options.weak)), CONDITIONS[kind])
     if kind == "flow" and (work / "verifier.pt").exists():
         modules["scorer"] = (load_scorer(work), ["image", "ids"])
     if options.int8:
@@ -135,7 +123,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=tuple(NAMES), default="flow")
     parser.add_argument("--guidance", type=float, help="the default scale of the bundle; default: the kind's")
     parser.add_argument("--checkpoint", help="default: the kind's last one")
-    parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_early")
+    parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_start")
     parser.add_argument("--init", type=Path, help="bundle whose scorer is kept if DIR has no verifier")
     parser.add_argument("--int8", action="store_true", help="weights of linear layers and convolutions in 8 bits")
     parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")

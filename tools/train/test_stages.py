@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +28,7 @@ def continued(run: Callable[..., str], folder: Path) -> Path:
     run("data", "--work", str(work))
     run("denoiser", "--work", str(work), "--init", str(folder), "--compositions", "0.7", "0.5")
     run("export", "--work", str(work), "--out", str(work / "emoji-flow"), "--weak", "denoiser_start", "--init", str(folder))
-    run("adapters", "--work", str(work), "--out", str(work / "emoji-flow"), "--from", "denoiser_start")
+    run("adapters", "--work", str(work), "--out", str(work / "emoji-flow"))
     return work / "emoji-flow"
 
 
@@ -45,6 +47,15 @@ def xl(run: Callable[..., str], folder: Path, continued: Path) -> Path:
     run("denoiser", "--work", str(continued.parent), "--kind", "xl", "--init", str(folder))
     run("export", "--work", str(continued.parent), "--out", str(continued.parent / "emoji-xl"), "--kind", "xl")
     return continued.parent / "emoji-xl"
+
+
+@pytest.mark.parametrize("stage", [("export", "--weak"), ("adapters", "--from")])
+def test_denoisers_of_a_growing_text_encoder_are_no_weak_variants(folder: Path, tmp_path: Path, stage: tuple[str, str]) -> None:
+    script, option = stage
+    out = tmp_path if script == "export" else folder
+    command = [sys.executable, str(HERE / f"{script}.py"), "--work", str(folder.parent), "--out", str(out)]
+    done = subprocess.run([*command, option, "denoiser_early", "--smoke"], capture_output=True, text=True)
+    assert done.returncode == 1 and "denoiser_early reads other token embeddings" in done.stderr, done.stderr
 
 
 def test_bundle_matches_its_manifest(folder: Path) -> None:

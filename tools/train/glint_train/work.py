@@ -21,9 +21,6 @@ CHECKPOINTS = {"flow": "denoiser", "distilled": "distilled", "xl": "xl"}  # by k
 STAGES = {"xl": "denoiser.py --kind xl", "distilled": "distill.py"}  # of checkpoints that are not named after theirs
 
 
-
-
-
 def samples(work: Path, name: str, mapped: bool = False) -> np.ndarray:
     """An array of data.py by its name: `train_images` uint8 [N, 64, 64, 3], `train_ids` int64 [N, 16], and of `test` the same.
 
@@ -49,6 +46,18 @@ def load_model(work: Path, kind: str, name: str) -> nn.Module:
     model = KINDS[kind](vocabulary(work)).eval()
     model.load_state_dict(trained(work, name, "average"))
     return model
+
+
+def earlier_denoiser(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
+    """The denoiser of another checkpoint; a SystemExit unless it reads the model's token embeddings, up to the roles of phrases."""
+    earlier, roles = load_model(work, kind, name), model.text_encoder.roles
+    for ours, theirs in zip(model.text_encoder.parameters(), earlier.text_encoder.parameters()):
+        if ours is not roles and not torch.equal(ours, theirs):
+            raise SystemExit(
+                f"the denoiser of {name} reads other token embeddings: its run trained the text encoder too. "
+                "A further run (denoiser.py --init BUNDLE) leaves the text encoder as it is"
+            )
+    return earlier.denoiser
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:
