@@ -7,7 +7,9 @@ find_package(Catch2 REQUIRED)
 set(GLINT_TEST_ENVIRONMENT "OMP_NUM_THREADS=1")
 if(GLINT_SANITIZE)
   set(_support "${PROJECT_SOURCE_DIR}/tests/support")
+  # What cannot be allocated is an error to tell, as without the sanitizer.
   list(APPEND GLINT_TEST_ENVIRONMENT
+    "ASAN_OPTIONS=allocator_may_return_null=1"
     "LSAN_OPTIONS=suppressions=${_support}/lsan.supp:print_suppressions=0"
     "TSAN_OPTIONS=suppressions=${_support}/tsan.supp:second_deadlock_stack=1"
     "UBSAN_OPTIONS=print_stacktrace=1")
