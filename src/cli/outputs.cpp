@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 namespace glint::cli {
@@ -45,6 +46,20 @@ fs::path numbered(fs::path path, size_t index, size_t count) {
   if (!path.has_filename()) path = path.parent_path();  // a folder's path that ends in a slash
   return path.parent_path() /
          fmt::format("{}-{}{}", path.stem().string(), index + 1, path.extension().string());
+}
+
+std::string normal(const fs::path& path) { return fs::absolute(path).lexically_normal().string(); }
+
+/// Whether `path` is what one of `count` numbered pictures will be called.
+bool is_numbered_picture(const fs::path& path, const std::string& pictures, int64_t count) {
+  const std::string stem = path.stem().string();
+  const size_t dash = stem.rfind('-');
+  if (pictures.empty() || count == 1 || dash == std::string::npos) return false;
+  int64_t number = 0;
+  std::from_chars(stem.data() + dash + 1, stem.data() + stem.size(), number);
+  if (number < 1 || number > count) return false;
+  return normal(path) ==
+         normal(numbered(pictures, static_cast<size_t>(number - 1), static_cast<size_t>(count)));
 }
 
 void check_folder(const std::string& path, const fs::path& folder) {
@@ -115,12 +130,12 @@ void check_outputs(const OutputFiles& files, int64_t frames, int64_t count) {
   check_file(files.sheet, ".png");
   for (const std::string* path : {&files.latents, &files.trajectory}) check_file(*path, ".safetensors");
   std::vector<std::string> names;
-  const auto add = [&](const fs::path& path) {
-    if (!path.empty()) names.push_back(fs::absolute(path).lexically_normal().string());
-  };
-  for (const std::string* path : {&files.sheet, &files.latents, &files.trajectory}) add(*path);
-  for (int64_t i = 0; i < count && !files.pictures.empty(); ++i)
-    add(numbered(files.pictures, static_cast<size_t>(i), static_cast<size_t>(count)));
+  for (const std::string* path : {&files.pictures, &files.sheet, &files.latents, &files.trajectory}) {
+    if (path->empty()) continue;
+    names.push_back(normal(*path));
+    if (path != &files.pictures && is_numbered_picture(*path, files.pictures, count))
+      names.push_back(names.back());
+  }
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   GLINT_CHECK(twice == names.end(), InvalidArgument, "{}: given for two outputs", *twice);

@@ -95,11 +95,15 @@ CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::ve
 
   lock_ = locked(folder_);
   try {
+    manifest_ = identity;
+    manifest_["complete"] = false;
+    manifest_["items"] = manifest_["kept"] = 0;
+    manifest_["shards"] = Json::array();
     const bool begun = fs::exists(folder_ / kManifest);
     if (begun)
       adopt(Json(parse_json_file(folder_ / kManifest)), identity);
     else
-      start(std::move(identity), list);
+      check_empty(list);
     remove_leftovers();
     if (!holds_json(folder_ / kPrompts, list)) write_json(folder_ / kPrompts, list);
     if (!begun) save();
@@ -111,30 +115,22 @@ CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::ve
 
 CollectionFolder::~CollectionFolder() { ::close(lock_); }
 
-void CollectionFolder::start(Json identity, const Json& prompts) {
+void CollectionFolder::check_empty(const Json& prompts) const {
   // A run that was killed at its very beginning leaves its prompts, or part of a file.
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
     GLINT_CHECK(is_leftover(name) || (name == kPrompts && holds_json(entry.path(), prompts)), InvalidArgument,
                 "folder: {} holds something else ({}); give a new or empty folder", folder_.string(), name);
   }
-  manifest_ = std::move(identity);
-  manifest_["complete"] = false;
-  manifest_["items"] = manifest_["kept"] = 0;
-  manifest_["shards"] = Json::array();
 }
 
 void CollectionFolder::adopt(const Json& found, const Json& identity) {
-  manifest_ = identity;
   const bool formed = found.is_object() && found.contains("shards") && found["shards"].is_array();
   GLINT_CHECK(formed, BadModel, "{}: expected an object with 'shards'", (folder_ / kManifest).string());
   nlohmann::json same = found;
   for (const char* state : {"complete", "items", "kept", "shards"}) same.erase(state);
   check_same(same, identity, folder_);
 
-  manifest_["complete"] = false;
-  manifest_["items"] = manifest_["kept"] = 0;
-  manifest_["shards"] = Json::array();
   const Json& options = identity["options"];
   const int64_t total = identity["prompts"]["count"].get<int64_t>() * options["count"].get<int64_t>();
   for (const Json& shard : found["shards"]) {

@@ -34,7 +34,7 @@ class CollectionFolder {
   void add(const TensorMap& tensors, int64_t items, int64_t kept, bool last);
 
  private:
-  void start(nlohmann::ordered_json identity, const nlohmann::ordered_json& prompts);
+  void check_empty(const nlohmann::ordered_json& prompts) const;
   void adopt(const nlohmann::ordered_json& found, const nlohmann::ordered_json& identity);
   void remove_leftovers() const;
   void save() const;

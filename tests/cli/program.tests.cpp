@@ -177,6 +177,9 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
        "--steps: expected an integer up to 2147483647, got '2147483648'"},
       {"generate x -m tiny --count 2 -o /dev/null", "/dev/null: not a regular file, so it takes one picture"},
       {"generate x -m tiny --count 2 -o a.png --sheet a-1.png", "a-1.png: given for two outputs"},
+      {"generate x -m tiny --count 2000000000 -o a.png --latents-out ./a-7.safetensors --sheet "
+       "a-1999999999.png",
+       "a-1999999999.png: given for two outputs"},
       {"generate x -m tiny --schedule karras:sigmas=exponential", "'karras' says what sigmas is"},
       {"generate x -m tiny --threads 0", "threads"},
       {"generate x -m tiny --threads two", "--threads: expected an integer, got 'two'"},

@@ -77,7 +77,6 @@ TEST_CASE("Z-CoRe2's gap turns round above g = (g1 - 1) / (w0 - 1)", "[property]
       const auto expected = builtins().rule(
           {"cfg-schedule", {{"scales", fmt::format("{}x{}+{}", scale, kSteps - 1, kForward)}}});
       CAPTURE(to_string(kind), g, scale);
-      CHECK((scale < kForward) == (g > (kForward - 1.0) / (kImitated - 1.0)));
       CHECK(relative_error(run(kind, std::make_shared<Cfg>(kForward), {}, {z}).latents,
                            run(kind, expected, {}, {}).latents) < 1e-12);
     }

@@ -65,17 +65,12 @@ struct Core2Options {
   std::optional<TextRows> text = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
-    visit(
-        "scale", o.scale,
-        Field{.help =
-                  "guidance scale of the slow steps' CFG; a pipeline's default is the request's, or else the "
-                  "model's",
-              .minimum = -100,
-              .maximum = 1000});
+    visit("scale", o.scale, kScaleField);
     visit("gap_scale", o.gap_scale,
           Field{.help = "g of weak + g (strong - weak) in slow steps", .minimum = -100, .maximum = 1000});
     visit("slow_steps", o.slow_steps,
-          Field{.help = "first steps that also evaluate the null prompt; the released code: 28, or all",
+          Field{.help = "first steps that also evaluate the null prompt, for CFG at scale; the released "
+                        "code: 28, or all",
                 .minimum = 0,
                 .maximum = 100000,
                 .unit = "steps"});

@@ -19,13 +19,9 @@ struct FdgOptions {
   double parallel = 1.0;
 
   static void fields(auto& visit, auto& o) {
-    visit("scale", o.scale,
-          Field{.help = "guidance scale of high frequencies; a pipeline's default is the request's, or else "
-                        "the model's",
-                .minimum = -100,
-                .maximum = 1000});
+    visit("scale", o.scale, kScaleField);
     visit("low_scale", o.low_scale,
-          Field{.help = "guidance scale of low frequencies; unset = half of scale",
+          Field{.help = "the scale of low frequencies, scale being that of high ones; unset = half of it",
                 .minimum = -100,
                 .maximum = 1000});
     visit("parallel", o.parallel,
@@ -36,7 +32,8 @@ struct FdgOptions {
 };
 
 /// Returns c + (w_high - 1) high(c - u) + (w_low - 1) low(c - u), split by one level of a Laplacian pyramid: low = up(down),
-/// high = the rest, so that equal scales are CFG. `parallel` weighs the part of each band's difference along c's band. Frames of a video are filtered one by one.
+/// high = the rest, so that equal scales are CFG. `parallel` weighs the part of each band's difference along c's band. Frames of
+/// a video are filtered one by one.
 /// Cost:    2 rows per sample and step.
 /// Source:  Sadat et al., "Guidance in the Frequency Domain Enables High-Fidelity Sampling at Low CFG Scales",
 ///          arXiv:2506.19713.

@@ -40,8 +40,8 @@ class WrappedRule : public GuidanceRule {
 struct IntervalOptions {
   double start = 0.0, stop = 1.0;
   double sigma_min = 0.0;
-  std::optional<double> sigma_max =
-      std::nullopt;  ///< unset = no limit: pure noise has no finite sigma / alpha
+  /// Unset = no limit: pure noise has no finite sigma / alpha.
+  std::optional<double> sigma_max = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
     visit("start", o.start,

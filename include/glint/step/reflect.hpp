@@ -86,8 +86,8 @@ class Reflect final : public StepStrategy {
     const int last = c.run.schedule().steps() - 1;
     const int span = options_.repeat_last ? options_.span : std::min(options_.span, last - c.step);
     const auto step = [&](int k) { return std::min(c.step + k, last); };
-    std::vector<at::Tensor> states{
-        x};  // those before each denoise: where a fixed-point inversion of it starts
+    // The states before each denoise: where a fixed-point inversion of it starts.
+    std::vector<at::Tensor> states{x};
     at::Tensor y = x;
     for (int k = 0; k < span; ++k) {
       y = denoise(c.run, strong, y, step(k), step(k) + 1);

@@ -48,8 +48,8 @@ struct RfSamplingOptions {
 };
 
 /// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_null) on the token embeddings alone, with a large s to denoise and a
-/// small one to invert; pooled embedding and guidance stay. form=direct has the same first-order effect in 2 rows more than
-/// the step's own, since the null prompt's row is shared.
+/// small one to invert; pooled embedding and guidance stay. Under CFG form=direct has the same first-order effect in 2
+/// rows more than the step's own, since the null prompt's row is shared.
 /// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy S = span times the active steps,
 ///          the last among them.
 /// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful null embedding, merge 0 is off;
