@@ -36,12 +36,12 @@ endif()
 # One precompiled header, built once in glint_pch and reused by every target: parsing libtorch's headers is most of
 # the compile time. It links what the other targets link, because a macro that differs (FMT_SHARED) makes it invalid.
 if(GLINT_PCH)
-  add_library(glint_pch OBJECT "${PROJECT_SOURCE_DIR}/src/pch.cpp")
+  add_library(glint_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/pch.cpp")
   target_include_directories(glint_pch PRIVATE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}")
   target_link_libraries(glint_pch PRIVATE glint_flags glint::torch fmt::fmt)
   set_target_properties(glint_pch PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_precompile_headers(glint_pch PRIVATE
-    "${PROJECT_SOURCE_DIR}/src/pch.hpp" "$<$<BOOL:${GLINT_TESTS}>:${PROJECT_SOURCE_DIR}/tests/support/catch.hpp>")
+    "${PROJECT_SOURCE_DIR}/cmake/pch.hpp" "$<$<BOOL:${GLINT_TESTS}>:${PROJECT_SOURCE_DIR}/tests/support/catch.hpp>")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(glint_pch PRIVATE -fpch-preprocess)  # so that ccache sees the precompiled header
   endif()

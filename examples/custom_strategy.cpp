@@ -50,7 +50,7 @@ int main() {
         return std::vector<at::Tensor>(in.branches.size(), at::zeros_like(in.x));
       });
   const glint::Sampler sampler(
-      {.leg = {.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
+      {.predictor = {.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
        .schedule = glint::vp_schedule({}, {.steps = 10}, glint::GridConvention::Ddim),
        .solver = registry.solver({"ddim"}),
        .step_strategies = {registry.step(glint::parse_choice("jitter:amount=0.1"))}});

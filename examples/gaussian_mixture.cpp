@@ -13,10 +13,10 @@ int main() {
           .variances = at::full({3}, 0.15, at::kDouble),
           .weights = at::ones({3}, at::kDouble)},
       glint::Parameterization::Velocity, glint::NoiseKind::Flow);
-  const glint::Prompt prompt{.cond = model->condition({0}), .null = model->condition()};
+  const glint::Prompt prompt{.cond = model->condition({0}), .uncond = model->condition()};
 
   glint::SamplerParts parts{
-      .leg = {.model = model, .rule = std::make_shared<glint::Cfg>(1.5)},
+      .predictor = {.model = model, .rule = std::make_shared<glint::Cfg>(1.5)},
       .schedule = glint::flow_schedule({}, {.steps = 30}, glint::GridConvention::FlowEuler),
       .solver = std::make_shared<glint::FlowEuler>()};
   for (const bool reflect : {false, true}) {

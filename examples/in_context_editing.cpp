@@ -8,8 +8,8 @@
 #include <glint/attention/policy.hpp>
 #include <glint/attention/token_order.hpp>
 #include <glint/core/rng.hpp>
-#include <glint/error.hpp>
-#include <glint/model/module.hpp>
+#include <glint/core/error.hpp>
+#include <glint/network/network.hpp>
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
@@ -21,7 +21,7 @@
 namespace {
 
 /// One call of the network under a policy.
-at::Tensor run(const glint::Module& network, const std::vector<at::Tensor>& inputs,
+at::Tensor run(const glint::Network& network, const std::vector<at::Tensor>& inputs,
                const glint::AttentionPolicy& policy, const char* name) {
   const glint::AttentionScope scope(policy);
   const auto start = std::chrono::steady_clock::now();
@@ -33,7 +33,7 @@ at::Tensor run(const glint::Module& network, const std::vector<at::Tensor>& inpu
 }
 
 int edit(const char* file, int64_t frames, int64_t height, int64_t width, int64_t text_width) {
-  const auto network = glint::load_module(file, glint::Backend::TorchScript);
+  const auto network = glint::load_network(file, glint::Backend::TorchScript);
   glint::NoiseStream latents(1, 1), context(2, 1), text(3, 1);
 
   // Video tokens in patches of 4 x 4 x 4, so that a block of 64 is a small piece of the video. The network brings both videos

@@ -19,7 +19,7 @@ class Sampler;
 class Run;
 class NoiseStream;
 struct Conditioning;
-struct Leg;
+struct Predictor;
 struct Level;
 struct Prompt;
 struct SampleRequest;

@@ -1,17 +1,17 @@
 // Everything a C++ program needs, in the order data flows.
 #pragma once
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/version.hpp>
 
-#include <glint/text/conditioning.hpp>
+#include <glint/model/conditioning.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include <glint/core/schedule_flow.hpp>
 #include <glint/core/schedule_vp.hpp>
 
-#include <glint/model/bundle.hpp>
+#include <glint/bundle/bundle.hpp>
 #include <glint/model/callable_model.hpp>
 #include <glint/model/gaussian_mixture_model.hpp>
 
@@ -26,7 +26,7 @@
 #include <glint/step/reflect.hpp>
 #include <glint/step/z_sampling.hpp>
 
-#include <glint/sampler.hpp>
+#include <glint/sampling/sampler.hpp>
 
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/image_encoder.hpp>
@@ -37,9 +37,9 @@
 #include <glint/image/webp.hpp>
 #include <glint/io/safetensors.hpp>
 
-#include <glint/registry.hpp>
+#include <glint/catalog/registry.hpp>
 
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>

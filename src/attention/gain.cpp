@@ -21,7 +21,7 @@ double isa_share(const IsaOptions& o, const AttentionCall& call) {
   const auto tokens = static_cast<double>(call.keys);
   const auto main = static_cast<double>(main_tokens(o, call.keys));
   const double kept = (main + b * std::floor(o.context_keep * std::ceil((tokens - main) / b))) / tokens;
-  return kept * (o.sharp_share + (1.0 - o.sharp_share) * (o.sparsity + 1.0 / b)) + 1.0 / (b * b);
+  return kept * (o.sharp_share + (1.0 - o.sharp_share) * (o.density + 1.0 / b)) + 1.0 / (b * b);
 }
 
 }  // namespace

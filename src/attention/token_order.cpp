@@ -1,5 +1,5 @@
 #include <glint/attention/token_order.hpp>
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 #include <algorithm>
 #include <cmath>

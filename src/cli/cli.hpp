@@ -1,7 +1,7 @@
 // What the program's commands share.
 #pragma once
 
-#include <glint/option_values.hpp>
+#include <glint/catalog/option_values.hpp>
 
 #include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>

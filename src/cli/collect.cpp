@@ -4,7 +4,7 @@
 
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include <ATen/Parallel.h>
 #include <fmt/ranges.h>
@@ -132,7 +132,7 @@ void add_options(CLI::App& command, CollectArguments& args) {
       ->required();
   command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
       ->capture_default_str();
-  command.add_option("--negative", r.negative, "what to steer away from, in the null prompt's place");
+  command.add_option("--negative", r.negative, "what to steer away from, in the negative prompt's place");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale; default: the model's");
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");

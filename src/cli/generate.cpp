@@ -5,7 +5,7 @@
 
 #include <glint/image/png.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 #include <glint/version.hpp>
 
 #include <ATen/Parallel.h>
@@ -296,7 +296,7 @@ void add_options(CLI::App& command, Arguments& args) {
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
   command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
       ->capture_default_str();
-  command.add_option("--negative", r.negative, "what to steer away from, in the null prompt's place");
+  command.add_option("--negative", r.negative, "what to steer away from, in the negative prompt's place");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");

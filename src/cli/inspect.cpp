@@ -5,8 +5,8 @@
 #include <glint/attention/gain.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/sha256.hpp>
-#include <glint/model/manifest.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/bundle/manifest.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include <cmath>
 #include <iostream>
@@ -38,7 +38,7 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
     intact = intact && matches;
     const std::string& dtype = component.compute.empty() ? component.dtype : component.compute;
     components[role] = {{"file", component.file},
-                        {"backend", to_string(component.backend)},
+                        {"backend", enum_name(component.backend)},
                         {"dtype", is_tokenizer(role) ? Json() : Json(dtype)},
                         {"bytes", missing ? Json() : Json(bytes)},
                         {"inputs", component.inputs},
@@ -49,8 +49,8 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
   const auto size = [](const std::optional<int64_t>& v) { return v ? Json(*v) : Json(); };
   return {{"name", m.name},
           {"family", m.family},
-          {"parameterization", to_string(m.parameterization)},
-          {"noise", to_string(m.schedule.kind)},
+          {"parameterization", enum_name(m.parameterization)},
+          {"noise", enum_name(m.schedule.kind)},
           {"latent",
            {{"channels", m.latent.channels},
             {"height", size(m.latent.height)},
@@ -60,10 +60,10 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
             {"multiple", m.latent.multiple},
             {"largest", size(m.latent.largest)}}},
           {"guidance",
-           {{"null_branch", m.guidance.null_branch},
+           {{"null_branch", m.guidance.uncond_branch},
             {"embedded", m.guidance.embedded},
             {"default", m.guidance.default_scale},
-            {"zero_null", m.guidance.zero_null}}},
+            {"zero_null", m.guidance.zero_uncond}}},
           {"default_steps", size(m.default_steps)},
           {"default_solver", m.default_solver.empty() ? Json() : Json(m.default_solver)},
           {"torch", m.torch},

@@ -2,8 +2,8 @@
 #include "cli/cli.hpp"
 
 #include <glint/core/parameterization.hpp>
-#include <glint/model/manifest.hpp>
-#include <glint/registry.hpp>
+#include <glint/bundle/manifest.hpp>
+#include <glint/catalog/registry.hpp>
 
 #include <fmt/ranges.h>
 
@@ -45,7 +45,7 @@ std::string summary_of(const std::string& name) {
   try {
     const Manifest m = read_manifest(find_model(name));
     return fmt::format("{} model, predicts {} of {} noise, {} steps, guidance {}", m.family,
-                       to_string(m.parameterization), to_string(m.schedule.kind),
+                       enum_name(m.parameterization), enum_name(m.schedule.kind),
                        m.default_steps.value_or(20), m.guidance.default_scale);
   } catch (const Error& error) {
     return error.what();

@@ -2,7 +2,7 @@
 #include "cli/cli.hpp"
 
 #include <glint/core/nearest.hpp>
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <unistd.h>

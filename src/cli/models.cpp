@@ -1,7 +1,7 @@
 #include "cli/cli.hpp"
 
 #include <glint/core/nearest.hpp>
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/version.hpp>
 
 #include <fmt/ranges.h>

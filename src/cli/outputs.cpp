@@ -1,6 +1,6 @@
 #include "cli/outputs.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/image/webp.hpp>
 
 #include <fmt/ranges.h>

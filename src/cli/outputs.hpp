@@ -3,7 +3,7 @@
 
 #include <glint/image/png.hpp>
 #include <glint/image/video.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <optional>
 #include <string>

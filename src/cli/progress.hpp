@@ -1,7 +1,7 @@
 // Progress of a run on stderr: a live bar on a terminal, plain lines otherwise; and Ctrl-C.
 #pragma once
 
-#include <glint/observer.hpp>
+#include <glint/sampling/observer.hpp>
 
 #include <fmt/format.h>
 

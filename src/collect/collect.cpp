@@ -2,7 +2,7 @@
 
 #include "collect/folder.hpp"
 
-#include <glint/core/utf8.hpp>
+#include <glint/io/utf8.hpp>
 #include <glint/version.hpp>
 
 #include <ATen/ops/arange.h>
@@ -100,7 +100,7 @@ class Items {
   int64_t total() const { return static_cast<int64_t>(request_.prompts.size()) * request_.count; }
   const std::set<std::string>& unknown_words() const { return unknown_; }
 
-  /// Returns the request of items first, first + 1, ...; one row of conditioning each, and one of the null prompt's.
+  /// Returns the request of items first, first + 1, ...; one row of conditioning each, and one of the negative prompt's.
   SampleRequest batch(int64_t first, int64_t size) {
     std::vector<Conditioning> rows;
     for (int64_t item = first; item < first + size; ++item)
@@ -182,9 +182,9 @@ CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, c
       TensorMap tensors = collector.collect(batch, result.usage);
       kept += tensors.at("item").size(0);
       shard.append(items.described(std::move(tensors), batch, first));
-      if (collector.stores_null)
-        for (const auto& [name, value] : {std::pair{"null_tokens", &batch.prompt.null.tokens},
-                                          {"null_pooled", &batch.prompt.null.pooled}})
+      if (collector.stores_uncond)
+        for (const auto& [name, value] : {std::pair{"null_tokens", &batch.prompt.uncond.tokens},
+                                          {"null_pooled", &batch.prompt.uncond.pooled}})
           if (value->defined()) constants[name] = stored(*value, request);
       if (request.progress)
         request.progress({std::min(first + request.batch, end), items.total(), kept_before + kept});

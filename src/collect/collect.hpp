@@ -3,7 +3,7 @@
 
 #include <glint/collect/collection.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -23,7 +23,7 @@ struct Collector {
   /// Returns what is kept of a batch: tensors [k,...], the rows of `item` (which of the batch, [k]) among them; names that
   /// begin with `candidate_` have a row for every item of the batch instead.
   std::function<TensorMap(const SampleRequest& batch, Usage& usage)> collect = nullptr;
-  bool stores_null = false;
+  bool stores_uncond = false;
 };
 
 /// Returns the request that `prompt` of a collection would be generated with.

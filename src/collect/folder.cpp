@@ -3,7 +3,7 @@
 #include "io/file.hpp"
 #include "io/json.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
 #include <fcntl.h>

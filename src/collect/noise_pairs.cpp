@@ -1,9 +1,9 @@
 #include "collect/collect.hpp"
-#include "model/torch_errors.hpp"
+#include "network/torch_errors.hpp"
 
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/noise/reward_selection.hpp>
-#include <glint/step/legs.hpp>
+#include <glint/step/predictors.hpp>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/stack.h>
@@ -19,7 +19,7 @@ class Pairing {
   Pairing(const Pipeline& pipeline, const CollectRequest& request, const NoisePairOptions& options)
       : sampler_(pipeline.sampler(detail::generate_request(request, ""))),
         scorer_(latent_scorer(pipeline.bundle(), options.scorer)),
-        reflect_(kName, options.guidance_forward ? with_guidance(*options.guidance_forward) : same_leg(),
+        reflect_(kName, options.guidance_forward ? with_guidance(*options.guidance_forward) : same_predictor(),
                  with_guidance(options.guidance_inverse),
                  {.span = options.span,
                   .merge = options.merge,
@@ -29,7 +29,7 @@ class Pairing {
     GLINT_CHECK(sampler_.schedule().steps() >= 2, InvalidArgument,
                 "steps: expected at least 2, since the last one cannot be inverted, got {}",
                 sampler_.schedule().steps());
-    reflect_.validate(sampler_.schedule(), sampler_.leg());
+    reflect_.validate(sampler_.schedule(), sampler_.predictor());
   }
 
   TensorMap operator()(const SampleRequest& batch, Usage& usage) const {
@@ -48,15 +48,15 @@ class Pairing {
 
  private:
   at::Tensor reflect(const at::Tensor& noise, const SampleRequest& batch, Usage& usage) const {
-    const at::Device device(sampler_.leg().model->info().device);
-    const Prompt prompt{to_device(batch.prompt.cond, device), to_device(batch.prompt.null, device)};
+    const at::Device device(sampler_.predictor().model->info().device);
+    const Prompt prompt{to_device(batch.prompt.cond, device), to_device(batch.prompt.uncond, device)};
     const double scale = sampler_.schedule().initial_scale();
     Run run(sampler_.schedule(), prompt, NoiseStream(batch.seed, batch.batch), batch.observer);
     at::Tensor reflected;
     {
       const Run::Stage stage(run, kName, 0);
       reflected =
-          reflect_.refine(noise.to(device).mul(scale), {run, sampler_.leg(), 0}).div(scale).to(at::kCPU);
+          reflect_.refine(noise.to(device).mul(scale), {run, sampler_.predictor(), 0}).div(scale).to(at::kCPU);
     }
     usage += run.total();
     return reflected;

@@ -1,5 +1,5 @@
 #include "collect/collect.hpp"
-#include "model/torch_errors.hpp"
+#include "network/torch_errors.hpp"
 
 #include <glint/collect/trajectories.hpp>
 #include <glint/guidance/cfg.hpp>
@@ -17,31 +17,31 @@ class Recorder {
  public:
   Recorder(Sampler sampler, double guidance, const CollectRequest& request)
       : sampler_(std::move(sampler)), guidance_(guidance), request_(request) {
-    legs_.fill(sampler_.leg());
-    legs_[0].rule = std::make_shared<const Cfg>(1.0);
-    legs_[1].rule = std::make_shared<const Cfg>(0.0);
-    for (const Leg& leg : legs_) check_leg("trajectories: ", leg, sampler_.schedule().steps());
+    predictors_.fill(sampler_.predictor());
+    predictors_[0].rule = std::make_shared<const Cfg>(1.0);
+    predictors_[1].rule = std::make_shared<const Cfg>(0.0);
+    for (const Predictor& predictor : predictors_) check_predictor("trajectories: ", predictor, sampler_.schedule().steps());
   }
 
   TensorMap operator()(const SampleRequest& batch, Usage& usage) const {
     const at::NoGradGuard no_gradients;
     const NoiseSchedule& schedule = sampler_.schedule();
-    const ModelInfo& info = sampler_.leg().model->info();
+    const ModelInfo& info = sampler_.predictor().model->info();
     const at::Device device(info.device);
-    const Prompt prompt{to_device(batch.prompt.cond, device), to_device(batch.prompt.null, device)};
+    const Prompt prompt{to_device(batch.prompt.cond, device), to_device(batch.prompt.uncond, device)};
     Run run(schedule, prompt, NoiseStream(batch.seed, batch.batch), batch.observer);
     at::Tensor x = run.noise().normal(batch.latent_shape).to(device);
     if (schedule.initial_scale() != 1.0) x = x.mul(schedule.initial_scale());
 
-    std::vector<at::Tensor> latents, outputs, null_outputs;
+    std::vector<at::Tensor> latents, outputs, uncond_outputs;
     {
       const Run::Stage stage(run, "denoise", 0);
       SolverHistory history;
       for (int i = 0; i < schedule.steps(); ++i) {
-        const std::vector<at::Tensor> made = run.predict(legs_, x, schedule.level(i), i);
+        const std::vector<at::Tensor> made = run.predict(predictors_, x, schedule.level(i), i);
         latents.push_back(stored(x));
         outputs.push_back(stored(made[0]));
-        null_outputs.push_back(stored(made[1]));
+        uncond_outputs.push_back(stored(made[1]));
         const at::Tensor guided = at::lerp(made[1], made[0], guidance_);
         x = sampler_.solver().step({x, guided, info.parameterization, schedule, i, made[1]}, history,
                                    run.noise());
@@ -51,7 +51,7 @@ class Recorder {
     return {{"item", at::arange(batch.batch, at::kLong)},
             {"latents", at::stack(latents, 1)},
             {"output", at::stack(outputs, 1)},
-            {"null_output", at::stack(null_outputs, 1)}};
+            {"null_output", at::stack(uncond_outputs, 1)}};
   }
 
   /// The levels of the steps, [N] each.
@@ -74,7 +74,7 @@ class Recorder {
   Sampler sampler_;
   double guidance_;
   const CollectRequest& request_;
-  std::array<Leg, 2> legs_;
+  std::array<Predictor, 2> predictors_;
 };
 
 }  // namespace
@@ -88,7 +88,7 @@ CollectResult collect_trajectories(const Pipeline& pipeline, const CollectReques
                             .components = {"denoiser", "text_encoder", "tokenizer"},
                             .constants = record.levels(),
                             .collect = record,
-                            .stores_null = true});
+                            .stores_uncond = true});
   });
 }
 

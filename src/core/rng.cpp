@@ -1,5 +1,5 @@
 #include <glint/core/rng.hpp>
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 #include <ATen/CPUGeneratorImpl.h>
 

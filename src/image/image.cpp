@@ -1,6 +1,6 @@
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/image/image.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <cmath>
 

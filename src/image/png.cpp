@@ -2,8 +2,8 @@
 // has no texts, so those chunks are written and read here.
 #include "io/file.hpp"
 
-#include <glint/core/utf8.hpp>
-#include <glint/error.hpp>
+#include <glint/io/utf8.hpp>
+#include <glint/core/error.hpp>
 #include <glint/image/png.hpp>
 
 #include <png.h>

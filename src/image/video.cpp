@@ -1,4 +1,4 @@
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/image/video.hpp>
 
 #include <fmt/format.h>

@@ -1,8 +1,8 @@
 // libwebp never owns anything here for longer than a call: its objects are held by the two structs below.
 #include "io/file.hpp"
 
-#include <glint/core/utf8.hpp>
-#include <glint/error.hpp>
+#include <glint/io/utf8.hpp>
+#include <glint/core/error.hpp>
 #include <glint/image/webp.hpp>
 
 #include <webp/encode.h>

@@ -1,6 +1,6 @@
 #include "io/file.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 #include <fcntl.h>
 #include <sys/mman.h>

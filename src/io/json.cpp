@@ -2,8 +2,8 @@
 
 #include "io/file.hpp"
 
-#include <glint/core/utf8.hpp>
-#include <glint/error.hpp>
+#include <glint/io/utf8.hpp>
+#include <glint/core/error.hpp>
 
 #include <set>
 #include <vector>

@@ -1,7 +1,7 @@
 // The element types of safetensors files, for the reader and the writer.
 #pragma once
 
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <array>
 #include <optional>

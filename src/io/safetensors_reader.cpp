@@ -3,7 +3,7 @@
 #include "io/json.hpp"
 #include "io/safetensors_dtype.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/io/safetensors.hpp>
 
 #include <ATen/ops/from_blob.h>

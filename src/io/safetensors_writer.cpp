@@ -1,8 +1,8 @@
 #include "io/file.hpp"
 #include "io/safetensors_dtype.hpp"
 
-#include <glint/core/utf8.hpp>
-#include <glint/error.hpp>
+#include <glint/io/utf8.hpp>
+#include <glint/core/error.hpp>
 #include <glint/io/safetensors.hpp>
 
 #include <nlohmann/json.hpp>

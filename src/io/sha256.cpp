@@ -1,4 +1,4 @@
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
 #include <openssl/evp.h>

@@ -1,4 +1,4 @@
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/model/gaussian_mixture_model.hpp>
 
 #include <ATen/TensorOperators.h>

@@ -1,7 +1,7 @@
 #include "ops/arguments.hpp"
 
-#include <glint/error.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/error.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <cmath>
 
@@ -97,7 +97,7 @@ void check(const IsaOptions& options, int64_t queries, int64_t keys) {
   GLINT_CHECK(queries == keys, ShapeMismatch, "k: expected as many tokens as q, {}, got {}", queries, keys);
   GLINT_CHECK(options.main_length >= 1 && options.main_length <= queries, InvalidArgument,
               "main_length: expected 1 to {}, got {}", queries, options.main_length);
-  check_share("sparsity", options.sparsity);
+  check_share("density", options.density);
   check_share("context_keep", options.context_keep);
   check_share("sharp_share", options.sharp_share);
   check_scale(options.scale);

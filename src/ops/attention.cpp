@@ -1,8 +1,8 @@
 #include "ops/attention.hpp"
 
 #include <glint/attention/policy.hpp>
-#include <glint/attention/sparse_attention.hpp>
-#include <glint/error.hpp>
+#include <glint/ops/sparse_attention.hpp>
+#include <glint/core/error.hpp>
 
 #include "ops/grid.hpp"
 

@@ -57,7 +57,7 @@ void for_each_coarse_row(const Work& w, const float* q, const float* k, float* w
 /// main blocks: the first `sharp` and the others.
 void choose_context_and_sharp(const Work& w, int64_t head, const float* q, const float* k, float* workspace) {
   const int64_t main = w.grid.main_blocks(), context = w.grid.context_blocks();
-  const int64_t count = main == 0 ? 0 : budget(w.options.sparsity, main);
+  const int64_t count = main == 0 ? 0 : budget(w.options.density, main);
   std::vector<float> looked_at(static_cast<size_t>(context), 0.0f), sharpness, largest;
   for_each_coarse_row(w, q, k, workspace, [&](int64_t i, const float* p) {
     for (int64_t j = 0; i < main && j < context; ++j) looked_at[static_cast<size_t>(j)] += p[main + j];

@@ -1,5 +1,5 @@
 // The operators' schemas, which are public, and their registration. Shape functions let them be exported and compiled.
-#include <glint/attention/sparse_attention.hpp>
+#include <glint/ops/sparse_attention.hpp>
 
 #include "ops/arguments.hpp"
 #include "ops/attention.hpp"
@@ -40,16 +40,16 @@ at::Tensor pisa_select_op(const at::Tensor& q, const at::Tensor& k, const at::Te
 }
 
 at::Tensor isa_op(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t main_length,
-                  double sparsity, double context_keep, double sharp_share, const OptionalTensor& gate,
+                  double density, double context_keep, double sharp_share, const OptionalTensor& gate,
                   std::optional<double> scale, bool padded_tail) {
-  return glint::isa(q, k, v, {main_length, sparsity, context_keep, sharp_share, scale, padded_tail}, gate);
+  return glint::isa(q, k, v, {main_length, density, context_keep, sharp_share, scale, padded_tail}, gate);
 }
 
 Plan isa_plan_op(const at::Tensor& q, const at::Tensor& k, const at::Tensor&, int64_t main_length,
-                 double sparsity, double context_keep, double sharp_share, std::optional<double> scale,
+                 double density, double context_keep, double sharp_share, std::optional<double> scale,
                  bool padded_tail) {
   IsaPlan plan =
-      glint::isa_plan(q, k, {main_length, sparsity, context_keep, sharp_share, scale, padded_tail});
+      glint::isa_plan(q, k, {main_length, density, context_keep, sharp_share, scale, padded_tail});
   return {plan.context_blocks, plan.sharp_blocks, plan.diffuse_blocks, plan.exact_blocks};
 }
 
@@ -99,7 +99,7 @@ at::Tensor isa_meta(const at::Tensor& q, const at::Tensor&, const at::Tensor& v,
 }
 
 Plan isa_plan_meta(const at::Tensor& q, const at::Tensor&, const at::Tensor&, int64_t main_length,
-                   double sparsity, double context_keep, double sharp_share, std::optional<double>,
+                   double density, double context_keep, double sharp_share, std::optional<double>,
                    bool padded_tail) {
   const IsaGrid grid{main_length, q.sym_size(2).guard_int(__FILE__, __LINE__), padded_tail};
   const int64_t kept = grid.kept(context_keep), sharp = grid.sharp(sharp_share),
@@ -107,7 +107,7 @@ Plan isa_plan_meta(const at::Tensor& q, const at::Tensor&, const at::Tensor&, in
   const auto blocks = [&](int64_t count) {
     return at::empty_symint({q.sym_size(0), q.sym_size(1), count}, q.options().dtype(at::kInt));
   };
-  at::Tensor exact = at::empty_symint({q.sym_size(0), q.sym_size(1), diffuse, grid.exact(sparsity, kept)},
+  at::Tensor exact = at::empty_symint({q.sym_size(0), q.sym_size(1), diffuse, grid.exact(density, kept)},
                                       q.options().dtype(at::kInt));
   return {blocks(kept), blocks(sharp), blocks(diffuse), std::move(exact)};
 }
@@ -135,10 +135,10 @@ TORCH_LIBRARY(glint, m) {
       "order=\"hybrid\", "
       "str selection=\"covariance\", float? scale=None, int[]? forced_blocks=None) -> Tensor");
   m.def(
-      "isa(Tensor q, Tensor k, Tensor v, int main_length, float sparsity=0.0625, float context_keep=0.125, "
+      "isa(Tensor q, Tensor k, Tensor v, int main_length, float density=0.0625, float context_keep=0.125, "
       "float sharp_share=0.5, Tensor? gate=None, float? scale=None, bool padded_tail=False) -> Tensor");
   m.def(
-      "isa_plan(Tensor q, Tensor k, Tensor v, int main_length, float sparsity=0.0625, float "
+      "isa_plan(Tensor q, Tensor k, Tensor v, int main_length, float density=0.0625, float "
       "context_keep=0.125, "
       "float sharp_share=0.5, float? scale=None, bool padded_tail=False) -> "
       "(Tensor context_blocks, Tensor sharp_blocks, Tensor diffuse_blocks, Tensor exact_blocks)");

@@ -1,9 +1,9 @@
-#include <glint/attention/sparse_attention.hpp>
+#include <glint/ops/sparse_attention.hpp>
 
 #include "ops/arguments.hpp"
 
-#include <glint/error.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/error.hpp>
+#include <glint/core/tensor.hpp>
 
 namespace glint {
 namespace {
@@ -28,7 +28,7 @@ PlanLists lists_of(const IsaPlan& plan) {
 IsaPlan plan_for(const Arguments& a, const IsaOptions& options) {
   const IsaGrid grid = grid_of(options, a.q.size(2));
   const int64_t kept = grid.kept(options.context_keep), sharp = grid.sharp(options.sharp_share);
-  const int64_t diffuse = grid.blocks() - sharp, exact = grid.exact(options.sparsity, kept);
+  const int64_t diffuse = grid.blocks() - sharp, exact = grid.exact(options.density, kept);
   const auto blocks = [&](std::vector<int64_t> tail) {
     tail.insert(tail.begin(), {a.q.size(0), a.q.size(1)});
     return at::empty(tail, a.q.options().dtype(at::kInt));

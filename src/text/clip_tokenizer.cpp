@@ -1,10 +1,10 @@
-#include "model/json_fields.hpp"
+#include "bundle/json_fields.hpp"
 #include "text/added_tokens.hpp"
 #include "text/framed_ids.hpp"
 #include "text/unicode.hpp"
 #include "text/web_text.hpp"
 
-#include <glint/core/utf8.hpp>
+#include <glint/io/utf8.hpp>
 
 #include <array>
 #include <queue>

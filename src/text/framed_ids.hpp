@@ -1,7 +1,7 @@
 // Ids of a prompt collected word by word into a frame of fixed length.
 #pragma once
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/text/subword_tokenizers.hpp>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "text/family_text.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/text/prompt_encoder.hpp>
 
 #include <ATen/ops/cat.h>
@@ -51,7 +51,7 @@ PromptEncoder::PromptEncoder(std::string family, std::vector<std::shared_ptr<con
   GLINT_CHECK(encoders_.size() == expected, InvalidArgument,
               "encoders: family {} has {} text encoders, got {}", family_, expected, encoders_.size());
   for (const auto& encoder : encoders_)
-    GLINT_CHECK(encoder, InvalidArgument, "encoders: expected text encoders, got a null one");
+    GLINT_CHECK(encoder, InvalidArgument, "encoders: expected text encoders, got a unconditional one");
 }
 
 EncodedPrompt PromptEncoder::encode(std::string_view prompt, const PictureSize& size) const {

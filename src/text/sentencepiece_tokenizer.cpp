@@ -3,7 +3,7 @@
 #include "text/unigram_model.hpp"
 #include "text/web_text.hpp"
 
-#include <glint/core/utf8.hpp>
+#include <glint/io/utf8.hpp>
 
 namespace glint {
 

@@ -1,6 +1,6 @@
-#include "model/module_loaders.hpp"
+#include "network/loaders.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/text/text_encoder.hpp>
 
 #include <ATen/ops/arange.h>
@@ -9,7 +9,7 @@
 
 namespace glint {
 
-TextEncoder::TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Module> network,
+TextEncoder::TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Network> network,
                          TextEncoderOptions options)
     : tokenizer_(std::move(tokenizer)), network_(std::move(network)), options_(std::move(options)) {
   GLINT_CHECK(tokenizer_ && network_, InvalidArgument, "text encoder: expected a tokenizer and a network");

@@ -1,6 +1,6 @@
 #include "text/unicode.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 #include <utf8proc.h>
 

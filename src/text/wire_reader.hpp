@@ -1,7 +1,7 @@
 // Protocol buffers from outside, field by field, without their compiler.
 #pragma once
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 #include <bit>
 #include <cstdint>

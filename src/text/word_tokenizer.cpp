@@ -1,6 +1,6 @@
-#include "model/json_fields.hpp"
+#include "bundle/json_fields.hpp"
 
-#include <glint/core/utf8.hpp>
+#include <glint/io/utf8.hpp>
 #include <glint/text/tokenizer.hpp>
 
 namespace glint {

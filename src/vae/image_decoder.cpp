@@ -1,11 +1,11 @@
 #include "vae/network.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/vae/image_decoder.hpp>
 
 namespace glint {
 
-ImageDecoder::ImageDecoder(std::shared_ptr<const Module> network, VaeOptions options)
+ImageDecoder::ImageDecoder(std::shared_ptr<const Network> network, VaeOptions options)
     : network_(std::move(network)), options_(std::move(options)) {
   detail::check_vae("image decoder", network_ != nullptr, options_);
 }

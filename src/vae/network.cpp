@@ -1,8 +1,8 @@
 #include "vae/network.hpp"
 
-#include "model/module_loaders.hpp"
+#include "network/loaders.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 namespace glint::detail {
 namespace {
@@ -20,7 +20,7 @@ at::Tensor to_network(const at::Tensor& tensor, const VaeOptions& options) {
 }
 
 /// Runs the network. Where memory ends, the message says what needs less.
-std::vector<at::Tensor> run(const std::string& what, const Module& network, std::vector<at::Tensor> inputs) {
+std::vector<at::Tensor> run(const std::string& what, const Network& network, std::vector<at::Tensor> inputs) {
   const std::string shape = shape_string(inputs.front().sizes());
   try {
     return network.run(std::move(inputs));
@@ -88,7 +88,7 @@ void ask(const VaeCall& call, int64_t done, int64_t total) {
     fail(ErrorCode::Cancelled, "cancelled before call {} of {} of the autoencoder", done + 1, total);
 }
 
-at::Tensor run_network(const std::string& what, const Module& network, const at::Tensor& input,
+at::Tensor run_network(const std::string& what, const Network& network, const at::Tensor& input,
                        const std::vector<int64_t>& expected, const VaeOptions& options) {
   const auto outputs = run(what, network, {to_network(input, options)});
   GLINT_CHECK(outputs.size() == 1, BadModel, "{}: expected one tensor, got {}", what, outputs.size());
@@ -96,7 +96,7 @@ at::Tensor run_network(const std::string& what, const Module& network, const at:
   return outputs[0].to(at::kCPU, at::kFloat);
 }
 
-at::Tensor run_network(const std::string& what, const Module& network, const at::Tensor& input,
+at::Tensor run_network(const std::string& what, const Network& network, const at::Tensor& input,
                        const std::vector<int64_t>& expected, const VaeOptions& options, VideoState& state) {
   std::vector<at::Tensor> inputs{to_network(input, options)};
   inputs.insert(inputs.end(), state.tensors.begin(), state.tensors.end());

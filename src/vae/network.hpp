@@ -3,7 +3,7 @@
 
 #include "vae/tiles.hpp"
 
-#include <glint/model/module.hpp>
+#include <glint/network/network.hpp>
 #include <glint/vae/vae_options.hpp>
 #include <glint/vae/video_state.hpp>
 
@@ -31,13 +31,13 @@ at::Tensor scaled(const at::Tensor& latents, const VaeOptions& options);
 void ask(const VaeCall& call, int64_t done, int64_t total);
 
 /// Returns network(input) as float32 on the CPU.
-/// Errors:  BadModel if it does not return one tensor of shape `expected`; those of Module::run.
-at::Tensor run_network(const std::string& what, const Module& network, const at::Tensor& input,
+/// Errors:  BadModel if it does not return one tensor of shape `expected`; those of Network::run.
+at::Tensor run_network(const std::string& what, const Network& network, const at::Tensor& input,
                        const std::vector<int64_t>& expected, const VaeOptions& options);
 
 /// As run_network for a network that remembers: it is given the state's tensors too, and returns those of the next state.
 /// `state` is changed only if all goes well.
-at::Tensor run_network(const std::string& what, const Module& network, const at::Tensor& input,
+at::Tensor run_network(const std::string& what, const Network& network, const at::Tensor& input,
                        const std::vector<int64_t>& expected, const VaeOptions& options, VideoState& state);
 
 /// Refuses frames that do not continue those the state remembers.   Errors: ShapeMismatch.

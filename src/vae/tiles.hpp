@@ -1,7 +1,7 @@
 // Large pictures in overlapping tiles.
 #pragma once
 
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 #include <glint/vae/vae_options.hpp>
 
 #include <functional>

@@ -1,11 +1,11 @@
 #include "vae/network.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/vae/video_decoder.hpp>
 
 namespace glint {
 
-VideoDecoder::VideoDecoder(std::shared_ptr<const Module> first, std::shared_ptr<const Module> next,
+VideoDecoder::VideoDecoder(std::shared_ptr<const Network> first, std::shared_ptr<const Network> next,
                            VaeOptions options)
     : first_(std::move(first)), next_(std::move(next)), options_(std::move(options)) {
   detail::check_vae("video decoder", first_ && next_, options_);

@@ -1,11 +1,11 @@
 #include "vae/network.hpp"
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/vae/video_encoder.hpp>
 
 namespace glint {
 
-VideoEncoder::VideoEncoder(std::shared_ptr<const Module> first, std::shared_ptr<const Module> next,
+VideoEncoder::VideoEncoder(std::shared_ptr<const Network> first, std::shared_ptr<const Network> next,
                            VaeOptions options)
     : first_(std::move(first)), next_(std::move(next)), options_(std::move(options)) {
   detail::check_vae("video encoder", first_ && next_, options_);

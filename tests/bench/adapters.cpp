@@ -2,8 +2,8 @@
 // the denoiser; prints the time to form a set of scales, the first and later ones, to change between sets that are kept, and of
 // a denoiser call with and without, one thread, medians of ROUNDS.
 #include <glint/core/rng.hpp>
-#include <glint/model/module_model.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/bundle/network_model.hpp>
+#include <glint/pipeline/pipeline.hpp>
 #include <glint/text/text_encoder.hpp>
 
 #include <ATen/Parallel.h>
@@ -78,9 +78,9 @@ void run(const std::string& folder, int64_t rank, int rounds) {
              median(1000, [&](int i) { adapted.at(i % 2 ? one : two); }));
 
   const Sampler sampler = pipeline.sampler({.prompt = "x", .steps = 1});
-  const Model& plain = *sampler.leg().model;
+  const Model& plain = *sampler.predictor().model;
   const Component& component = pipeline.bundle().manifest().components.at("denoiser");
-  const ModuleModel model(adapted, plain.info(), {.names = component.inputs, .time = component.time});
+  const NetworkModel model(adapted, plain.info(), {.names = component.inputs, .time = component.time});
   const LatentSpec& latent = pipeline.bundle().manifest().latent;
   const at::Tensor x =
       NoiseStream(2, 1).normal({latent.channels, latent.height.value(), latent.width.value()});

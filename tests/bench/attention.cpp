@@ -5,8 +5,8 @@
 // Dense and sparse take turns. Times are the fastest of all rounds; the ratio is the median of those of neighbouring runs,
 // which other programs disturb alike. Inputs are float32 [1,4,N,d] of unit variance: pictures that vary smoothly over about
 // four tokens, plus a tenth of noise, with tokens in patches of 8 x 8.
-#include <glint/attention/sparse_attention.hpp>
-#include <glint/tensor.hpp>
+#include <glint/ops/sparse_attention.hpp>
+#include <glint/core/tensor.hpp>
 
 #include "ops/grid.hpp"
 #include "ops/kernels.hpp"
@@ -155,7 +155,7 @@ void bench_isa(Table& table, int64_t tokens, int64_t d) {
     plan.time([&] { isa_plan(x.q, x.k, options); });
     bf16.time([&] { isa(half.q, half.k, half.v, options); });
   }
-  table.add("isa", tokens, d, options.sparsity, dense.ms(), sparse.ms(), median(ratios), 3.3,
+  table.add("isa", tokens, d, options.density, dense.ms(), sparse.ms(), median(ratios), 3.3,
             relative_error(out, exact), plan.ms(), bf16.ms());
 }
 

@@ -6,8 +6,8 @@
 #include <glint/attention/gain.hpp>
 #include <glint/attention/token_order.hpp>
 #include <glint/core/rng.hpp>
-#include <glint/error.hpp>
-#include <glint/model/module.hpp>
+#include <glint/core/error.hpp>
+#include <glint/network/network.hpp>
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -60,7 +60,7 @@ std::vector<at::Tensor> inputs_of(const std::string& kind, const Size& s, bool p
   return inputs;
 }
 
-void measure(const Module& network, const std::vector<at::Tensor>& inputs, const AttentionPolicy& policy,
+void measure(const Network& network, const std::vector<at::Tensor>& inputs, const AttentionPolicy& policy,
              Measured& best) {
   std::vector<AttentionCall> calls;
   const AttentionScope scope(policy, &calls);
@@ -85,12 +85,12 @@ void compare(const std::filesystem::path& folder, const std::string& kind, const
   std::vector<std::pair<const char*, AttentionPolicy>> policies{{"dense", {}}, {"pisa", pisa}};
   if (kind == "wan_editing") policies.emplace_back("isa", isa);
 
-  const auto network = load_module(file, Backend::TorchScript);
+  const auto network = load_network(file, Backend::TorchScript);
   std::map<std::string, Measured> results;
   for (int pass = 0; pass < 2; ++pass)
     for (const auto& [name, policy] : policies) measure(*network, inputs, policy, results[name]);
   const bool identical = [&] {
-    const auto original = load_module(file, Backend::TorchScript, {.attention = false});
+    const auto original = load_network(file, Backend::TorchScript, {.attention = false});
     return at::equal(original->run(inputs).front(), results["dense"].output);
   }();
 

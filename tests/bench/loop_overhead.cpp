@@ -18,10 +18,10 @@ constexpr size_t kLargeBytes = 64 * 1024;
 
 /// The tensors the model answers with.
 struct Answers {
-  at::Tensor cond, null;
+  at::Tensor cond, uncond;
   double guidance;
 
-  at::Tensor guided() const { return guidance == 1.0 ? cond : at::lerp(null, cond, guidance); }
+  at::Tensor guided() const { return guidance == 1.0 ? cond : at::lerp(uncond, cond, guidance); }
 };
 
 // x' = (alpha'/alpha) x + (sigma' - sigma alpha'/alpha) eps
@@ -140,7 +140,7 @@ void loop_overhead(benchmark::State& state, const Case& c, double guidance) {
       ModelInfo{.parameterization = test::output_of(c.kind), .noise_kind = c.kind},
       [&](const ModelInput& in) {
         return in.branches.size() == 1 ? std::vector<at::Tensor>{answers.cond}
-                                       : std::vector<at::Tensor>{answers.cond, answers.null};
+                                       : std::vector<at::Tensor>{answers.cond, answers.uncond};
       });
   const SampleRequest request{.prompt = test::prompt_of(), .noise = noise};
   const auto sampler_of = [&](int steps) {

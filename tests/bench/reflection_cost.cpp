@@ -2,9 +2,9 @@
 // judged by itself. `ratio` is the median over pairs of seconds per counted row, Z-Sampling's over CFG's; `cpu_ratio` that
 // of the thread's own processor time, which a busy machine disturbs less.
 #include <glint/core/schedule_flow.hpp>
-#include <glint/model/bundle.hpp>
-#include <glint/registry.hpp>
-#include <glint/sampler.hpp>
+#include <glint/bundle/bundle.hpp>
+#include <glint/catalog/registry.hpp>
+#include <glint/sampling/sampler.hpp>
 #include <glint/text/text_encoder.hpp>
 
 #include <ATen/Parallel.h>
@@ -53,7 +53,7 @@ void reflection_cost(benchmark::State& state, double inverse, int64_t batch) {
   const auto& schedule = bundle.manifest().schedule;
   const auto sampler_of = [&](std::vector<std::shared_ptr<const StepStrategy>> steps) {
     const auto solver = builtins().solver({.name = "euler"});
-    return Sampler({.leg = {.model = bundle.model(), .rule = builtins().rule({"cfg", {{"scale", 3}}})},
+    return Sampler({.predictor = {.model = bundle.model(), .rule = builtins().rule({"cfg", {{"scale", 3}}})},
                     .schedule = flow_schedule(schedule.flow, {.steps = kSteps}, solver->grid()),
                     .solver = solver,
                     .step_strategies = std::move(steps)});

@@ -4,8 +4,8 @@
 //
 // Memory is the process's peak while it decodes, less what it holds before: weights, libraries and latents.
 // One thread count: OMP_NUM_THREADS.
-#include <glint/error.hpp>
-#include <glint/model/module.hpp>
+#include <glint/core/error.hpp>
+#include <glint/network/network.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/video_decoder.hpp>
 
@@ -33,7 +33,7 @@ void measure(const std::filesystem::path& folder, const std::string& text) {
   GLINT_CHECK(std::sscanf(text.c_str(), "%7[a-z]:%dx%dx%d:%d", kind, &width, &height, &frames, &tile) == 5,
               InvalidArgument, "{}: expected KIND:WIDTHxHEIGHTxFRAMES:TILE", text);
   const auto network = [&](const std::string& name) {
-    return load_module(folder / kind / (name + ".pt"), Backend::TorchScript);
+    return load_network(folder / kind / (name + ".pt"), Backend::TorchScript);
   };
   const bool video = std::string(kind) == "wan";
   const VaeOptions options{.channels = 16};

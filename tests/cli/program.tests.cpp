@@ -124,10 +124,10 @@ TEST_CASE("a model without text encoder and decoder takes a conditioning and giv
   CHECK_THAT(glint("generate 'red star' -m bare --latents-out l.safetensors").err,
              Contains("has no text encoder"));
   // Guidance needs the null conditioning, which this file lacks.
-  const Outcome no_null =
+  const Outcome no_uncond =
       glint("generate -m bare --cond-in cond.safetensors --guidance 2 --latents-out l.safetensors");
-  CHECK(no_null.exit_code != 0);
-  CHECK_THAT(no_null.err, Contains("null_tokens"));
+  CHECK(no_uncond.exit_code != 0);
+  CHECK_THAT(no_uncond.err, Contains("null_tokens"));
 }
 
 TEST_CASE("a log that cannot be written loses no picture", "[cli]") {
@@ -246,7 +246,7 @@ TEST_CASE("words the model does not know are reported", "[cli]") {
   const Outcome run = glint("generate 'red zeppelin' -m tiny -o x.png");
   CHECK(run.exit_code == 0);
   CHECK_THAT(run.err, Contains("the model does not know: zeppelin"));
-  CHECK(glint("generate '' -m tiny -o empty.png").exit_code == 0);  // the empty prompt is the null prompt
+  CHECK(glint("generate '' -m tiny -o empty.png").exit_code == 0);  // the empty prompt is the negative prompt
 }
 
 TEST_CASE("list shows every entry with options, cost and source, for people and for programs", "[cli]") {

@@ -147,7 +147,7 @@ TEST_CASE("ISA that keeps everything is dense attention, plus the gated coarse o
   options.sharp_share = 1.0;
   CHECK(difference(isa(x.q, x.k, x.v, options), test::sdpa(x.to(at::kDouble))) < kFloat32);
   options.sharp_share = 0.0;
-  options.sparsity = 1.0;
+  options.density = 1.0;
   CHECK(difference(isa(x.q, x.k, x.v, options), test::sdpa(x.to(at::kDouble))) < kFloat32);
   const at::Tensor gate = at::ones({1, 640});
   CHECK(difference(isa(x.q, x.k, x.v, options, gate * 0), isa(x.q, x.k, x.v, options)) == 0.0);

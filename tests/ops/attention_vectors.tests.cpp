@@ -79,7 +79,7 @@ TEST_CASE("ISA takes the authors' decisions and equals the formula") {
   const Case c = load("isa_02_s1280_d128_gate");
   IsaOptions options;
   options.main_length = c.meta["t_len"];
-  options.sparsity = c.meta["sparsity"];
+  options.density = c.meta["sparsity"];
   const IsaPlan plan = isa_plan(c.x.q, c.x.k, options);
   CHECK(at::equal(plan.context_blocks, c.tensors.at("context_blocks")));
   CHECK(at::equal(plan.sharp_blocks, c.tensors.at("sharp_blocks")));

@@ -58,7 +58,7 @@ Anchor flow_anchor(int steps, double shift) {
 }
 
 std::shared_ptr<const StepStrategy> zigzag(double forward, double inverse, InvertOptions invert, int span = 1,
-                                           ActiveWindow window = {}) {
+                                           StepWindow window = {}) {
   return ZSampling::make({.guidance_forward = forward,
                           .guidance_inverse = inverse,
                           .reflect = {.span = span, .window = window, .invert = invert}});
@@ -70,12 +70,12 @@ constexpr InvertOptions kShifted{.coefficients = Coefficients::LegacyShifted};
 constexpr InvertOptions kUpper{.coefficients = Coefficients::LegacyUpper};
 
 double round_trip(const Anchor& a, const InvertOptions& options) {
-  const Leg leg{.model = a.model, .rule = std::make_shared<Cfg>(1.0)};
+  const Predictor predictor{.model = a.model, .rule = std::make_shared<Cfg>(1.0)};
   const Prompt prompt{a.model->condition({0}), a.model->condition()};
   Run run(a.grid, prompt, NoiseStream(0, 1), nullptr);
   at::Tensor y = a.x;
-  for (int i = 0; i < a.grid.steps(); ++i) y = denoise(run, leg, y, i, i + 1);
-  for (int i = a.grid.steps(); i > 0; --i) y = invert(run, leg, y, i, i - 1, options);
+  for (int i = 0; i < a.grid.steps(); ++i) y = denoise(run, predictor, y, i, i + 1);
+  for (int i = a.grid.steps(); i > 0; --i) y = invert(run, predictor, y, i, i - 1, options);
   return rms_distance(y, a.x);
 }
 
@@ -154,7 +154,7 @@ TEST_CASE("A same-field reflection drifts from plain sampling as tabulated, flow
       const Anchor a = flow_anchor(n, row.shift);
       const at::Tensor plain = a.sample(1.0);
       // All but the last 1 + K steps; half a step keeps the product with n on the right side of the integer.
-      const ActiveWindow window{.stop = (n - 1.0 - row.span + 0.5) / n};
+      const StepWindow window{.stop = (n - 1.0 - row.span + 0.5) / n};
       const auto drift = [&](const InvertOptions& o) {
         return rms_distance(a.sample(1.0, {zigzag(1.0, 1.0, o, row.span, window)}), plain);
       };

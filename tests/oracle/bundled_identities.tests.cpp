@@ -1,5 +1,5 @@
 // What reflections amount to on trained models: the first-order identities, as paired distances of latents.
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/places.hpp"

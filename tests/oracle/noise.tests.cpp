@@ -30,7 +30,7 @@ SampleResult sample(std::shared_ptr<const NoiseStrategy> noise, const at::Tensor
                     int steps = 8) {
   std::vector<std::shared_ptr<const NoiseStrategy>> list;
   if (noise) list.push_back(std::move(noise));
-  return Sampler({.leg = {.model = gaussian_field(variances), .rule = std::make_shared<Cfg>(1.0)},
+  return Sampler({.predictor = {.model = gaussian_field(variances), .rule = std::make_shared<Cfg>(1.0)},
                   .schedule = test::schedule_of(NoiseKind::Flow, steps),
                   .solver = std::make_shared<Euler>(),
                   .noise_strategies = std::move(list)})
@@ -49,7 +49,7 @@ void inside(const at::Tensor& variances, const at::Tensor& x, Body body) {
       return noise;
     }
   };
-  Sampler({.leg = {.model = gaussian_field(variances), .rule = std::make_shared<Cfg>(1.0)},
+  Sampler({.predictor = {.model = gaussian_field(variances), .rule = std::make_shared<Cfg>(1.0)},
            .schedule = test::schedule_of(NoiseKind::Flow, 8),
            .solver = std::make_shared<Euler>(),
            .noise_strategies = {std::make_shared<Probe>(body)}})
@@ -59,8 +59,8 @@ void inside(const at::Tensor& variances, const at::Tensor& x, Body body) {
 TEST_CASE("Isotropic Gaussian data leave every noise perfectly stable, with no gradient", "[oracle]") {
   inside(
       at::full({4, 8, 8}, 0.4, at::kDouble), test::latents(), [](const at::Tensor& x, const NoiseContext& c) {
-        const RoundTrip trip({.steps = 4}, c.run.schedule(), c.leg);
-        CHECK(cosine(x, trip(c.run, x, trip.leg())).sub(1.0).abs().max().item<double>() < 1e-12);
+        const RoundTrip trip({.steps = 4}, c.run.schedule(), c.predictor);
+        CHECK(cosine(x, trip(c.run, x, trip.predictor())).sub(1.0).abs().max().item<double>() < 1e-12);
         CHECK(StabilityOptimization::stability_gradient(c.run, trip, x).abs().max().item<double>() < 1e-12);
       });
 }
@@ -68,10 +68,10 @@ TEST_CASE("Isotropic Gaussian data leave every noise perfectly stable, with no g
 TEST_CASE("The gradient of stability on diagonal Gaussian data is the closed form", "[oracle]") {
   // F(x) = r x; d cos = 2 r x / (n m) - S x / (n^3 m) - S r^2 x / (n m^3), n = |x|, m = |r x|, S = sum r x^2.
   inside(kVariances, test::latents(), [](const at::Tensor& x, const NoiseContext& c) {
-    const RoundTrip trip({.steps = 4}, c.run.schedule(), c.leg);
-    const at::Tensor r = trip(c.run, at::ones(x.sizes(), x.options()), trip.leg());
+    const RoundTrip trip({.steps = 4}, c.run.schedule(), c.predictor);
+    const at::Tensor r = trip(c.run, at::ones(x.sizes(), x.options()), trip.predictor());
     const at::Tensor n = per_sample::norm(x), m = per_sample::norm(r * x), s = per_sample::dot(r * x, x);
-    CHECK(relative_error(cosine(x, trip(c.run, x, trip.leg())), s / (n * m)) < 1e-12);
+    CHECK(relative_error(cosine(x, trip(c.run, x, trip.predictor())), s / (n * m)) < 1e-12);
     const at::Tensor expected = per_sample::scaled(r * x, 2.0 / (n * m)) -
                                 per_sample::scaled(x, s / (n.pow(3) * m)) -
                                 per_sample::scaled(r * r * x, s / (n * m.pow(3)));
@@ -123,7 +123,7 @@ TEST_CASE("Perturbation finds an ascent direction without gradients", "[oracle]"
 TEST_CASE("Backpropagation is refused when built for a model without gradients", "[oracle]") {
   CHECK_THAT(
       test::failure([] {
-        Sampler({.leg = {.model = test::token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(1.0)},
+        Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(1.0)},
                  .schedule = test::schedule_of(NoiseKind::Flow, 4),
                  .solver = std::make_shared<Euler>(),
                  .noise_strategies = {std::make_shared<StabilityOptimization>()}});

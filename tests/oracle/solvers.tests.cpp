@@ -76,8 +76,8 @@ TEST_CASE("Solvers converge to the exact flow of Gaussian data with their order"
   for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow}) {
     for (const auto& [name, solver, order] : cases) {
       const double slope = measured_order(solver, kind, Parameterization::Velocity);
-      test::report("order of {:12} on {:20}: {:.3f}", name, to_string(kind), slope);
-      CAPTURE(name, to_string(kind));
+      test::report("order of {:12} on {:20}: {:.3f}", name, enum_name(kind), slope);
+      CAPTURE(name, enum_name(kind));
       CHECK(std::abs(slope - order) < 0.2);
     }
   }
@@ -89,7 +89,7 @@ TEST_CASE("Solvers converge to the exact flow of Gaussian data with their order"
 
 TEST_CASE("The order does not depend on what the model predicts", "[oracle]") {
   for (Parameterization p : kAll) {
-    CAPTURE(to_string(p));
+    CAPTURE(enum_name(p));
     CHECK(std::abs(measured_order(std::make_shared<UniPc>(), NoiseKind::VariancePreserving, p) - 2.0) < 0.2);
   }
 }
@@ -113,7 +113,7 @@ TEST_CASE("A point mass is returned exactly by every deterministic solver, in an
           const SampleResult result =
               test::sampler_of(model, schedule, solver)
                   .sample({.prompt = {model->condition(), {}}, .noise = normal_batch(3)});
-          CAPTURE(to_string(kind), to_string(p), steps);
+          CAPTURE(enum_name(kind), enum_name(p), steps);
           // eps models divide by alpha (0.07 at the first level), hence not the last bit.
           CHECK(result.latents.sub(1.25).abs().max().item<double>() < 1e-12);
         }

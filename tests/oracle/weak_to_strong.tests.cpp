@@ -22,7 +22,7 @@ std::shared_ptr<const GaussianMixtureModel> modes(double first_weight) {
 // Share of the samples that end on the side of the first mode, and half its 95 % interval.
 std::pair<double, double> share_of_first(std::vector<std::shared_ptr<const StepStrategy>> strategies,
                                          const std::shared_ptr<const GaussianMixtureModel>& strong) {
-  const Sampler sampler({.leg = {.model = strong, .rule = std::make_shared<Cfg>(1.0)},
+  const Sampler sampler({.predictor = {.model = strong, .rule = std::make_shared<Cfg>(1.0)},
                          .schedule = test::schedule_of(NoiseKind::VariancePreserving, 40),
                          .solver = std::make_shared<Ddim>(),
                          .step_strategies = std::move(strategies)});
@@ -33,7 +33,7 @@ std::pair<double, double> share_of_first(std::vector<std::shared_ptr<const StepS
   return {share, 1.96 * std::sqrt(share * (1.0 - share) / kSamples)};
 }
 
-// Two-model W2SD without a bundle: the legs are given directly. The weak model's condition is its own weights.
+// Two-model W2SD without a bundle: the predictors are given directly. The weak model's condition is its own weights.
 std::shared_ptr<const StepStrategy> reflection(const std::shared_ptr<const GaussianMixtureModel>& strong,
                                                const std::shared_ptr<const GaussianMixtureModel>& weak) {
   const auto on = [](const std::shared_ptr<const GaussianMixtureModel>& model) {
@@ -44,7 +44,7 @@ std::shared_ptr<const StepStrategy> reflection(const std::shared_ptr<const Gauss
   return std::make_shared<Reflect>("w2sd", on(strong), on(weak), ReflectOptions{});
 }
 
-TEST_CASE("W2SD puts more mass on the mode the weak model misses, swapped legs less", "[oracle]") {
+TEST_CASE("W2SD puts more mass on the mode the weak model misses, swapped predictors less", "[oracle]") {
   const auto strong = modes(0.5), weak = modes(0.02);
   const auto plain = share_of_first({}, strong);
   const auto toward = share_of_first({reflection(strong, weak)}, strong);
@@ -62,7 +62,7 @@ TEST_CASE("W2SD between equal models is the plain run with FixedPoint, and nearl
   const auto run = [&](std::optional<Evaluation> evaluation, int steps) {
     std::vector<std::shared_ptr<const StepStrategy>> strategies;
     if (evaluation)
-      strategies.push_back(std::make_shared<Reflect>("w2sd", same_leg(), same_leg(),
+      strategies.push_back(std::make_shared<Reflect>("w2sd", same_predictor(), same_predictor(),
                                                      ReflectOptions{.invert = {.evaluation = *evaluation}}));
     const Prompt prompt{strong->condition(), strong->condition()};
     return test::sampler_of(strong, test::schedule_of(NoiseKind::VariancePreserving, steps),

@@ -1,7 +1,7 @@
 // LoRA at a scale against diffusers' fused weights (tools/golden/adapters.py), on tiny models with random weights.
 #include <glint/io/safetensors.hpp>
-#include <glint/model/adapter.hpp>
-#include <glint/model/bundle.hpp>
+#include <glint/lora/adapter.hpp>
+#include <glint/bundle/bundle.hpp>
 #include <glint/text/prompt_encoder.hpp>
 
 #include "tests/support/catch.hpp"
@@ -27,16 +27,16 @@ struct Golden {
   std::vector<std::string> inputs, files;
   TensorMap tensors = read_safetensors(test::data("families/" + family + "/lora.safetensors"));
 
-  std::shared_ptr<const Module> load() const {
-    return load_module(test::data("families/" + family + "/denoiser.pt"), Backend::TorchScript);
+  std::shared_ptr<const Network> load() const {
+    return load_network(test::data("families/" + family + "/denoiser.pt"), Backend::TorchScript);
   }
-  AdaptedNetwork adapted(const std::shared_ptr<const Module>& network) const {
+  AdaptedNetwork adapted(const std::shared_ptr<const Network>& network) const {
     std::map<std::string, WeightChanges> adapters;
     for (const std::string& name : files)
       adapters[name] = match_adapter(read_adapter(lora(family, name)), "denoiser", network->weights());
     return AdaptedNetwork(network, std::move(adapters));
   }
-  at::Tensor run(const Module& network) const {
+  at::Tensor run(const Network& network) const {
     std::vector<at::Tensor> arguments;
     for (const std::string& name : inputs) arguments.push_back(tensors.at(name));
     return network.run(std::move(arguments)).front();

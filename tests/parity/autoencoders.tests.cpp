@@ -1,6 +1,6 @@
 // Encoders and decoders against diffusers' own, whole and in tiles; tools/golden/autoencoders.py wrote the files.
 #include <glint/io/safetensors.hpp>
-#include <glint/model/bundle.hpp>
+#include <glint/bundle/bundle.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/image_encoder.hpp>
 #include <glint/vae/video_decoder.hpp>

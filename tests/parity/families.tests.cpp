@@ -174,7 +174,7 @@ TEST_CASE("a conditioning in place of a prompt needs no more than the family's e
     Conditioning all = encoder->encode(prompt, {}).conditioning;
     return Conditioning{.tokens = all.tokens, .pooled = all.pooled};
   };
-  request.conditioning = Prompt{.cond = embeddings(request.prompt), .null = embeddings(*request.negative)};
+  request.conditioning = Prompt{.cond = embeddings(request.prompt), .uncond = embeddings(*request.negative)};
   request.prompt.clear();
   request.negative.reset();
   CHECK(at::equal(pipeline.generate(request).sample.latents, expected));

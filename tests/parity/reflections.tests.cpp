@@ -4,9 +4,9 @@
 #include <glint/core/schedule_vp.hpp>
 #include <glint/guidance/cfg.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/model/bundle.hpp>
-#include <glint/registry.hpp>
-#include <glint/sampler.hpp>
+#include <glint/bundle/bundle.hpp>
+#include <glint/catalog/registry.hpp>
+#include <glint/sampling/sampler.hpp>
 #include <glint/solver/solver.hpp>
 #include <glint/step/reflect.hpp>
 
@@ -62,10 +62,10 @@ std::shared_ptr<const StepStrategy> strategy(const json& c, const Bundle& bundle
     return builtins().step(choice);
   }
   if (c.contains("true_guidance")) {
-    const auto with_rule = [](double scale) -> LegTransform {
-      return [rule = std::make_shared<const Cfg>(scale)](Leg leg) {
-        leg.rule = rule;
-        return leg;
+    const auto with_rule = [](double scale) -> PredictorChange {
+      return [rule = std::make_shared<const Cfg>(scale)](Predictor predictor) {
+        predictor.rule = rule;
+        return predictor;
       };
     };
     return std::make_shared<Reflect>("z", with_rule(c.at("guidance_forward").get<double>()),
@@ -88,7 +88,7 @@ Prompt prompt_of(const json& c) {
   Prompt prompt{conditioning(family), conditioning(family + (empty ? "null_" : "negative_"))};
   if (family == "sdxl.") {
     const at::Tensor ids = at::tensor({32.0F, 24.0F, 0.0F, 0.0F, 32.0F, 24.0F}).unsqueeze(0);
-    for (Conditioning* one : {&prompt.cond, &prompt.null}) one->extras["time_ids"] = ids;
+    for (Conditioning* one : {&prompt.cond, &prompt.uncond}) one->extras["time_ids"] = ids;
   }
   return prompt;
 }
@@ -102,16 +102,16 @@ double error(const json& c, const Bundle& bundle) {
   grid.steps = c.at("steps").get<int>();
   grid.tokens = static_cast<double>(noise.size(2) * noise.size(3)) / 4.0;
 
-  Leg leg{.model = bundle.model()};
+  Predictor predictor{.model = bundle.model()};
   if (bundle.manifest().guidance.embedded) {
-    leg.rule = std::make_shared<Cfg>(c.value("true_guidance", 1.0));
-    leg.embedded_guidance = c.at("guidance").get<double>();
+    predictor.rule = std::make_shared<Cfg>(c.value("true_guidance", 1.0));
+    predictor.embedded_guidance = c.at("guidance").get<double>();
   } else {
-    leg.rule = std::make_shared<Cfg>(c.at("guidance").get<double>());
+    predictor.rule = std::make_shared<Cfg>(c.at("guidance").get<double>());
   }
   if (c.contains("final_adapter"))
-    leg.adapters = {{c.at("adapter").get<std::string>(), c.at("final_adapter").get<double>()}};
-  const Sampler sampler({.leg = leg,
+    predictor.adapters = {{c.at("adapter").get<std::string>(), c.at("final_adapter").get<double>()}};
+  const Sampler sampler({.predictor = predictor,
                          .schedule = vp ? vp_schedule(trained.vp, grid, solver->grid())
                                         : flow_schedule(trained.flow, grid, solver->grid()),
                          .solver = solver,
@@ -132,7 +132,7 @@ Bundle loaded(const std::string& family, const std::string& adapter) {
 }  // namespace
 
 TEST_CASE(
-    "reflections are the transcribed papers' and the released code's, with LoRA legs, guidance and embedded "
+    "reflections are the transcribed papers' and the released code's, with LoRA predictors, guidance and embedded "
     "guidance, on pictures and videos",
     "[parity]") {
   const json cases = json::parse(test::read_bytes(test::data("families/reflections.json")));

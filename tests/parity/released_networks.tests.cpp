@@ -1,6 +1,6 @@
 // NPNet and CoRe2's weak network, layer by layer, against the values tools/golden/released_networks.py recorded.
-#include "nets/core2_network.hpp"
-#include "nets/npnet.hpp"
+#include "network/released/core2_network.hpp"
+#include "network/released/npnet.hpp"
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -14,8 +14,8 @@
 namespace glint {
 namespace {
 
-using nets::Core2Network;
-using nets::Npnet;
+using released::Core2Network;
+using released::Npnet;
 using test::relative_error;
 
 // Both sides sum the same float32 products, in another order where this one attends with a fused kernel or adds a
@@ -26,7 +26,7 @@ struct File {
   TensorMap tensors;
   Metadata settings;
 
-  nets::Weights weights(const std::string& name) const {
+  released::NetworkFile weights(const std::string& name) const {
     Metadata own = settings;
     own.erase("architecture");
     return {tensors, own, name, at::kCPU, at::kFloat};
@@ -65,7 +65,7 @@ void compare(const TensorMap& expected, Run run) {
   CHECK(compared == expected.size() - static_cast<size_t>(inputs) - expected.count("upconv"));
 }
 
-std::vector<at::Tensor> inputs_of(const Module& network, const TensorMap& from) {
+std::vector<at::Tensor> inputs_of(const Network& network, const TensorMap& from) {
   std::vector<at::Tensor> inputs;
   for (const std::string& name : network.inputs()) inputs.push_back(from.at("input." + name));
   return inputs;
@@ -85,7 +85,7 @@ TEST_CASE("CoRe2's weak network is the transcription, layer by layer", "[parity]
     const Core2Network network(stored.weights(file));
     const TensorMap expected = recorded(name);
     compare(expected,
-            [&](const nets::Trace& trace) { return network.forward(inputs_of(network, expected), trace); });
+            [&](const released::Trace& trace) { return network.forward(inputs_of(network, expected), trace); });
   }
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("NPNet is the transcription, layer by layer", "[parity]") {
       stored.tensors["unet_embedding.upconv.weight"] = expected.at("upconv");
     }
     const Npnet network(stored.weights("npnet"));
-    compare(expected, [&](const nets::Trace& trace) {
+    compare(expected, [&](const released::Trace& trace) {
       return network.forward(expected.at("input.latents"), expected.at("input.tokens"), trace);
     });
   }
@@ -229,7 +229,7 @@ File full_size(const std::string& name) {
 }
 
 /// Compares samples of every layer; a value is judged by the layer's root mean square, of which its norm tells.
-nets::Trace against_samples(const std::string& name, size_t& compared) {
+released::Trace against_samples(const std::string& name, size_t& compared) {
   const auto expected =
       std::make_shared<const TensorMap>(read_safetensors(test::data("nets/full_size.safetensors")));
   return [expected, name, &compared](std::string_view layer, const at::Tensor& value) {
@@ -252,7 +252,7 @@ TEST_CASE("CoRe2's weak network for SDXL at its own size", "[parity]") {
                                        input("tokens", {1, 77, 2048}),      input("pooled", {1, 1280}),
                                        input("null_tokens", {1, 77, 2048}), input("null_pooled", {1, 1280})};
   size_t compared = 0;
-  const nets::Trace check = against_samples("core2", compared);
+  const released::Trace check = against_samples("core2", compared);
   check("result", network.forward(inputs, check));
   CHECK(compared == 10);
 }
@@ -260,7 +260,7 @@ TEST_CASE("CoRe2's weak network for SDXL at its own size", "[parity]") {
 TEST_CASE("NPNet for SDXL at its own size", "[parity]") {
   const Npnet network(full_size("npnet").weights("npnet"));
   size_t compared = 0;
-  const nets::Trace check = against_samples("npnet", compared);
+  const released::Trace check = against_samples("npnet", compared);
   check("result", network.forward(input("latents", {1, 4, 128, 128}), input("tokens", {1, 77, 2048}), check));
   CHECK(compared == 11);
 }

@@ -1,6 +1,6 @@
 // What must hold for every encoder and decoder, however its input is cut: into frames, tiles or batches.
 #include <glint/image/png.hpp>
-#include <glint/model/bundle.hpp>
+#include <glint/bundle/bundle.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/image_encoder.hpp>
 #include <glint/vae/video_decoder.hpp>
@@ -38,7 +38,7 @@ at::Tensor range(const at::Tensor& x, int64_t dimension, int64_t from, int64_t t
 }
 
 /// A decoder whose pixels depend on their own latent pixel alone, and which remembers the sizes it is given.
-class Local final : public Module {
+class Local final : public Network {
  public:
   explicit Local(int64_t scale) : scale_(scale) {}
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
@@ -56,7 +56,7 @@ class Local final : public Module {
 };
 
 /// A network that returns the same whatever it is given.
-class Returns final : public Module {
+class Returns final : public Network {
  public:
   explicit Returns(std::vector<at::Tensor> outputs) : outputs_(std::move(outputs)) {}
   std::vector<at::Tensor> run(std::vector<at::Tensor>) const override { return outputs_; }
@@ -66,7 +66,7 @@ class Returns final : public Module {
 };
 
 /// A network that has less memory than it needs.
-class TooLarge final : public Module {
+class TooLarge final : public Network {
  public:
   std::vector<at::Tensor> run(std::vector<at::Tensor>) const override {
     fail(ErrorCode::OutOfMemory, "the engine's message");

@@ -1,6 +1,6 @@
 // Every noise strategy with every step strategy under every rule runs, or is refused when it is built; the direct form is
 // exact guidance; rows are those the formulas say.
-#include <glint/registry.hpp>
+#include <glint/catalog/registry.hpp>
 #include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"
@@ -65,7 +65,7 @@ TEST_CASE("The first-order forms are exact guidance for any model", "[property]"
     const SampleResult z = run(kind, std::make_shared<Cfg>(2.0), {}, {direct});
     const SampleResult cfg = run(kind, schedule, {}, {});
     CHECK(relative_error(z.latents, cfg.latents) < 1e-12);
-    CHECK(z.usage.rows == cfg.usage.rows);  // no row more: the legs share the accepted prediction's branches
+    CHECK(z.usage.rows == cfg.usage.rows);  // no row more: the predictors share the accepted prediction's branches
     CHECK(z.usage.calls == cfg.usage.calls);
   }
 }
@@ -94,7 +94,7 @@ TEST_CASE("The direct and the reflected form agree where predictions are constan
                                  {"form", form}}});
       };
       const auto rule = std::make_shared<Cfg>(2.0);
-      CAPTURE(to_string(kind), span);
+      CAPTURE(enum_name(kind), span);
       CHECK(relative_error(run(kind, rule, {}, {step("direct")}, 2, 0.0).latents,
                            run(kind, rule, {}, {step("reflect")}, 2, 0.0).latents) < 1e-11);
     }
@@ -113,7 +113,7 @@ TEST_CASE("RF-Sampling's compatibility switches", "[property]") {
   CHECK(at::equal(rf({{"merge", 0.0}, {"legacy", true}}), rf({{"merge", 1.0}, {"legacy", true}})));
   // With the prompt in the null's place the mix shares have no effect.
   CHECK(
-      at::equal(rf({{"null", "legacy-prompt"}, {"forward_null_mix", 0.9}}), rf({{"null", "legacy-prompt"}})));
+      at::equal(rf({{"uncond", "legacy-prompt"}, {"forward_null_mix", 0.9}}), rf({{"uncond", "legacy-prompt"}})));
   CHECK_FALSE(at::equal(rf({{"forward_null_mix", 0.9}}), rf({})));
 }
 
@@ -163,7 +163,7 @@ TEST_CASE("Rows counted are rows documented", "[property]") {
       {"step", {"z-sampling", {{"form", "direct"}}}, 0},
       {"step", {"w2sd", {}}, s * (2 + 1)},
       {"step", {"rf-sampling", {}}, 2 * s * 2},
-      {"step", {"rf-sampling", {{"form", "direct"}}}, 2 * s},  // the null prompt's row is shared
+      {"step", {"rf-sampling", {{"form", "direct"}}}, 2 * s},  // the negative prompt's row is shared
       {"step", {"reflect", {{"weak_guidance", 0.0}}}, s * (2 + 1)},
       {"noise", {"stability-selection", {{"candidates", 3}, {"steps", 4}}}, 2 * 4 * 2 * 3},
       {"noise", {"stability-selection", {{"candidates", 5}, {"steps", 2}, {"guidance", 1.0}}}, 2 * 2 * 5},
@@ -209,7 +209,7 @@ TEST_CASE("Noise strategies choose the same for a sample whatever its batch, and
     const auto noise = builtins().noise(small(name));
     const SampleResult both = run(NoiseKind::Flow, apg, {noise}, {});
     for (int64_t b : {0, 1}) {
-      const SampleResult one = Sampler({.leg = {.model = test::token_model(NoiseKind::Flow), .rule = apg},
+      const SampleResult one = Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow), .rule = apg},
                                         .schedule = test::schedule_of(NoiseKind::Flow, kSteps),
                                         .solver = std::make_shared<Euler>(),
                                         .noise_strategies = {noise}})

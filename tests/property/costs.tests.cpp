@@ -21,7 +21,7 @@ struct NamedRule {
   std::string name;
   std::shared_ptr<const GuidanceRule> rule;
   RowsAt rows;
-  bool null = true;  // evaluates the null prompt at every step
+  bool uncond = true;  // evaluates the negative prompt at every step
 };
 
 struct NamedStep {
@@ -75,10 +75,10 @@ std::vector<NamedStep> reflections() {
     return builtins().step({.name = name, .options = std::move(options)});
   };
   const auto z_core2 = std::make_shared<Reflect>(
-      "z-core2", same_leg(),
-      [inverse = std::make_shared<const Core2Inverse>(kNetwork, 1.5)](Leg leg) {
-        leg.rule = inverse;
-        return leg;
+      "z-core2", same_predictor(),
+      [inverse = std::make_shared<const Core2Inverse>(kNetwork, 1.5)](Predictor predictor) {
+        predictor.rule = inverse;
+        return predictor;
       },
       ReflectOptions{});
   return {
@@ -127,7 +127,7 @@ std::vector<NamedNoise> noises(int n) {
 int64_t counted(int n, const NamedRule& rule, std::vector<std::shared_ptr<const NoiseStrategy>> noise,
                 std::vector<std::shared_ptr<const StepStrategy>> steps, int64_t batch = 1) {
   std::erase(noise, nullptr);
-  const auto result = Sampler({.leg = {.model = test::token_model(NoiseKind::Flow, 0.3), .rule = rule.rule},
+  const auto result = Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow, 0.3), .rule = rule.rule},
                                .schedule = test::schedule_of(NoiseKind::Flow, n),
                                .solver = std::make_shared<Euler>(),
                                .noise_strategies = std::move(noise),
@@ -217,18 +217,18 @@ TEST_CASE("Direct forms pay for what the accepted prediction does not evaluate, 
     CAPTURE(rule.name);
     for (const auto& steps : {std::vector{z}, {w2sd}, {z, w2sd}, {rf}, {z, rf}, {rf, z, w2sd}}) {
       int64_t rows = r;
-      bool asks_null = false, has_rf = false;
+      bool asks_uncond = false, has_rf = false;
       for (const auto& step : steps) {
-        asks_null = asks_null || step == z || step == w2sd;
+        asks_uncond = asks_uncond || step == z || step == w2sd;
         has_rf = has_rf || step == rf;
       }
       for (int i = 0; i < n - 1; ++i) {
         const int64_t g = rule.rows(i, n);
-        // The null prompt, where the rule does without it at this step; every rule here evaluates the prompt.
+        // The negative prompt, where the rule does without it at this step; every rule here evaluates the prompt.
         const bool evaluated =
-            rule.null || (rule.name == "cfg-zero-star" && i > 0) || (rule.name == "core2" && i < 2);
-        if (asks_null && !evaluated) rows += 1;
-        // Token embeddings of its own, twice; the null prompt's stay.
+            rule.uncond || (rule.name == "cfg-zero-star" && i > 0) || (rule.name == "core2" && i < 2);
+        if (asks_uncond && !evaluated) rows += 1;
+        // Token embeddings of its own, twice; the negative prompt's stay.
         if (has_rf) rows += 2 * (g - (evaluated ? 1 : 0));
       }
       CAPTURE(steps.size(), has_rf);

@@ -37,13 +37,13 @@ TEST_CASE("CFG measures its own scale and nothing orthogonal", "[property]") {
 class Sideways final : public GuidanceRule {
  public:
   Sideways(double scale, double length) : scale_(scale), length_(length) {}
-  BranchSet branches(const StepPosition&) const override { return {.cond = true, .null = true}; }
+  BranchSet branches(const StepPosition&) const override { return {.cond = true, .uncond = true}; }
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState*) const override {
-    const at::Tensor d = o.cond.sub(o.null);
+    const at::Tensor d = o.cond.sub(o.uncond);
     const at::Tensor z =
         step.x.sub(per_sample::scaled(d, per_sample::dot(step.x, d).div(per_sample::dot(d, d))));
     const at::Tensor unit = per_sample::scaled(z, per_sample::norm(d).div(per_sample::norm(z)));
-    return at::lerp(o.null, o.cond, scale_).add(unit, length_);
+    return at::lerp(o.uncond, o.cond, scale_).add(unit, length_);
   }
 
  private:
@@ -54,7 +54,7 @@ TEST_CASE("What is orthogonal to the difference leaves the scale and is told apa
   for (NoiseKind kind : test::kKinds)
     for (double length : {0.0, 0.5, 2.0}) {
       const Sampler sampler(
-          {.leg = {.model = test::token_model(kind), .rule = std::make_shared<Sideways>(3.5, length)},
+          {.predictor = {.model = test::token_model(kind), .rule = std::make_shared<Sideways>(3.5, length)},
            .schedule = test::schedule_of(kind, kSteps),
            .solver = std::make_shared<Euler>()});
       const EffectiveGuidance g =
@@ -79,7 +79,7 @@ TEST_CASE("CFG++ at lambda measures lambda S / (S - S'), and lambda on the last 
       double expected = kLambda * from.ratio() / (from.ratio() - to.ratio());
       if (kind == NoiseKind::Flow)  // from.ratio() is infinite at sigma 1
         expected = kLambda * from.sigma * (1.0 - to.sigma) / (from.sigma - to.sigma);
-      CAPTURE(to_string(kind), i);
+      CAPTURE(enum_name(kind), i);
       CHECK(g.signed_scale[static_cast<size_t>(i)] == Approx(expected).epsilon(1e-8));
     }
   }

@@ -27,7 +27,7 @@ TEST_CASE("A sample is the same in a batch as alone, for every solver", "[proper
     for (const auto& [name, solver] : test::solvers_for(kind)) {
       const Sampler sampler = sampler_with(kind, solver);
       const at::Tensor batch = sampler.sample(request_of(11, 4)).latents;
-      CAPTURE(to_string(kind), name);
+      CAPTURE(enum_name(kind), name);
       for (int64_t b = 0; b < 4; ++b)
         CHECK(at::equal(batch.slice(0, b, b + 1),
                         sampler.sample(request_of(11 + static_cast<uint64_t>(b))).latents));
@@ -42,7 +42,7 @@ TEST_CASE("A sampler keeps nothing from one run to the next", "[property]") {
       const Sampler sampler = sampler_with(kind, solver);
       const at::Tensor first = sampler.sample(request_of(3, 2)).latents;
       sampler.sample(request_of(99, 3));
-      CAPTURE(to_string(kind), name);
+      CAPTURE(enum_name(kind), name);
       CHECK(at::equal(first, sampler.sample(request_of(3, 2)).latents));
     }
   }
@@ -58,7 +58,7 @@ TEST_CASE("One sampler serves four threads at once, and each gets what it would 
         for (uint64_t seed = 0; seed < 4; ++seed)
           threads.emplace_back([&, seed] { together[seed] = sampler.sample(request_of(seed)).latents; });
       }
-      CAPTURE(to_string(kind), name);
+      CAPTURE(enum_name(kind), name);
       for (uint64_t seed = 0; seed < 4; ++seed)
         CHECK(at::equal(together[seed], sampler.sample(request_of(seed)).latents));
     }
@@ -81,7 +81,7 @@ TEST_CASE("Nothing a run is given is written into", "[property]") {
           const SampleResult result =
               test::sampler_of(model, grid, solver, guidance, {test::reflection()})
                   .sample({.prompt = prompt, .noise = noise, .keep_trajectory = true});
-          CAPTURE(to_string(kind), name, scale, guidance);
+          CAPTURE(enum_name(kind), name, scale, guidance);
           CHECK(at::equal(noise, noise_before));
           CHECK(at::equal(prediction, prediction_before));
           CHECK(test::token_of(prompt.cond) == 0.7);

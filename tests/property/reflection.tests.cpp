@@ -38,9 +38,9 @@ double span_weight(const NoiseSchedule& grid, int i, int span) {
 class SteppedCfg final : public GuidanceRule {
  public:
   explicit SteppedCfg(std::vector<double> scales) : scales_(std::move(scales)) {}
-  BranchSet branches(const StepPosition&) const override { return {.cond = true, .null = true}; }
+  BranchSet branches(const StepPosition&) const override { return {.cond = true, .uncond = true}; }
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step, GuidanceState*) const override {
-    return outputs.null + scales_[static_cast<size_t>(step.position.step)] * (outputs.cond - outputs.null);
+    return outputs.uncond + scales_[static_cast<size_t>(step.position.step)] * (outputs.cond - outputs.uncond);
   }
 
  private:
@@ -49,7 +49,7 @@ class SteppedCfg final : public GuidanceRule {
 
 SampleResult sample(const NoiseSchedule& grid, std::shared_ptr<const GuidanceRule> rule,
                     std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) {
-  return Sampler({.leg = {.model = token_model(grid.kind(), 0.0), .rule = std::move(rule)},
+  return Sampler({.predictor = {.model = token_model(grid.kind(), 0.0), .rule = std::move(rule)},
                   .schedule = grid,
                   .solver = std::make_shared<Euler>(),
                   .step_strategies = std::move(strategies)})
@@ -69,7 +69,7 @@ TEST_CASE("No repeats, no merge or an empty window is the baseline to the bit, a
       const SampleResult baseline = run({});
       for (const ReflectOptions& options : off) {
         const SampleResult result = run({ZSampling::make({.guidance_forward = 5.0, .reflect = options})});
-        CAPTURE(to_string(kind), name);
+        CAPTURE(enum_name(kind), name);
         CHECK(at::equal(result.latents, baseline.latents));
         CHECK(result.usage.calls == baseline.usage.calls);
         CHECK(result.usage.rows == baseline.usage.rows);
@@ -91,7 +91,7 @@ TEST_CASE("With constant predictions Z-Sampling is CFG at g1 + T m (g1 - g2) unt
               grid, std::make_shared<Cfg>(g1),
               {ZSampling::make({.guidance_inverse = g2, .reflect = {.merge = merge, .repeats = repeats}})});
           const SampleResult cfg = sample(grid, std::make_shared<Cfg>(g1 + repeats * merge * (g1 - g2)));
-          CAPTURE(to_string(kind), g1, g2, repeats, merge);
+          CAPTURE(enum_name(kind), g1, g2, repeats, merge);
           for (size_t i = 0; i < kSteps; ++i)
             CHECK(relative_error(z.trajectory[i], cfg.trajectory[i]) < 1e-12);
         }
@@ -116,7 +116,7 @@ TEST_CASE("A span of K steps weighs the gap with the steps it passes", "[propert
       const ReflectOptions options{.span = span, .merge = kMerge, .repeats = kRepeats};
       const SampleResult z = sample(grid, std::make_shared<Cfg>(kForward),
                                     {ZSampling::make({.guidance_inverse = kInverse, .reflect = options})});
-      CAPTURE(to_string(kind), span);
+      CAPTURE(enum_name(kind), span);
       CHECK(relative_error(z.latents, sample(grid, std::make_shared<SteppedCfg>(scales)).latents) < 1e-12);
     }
   }
@@ -137,7 +137,7 @@ TEST_CASE("RF-Sampling's mix: its share means nothing between equal embeddings, 
   const at::Tensor tokens = NoiseStream(5, 1).normal({4, 3}, at::kDouble);
   const Prompt same{{.tokens = tokens}, {.tokens = tokens.clone()}};
   const auto mixed = [&](double s, double r) {
-    return RfSampling::with_tokens_mixed(s, r, NullEmbedding::Faithful)(Leg{}).condition(same).cond.tokens;
+    return RfSampling::with_tokens_mixed(s, r, UncondEmbedding::Faithful)(Predictor{}).condition(same).cond.tokens;
   };
   CHECK(relative_error(mixed(2.5, 0.3), tokens * 3.5) < 1e-15);
   CHECK(relative_error(mixed(2.5, 0.9), mixed(2.5, 0.1)) < 1e-15);
@@ -157,26 +157,26 @@ TEST_CASE("Reflecting between scaled prompts is exact where the velocity is line
       });
   const Prompt prompt{{.tokens = NoiseStream(3, 1).normal({4, 1}, at::kDouble)},
                       {.tokens = NoiseStream(4, 1).normal({4, 1}, at::kDouble)}};
-  // c' = c + s ((1 - r) c + r c_null)
-  const auto leg = [](double s, double r) -> LegTransform {
-    return [s, r](Leg base) {
+  // c' = c + s ((1 - r) c + r c_uncond)
+  const auto predictor = [](double s, double r) -> PredictorChange {
+    return [s, r](Predictor base) {
       base.condition = [s, r](const Prompt& p) {
-        return Prompt{add(p.cond, lerp(p.cond, p.null, r), s), p.null};
+        return Prompt{add(p.cond, lerp(p.cond, p.uncond, r), s), p.uncond};
       };
       return base;
     };
   };
   constexpr double kHigh = 3.5, kLow = -1.0, kMixHigh = 0.3, kMixLow = 0.7, kMerge = 0.5;
-  const auto mixed = [&](double r) { return prompt.cond.tokens * (1.0 - r) + prompt.null.tokens * r; };
+  const auto mixed = [&](double r) { return prompt.cond.tokens * (1.0 - r) + prompt.uncond.tokens * r; };
   const at::Tensor gap = field(kHigh * mixed(kMixHigh) - kLow * mixed(kMixLow));
   const NoiseSchedule grid = flow_schedule({.shift = 3.0}, {.steps = kSteps}, GridConvention::FlowEuler);
   for (int span : {1, 2, 3}) {
     const SampleResult result =
         Sampler(
-            {.leg = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
+            {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
              .schedule = grid,
              .solver = std::make_shared<FlowEuler>(),
-             .step_strategies = {std::make_shared<Reflect>("rf", leg(kHigh, kMixHigh), leg(kLow, kMixLow),
+             .step_strategies = {std::make_shared<Reflect>("rf", predictor(kHigh, kMixHigh), predictor(kLow, kMixLow),
                                                            ReflectOptions{.span = span, .merge = kMerge})}})
             .sample({.prompt = prompt, .noise = test::latents(), .keep_trajectory = true});
     for (int i = 0; i < kSteps; ++i) {
@@ -221,7 +221,7 @@ TEST_CASE("What a strategy adds reaches the next latents, and no corrector takes
         // With a constant x0 the next latents hold x through sigma'/sigma alone.
         const at::Tensor moved = run({std::make_shared<Nudge>(i, by)})[static_cast<size_t>(i) + 1];
         const at::Tensor expected = by * (grid.landing(i).sigma / grid.level(i).sigma);
-        CAPTURE(to_string(kind), k, i);
+        CAPTURE(enum_name(kind), k, i);
         CHECK(relative_error(moved - plain[static_cast<size_t>(i) + 1], expected) < 1e-12);
       }
     }

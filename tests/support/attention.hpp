@@ -1,11 +1,11 @@
 // Inputs for attention tests, and the scalar reference on tensors.
 #pragma once
 
-#include <glint/attention/sparse_attention.hpp>
+#include <glint/ops/sparse_attention.hpp>
 #include <glint/core/rng.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
-#include "ops/reference.hpp"
+#include "tests/support/attention_reference.hpp"
 #include "tests/support/catch.hpp"
 
 #include <ATen/TensorOperators.h>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <glint/io/safetensors.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/files.hpp"
 

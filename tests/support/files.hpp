@@ -1,7 +1,7 @@
 // Files for tests: a folder that goes away, the test data, bundles made on the spot, damage done to bytes.
 #pragma once
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
 #include "tests/support/catch.hpp"
@@ -79,7 +79,7 @@ std::optional<Error> error_of(Function&& function) {
 template <typename Function>
 std::string failure(Function&& function) {
   const auto error = error_of(std::forward<Function>(function));
-  return error ? std::string(to_string(error->code())) + ": " + error->what() : "no error";
+  return error ? std::string(enum_name(error->code())) + ": " + error->what() : "no error";
 }
 
 /// Damages bytes in one of the ways files get damaged: changed, cut, doubled or inserted bytes.

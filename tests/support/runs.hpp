@@ -3,7 +3,7 @@
 #pragma once
 
 #include <glint/core/schedule_flow.hpp>
-#include <glint/registry.hpp>
+#include <glint/catalog/registry.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>
@@ -30,9 +30,9 @@ inline Parameterization output_of(NoiseKind kind) {
 }
 
 /// A prompt of one scalar token, by which the models of this file tell the branches apart.
-inline Prompt prompt_of(double cond = 0.7, double null = -0.2) {
+inline Prompt prompt_of(double cond = 0.7, double uncond = -0.2) {
   return {{.tokens = at::full({1, 1, 1}, cond, at::kDouble)},
-          {.tokens = at::full({1, 1, 1}, null, at::kDouble)}};
+          {.tokens = at::full({1, 1, 1}, uncond, at::kDouble)}};
 }
 
 inline double token_of(const Conditioning& conditioning) { return conditioning.tokens.item<double>(); }
@@ -85,7 +85,7 @@ inline SampleResult run(NoiseKind kind, std::shared_ptr<const GuidanceRule> rule
                         std::vector<std::shared_ptr<const NoiseStrategy>> noise,
                         std::vector<std::shared_ptr<const StepStrategy>> step, int64_t batch = 2,
                         double slope = 0.3) {
-  return Sampler({.leg = {.model = token_model(kind, slope), .rule = std::move(rule)},
+  return Sampler({.predictor = {.model = token_model(kind, slope), .rule = std::move(rule)},
                   .schedule = schedule_of(kind, kRunSteps),
                   .solver = std::make_shared<Euler>(),
                   .noise_strategies = std::move(noise),

@@ -3,7 +3,7 @@
 
 #include <glint/guidance/cfg.hpp>
 #include <glint/model/callable_model.hpp>
-#include <glint/sampler.hpp>
+#include <glint/sampling/sampler.hpp>
 #include <glint/solver/first_order.hpp>
 
 #include <memory>
@@ -28,7 +28,7 @@ inline Sampler sampler_of(std::shared_ptr<const Model> model, NoiseSchedule sche
                           std::shared_ptr<const Solver> solver = std::make_shared<Euler>(),
                           double guidance = 1.0,
                           std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) {
-  return Sampler({.leg = {.model = std::move(model), .rule = std::make_shared<Cfg>(guidance)},
+  return Sampler({.predictor = {.model = std::move(model), .rule = std::make_shared<Cfg>(guidance)},
                   .schedule = std::move(schedule),
                   .solver = std::move(solver),
                   .step_strategies = std::move(strategies)});

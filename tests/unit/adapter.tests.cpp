@@ -1,5 +1,5 @@
 #include <glint/io/safetensors.hpp>
-#include <glint/model/adapter.hpp>
+#include <glint/lora/adapter.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -41,7 +41,7 @@ std::string refusal(const TensorMap& tensors, const Metadata& metadata = {}) {
 }
 
 /// A network of one number: the sum of its weights. Says how often weights were exchanged.
-struct Sum final : Module {
+struct Sum final : Network {
   Weights own;
   std::shared_ptr<std::atomic<int>> exchanges = std::make_shared<std::atomic<int>>(0);
   explicit Sum(Weights weights) : own(std::move(weights)) {}
@@ -52,7 +52,7 @@ struct Sum final : Module {
     return {sum};
   }
   const Weights& weights() const override { return own; }
-  std::shared_ptr<const Module> with_weights(const Weights& changed) const override {
+  std::shared_ptr<const Network> with_weights(const Weights& changed) const override {
     ++*exchanges;
     auto result = std::make_shared<Sum>(*this);
     for (const auto& [name, weight] : changed) result->own.at(name) = weight;
@@ -74,7 +74,7 @@ std::shared_ptr<Sum> one_weight() {
   return std::make_shared<Sum>(Weights{{"unet.a.weight", at::ones({2, 3})}});
 }
 
-double value(const Module& network) { return network.run({}).front().item<double>(); }
+double value(const Network& network) { return network.run({}).front().item<double>(); }
 
 }  // namespace
 
@@ -346,7 +346,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a TorchScript module runs with other weights; what is wrong with them is named", "[unit]") {
-  const auto network = load_module(test::data("modules/denoiser.pt"), Backend::TorchScript);
+  const auto network = load_network(test::data("modules/denoiser.pt"), Backend::TorchScript);
   const TensorMap expected = read_safetensors(test::data("modules/expected.safetensors"));
   std::vector<at::Tensor> inputs;
   for (const char* name : {"a.latents", "a.time", "a.tokens", "a.pooled"})
@@ -373,7 +373,7 @@ TEST_CASE("a TorchScript module runs with other weights; what is wrong with them
              }),
              Contains("UnsupportedDtype: ") && Contains("out.weight"));
 
-  const auto program = load_module(test::data("modules/denoiser.pt2"), Backend::ExportedProgram);
+  const auto program = load_network(test::data("modules/denoiser.pt2"), Backend::ExportedProgram);
   CHECK(program->weights().empty());
   CHECK_THAT(test::failure([&] {
                program->with_weights({{"out.weight", before}});

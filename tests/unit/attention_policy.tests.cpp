@@ -1,8 +1,8 @@
 #include <glint/attention/choices.hpp>
 #include <glint/attention/gain.hpp>
 #include <glint/attention/token_order.hpp>
-#include <glint/model/module_model.hpp>
-#include <glint/registry.hpp>
+#include <glint/bundle/network_model.hpp>
+#include <glint/catalog/registry.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -25,8 +25,8 @@ AttentionPolicy pisa(double density = 0.15) {
 }
 
 /// A tiny network of Wan's shape: two blocks of self-attention over two videos' tokens, then cross attention.
-const std::shared_ptr<const Module>& wan() {
-  static const auto module = load_module(test::data("modules/wan_editing.pt"), Backend::TorchScript);
+const std::shared_ptr<const Network>& wan() {
+  static const auto module = load_network(test::data("modules/wan_editing.pt"), Backend::TorchScript);
   return module;
 }
 
@@ -54,7 +54,7 @@ double difference(const at::Tensor& a, const at::Tensor& b) {
 }
 
 /// Answers with its inputs' latents and remembers what it was asked under.
-struct Witness final : Module {
+struct Witness final : Network {
   mutable std::vector<std::string> kinds;
   mutable std::vector<at::Tensor> seen;
   int64_t layers = 1;
@@ -67,18 +67,18 @@ struct Witness final : Module {
   int64_t attention_layers() const override { return layers; }
 };
 
-Leg leg_of(const std::shared_ptr<const Module>& module,
-           ModuleInputs inputs = {.names = {"latents", "time"}}) {
+Predictor leg_of(const std::shared_ptr<const Network>& module,
+           NetworkInputs inputs = {.names = {"latents", "time"}}) {
   ModelInfo info{.name = "witness",
                  .parameterization = Parameterization::Velocity,
                  .noise_kind = NoiseKind::Flow,
                  .latent_shape = {4, -1, -1}};
-  return {.model = std::make_shared<ModuleModel>(module, info, std::move(inputs)),
+  return {.model = std::make_shared<NetworkModel>(module, info, std::move(inputs)),
           .rule = builtins().rule({.name = "cfg", .options = {{"scale", 1.0}}})};
 }
 
-Sampler sampler_of(Leg leg, int steps) {
-  return Sampler({.leg = std::move(leg),
+Sampler sampler_of(Predictor predictor, int steps) {
+  return Sampler({.predictor = std::move(predictor),
                   .schedule = test::schedule_of(NoiseKind::Flow, steps),
                   .solver = builtins().solver({.name = "flow-euler"})});
 }
@@ -88,7 +88,7 @@ Sampler sampler_of(Leg leg, int steps) {
 TEST_CASE("a policy changes between calls of one loaded network, and dense gives the exported bits",
           "[unit]") {
   const auto original =
-      load_module(test::data("modules/wan_editing.pt"), Backend::TorchScript, {.attention = false});
+      load_network(test::data("modules/wan_editing.pt"), Backend::TorchScript, {.attention = false});
   const auto exported = original->run(wan_inputs()).front();
   const auto sparse = run(pisa());
   CHECK(at::equal(run({}), exported));
@@ -165,12 +165,12 @@ TEST_CASE("a token order is undone by the network: any order gives the same pred
 
 TEST_CASE("a run puts its policy in force in its window of steps only", "[unit]") {
   const auto witness = std::make_shared<Witness>();
-  Leg leg = leg_of(witness);
-  leg.attention = pisa();
-  leg.attention.start = 0.25;
-  leg.attention.stop = 0.75;
+  Predictor predictor = leg_of(witness);
+  predictor.attention = pisa();
+  predictor.attention.start = 0.25;
+  predictor.attention.stop = 0.75;
   const Prompt prompt{.cond = {.tokens = at::zeros({1, 1, 1})}};
-  sampler_of(leg, 4).sample({.prompt = prompt, .latent_shape = {4, 4, 4}});
+  sampler_of(predictor, 4).sample({.prompt = prompt, .latent_shape = {4, 4, 4}});
   const std::string D = "dense", P = "pisa";
   CHECK(witness->kinds == std::vector<std::string>{D, P, P, D});
   CHECK(AttentionScope::current() == nullptr);
@@ -179,14 +179,14 @@ TEST_CASE("a run puts its policy in force in its window of steps only", "[unit]"
 TEST_CASE("a network that takes a token order gets patches while a policy is in force, else raster order",
           "[unit]") {
   const auto witness = std::make_shared<Witness>();
-  const Leg leg = leg_of(witness, {.names = {"latents", "token_order"}, .patch = 2});
+  const Predictor predictor = leg_of(witness, {.names = {"latents", "token_order"}, .patch = 2});
   const at::Tensor x = at::zeros({1, 4, 32, 32});
   const Conditioning nothing;
   const Conditioning* branch = &nothing;
   const Level level{};
   const Adapters none;
   const auto order = [&](const AttentionPolicy* policy) {
-    leg.model->predict(
+    predictor.model->predict(
         {.x = x, .level = level, .branches = {&branch, 1}, .adapters = none, .attention = policy});
     return witness->seen[1];
   };
@@ -202,19 +202,19 @@ TEST_CASE("a network that takes a token order gets patches while a policy is in 
 TEST_CASE("networks without attention layers of ours refuse sparse policies, by name", "[unit]") {
   const auto compiled = std::make_shared<Witness>();
   compiled->layers = 0;
-  Leg leg = leg_of(compiled);
-  leg.attention = pisa();
-  CHECK_THAT(test::failure([&] { sampler_of(leg, 2); }),
+  Predictor predictor = leg_of(compiled);
+  predictor.attention = pisa();
+  CHECK_THAT(test::failure([&] { sampler_of(predictor, 2); }),
              Contains("InvalidArgument: attention: model 'witness' has no attention layers"));
-  leg.attention = {};
-  CHECK_NOTHROW(sampler_of(leg, 2));
+  predictor.attention = {};
+  CHECK_NOTHROW(sampler_of(predictor, 2));
 }
 
 TEST_CASE("policies out of range are refused by their option's name", "[unit]") {
   const auto failure = [](AttentionPolicy policy) {
-    Leg leg = leg_of(std::make_shared<Witness>());
-    leg.attention = policy;
-    return test::failure([&] { sampler_of(leg, 2); });
+    Predictor predictor = leg_of(std::make_shared<Witness>());
+    predictor.attention = policy;
+    return test::failure([&] { sampler_of(predictor, 2); });
   };
   CHECK_THAT(failure(pisa(1.5)),
              Contains("InvalidArgument: attention.pisa.density: expected a value in [0, 1]"));

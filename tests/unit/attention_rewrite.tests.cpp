@@ -1,7 +1,7 @@
 #include <glint/attention/policy.hpp>
-#include <glint/attention/rewrite.hpp>
+#include <glint/network/attention_rewrite.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/model/module.hpp>
+#include <glint/network/network.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -120,8 +120,8 @@ TEST_CASE("loaded modules report their attention layers and compute the same bit
   for (const auto& [file, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
                                       std::pair{"denoiser.pt2", Backend::ExportedProgram}}) {
     CAPTURE(file);
-    const auto rewritten = load_module(test::data("modules") / file, backend);
-    const auto original = load_module(test::data("modules") / file, backend, {.attention = false});
+    const auto rewritten = load_network(test::data("modules") / file, backend);
+    const auto original = load_network(test::data("modules") / file, backend, {.attention = false});
     CHECK(rewritten->attention_layers() == 1);
     CHECK(original->attention_layers() == 0);
     for (const std::string label : {"a", "b"}) {

@@ -2,7 +2,7 @@
 #include <glint/core/rng.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/model/model.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -115,7 +115,7 @@ TEST_CASE("bundles that differ in adapters share what they load", "[unit]") {
   CHECK(adapted.with_adapters({{"detail", files.detail}}).options().adapters.size() == 2);
 }
 
-TEST_CASE("W2SD's legs take their scales from one adapter, or from a pair", "[unit]") {
+TEST_CASE("W2SD's predictors take their scales from one adapter, or from a pair", "[unit]") {
   const Files files;
   const Pipeline pipeline(Bundle::load(
       files.bundle, {.adapters = {{"style", files.style}, {"same", files.style}, {"detail", files.detail}}}));
@@ -142,7 +142,7 @@ TEST_CASE("W2SD's legs take their scales from one adapter, or from a pair", "[un
       failure([&] {
         w2sd({{"adapter", "stile"}, {"strong_adapter", 1.0}, {"weak_adapter", 0.0}});
       }),
-      Contains("w2sd, strong leg: adapters: model 'tiny' has no adapter 'stile'; did you mean 'style'?"));
+      Contains("w2sd, strong predictor: adapters: model 'tiny' has no adapter 'stile'; did you mean 'style'?"));
   CHECK_THAT(failure([&] { w2sd({{"strong_adapter", 1.0}}); }), Contains("w2sd.adapter: expected the name"));
 }
 

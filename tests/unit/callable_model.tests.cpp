@@ -1,6 +1,6 @@
 // A callable as a model: what it is handed, and how a wrong answer is reported.
 #include <glint/model/callable_model.hpp>
-#include <glint/text/conditioning.hpp>
+#include <glint/model/conditioning.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -12,8 +12,8 @@ using test::Contains;
 using test::failure;
 
 std::vector<at::Tensor> predict(const CallableModel& model, const at::Tensor& x) {
-  const Conditioning cond, null;
-  const Conditioning* branches[] = {&cond, &null};
+  const Conditioning cond, uncond;
+  const Conditioning* branches[] = {&cond, &uncond};
   return model.predict({.x = x,
                         .level = {500, 0.5, 0.5},
                         .branches = branches,

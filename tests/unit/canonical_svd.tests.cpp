@@ -1,6 +1,6 @@
 // The decomposition the released networks look at does not depend on which LAPACK made it.
-#include "nets/canonical_svd.hpp"
-#include "nets/text_decomposition.hpp"
+#include "network/released/canonical_svd.hpp"
+#include "network/released/text_decomposition.hpp"
 
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
@@ -12,7 +12,7 @@
 
 #include <Eigen/SVD>
 
-namespace glint::nets {
+namespace glint::released {
 namespace {
 
 at::Tensor normal(int64_t m, int64_t n, uint64_t seed) {
@@ -102,4 +102,4 @@ TEST_CASE("A prompt's decomposition is remembered, for as many prompts as fit", 
 }
 
 }  // namespace
-}  // namespace glint::nets
+}  // namespace glint::released

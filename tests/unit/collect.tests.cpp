@@ -3,7 +3,7 @@
 #include <glint/collect/trajectories.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/noise/reward_selection.hpp>
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/files.hpp"
 #include "tests/support/samplers.hpp"
@@ -94,13 +94,13 @@ TEST_CASE("Trajectories are the latents and predictions of generate", "[unit]") 
                                                       .decode = false});
     for (int64_t step = 0; step < 4; ++step) {
       const at::Tensor x = second.at("latents")[row][step], cond = second.at("output")[row][step],
-                       null = second.at("null_output")[row][step];
+                       uncond = second.at("null_output")[row][step];
       // Other batches round otherwise: four float32 steps of values of about 1.
       CHECK(at::allclose(x, picture.sample.trajectory[static_cast<size_t>(step)][0], 1e-5, 1e-5));
       // sigma falls by 1/4 at every step of an unshifted flow.
-      const at::Tensor next = x.sub(null.add(cond.sub(null), 2.5), 0.25);
+      const at::Tensor next = x.sub(uncond.add(cond.sub(uncond), 2.5), 0.25);
       CHECK(at::allclose(next, picture.sample.trajectory[static_cast<size_t>(step) + 1][0], 1e-5, 1e-5));
-      CHECK_FALSE(at::allclose(cond, null, 1e-3, 1e-3));
+      CHECK_FALSE(at::allclose(cond, uncond, 1e-3, 1e-3));
     }
   }
   CHECK(second.at("time").sizes() == at::IntArrayRef({4}));
@@ -108,7 +108,7 @@ TEST_CASE("Trajectories are the latents and predictions of generate", "[unit]") 
   CHECK(second.at("position")[1].item<float>() == 0.25f);
 }
 
-TEST_CASE("Without a negative prompt the null prompt is the family's own: zeros for SDXL", "[unit]") {
+TEST_CASE("Without a negative prompt the negative prompt is the family's own: zeros for SDXL", "[unit]") {
   const test::TemporaryFolder folder;
   const Pipeline pipeline(Bundle::load(test::data("families/sdxl")));
   CollectRequest request{.folder = folder / "absent",

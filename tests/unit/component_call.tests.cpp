@@ -1,7 +1,7 @@
 #include <glint/guidance/guidance_rule.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/model/bundle.hpp>
-#include <glint/model/component_call.hpp>
+#include <glint/bundle/bundle.hpp>
+#include <glint/bundle/component_call.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -42,20 +42,20 @@ Prompt prompt(const std::string& tokens) {
   Prompt result;
   result.cond = {.tokens = tokens == "cond" ? expected().at("a.tokens") : at::Tensor{},
                  .pooled = expected().at("a.pooled")};
-  result.null.tokens = expected().at("a.tokens");
+  result.uncond.tokens = expected().at("a.tokens");
   return result;
 }
 
 }  // namespace
 
-TEST_CASE("a component's inputs are found by name, in the caller's tensors, the prompt and the null prompt",
+TEST_CASE("a component's inputs are found by name, in the caller's tensors, the prompt and the negative prompt",
           "[unit]") {
   const at::Tensor x = expected().at("a.latents"), time = expected().at("a.time");
   const at::Tensor want = expected().at("a.output");
   const Files plain(json{"latents", "time", "tokens", "pooled"});
   CHECK(at::allclose(plain.call()({{"latents", x}, {"time", time}}, prompt("cond")), want, 1e-5, 1e-6));
-  const Files null(json{"latents", "time", "null_tokens", "pooled"});
-  CHECK(at::allclose(null.call()({{"latents", x}, {"time", time}}, prompt("null")), want, 1e-5, 1e-6));
+  const Files uncond(json{"latents", "time", "null_tokens", "pooled"});
+  CHECK(at::allclose(uncond.call()({{"latents", x}, {"time", time}}, prompt("null")), want, 1e-5, 1e-6));
 
   // What the caller gives stands before the prompt's, and is cast to what the network computes in.
   Prompt other = prompt("cond");

@@ -1,5 +1,5 @@
 // Arithmetic on prompts: it moves the token embeddings and nothing else.
-#include <glint/text/conditioning.hpp>
+#include <glint/model/conditioning.hpp>
 
 #include "tests/support/catch.hpp"
 

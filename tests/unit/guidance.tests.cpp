@@ -15,9 +15,9 @@ using test::token_model;
 
 constexpr NoiseKind kFlow = NoiseKind::Flow;
 
-at::Tensor combined(double scale, const at::Tensor& cond, const at::Tensor& null) {
+at::Tensor combined(double scale, const at::Tensor& cond, const at::Tensor& uncond) {
   const Level level{500, 0.5, 0.5};
-  return Cfg(scale).combine({cond, null},
+  return Cfg(scale).combine({cond, uncond},
                             {.position = {},
                              .x = cond,
                              .level = level,
@@ -29,14 +29,14 @@ at::Tensor combined(double scale, const at::Tensor& cond, const at::Tensor& null
 TEST_CASE("CFG asks for one branch at scale 0 and 1, for both at every other", "[unit]") {
   const auto asked = [](double scale) {
     const BranchSet set = Cfg(scale).branches({});
-    return std::pair{set.cond, set.null};
+    return std::pair{set.cond, set.uncond};
   };
   CHECK(asked(1.0) == std::pair{true, false});
   CHECK(asked(0.0) == std::pair{false, true});
   for (double scale : {-1.0, 0.3, 1.0001, 7.5}) CHECK(asked(scale) == std::pair{true, true});
 }
 
-TEST_CASE("CFG is null + scale (cond - null) to rounding", "[unit]") {
+TEST_CASE("CFG is uncond + scale (cond - uncond) to rounding", "[unit]") {
   for (at::ScalarType dtype : {at::kFloat, at::kDouble}) {
     const at::Tensor c = test::latents(2, 1), u = test::latents(2, 2);
     for (double w : {-1.0, 0.3, 2.0, 7.5}) {
@@ -66,7 +66,7 @@ TEST_CASE("A run evaluates and counts only the branches its scale needs", "[unit
   }
 }
 
-TEST_CASE("Scales 1 and 0 sample the prompt and the null prompt alone", "[unit]") {
+TEST_CASE("Scales 1 and 0 sample the prompt and the negative prompt alone", "[unit]") {
   const auto sample = [](double scale, const Prompt& prompt) {
     return test::sampler_of(token_model(kFlow), test::schedule_of(kFlow, 5), std::make_shared<Euler>(), scale)
         .sample({.prompt = prompt, .noise = test::latents()})
@@ -100,7 +100,7 @@ class Fading final : public GuidanceRule {
 
 TEST_CASE("A rule's state lives through the accepted steps of one run and is fresh in the next", "[unit]") {
   std::atomic<int> begun = 0;
-  const Sampler sampler({.leg = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
+  const Sampler sampler({.predictor = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
                          .schedule = test::schedule_of(kFlow, 4),
                          .solver = std::make_shared<Euler>()});
   const SampleRequest request{.prompt = prompt_of(1.0), .noise = test::latents()};
@@ -117,12 +117,12 @@ TEST_CASE("Predictions remember along the trajectory they belong to, and others 
   const NoiseSchedule schedule = test::schedule_of(kFlow, 4);
   const Prompt prompt = prompt_of(1.0);
   Run run(schedule, prompt, NoiseStream(0, 1), nullptr);
-  const Leg leg{.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)};
+  const Predictor predictor{.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)};
   const at::Tensor x = test::latents(), one = at::ones_like(x);
-  const std::unique_ptr<GuidanceState> memory = leg.rule->begin();
-  const std::vector<Leg> twice{leg, leg};
+  const std::unique_ptr<GuidanceState> memory = predictor.rule->begin();
+  const std::vector<Predictor> twice{predictor, predictor};
   for (int k = 1; k <= 4; ++k) {
-    CHECK(at::equal(run.predict(leg, x, schedule.level(0), 0), one));
+    CHECK(at::equal(run.predict(predictor, x, schedule.level(0), 0), one));
     const auto both = run.predict(twice, x, schedule.level(0), 0, memory.get());
     CHECK(test::relative_error(both[0], one / k) < 1e-15);
     CHECK(at::equal(both[1], one));
@@ -131,9 +131,9 @@ TEST_CASE("Predictions remember along the trajectory they belong to, and others 
 
 TEST_CASE("A reflection's predictions do not advance the state of the accepted steps", "[unit]") {
   std::atomic<int> begun = 0;
-  // Both legs predict with the run's own rule; equal legs under constant velocity change nothing but its state.
-  const LegTransform same = [](const Leg& leg) { return leg; };
-  SamplerParts parts{.leg = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
+  // Both predictors predict with the run's own rule; equal predictors under constant velocity change nothing but its state.
+  const PredictorChange same = [](const Predictor& predictor) { return predictor; };
+  SamplerParts parts{.predictor = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
                      .schedule = test::schedule_of(kFlow, 4),
                      .solver = std::make_shared<Euler>()};
   const SampleRequest request{.prompt = prompt_of(1.0), .noise = test::latents(), .keep_trajectory = true};

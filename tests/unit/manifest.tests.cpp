@@ -1,5 +1,5 @@
 #include <glint/core/parameterization.hpp>
-#include <glint/model/manifest.hpp>
+#include <glint/bundle/manifest.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -91,7 +91,7 @@ TEST_CASE("a manifest is read into plain fields, with defaults for what it leave
   CHECK_FALSE(manifest.latent.frame_scale);
   CHECK_FALSE(manifest.latent.height);
   CHECK(manifest.latent.scaling_factor == 0.13025);
-  CHECK(manifest.guidance.null_branch);
+  CHECK(manifest.guidance.uncond_branch);
   CHECK(manifest.guidance.default_scale == 1.0);
   CHECK_FALSE(manifest.default_steps);
   const auto& denoiser = manifest.components.at("denoiser");
@@ -143,7 +143,7 @@ TEST_CASE("a manifest says how a family's networks and tokenizers are called", "
   auto document = example();
   const auto plain = parse_manifest(document.dump());
   CHECK(plain.default_solver.empty());
-  CHECK_FALSE(plain.guidance.zero_null);
+  CHECK_FALSE(plain.guidance.zero_uncond);
   CHECK(plain.latent.patch == 1);
   CHECK(plain.latent.multiple == 1);
   CHECK_FALSE(plain.latent.largest);
@@ -164,7 +164,7 @@ TEST_CASE("a manifest says how a family's networks and tokenizers are called", "
                                {"clean", "web"}};
   auto manifest = parse_manifest(document.dump());
   CHECK(manifest.default_solver == "unipc");
-  CHECK(manifest.guidance.zero_null);
+  CHECK(manifest.guidance.zero_uncond);
   CHECK(manifest.latent.patch == 2);
   CHECK(manifest.latent.multiple == 2);  // the patch's, if not told
   CHECK(manifest.latent.largest == 48);

@@ -1,6 +1,6 @@
 // Conversions between predictions, first-order moves, and inversions whose answers are known in closed form.
 #include <glint/core/schedule_flow.hpp>
-#include <glint/step/moves.hpp>
+#include <glint/sampling/moves.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -39,21 +39,21 @@ at::Tensor answer(Parameterization p, const Level& l, const at::Tensor& x0, cons
   }
 }
 
-// A leg and a run around a schedule, for calling denoise and invert directly.
+// A predictor and a run around a schedule, for calling denoise and invert directly.
 struct Bench {
   NoiseSchedule schedule;
-  Leg leg;
+  Predictor predictor;
   Prompt prompt = test::prompt_of();
   Run run{schedule, prompt, NoiseStream(0, 1), nullptr};
 
   Bench(NoiseSchedule s, std::shared_ptr<const Model> model, Prompt p = test::prompt_of())
       : schedule(std::move(s)),
-        leg{.model = std::move(model), .rule = std::make_shared<Cfg>(1.0)},
+        predictor{.model = std::move(model), .rule = std::make_shared<Cfg>(1.0)},
         prompt(std::move(p)) {}
 
   at::Tensor back(const at::Tensor& y, int from, const InvertOptions& options,
                   const at::Tensor* guess = nullptr) {
-    return invert(run, leg, y, from, from - 1, options, guess);
+    return invert(run, predictor, y, from, from - 1, options, guess);
   }
 };
 
@@ -67,7 +67,7 @@ TEST_CASE("Every prediction gives back the x0 and eps it was made from, and move
       const at::Tensor x = x0 * from.alpha + eps * from.sigma;
       for (Parameterization p : kAll) {
         const at::Tensor output = answer(p, from, x0, eps);
-        CAPTURE(to_string(kind), to_string(p), from.sigma, to.sigma);
+        CAPTURE(enum_name(kind), enum_name(p), from.sigma, to.sigma);
         // Division by alpha or sigma >= 0.05 loses at most two of sixteen digits.
         CHECK(relative_error(denoised_from(p, from)(x, output), x0) < 1e-13);
         CHECK(relative_error(epsilon_from(p, from)(x, output), eps) < 1e-13);
@@ -85,7 +85,7 @@ TEST_CASE("A move between equal levels changes nothing, to the bit", "[unit]") {
       for (int trial = 0; trial < 20; ++trial) levels.push_back(random_level(kind, random));
       for (const Level& level : levels) {
         const Affine step = move_coefficients(p, level, level);
-        CAPTURE(to_string(p), level.alpha, level.sigma);
+        CAPTURE(enum_name(p), level.alpha, level.sigma);
         CHECK(step.of_x == 1.0);
         CHECK(step.of_output == 0.0);
       }
@@ -117,7 +117,7 @@ TEST_CASE("Predictions that do not determine x0 or eps are refused with the way 
 }
 
 TEST_CASE("Parameterizations are known by name, and others are refused", "[unit]") {
-  for (Parameterization p : kAll) CHECK(parse_parameterization(to_string(p)) == p);
+  for (Parameterization p : kAll) CHECK(enum_value<Parameterization>(enum_name(p)) == p);
   CHECK_THAT(failure([] { parse_parameterization("eps"); }),
              Contains("parameterization: expected") && Contains("'eps'"));
 }
@@ -130,7 +130,7 @@ TEST_CASE(
                                     [x0](const at::Tensor& y, const Level& l) { return (y - x0) / l.sigma; });
   Bench bench(test::schedule_of(NoiseKind::Flow, 10), model);
   for (int i = 0; i + 1 < 10; ++i) {
-    const at::Tensor y = denoise(bench.run, bench.leg, x, i, i + 1);
+    const at::Tensor y = denoise(bench.run, bench.predictor, x, i, i + 1);
     CAPTURE(i);
     CHECK(relative_error(bench.back(y, i + 1, {.evaluation = Evaluation::Source}), x) < 1e-13);
     CHECK(relative_error(bench.back(y, i + 1, {}), x) > 1e-3);
@@ -144,10 +144,10 @@ TEST_CASE("A fixed-point inversion from the known start is the identity at any n
     Bench bench(test::schedule_of(kind, 10), model, {model->condition({0}), model->condition()});
     const at::Tensor x = NoiseStream(3, 16).normal({2, 1}, at::kDouble);
     for (int i : {0, 4, 8}) {
-      const at::Tensor y = denoise(bench.run, bench.leg, x, i, i + 1);
+      const at::Tensor y = denoise(bench.run, bench.predictor, x, i, i + 1);
       for (int iterations : {1, 2, 7}) {
         const InvertOptions options{.evaluation = Evaluation::FixedPoint, .iterations = iterations};
-        CAPTURE(to_string(kind), i, iterations);
+        CAPTURE(enum_name(kind), i, iterations);
         // Not to the bit: there and back rounds twice an iteration.
         CHECK(relative_error(bench.back(y, i + 1, options, &x), x) < 1e-14);
         // Without the start it has to converge, which one iteration does not.
@@ -167,7 +167,7 @@ TEST_CASE("Fixed-point iterations contract to about a third on a step of the thr
   Bench bench(NoiseSchedule(NoiseKind::VariancePreserving, {level(700), level(600), {}}), model,
               {model->condition(), model->condition()});
   const at::Tensor x = NoiseStream(5, 500).normal({2, 1}, at::kDouble);
-  const at::Tensor y = denoise(bench.run, bench.leg, x, 0, 1);
+  const at::Tensor y = denoise(bench.run, bench.predictor, x, 0, 1);
   double before = test::rms_distance(y, x);
   for (int k = 1; k <= 5; ++k) {
     const at::Tensor z = bench.back(y, 1, {.evaluation = Evaluation::FixedPoint, .iterations = k});
@@ -243,10 +243,10 @@ TEST_CASE("Positions outside the grid or in the wrong order are refused", "[unit
   Bench bench(test::schedule_of(NoiseKind::Flow, 4), test::token_model(NoiseKind::Flow));
   const at::Tensor x = test::latents();
   for (const auto& [from, to] : {std::pair{-1, 0}, std::pair{2, 2}, std::pair{3, 2}, std::pair{3, 5}})
-    CHECK_THAT(failure([&] { denoise(bench.run, bench.leg, x, from, to); }),
+    CHECK_THAT(failure([&] { denoise(bench.run, bench.predictor, x, from, to); }),
                Contains(fmt::format("denoise: expected 0 <= from < to <= 4, got from {} to {}", from, to)));
   for (const auto& [from, to] : {std::pair{0, -1}, std::pair{2, 2}, std::pair{2, 3}, std::pair{5, 4}})
-    CHECK_THAT(failure([&] { invert(bench.run, bench.leg, x, from, to, {}); }),
+    CHECK_THAT(failure([&] { invert(bench.run, bench.predictor, x, from, to, {}); }),
                Contains(fmt::format("invert: expected 0 <= to < from <= 4, got from {} to {}", from, to)));
   const InvertOptions never{.evaluation = Evaluation::FixedPoint, .iterations = 0};
   CHECK_THAT(failure([&] { bench.back(x, 2, never); }), Contains("iterations: expected at least 1, got 0"));

@@ -1,5 +1,5 @@
 #include <glint/core/nearest.hpp>
-#include <glint/core/utf8.hpp>
+#include <glint/io/utf8.hpp>
 
 #include "tests/support/catch.hpp"
 

@@ -1,5 +1,5 @@
 // The self-description of options: what range checks say, and that defaults lie in their own ranges.
-#include <glint/options.hpp>
+#include <glint/core/options.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/step/z_sampling.hpp>
 
@@ -107,7 +107,7 @@ TEST_CASE("Defaults lie in their ranges, and each option has one name and a clau
 }
 
 TEST_CASE("A window is a half-open range of steps that never holds the last", "[unit]") {
-  const auto active = [](ActiveWindow window, int n) {
+  const auto active = [](StepWindow window, int n) {
     std::vector<int> steps;
     for (int i = 0; i < n; ++i)
       if (window.contains(i, n)) steps.push_back(i);

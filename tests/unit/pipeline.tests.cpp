@@ -1,4 +1,4 @@
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -93,10 +93,10 @@ TEST_CASE("guidance is the rule's scale unless the rule says otherwise", "[unit]
   r.rule.reset();
   CHECK_FALSE(at::equal(pipeline.generate(r).sample.latents, by_guidance));
   r.guidance = 1.0;
-  CHECK(pipeline.generate(r).sample.usage.rows == 3);  // no null branch
+  CHECK(pipeline.generate(r).sample.usage.rows == 3);  // no unconditional branch
 }
 
-TEST_CASE("a negative prompt takes the null prompt's place", "[unit]") {
+TEST_CASE("a negative prompt takes the negative prompt's place", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   GenerateRequest r = request();
@@ -109,7 +109,7 @@ TEST_CASE("a negative prompt takes the null prompt's place", "[unit]") {
   CHECK((pipeline.generate(r).sample.latents - itself).abs().max().item<double>() < 1e-4);
 }
 
-TEST_CASE("W2SD's legs may have prompts of their own", "[unit]") {
+TEST_CASE("W2SD's predictors may have prompts of their own", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   const auto sampled = [&](const Choice& strategy) {
@@ -118,7 +118,7 @@ TEST_CASE("W2SD's legs may have prompts of their own", "[unit]") {
     r.step_strategies = {strategy};
     return pipeline.generate(r).sample;
   };
-  // The empty prompt is the null prompt, so this gap is the one between guidance 1 and guidance 0.
+  // The empty prompt is the negative prompt, so this gap is the one between guidance 1 and guidance 0.
   const SampleResult prompts =
       sampled({"w2sd", {{"weak_prompt", ""}, {"weak_guidance", "unset"}, {"form", "direct"}}});
   const SampleResult scales = sampled({"z-sampling", {{"guidance_inverse", 0.0}, {"form", "direct"}}});

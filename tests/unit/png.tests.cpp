@@ -1,6 +1,6 @@
 #include <glint/image/image.hpp>
 #include <glint/image/png.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"

@@ -1,4 +1,4 @@
-// The reflection operator: its displacement, its cost, what each leg is asked, and the legs it refuses.
+// The reflection operator: its displacement, its cost, what each predictor is asked, and the predictors it refuses.
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
@@ -17,24 +17,24 @@ using test::relative_error;
 using test::schedule_of;
 using test::token_model;
 
-LegTransform unchanged() {
-  return [](const Leg& leg) { return leg; };
+PredictorChange unchanged() {
+  return [](const Predictor& predictor) { return predictor; };
 }
 
 // x' of one reflection at step i.
-at::Tensor reflected(const StepStrategy& strategy, const Leg& leg, const NoiseSchedule& schedule,
+at::Tensor reflected(const StepStrategy& strategy, const Predictor& predictor, const NoiseSchedule& schedule,
                      const at::Tensor& x, int i, const Prompt& prompt = prompt_of()) {
   Run run(schedule, prompt, NoiseStream(0, x.size(0)), nullptr);
-  return strategy.refine(x, {run, leg, i});
+  return strategy.refine(x, {run, predictor, i});
 }
 
-TEST_CASE("One reflection displaces by the step times the gap between the legs' predictions", "[unit]") {
+TEST_CASE("One reflection displaces by the step times the gap between the predictors' predictions", "[unit]") {
   const at::Tensor x = test::latents();
   const Prompt prompt = prompt_of(0.7, -0.2);
   for (NoiseKind kind : test::kKinds) {
     const auto strategy = ZSampling::make({.guidance_forward = 5.5, .guidance_inverse = 0.0});
     const NoiseSchedule grid = schedule_of(kind, 10);
-    const Leg leg{.model = token_model(kind), .rule = std::make_shared<Cfg>(1.0)};
+    const Predictor predictor{.model = token_model(kind), .rule = std::make_shared<Cfg>(1.0)};
     const auto predicted = [](const at::Tensor& y, double token) { return y * 0.3 + token; };
     for (int i : {0, 3, 8}) {
       const Level &from = grid.level(i), &to = grid.level(i + 1);
@@ -43,15 +43,15 @@ TEST_CASE("One reflection displaces by the step times the gap between the legs' 
       // VP: sqrt(a_i) (s_i - s_{i+1}) gap with s = sigma/alpha; flow: (sigma_i - sigma_{i+1}) gap.
       const double step =
           kind == NoiseKind::Flow ? from.sigma - to.sigma : from.alpha * (from.ratio() - to.ratio());
-      CAPTURE(to_string(kind), i);
-      CHECK(relative_error(reflected(*strategy, leg, grid, x, i, prompt) - x, step * (weak - strong)) <
+      CAPTURE(enum_name(kind), i);
+      CHECK(relative_error(reflected(*strategy, predictor, grid, x, i, prompt) - x, step * (weak - strong)) <
             1e-12);
     }
   }
 }
 
 TEST_CASE("Direct forms weigh the gap by the steps they pass over, also from pure noise", "[unit]") {
-  const Leg leg{.model = token_model(NoiseKind::VariancePreserving), .rule = std::make_shared<Cfg>(1.0)};
+  const Predictor predictor{.model = token_model(NoiseKind::VariancePreserving), .rule = std::make_shared<Cfg>(1.0)};
   for (bool zero_terminal : {false, true}) {
     const NoiseSchedule grid = vp_schedule({.zero_terminal_snr = zero_terminal},
                                            {.steps = 5, .spacing = Spacing::Trailing}, GridConvention::Ddim);
@@ -66,7 +66,7 @@ TEST_CASE("Direct forms weigh the gap by the steps they pass over, also from pur
         for (int j = i; j < std::min(i + span, 4); ++j) passed += length(j);
         // All other steps are nothing beside one of infinite length.
         const double expected = 1.5 * (zero_terminal && i == 0 ? 1.0 : passed / length(i));
-        CHECK(strategy->gaps(grid, i, leg).at(0).weight == Approx(expected).epsilon(1e-12));
+        CHECK(strategy->gaps(grid, i, predictor).at(0).weight == Approx(expected).epsilon(1e-12));
       }
     }
   }
@@ -74,7 +74,7 @@ TEST_CASE("Direct forms weigh the gap by the steps they pass over, also from pur
 
 TEST_CASE("A same-field reflection of the flow v = a x multiplies x by 1 - a^2 h^2", "[unit]") {
   const double a = 0.8;
-  const Leg leg{.model = token_model(NoiseKind::Flow, a), .rule = std::make_shared<Cfg>(1.0)};
+  const Predictor predictor{.model = token_model(NoiseKind::Flow, a), .rule = std::make_shared<Cfg>(1.0)};
   const at::Tensor x = test::latents();
   const Reflect same("same", unchanged(), unchanged(), {});
   for (int steps : {4, 10}) {
@@ -82,7 +82,7 @@ TEST_CASE("A same-field reflection of the flow v = a x multiplies x by 1 - a^2 h
     for (int i = 0; i + 1 < steps; ++i) {
       const double h = grid.level(i).sigma - grid.level(i + 1).sigma;
       const at::Tensor expected = x * (1.0 - a * a * h * h);
-      CHECK(relative_error(reflected(same, leg, grid, x, i, prompt_of(0.0)), expected) <
+      CHECK(relative_error(reflected(same, predictor, grid, x, i, prompt_of(0.0)), expected) <
             1e-15);  // four roundings
     }
   }
@@ -90,10 +90,10 @@ TEST_CASE("A same-field reflection of the flow v = a x multiplies x by 1 - a^2 h
 
 TEST_CASE("Merge keeps a share of the displacement, and repeats reflect again", "[unit]") {
   const NoiseSchedule grid = schedule_of(NoiseKind::Flow, 5);
-  const Leg leg{.model = token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(3.0)};
+  const Predictor predictor{.model = token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(3.0)};
   const at::Tensor x = test::latents();
   const auto z = [&](ReflectOptions o, const at::Tensor& at) {
-    return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = o}), leg, grid, at, 1);
+    return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = o}), predictor, grid, at, 1);
   };
   const at::Tensor once = z({}, x);
   CHECK(relative_error(z({.merge = 0.4}, x), x + 0.4 * (once - x)) < 1e-15);
@@ -105,10 +105,10 @@ TEST_CASE("Near the end the span is shortened, so that the terminal level is nev
   constexpr int kSteps = 6;
   for (NoiseKind kind : test::kKinds) {
     const NoiseSchedule grid = schedule_of(kind, kSteps);
-    const Leg leg{.model = token_model(kind), .rule = std::make_shared<Cfg>(2.0)};
+    const Predictor predictor{.model = token_model(kind), .rule = std::make_shared<Cfg>(2.0)};
     const at::Tensor x = test::latents();
     const auto span = [&](int k, int i) {
-      return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = {.span = k}}), leg, grid, x, i);
+      return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = {.span = k}}), predictor, grid, x, i);
     };
     CHECK(at::equal(span(5, 2), span(3, 2)));
     CHECK(at::equal(span(3, 4), span(1, 4)));
@@ -151,12 +151,12 @@ TEST_CASE("A reflection costs the rows its formula says", "[unit]") {
   }
 }
 
-TEST_CASE("Z-Sampling of a guidance-distilled model sets the embedded scale of each leg", "[unit]") {
+TEST_CASE("Z-Sampling of a guidance-distilled model sets the embedded scale of each predictor", "[unit]") {
   std::vector<double> scales;
   std::vector<size_t> branches;
   const auto model = std::make_shared<CallableModel>(ModelInfo{.parameterization = Parameterization::Velocity,
                                                                .noise_kind = NoiseKind::Flow,
-                                                               .null_branch = false,
+                                                               .uncond_branch = false,
                                                                .embedded_guidance = true},
                                                      [&](const ModelInput& in) {
                                                        scales.push_back(in.embedded_guidance.value_or(-1.0));
@@ -166,7 +166,7 @@ TEST_CASE("Z-Sampling of a guidance-distilled model sets the embedded scale of e
   const auto run = [&](ZSamplingOptions options) {
     scales.clear();
     const Sampler sampler(
-        {.leg = {.model = model, .rule = std::make_shared<Cfg>(1.0), .embedded_guidance = 3.5},
+        {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0), .embedded_guidance = 3.5},
          .schedule = schedule_of(NoiseKind::Flow, 3),
          .solver = std::make_shared<FlowEuler>(),
          .step_strategies = {ZSampling::make(options)}});
@@ -179,7 +179,7 @@ TEST_CASE("Z-Sampling of a guidance-distilled model sets the embedded scale of e
   CHECK(branches == std::vector<size_t>(branches.size(), 1));
 }
 
-TEST_CASE("Each leg is asked with its own adapters", "[unit]") {
+TEST_CASE("Each predictor is asked with its own adapters", "[unit]") {
   std::vector<double> scales;
   const auto model = std::make_shared<CallableModel>(ModelInfo{.parameterization = Parameterization::Velocity,
                                                                .noise_kind = NoiseKind::Flow,
@@ -189,13 +189,13 @@ TEST_CASE("Each leg is asked with its own adapters", "[unit]") {
                                                        return std::vector<at::Tensor>{in.x};
                                                      });
   const auto at_scale = [](double scale) {
-    return [scale](Leg leg) {
-      leg.adapters["style"] = scale;
-      return leg;
+    return [scale](Predictor predictor) {
+      predictor.adapters["style"] = scale;
+      return predictor;
     };
   };
   const Sampler sampler(
-      {.leg = {.model = model, .rule = std::make_shared<Cfg>(1.0), .adapters = {{"style", 0.8}}},
+      {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0), .adapters = {{"style", 0.8}}},
        .schedule = schedule_of(NoiseKind::Flow, 2),
        .solver = std::make_shared<FlowEuler>(),
        .step_strategies = {
@@ -213,9 +213,9 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
                        .parameterization = Parameterization::Velocity,
                        .noise_kind = NoiseKind::Flow,
                        .latent_shape = {4, -1, -1}};
-  const auto refusal = [&](LegTransform weak, ReflectOptions options = {}) {
+  const auto refusal = [&](PredictorChange weak, ReflectOptions options = {}) {
     return failure([&] {
-      Sampler({.leg = {.model = model(base), .rule = std::make_shared<Cfg>(1.0)},
+      Sampler({.predictor = {.model = model(base), .rule = std::make_shared<Cfg>(1.0)},
                .schedule = schedule_of(NoiseKind::Flow, 4),
                .solver = std::make_shared<Euler>(),
                .step_strategies = {std::make_shared<Reflect>("gap", unchanged(), std::move(weak), options)}});
@@ -225,40 +225,40 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
     ModelInfo info = base;
     info.name = "other";
     change(info);
-    return [other = model(info)](Leg leg) {
-      leg.model = other;
-      return leg;
+    return [other = model(info)](Predictor predictor) {
+      predictor.model = other;
+      return predictor;
     };
   };
   CHECK(refusal(unchanged()) == "no error");
   CHECK(refusal(with_model([](ModelInfo&) {})) == "no error");
   CHECK_THAT(refusal(with_model([](ModelInfo& i) { i.parameterization = Parameterization::V; })),
-             Contains("InvalidArgument: gap, weak leg: model 'other' predicts v") &&
+             Contains("InvalidArgument: gap, weak predictor: model 'other' predicts v") &&
                  Contains("'base' velocity") && Contains("must agree"));
   CHECK_THAT(refusal(with_model([](ModelInfo& i) { i.noise_kind = NoiseKind::VariancePreserving; })),
              Contains("'other' predicts velocity of variance-preserving noise"));
   CHECK_THAT(refusal(with_model([](ModelInfo& i) {
                i.latent_shape = {16, -1, -1};
              })),
-             Contains("gap, weak leg: model 'other' works on latents [16,-1,-1]") && Contains("[4,-1,-1]"));
-  CHECK_THAT(refusal([](Leg leg) { return leg.rule = nullptr, leg; }),
-             Contains("gap, weak leg: rule: expected"));
-  CHECK_THAT(refusal([](Leg leg) { return leg.model = nullptr, leg; }),
-             Contains("gap, weak leg: model: expected"));
-  CHECK_THAT(refusal([](Leg leg) {
-               return leg.adapters = {{"style", 1.0}}, leg;
+             Contains("gap, weak predictor: model 'other' works on latents [16,-1,-1]") && Contains("[4,-1,-1]"));
+  CHECK_THAT(refusal([](Predictor predictor) { return predictor.rule = nullptr, predictor; }),
+             Contains("gap, weak predictor: rule: expected"));
+  CHECK_THAT(refusal([](Predictor predictor) { return predictor.model = nullptr, predictor; }),
+             Contains("gap, weak predictor: model: expected"));
+  CHECK_THAT(refusal([](Predictor predictor) {
+               return predictor.adapters = {{"style", 1.0}}, predictor;
              }),
-             Contains("gap, weak leg: adapters: model 'base' has no adapter 'style'"));
+             Contains("gap, weak predictor: adapters: model 'base' has no adapter 'style'"));
   CHECK_THAT(refusal(unchanged(), {.span = 4}),
              Contains("gap.span: expected fewer than the run's 4 steps, got 4"));
-  // Z-Sampling inverts with the null prompt, which a model without one cannot do.
+  // Z-Sampling inverts with the negative prompt, which a model without one cannot do.
   ModelInfo distilled = base;
-  distilled.null_branch = false;
+  distilled.uncond_branch = false;
   CHECK_THAT(failure([&] {
                test::sampler_of(model(distilled), schedule_of(NoiseKind::Flow, 4), std::make_shared<Euler>(),
                                 1.0, {ZSampling::make({})});
              }),
-             Contains("z-sampling, weak leg: rule: model 'base' has no null branch"));
+             Contains("z-sampling, weak predictor: rule: model 'base' has no unconditional branch"));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include <glint/registry.hpp>
+#include <glint/catalog/registry.hpp>
 #include <glint/step/w2sd.hpp>
 #include <glint/step/z_sampling.hpp>
 

@@ -1,8 +1,8 @@
 // Bundles whose npnet and core2_weak are weights of the released architectures: found, checked, used by name.
 #include <glint/io/safetensors.hpp>
-#include <glint/model/bundle.hpp>
-#include <glint/registry.hpp>
-#include <glint/sampler.hpp>
+#include <glint/bundle/bundle.hpp>
+#include <glint/catalog/registry.hpp>
+#include <glint/sampling/sampler.hpp>
 #include <glint/solver/first_order.hpp>
 
 #include "tests/support/catch.hpp"
@@ -49,7 +49,7 @@ std::string load_failure(const std::function<void(TensorMap&, Metadata&)>& damag
   TensorMap tensors = read_safetensors(test::data(std::string("nets/") + file + ".safetensors"), &settings);
   damage(tensors, settings);
   write_safetensors(folder / "it.safetensors", tensors, settings);
-  return failure([&] { load_module(folder / "it.safetensors", Backend::Safetensors); });
+  return failure([&] { load_network(folder / "it.safetensors", Backend::Safetensors); });
 }
 
 TEST_CASE("a safetensors component knows its inputs and computes what its file was recorded with", "[unit]") {
@@ -69,7 +69,7 @@ TEST_CASE("precision: NPNet stays in float32 at least, CoRe2's network computes 
           "[unit]") {
   const ReleasedBundle files;
   const auto vectors = read_safetensors(test::data("nets/vectors.safetensors"));
-  const auto run = [&](const Module& module, const std::string& name) {
+  const auto run = [&](const Network& module, const std::string& name) {
     std::vector<at::Tensor> inputs;
     for (const std::string& input : module.inputs()) inputs.push_back(vectors.at(name + ".input." + input));
     return module.run(inputs)[0];
@@ -141,7 +141,7 @@ TEST_CASE("a damaged component is refused or runs; nothing else happens", "[unit
     std::string bad = good;
     bad.replace(0, 9000, test::mutated(good.substr(0, 9000), random));
     test::write_bytes(folder / "it.safetensors", bad);
-    const auto error = test::error_of([&] { load_module(folder / "it.safetensors", Backend::Safetensors); });
+    const auto error = test::error_of([&] { load_network(folder / "it.safetensors", Backend::Safetensors); });
     if (error) CHECK(error->code() == ErrorCode::BadModel);
   }
 }
@@ -188,10 +188,10 @@ SampleResult run(const Bundle& bundle, const std::optional<Choice>& rule, const 
   const BuildContext context{.bundle = &bundle};
   const auto model = test::model_of(Parameterization::Velocity, NoiseKind::Flow,
                                     [](const at::Tensor& x, const Level&) { return x.mul(0.3); });
-  SamplerParts parts{.leg = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
+  SamplerParts parts{.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
                      .schedule = test::schedule_of(NoiseKind::Flow, 3),
                      .solver = std::make_shared<Euler>()};
-  if (rule) parts.leg.rule = builtins().rule(*rule, context);
+  if (rule) parts.predictor.rule = builtins().rule(*rule, context);
   if (noise) parts.noise_strategies = {builtins().noise(*noise, context)};
   return Sampler(parts).sample(
       {.prompt = {prompt(1), prompt(2)}, .noise = NoiseStream(3, 2).normal({4, 8, 8})});

@@ -40,15 +40,15 @@ at::Tensor combine(const GuidanceRule& rule, BranchOutputs outputs = {c, u, k},
   const Level level{600, 0.4, 0.6};
   const BranchSet set = rule.branches(position);
   if (!set.cond) outputs.cond = at::Tensor();
-  if (!set.null) outputs.null = at::Tensor();
+  if (!set.uncond) outputs.uncond = at::Tensor();
   if (!set.weak) outputs.weak = at::Tensor();
   return rule.combine(
       outputs, {.position = position, .x = x, .level = level, .parameterization = p, .prompt = kPrompt},
       state);
 }
 
-at::Tensor cfg(double w, const at::Tensor& cond = c, const at::Tensor& null = u) {
-  return null + w * (cond - null);
+at::Tensor cfg(double w, const at::Tensor& cond = c, const at::Tensor& uncond = u) {
+  return uncond + w * (cond - uncond);
 }
 
 TEST_CASE("A list of scales is CFG at each of them", "[unit]") {
@@ -57,12 +57,12 @@ TEST_CASE("A list of scales is CFG at each of them", "[unit]") {
     CAPTURE(step);
     CHECK(relative_error(combine(rule, {c, u, {}}, {step, 10}), cfg(w)) < kExact);
   }
-  CHECK_FALSE(rule.branches({2, 10}).null);
+  CHECK_FALSE(rule.branches({2, 10}).uncond);
   for (const char* bad : {"", "a", "3x", "3x0", "3x1.5", "3+", "nan", "3x2x2"})
     CHECK_THAT(failure([&] { CfgSchedule({.scales = bad}); }), Contains("cfg-schedule.scales: expected"));
 }
 
-TEST_CASE("CFG-Zero* is CFG where the null prediction already fits", "[unit]") {
+TEST_CASE("CFG-Zero* is CFG where the unconditional prediction already fits", "[unit]") {
   // <u', c> = |u'|^2 holds for the projection of c on u.
   const at::Tensor fit = per_sample::scaled(u, per_sample::dot(u, c) / per_sample::dot(u, u));
   const CfgZeroStar rule({.scale = 4.0});
@@ -70,7 +70,7 @@ TEST_CASE("CFG-Zero* is CFG where the null prediction already fits", "[unit]") {
   // Its result does not depend on the length of u.
   CHECK(relative_error(combine(rule, {c, 3.0 * u, {}}), combine(rule, {c, u, {}})) < 1e-9);
   CHECK(combine(rule, {c, u, {}}, {0, 10}).abs().max().item<double>() == 0.0);
-  CHECK_FALSE(rule.branches({0, 10}).null);
+  CHECK_FALSE(rule.branches({0, 10}).uncond);
   ModelInfo model{.name = "net", .parameterization = Parameterization::Epsilon};
   CHECK_THAT(failure([&] { rule.validate(model); }), Contains("expected 0 for model 'net'"));
   model.parameterization = Parameterization::Velocity;
@@ -133,12 +133,12 @@ TEST_CASE("MAMBO-G's scale falls from w to 1 with the relative length of the dif
                        u + per_sample::scaled(c - u, w)) < kExact);
 }
 
-TEST_CASE("TCFG projects the null prediction as a dense SVD does", "[unit]") {
-  for (const at::Tensor& null : {u, c * 0.3 + u * 0.1, u - c}) {
-    const at::Tensor rows = at::stack({c.flatten(1), null.flatten(1)}, 1);  // [B,2,D]
+TEST_CASE("TCFG projects the unconditional prediction as a dense SVD does", "[unit]") {
+  for (const at::Tensor& uncond : {u, c * 0.3 + u * 0.1, u - c}) {
+    const at::Tensor rows = at::stack({c.flatten(1), uncond.flatten(1)}, 1);  // [B,2,D]
     const at::Tensor v1 = std::get<2>(at::linalg_svd(rows, false)).select(1, 0);
-    const at::Tensor damped = per_sample::scaled(v1, per_sample::dot(null.flatten(1), v1)).reshape(c.sizes());
-    CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, null, {}}), cfg(4.0, c, damped)) < 1e-11);
+    const at::Tensor damped = per_sample::scaled(v1, per_sample::dot(uncond.flatten(1), v1)).reshape(c.sizes());
+    CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, uncond, {}}), cfg(4.0, c, damped)) < 1e-11);
   }
   CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, 0.7 * c, {}}), cfg(4.0, c, 0.7 * c)) < kExact);
   const at::Tensor zero = at::zeros_like(c);  // both singular values zero: plain CFG, and finite
@@ -191,22 +191,22 @@ TEST_CASE("TDG is CFG at w gamma where the degraded prompt changes nothing", "[u
   CHECK(relative_error(g, expected) < kExact);
 }
 
-TEST_CASE("TDG's degraded prompt has half of its tokens from the null prompt", "[unit]") {
+TEST_CASE("TDG's degraded prompt has half of its tokens from the negative prompt", "[unit]") {
   const Prompt prompt{{.tokens = NoiseStream(1, 1).normal({7, 6}), .pooled = NoiseStream(3, 1).normal({9})},
                       {.tokens = NoiseStream(2, 1).normal({7, 6}), .pooled = NoiseStream(4, 1).normal({9})}};
   const auto replaced = [&](TdgDegrade degrade, int64_t dim, int seed) {
     const at::Tensor tokens = Tdg::degraded(prompt, {.degrade = degrade, .seed = seed}).tokens;
     const int64_t other = 3 - dim;
-    const at::Tensor null = tokens.eq(prompt.null.tokens).all(other),
+    const at::Tensor uncond = tokens.eq(prompt.uncond.tokens).all(other),
                      cond = tokens.eq(prompt.cond.tokens).all(other);
-    CHECK(null.logical_or(cond).all().item<bool>());
-    return null.squeeze(0);
+    CHECK(uncond.logical_or(cond).all().item<bool>());
+    return uncond.squeeze(0);
   };
   CHECK(replaced(TdgDegrade::Tokens, 1, 0).sum().item<int64_t>() == 3);
   CHECK(replaced(TdgDegrade::Channels, 2, 0).sum().item<int64_t>() == 3);
   CHECK(at::equal(Tdg::degraded(prompt, {}).pooled, prompt.cond.pooled));
   const at::Tensor pooled = Tdg::degraded(prompt, {.degrade = TdgDegrade::Channels}).pooled;
-  CHECK(pooled.eq(prompt.null.pooled).sum().item<int64_t>() == 4);
+  CHECK(pooled.eq(prompt.uncond.pooled).sum().item<int64_t>() == 4);
   CHECK(pooled.eq(prompt.cond.pooled).sum().item<int64_t>() == 5);
   CHECK(at::equal(replaced(TdgDegrade::Tokens, 1, 5), replaced(TdgDegrade::Tokens, 1, 5)));
   CHECK_FALSE(at::equal(replaced(TdgDegrade::Tokens, 1, 1), replaced(TdgDegrade::Tokens, 1, 4)));
@@ -215,7 +215,7 @@ TEST_CASE("TDG's degraded prompt has half of its tokens from the null prompt", "
 TEST_CASE("AutoGuidance steers from the weak prediction, and evaluates what matters only", "[unit]") {
   CHECK(relative_error(combine(AutoGuidance({}, 2.5)), k + 2.5 * (c - k)) < kExact);
   CHECK(relative_error(combine(AutoGuidance({}, 2.5, 3.0)), k + 2.5 * (cfg(3.0) - k)) < kExact);
-  CHECK_FALSE(AutoGuidance({}, 2.5).branches({}).null);
+  CHECK_FALSE(AutoGuidance({}, 2.5).branches({}).uncond);
   CHECK_FALSE(AutoGuidance({}, 1.0, 3.0).branches({}).weak);
   CHECK(relative_error(combine(AutoGuidance({}, 1.0, 3.0)), cfg(3.0)) < kExact);
 }
@@ -250,8 +250,8 @@ TEST_CASE("CoRe2's slow and fast steps, with an identity and an exact weak netwo
   CHECK(relative_error(slow(identity, 1.5), cfg(1.0 + 1.5 * 4.0)) <
         kExact);  // identity: CFG at 1 + g (w - 1)
   const Core2 switched(any, {.slow_steps = 4});
-  CHECK(switched.branches({3, 10}).null);
-  CHECK_FALSE(switched.branches({4, 10}).null);
+  CHECK(switched.branches({3, 10}).uncond);
+  CHECK_FALSE(switched.branches({4, 10}).uncond);
   CHECK(relative_error(combine(Core2Inverse(exact, 1.5)), c + 1.5 * (cfg(5.0) - c)) < kExact);
 }
 
@@ -260,7 +260,7 @@ TEST_CASE("Filters around a rule", "[unit]") {
   const Interval window(inner, {.start = 0.2, .stop = 0.5});
   CHECK(relative_error(combine(window, {c, u, {}}, {4, 10}), cfg(4.0)) < kExact);
   for (int step : {1, 5}) {
-    CHECK_FALSE(window.branches({step, 10}).null);
+    CHECK_FALSE(window.branches({step, 10}).uncond);
     CHECK(at::equal(combine(window, {c, u, {}}, {step, 10}), c));
   }
   CHECK(at::equal(combine(Interval(inner, {.sigma_min = 2.0})), c));  // sigma / alpha is 1.5 here
@@ -288,9 +288,9 @@ TEST_CASE("Filters around a rule", "[unit]") {
   CHECK(at::equal(combine(dynamic, {c, u, {}}, {0, 10}), c));
   CHECK(relative_error(combine(dynamic, {c, u, {}}, {5, 10}), cfg(1.0 + 3.0 * 0.5)) < kExact);
   // Filters nest, and pass a rule that does not ask for the prompt what it asked for.
-  const auto null_only = std::make_shared<const Cfg>(0.0);
+  const auto uncond_only = std::make_shared<const Cfg>(0.0);
   CHECK(relative_error(
-            combine(Dynamic(std::make_shared<Interval>(null_only, IntervalOptions{}), {.power = 1.0}),
+            combine(Dynamic(std::make_shared<Interval>(uncond_only, IntervalOptions{}), {.power = 1.0}),
                     {c, u, {}}, {5, 10}),
             0.5 * (c + u)) < kExact);
 
@@ -301,7 +301,7 @@ TEST_CASE("Filters around a rule", "[unit]") {
   const auto moved = nested.refiltered(other);
   const Rescale expected(std::make_shared<Interval>(other, IntervalOptions{.start = 0.5}), {.phi = 0.4});
   for (int step : {4, 5}) {
-    CHECK(moved->branches({step, 10}).null == (step == 5));
+    CHECK(moved->branches({step, 10}).uncond == (step == 5));
     CHECK(at::equal(combine(*moved, {c, u, {}}, {step, 10}), combine(expected, {c, u, {}}, {step, 10})));
   }
 }

@@ -34,7 +34,7 @@ ModelInfo flow_info(std::vector<int64_t> shape = {}) {
 }
 
 SamplerParts parts() {
-  return {.leg = {.model = echo(flow_info()), .rule = std::make_shared<Cfg>(1.0)},
+  return {.predictor = {.model = echo(flow_info()), .rule = std::make_shared<Cfg>(1.0)},
           .schedule = schedule_of(kFlow, 4),
           .solver = std::make_shared<Euler>()};
 }
@@ -55,9 +55,9 @@ std::string refused_request(std::vector<int64_t> model_shape, const SampleReques
 
 TEST_CASE("Parts that are missing are refused by name", "[unit]") {
   CHECK(refused_parts([](SamplerParts&) {}) == "no error");
-  CHECK(refused_parts([](SamplerParts& p) { p.leg.model = nullptr; }) ==
+  CHECK(refused_parts([](SamplerParts& p) { p.predictor.model = nullptr; }) ==
         "InvalidArgument: model: expected one, got none");
-  CHECK_THAT(refused_parts([](SamplerParts& p) { p.leg.rule = nullptr; }),
+  CHECK_THAT(refused_parts([](SamplerParts& p) { p.predictor.rule = nullptr; }),
              Contains("InvalidArgument: rule: expected"));
   CHECK_THAT(refused_parts([](SamplerParts& p) { p.solver = nullptr; }),
              Contains("InvalidArgument: solver: expected"));
@@ -73,21 +73,21 @@ TEST_CASE("Parts that do not fit each other are refused with the reason", "[unit
       Contains("schedule: model 'net' was trained with flow noise, but the schedule is variance-preserving"));
   CHECK_THAT(refused_parts([](SamplerParts& p) {
                ModelInfo info = flow_info();
-               info.null_branch = false;
-               p.leg = {.model = echo(info), .rule = std::make_shared<Cfg>(4.0)};
+               info.uncond_branch = false;
+               p.predictor = {.model = echo(info), .rule = std::make_shared<Cfg>(4.0)};
              }),
-             Contains("rule: model 'net' has no null branch") && Contains("use scale 1"));
-  CHECK_THAT(refused_parts([](SamplerParts& p) { p.leg.embedded_guidance = 3.5; }),
+             Contains("rule: model 'net' has no unconditional branch") && Contains("use scale 1"));
+  CHECK_THAT(refused_parts([](SamplerParts& p) { p.predictor.embedded_guidance = 3.5; }),
              Contains("embedded guidance: model 'net' does not take it"));
   CHECK_THAT(refused_parts([](SamplerParts& p) {
-               p.leg.adapters = {{"style", 1.0}};
+               p.predictor.adapters = {{"style", 1.0}};
              }),
              Contains("adapters: model 'net' has no adapter 'style'"));
   CHECK_THAT(refused_parts([](SamplerParts& p) {
                ModelInfo info = flow_info();
                info.adapters = {"style"};
-               p.leg.model = echo(info);
-               p.leg.adapters = {{"style", kNan}};
+               p.predictor.model = echo(info);
+               p.predictor.adapters = {{"style", kNan}};
              }),
              Contains("adapters.style: expected a finite scale, got nan"));
   CHECK_THAT(
@@ -96,7 +96,7 @@ TEST_CASE("Parts that do not fit each other are refused with the reason", "[unit
         ModelInfo info = flow_info();
         info.noise_kind = NoiseKind::VariancePreserving;
         info.parameterization = Parameterization::Epsilon;
-        p.leg = {.model = echo(info),
+        p.predictor = {.model = echo(info),
                  .rule = builtins().filter({"interval"})(builtins().rule({"cfg-zero-star"}))};
       }),
       Contains("cfg-zero-star.zero_steps: a zero prediction means standing still for velocity models") &&
@@ -105,14 +105,14 @@ TEST_CASE("Parts that do not fit each other are refused with the reason", "[unit
   CHECK_THAT(refused_parts([](SamplerParts& p) {
                ModelInfo info = flow_info();
                info.parameterization = Parameterization::Epsilon;
-               p.leg.model = echo(info);
+               p.predictor.model = echo(info);
              }),
              Contains("Numerical: epsilon prediction: x0 is undetermined"));
   CHECK_THAT(refused_parts([](SamplerParts& p) {
                p.schedule = schedule_of(NoiseKind::VariancePreserving, 4);
                ModelInfo info = flow_info();
                info.noise_kind = NoiseKind::VariancePreserving;
-               p.leg.model = echo(info);
+               p.predictor.model = echo(info);
                p.solver = std::make_shared<FlowEuler>();
              }),
              Contains("solver flow-euler: expected a flow model"));
@@ -176,11 +176,11 @@ TEST_CASE("A size or batch that cannot be drawn is refused by name, with what ca
           "InvalidArgument: batch: expected at least 1, got " + std::to_string(batch));
 }
 
-TEST_CASE("Guidance without a null prompt is refused by name, by whatever asks for it", "[unit]") {
+TEST_CASE("Guidance without a negative prompt is refused by name, by whatever asks for it", "[unit]") {
   const SampleRequest request{.prompt = {.cond = prompt_of().cond}, .noise = test::latents()};
   const auto refused = [&](std::shared_ptr<const GuidanceRule> rule, bool measure,
                            std::vector<std::shared_ptr<const StepStrategy>> strategies) {
-    SamplerParts p{.leg = {.model = token_model(kFlow), .rule = std::move(rule)},
+    SamplerParts p{.predictor = {.model = token_model(kFlow), .rule = std::move(rule)},
                    .schedule = schedule_of(kFlow, 4),
                    .solver = std::make_shared<Euler>(),
                    .step_strategies = std::move(strategies)};
@@ -250,7 +250,7 @@ class Rework final : public NoiseStrategy {
       : name_(std::move(name)), factor_(factor), offset_(offset) {}
   std::string_view name() const override { return name_; }
   at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const override {
-    context.run.predict(context.leg, x, context.run.schedule().level(0), 0);
+    context.run.predict(context.predictor, x, context.run.schedule().level(0), 0);
     return x * factor_ + offset_;
   }
 
@@ -261,7 +261,7 @@ class Rework final : public NoiseStrategy {
 
 TEST_CASE("Noise strategies work in order, before the loop, and are charged under their names", "[unit]") {
   test::Watcher watcher;
-  const Sampler sampler({.leg = {.model = token_model(kFlow), .rule = std::make_shared<Cfg>(2.0)},
+  const Sampler sampler({.predictor = {.model = token_model(kFlow), .rule = std::make_shared<Cfg>(2.0)},
                          .schedule = schedule_of(kFlow, 4),
                          .solver = std::make_shared<Euler>(),
                          .noise_strategies = {std::make_shared<Rework>("plus", 1.0, 3.0),
@@ -331,12 +331,12 @@ TEST_CASE("A model of one's own that answers wrongly is refused by name", "[unit
 TEST_CASE("A window's fractions mean the step they name", "[unit]") {
   for (int n : {10, 50, 100})
     for (int i = 0; i < n - 1; ++i) {
-      const ActiveWindow from{.start = static_cast<double>(i) / n};
+      const StepWindow from{.start = static_cast<double>(i) / n};
       CAPTURE(i, n);
       CHECK(from.contains(i, n));
       CHECK_FALSE((i > 0 && from.contains(i - 1, n)));
     }
-  CHECK_FALSE(ActiveWindow{}.contains(9, 10));
+  CHECK_FALSE(StepWindow{}.contains(9, 10));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // A whole request of a model that makes videos: the tiny Wan bundle.
-#include <glint/pipeline.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/families.hpp"
@@ -17,7 +17,7 @@ Pipeline wan() { return Pipeline(Bundle::load(test::data("families/wan"))); }
 
 GenerateRequest request(int64_t frames = 9) {
   return {.conditioning =
-              Prompt{.cond = {.tokens = at::randn({1, 7, 32})}, .null = {.tokens = at::randn({1, 7, 32})}},
+              Prompt{.cond = {.tokens = at::randn({1, 7, 32})}, .uncond = {.tokens = at::randn({1, 7, 32})}},
           .steps = 2,
           .seed = 3,
           .width = 48,

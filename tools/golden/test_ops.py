@@ -30,7 +30,7 @@ def test_schemas_are_the_published_ones(ops: object) -> None:
         "int[]? forced_blocks=None) -> Tensor"
     )
     assert str(ops.isa.default._schema) == (
-        "glint::isa(Tensor q, Tensor k, Tensor v, int main_length, float sparsity=0.0625, float context_keep=0.125, "
+        "glint::isa(Tensor q, Tensor k, Tensor v, int main_length, float density=0.0625, float context_keep=0.125, "
         "float sharp_share=0.5, Tensor? gate=None, float? scale=None, bool padded_tail=False) -> Tensor"
     )
 

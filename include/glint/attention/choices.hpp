@@ -2,7 +2,7 @@
 #pragma once
 
 #include <glint/attention/policy.hpp>
-#include <glint/options.hpp>
+#include <glint/core/options.hpp>
 
 #include <memory>
 
@@ -43,7 +43,7 @@ struct PolicyOptions : AttentionPolicy {
              .minimum = 0,
              .maximum = 1e9,
              .unit = "tokens"});
-      visit("sparsity", o.isa.sparsity,
+      visit("density", o.isa.density,
             {.help = "share of the key blocks exact for diffuse queries", .minimum = 0, .maximum = 1});
       visit("context_keep", o.isa.context_keep,
             {.help = "share of the context blocks that are kept", .minimum = 0, .maximum = 1});
@@ -55,9 +55,9 @@ struct PolicyOptions : AttentionPolicy {
             {.help = "stay dense", .minimum = 0, .maximum = 1e6, .unit = "layers"});
       visit("min_tokens", o.min_tokens,
             {.help = "shorter sequences stay dense", .minimum = 1, .maximum = 1e9, .unit = "tokens"});
-      visit("start", o.start,
+      visit("start", o.window.start,
             {.help = "first step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-      visit("stop", o.stop,
+      visit("stop", o.window.stop,
             {.help = "the step it ends before", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
       visit("reorder", o.reorder, {.help = "bring image tokens into patches, if the network can"});
     }

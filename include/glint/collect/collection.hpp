@@ -1,8 +1,8 @@
 // Training data from a model's own runs: what a collection is asked for, and what it amounts to.
 #pragma once
 
-#include <glint/option_values.hpp>
-#include <glint/request.hpp>
+#include <glint/catalog/option_values.hpp>
+#include <glint/sampling/request.hpp>
 
 #include <filesystem>
 #include <functional>

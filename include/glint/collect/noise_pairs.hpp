@@ -3,7 +3,7 @@
 
 #include <glint/collect/collection.hpp>
 #include <glint/export.hpp>
-#include <glint/step/moves.hpp>
+#include <glint/sampling/moves.hpp>
 
 #include <optional>
 #include <string>
@@ -14,8 +14,8 @@ class Pipeline;
 
 /// How a noise is reflected, and when the result is kept.
 struct NoisePairOptions {
-  std::optional<double> guidance_forward = {};  ///< of the denoise leg; unset = the run's
-  double guidance_inverse = 1.0;  ///< of the inversion leg; NPNet's data has 1, the prompt alone
+  std::optional<double> guidance_forward = {};  ///< of the denoise predictor; unset = the run's
+  double guidance_inverse = 1.0;  ///< of the inversion predictor; NPNet's data has 1, the prompt alone
   int span = 1;                   ///< first steps forward and back in one reflection
   int repeats = 1;
   double merge = 1.0;
@@ -25,11 +25,11 @@ struct NoisePairOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("guidance_forward", o.guidance_forward,
-          Field{.help = "guidance scale of the denoise leg; unset = the run's",
+          Field{.help = "guidance scale of the denoise predictor; unset = the run's",
                 .minimum = -100,
                 .maximum = 1000});
     visit("guidance_inverse", o.guidance_inverse,
-          Field{.help = "guidance scale of the inversion leg", .minimum = -100, .maximum = 1000});
+          Field{.help = "guidance scale of the inversion predictor", .minimum = -100, .maximum = 1000});
     visit("span", o.span,
           Field{.help = "first steps forward and back in one reflection",
                 .minimum = 1,

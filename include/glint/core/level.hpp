@@ -1,6 +1,9 @@
 // One noise level: the pair (alpha, sigma) of x = alpha x0 + sigma eps, and the time label the network is given.
 #pragma once
 
+#include <glint/core/enum_names.hpp>
+
+#include <array>
 #include <cmath>
 
 namespace glint {
@@ -8,9 +11,10 @@ namespace glint {
 /// How signal and noise share a latent: alpha^2 + sigma^2 = 1 (VP), or alpha + sigma = 1 (flow).
 enum class NoiseKind { VariancePreserving, Flow };
 
-constexpr const char* to_string(NoiseKind kind) {
-  return kind == NoiseKind::Flow ? "flow" : "variance-preserving";
-}
+template <>
+struct EnumNames<NoiseKind> {
+  static constexpr std::array<std::string_view, 2> values{"vp", "flow"};
+};
 
 /// A point of the noise grid. x = alpha x0 + sigma eps, for VP and flow models alike.
 struct Level {

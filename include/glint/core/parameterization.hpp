@@ -2,8 +2,8 @@
 #pragma once
 
 #include <glint/core/level.hpp>
-#include <glint/error.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/error.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <string_view>
 
@@ -17,24 +17,10 @@ enum class Parameterization {
   Velocity  ///< eps - x0, the derivative of a straight flow path in sigma
 };
 
-constexpr const char* to_string(Parameterization p) {
-  switch (p) {
-    case Parameterization::Epsilon: return "epsilon";
-    case Parameterization::V: return "v";
-    case Parameterization::X0: return "x0";
-    case Parameterization::Velocity: return "velocity";
-  }
-  return "unknown";
-}
-
-/// Returns the parameterization called `name` (epsilon, v, x0, velocity).
-/// Errors: InvalidArgument for any other name.
-inline Parameterization parse_parameterization(std::string_view name) {
-  for (auto p :
-       {Parameterization::Epsilon, Parameterization::V, Parameterization::X0, Parameterization::Velocity})
-    if (name == to_string(p)) return p;
-  fail(ErrorCode::InvalidArgument, "parameterization: expected epsilon, v, x0 or velocity, got '{}'", name);
-}
+template <>
+struct EnumNames<Parameterization> {
+  static constexpr std::array<std::string_view, 4> values{"epsilon", "v", "x0", "velocity"};
+};
 
 /// The scalars of `value = of_x * x + of_output * output`. Every conversion and every first-order update is one
 /// such combination, so conversions compose in double precision and tensors are touched once.

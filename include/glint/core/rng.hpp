@@ -2,7 +2,7 @@
 #pragma once
 
 #include <glint/export.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <cstdint>
 #include <string_view>

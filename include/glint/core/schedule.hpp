@@ -2,7 +2,7 @@
 #pragma once
 
 #include <glint/core/level.hpp>
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 
 #include <algorithm>
 #include <cstddef>

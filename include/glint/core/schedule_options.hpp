@@ -1,7 +1,7 @@
 // How a grid of noise levels is asked for. schedule_vp.hpp and schedule_flow.hpp build it.
 #pragma once
 
-#include <glint/options.hpp>
+#include <glint/core/options.hpp>
 
 #include <array>
 #include <optional>
@@ -48,9 +48,6 @@ template <>
 struct EnumNames<FinalAlpha> {
   static constexpr std::array<std::string_view, 2> values{"first", "one"};
 };
-
-/// Whose conventions a grid follows: diffusers' schedulers place the same spacing differently.
-enum class GridConvention { Ddim, Euler, Multistep, UniPc, Lcm, FlowEuler };
 
 /// What a variance-preserving model was trained with. Belongs to the model.
 struct VpTraining {

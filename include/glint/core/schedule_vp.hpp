@@ -115,11 +115,16 @@ class TrainingTable {
   std::vector<double> ratios_;
 };
 
-/// Timesteps of a spacing, noisiest first, by the convention of diffusers' solver. DPM-Solver++ and UniPC place N + 1
-/// points and drop the cleanest; only Euler's linspace is fractional.
-inline std::vector<double> timesteps(const GridOptions& grid, GridConvention convention, int train_steps) {
+/// Where a solver's timesteps lie.
+struct Placement {
+  bool extra_point = false;  ///< N + 1 points of which the cleanest is dropped
+  bool fractional = false;   ///< linspace is not rounded
+};
+
+/// Timesteps of a spacing, noisiest first.
+inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, Placement placement) {
   const int n = grid.steps;
-  const bool extra = convention == GridConvention::Multistep || convention == GridConvention::UniPc;
+  const bool extra = placement.extra_point;
   std::vector<double> times(static_cast<size_t>(n));
   for (int i = 0; i < n; ++i) {
     double& time = times[static_cast<size_t>(i)];
@@ -138,7 +143,7 @@ inline std::vector<double> timesteps(const GridOptions& grid, GridConvention con
       case Spacing::Linspace: {
         const double points = extra ? n : n - 1;
         time = points == 0 ? 0.0 : (points - i) * ((train_steps - 1) / points);
-        if (convention != GridConvention::Euler) time = std::nearbyint(time);
+        if (!placement.fractional) time = std::nearbyint(time);
         break;
       }
     }
@@ -162,86 +167,50 @@ inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double
   return ratios;
 }
 
-/// DDIM's grid: training levels themselves, each step landing train_steps / N further, wherever the next one starts.
-inline NoiseSchedule ddim_grid(const VpTraining& training, const GridOptions& grid,
-                               const TrainingTable& table) {
-  GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
-              "sigmas: solver ddim takes the model's own levels; use euler for karras or exponential");
-  const int stride = training.train_steps / grid.steps;
-  const Level end = training.final_alpha == FinalAlpha::One ? Level{} : table.level(0);
-  std::vector<Level> levels, landings;
-  bool chained = true;
-  for (double time : timesteps(grid, GridConvention::Ddim, training.train_steps)) {
-    if (!landings.empty()) chained = chained && landings.back().model_time == time;
-    levels.push_back(table.level(static_cast<int>(time)));
-    const int landing = static_cast<int>(time) - stride;
-    landings.push_back(landing >= 0 ? table.level(landing) : end);
-  }
-  levels.push_back(landings.back());
-  NoiseSchedule schedule(NoiseKind::VariancePreserving, std::move(levels), training.train_steps);
-  return chained ? schedule : schedule.with_landings(std::move(landings));
+/// Throws InvalidArgument unless a run through the model can have these steps and options.
+inline void check_grid(const VpTraining& training, const GridOptions& grid) {
+  GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
+              "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
+  check_ranges("schedule", grid);
 }
 
-/// LCM's grid: N of the 50 timesteps consistency distillation trains on.
-inline NoiseSchedule lcm_grid(const VpTraining& training, const GridOptions& grid,
-                              const TrainingTable& table) {
-  constexpr int kOriginSteps = 50;
-  GLINT_CHECK(grid.steps <= kOriginSteps, InvalidArgument, "steps: solver lcm takes at most {}, got {}",
-              kOriginSteps, grid.steps);
+/// The training table for grids in S = sigma/alpha. Without signal S is infinite; the references put 2^-24 in the place of
+/// that alpha_bar.
+inline TrainingTable ratio_table(const VpTraining& training) {
+  std::vector<double> bars = alpha_bars(training);
+  if (training.zero_terminal_snr) bars.back() = std::pow(2.0, -24);
+  return TrainingTable(std::move(bars));
+}
+
+/// Levels at the timesteps and ratios, and the terminal one. A scaled grid starts at X = S_max z instead of sqrt(S^2 + 1) z.
+inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid,
+                                    const TrainingTable& table, const std::vector<double>& times,
+                                    const std::vector<double>& ratios, bool scaled = false) {
   std::vector<Level> levels;
-  for (int i = 0; i < grid.steps; ++i) {
-    const int index = static_cast<int>(std::floor(i * (static_cast<double>(kOriginSteps) / grid.steps)));
-    levels.push_back(table.level((kOriginSteps - index) * (training.train_steps / kOriginSteps) - 1));
-  }
-  levels.push_back({});
-  return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps)};
+  for (size_t i = 0; i < times.size(); ++i) levels.push_back(TrainingTable::from_ratio(times[i], ratios[i]));
+  levels.push_back(grid.terminal == Terminal::Zero ? Level{}
+                                                   : TrainingTable::from_ratio(0.0, table.ratio_min()));
+  const double initial_scale = scaled ? levels.front().sigma : 1.0;
+  return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps),
+          initial_scale};
 }
 
 }  // namespace detail
 
-/// Returns the levels a run of `grid.steps` steps takes through a variance-preserving model, where diffusers' solver
-/// of that convention would place them.
-/// Errors: InvalidArgument if steps is not in [1, train_steps], or an option does not apply to the solver.
-/// Source: diffusers 0.42 schedulers; Karras et al. 2022, Eq. 5; Lin et al. 2024, arXiv:2305.08891, Tab. 2.
-inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& grid,
-                                 GridConvention convention) {
-  GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
-              "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
-  check_ranges("schedule", grid);
-  std::vector<double> bars = alpha_bars(training);
-  if (convention == GridConvention::Ddim)
-    return detail::ddim_grid(training, grid, detail::TrainingTable(std::move(bars)));
-  if (convention == GridConvention::Lcm)
-    return detail::lcm_grid(training, grid, detail::TrainingTable(std::move(bars)));
-
-  // S is infinite without signal; the references put this in its place.
-  if (training.zero_terminal_snr) bars.back() = std::pow(2.0, -24);
-  const detail::TrainingTable table(std::move(bars));
-  const bool euler = convention == GridConvention::Euler || convention == GridConvention::FlowEuler;
-  std::vector<double> times =
-      detail::timesteps(grid, euler ? GridConvention::Euler : convention, training.train_steps);
-  std::vector<double> ratios;
+/// Returns N levels of a variance-preserving model as diffusers' Euler schedulers place them.
+/// Errors: InvalidArgument if steps is not in [1, train_steps].
+/// Source: diffusers 0.42 EulerDiscreteScheduler; Karras et al. 2022, Eq. 5; Lin et al. 2024, arXiv:2305.08891, Tab. 2.
+inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& grid) {
+  detail::check_grid(training, grid);
+  const detail::TrainingTable table = detail::ratio_table(training);
+  std::vector<double> times = detail::timesteps(grid, training.train_steps, {.fractional = true}), ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
   if (grid.sigmas != Sigmas::Model) {
-    // Euler spreads between the ends of its own spacing, the multistep solvers over the whole training range.
-    ratios = detail::spread(grid.sigmas, grid.rho, euler ? ratios.front() : table.ratio_max(),
-                            euler ? ratios.back() : table.ratio_min(), grid.steps);
-    for (size_t i = 0; i < times.size(); ++i) {
-      times[i] = table.time_of(ratios[i]);
-      // The multistep solvers hand the network integers: Karras rounds, the others truncate.
-      const bool rounds = grid.sigmas == Sigmas::Karras &&
-                          (convention == GridConvention::UniPc || training.betas != Betas::SquaredCosine);
-      if (!euler) times[i] = rounds ? std::nearbyint(times[i]) : std::floor(times[i]);
-    }
+    ratios = detail::spread(grid.sigmas, grid.rho, ratios.front(), ratios.back(), grid.steps);
+    for (size_t i = 0; i < times.size(); ++i) times[i] = table.time_of(ratios[i]);
   }
-  std::vector<Level> levels;
-  for (size_t i = 0; i < times.size(); ++i)
-    levels.push_back(detail::TrainingTable::from_ratio(times[i], ratios[i]));
-  levels.push_back(
-      grid.terminal == Terminal::Zero ? Level{} : detail::TrainingTable::from_ratio(0.0, table.ratio_min()));
-  // Euler starts at X = S_max z where the spacing reaches the last training step, else at X = sqrt(S^2 + 1) z.
-  const double scale = euler && grid.spacing != Spacing::Leading ? levels.front().sigma : 1.0;
-  return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps), scale};
+  // Leading spacing does not reach the last training step, and starts at sqrt(S^2 + 1) z for that reason.
+  return detail::ratio_schedule(training, grid, table, times, ratios, grid.spacing != Spacing::Leading);
 }
 
 }  // namespace glint

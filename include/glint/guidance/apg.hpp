@@ -14,7 +14,7 @@ struct EnumNames<ApgSpace> {
   static constexpr std::array<std::string_view, 2> values{"x0", "raw"};
 };
 
-/// What the guided prediction starts from: the conditional one (paper) or the null one (diffusers' guider).
+/// What the guided prediction starts from: the conditional one (paper) or the unconditional one (diffusers' guider).
 enum class ApgForm { Paper, Diffusers };
 template <>
 struct EnumNames<ApgForm> {
@@ -78,8 +78,8 @@ class Apg final : public DifferenceRule {
       return warming ? at::lerp(u, c, options_.warmup_scale) : guided(c, u, n);
     };
     const Affine to_x0 = denoised_from(step.parameterization, step.level);
-    if (options_.space == ApgSpace::Raw || to_x0.of_output == 0.0) return predicted(o.cond, o.null);
-    const at::Tensor x0 = predicted(to_x0(step.x, o.cond), to_x0(step.x, o.null));
+    if (options_.space == ApgSpace::Raw || to_x0.of_output == 0.0) return predicted(o.cond, o.uncond);
+    const at::Tensor x0 = predicted(to_x0(step.x, o.cond), to_x0(step.x, o.uncond));
     return Affine{-to_x0.of_x / to_x0.of_output, 1.0 / to_x0.of_output}(step.x, x0);
   }
 

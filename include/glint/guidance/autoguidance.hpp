@@ -1,7 +1,7 @@
 // Rules with a weak branch: another model of the bundle, or another prompt.
 #pragma once
 
-#include <glint/build_context.hpp>
+#include <glint/catalog/build_context.hpp>
 #include <glint/guidance/difference_rule.hpp>
 
 #include <string>
@@ -48,14 +48,14 @@ class AutoGuidance final : public GuidanceRule {
 
   BranchSet branches(const StepPosition&) const override {
     return {.cond = scale_ != 0.0 && cfg_scale_ != 0.0,
-            .null = scale_ != 0.0 && cfg_scale_ != 1.0,
+            .uncond = scale_ != 0.0 && cfg_scale_ != 1.0,
             .weak = scale_ != 1.0};
   }
   const WeakBranch* weak_branch() const override { return &weak_; }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
-    at::Tensor strong = o.cond.defined() ? o.cond : o.null;
-    if (o.cond.defined() && o.null.defined()) strong = at::lerp(o.null, o.cond, cfg_scale_);
+    at::Tensor strong = o.cond.defined() ? o.cond : o.uncond;
+    if (o.cond.defined() && o.uncond.defined()) strong = at::lerp(o.uncond, o.cond, cfg_scale_);
     if (!o.weak.defined()) return strong;
     return strong.defined() ? at::lerp(o.weak, strong, scale_) : o.weak;
   }

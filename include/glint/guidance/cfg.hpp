@@ -2,7 +2,7 @@
 #pragma once
 
 #include <glint/guidance/guidance_rule.hpp>
-#include <glint/options.hpp>
+#include <glint/core/options.hpp>
 
 namespace glint {
 
@@ -25,12 +25,12 @@ struct CfgOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale,
-          {.help = "guidance scale; 1 is off, 0 is the null prompt alone", .minimum = -100, .maximum = 1000});
+          {.help = "guidance scale; 1 is off, 0 is the negative prompt alone", .minimum = -100, .maximum = 1000});
     visit("branches", o.branches, kBranchesField);
   }
 };
 
-/// Returns null + scale (cond - null). At scale 1 or 0 only one branch is evaluated.
+/// Returns uncond + scale (cond - uncond). At scale 1 or 0 only one branch is evaluated.
 /// Cost:    2 rows per sample and step; 1 at scale 0 or 1, unless both branches are asked for.
 /// Source:  Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, Eq. 6 with scale = 1 + w.
 class Cfg final : public GuidanceRule {
@@ -38,7 +38,7 @@ class Cfg final : public GuidanceRule {
   using Options = CfgOptions;
   static constexpr EntryInfo info{.kind = "rule",
                                   .name = "cfg",
-                                  .summary = "classifier-free guidance: null + scale (cond - null)",
+                                  .summary = "classifier-free guidance: uncond + scale (cond - uncond)",
                                   .cost = "2 N rows; N at scale 0 or 1 unless branches=legacy-both",
                                   .source = "Ho and Salimans 2022, arXiv:2207.12598"};
 
@@ -51,13 +51,13 @@ class Cfg final : public GuidanceRule {
   double scale() const { return scale_; }
 
   BranchSet branches(const StepPosition&) const override {
-    return {.cond = both_ || scale_ != 0.0, .null = both_ || scale_ != 1.0};
+    return {.cond = both_ || scale_ != 0.0, .uncond = both_ || scale_ != 1.0};
   }
 
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep&, GuidanceState*) const override {
-    if (!outputs.null.defined()) return outputs.cond;
-    if (!outputs.cond.defined()) return outputs.null;
-    return at::lerp(outputs.null, outputs.cond, scale_);
+    if (!outputs.uncond.defined()) return outputs.cond;
+    if (!outputs.cond.defined()) return outputs.uncond;
+    return at::lerp(outputs.uncond, outputs.cond, scale_);
   }
 
  private:

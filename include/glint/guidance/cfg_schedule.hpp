@@ -20,7 +20,7 @@ struct CfgScheduleOptions {
   }
 };
 
-/// Returns null + w_i (cond - null) with w_i from a list; steps past its end use the last scale.
+/// Returns uncond + w_i (cond - uncond) with w_i from a list; steps past its end use the last scale.
 /// Cost:    2 rows per sample and step; 1 where the scale is 0 or 1.
 /// Errors:  InvalidArgument for a list that cannot be read.
 /// Source:  Wang et al., "Analysis of Classifier-Free Guidance Weight Schedulers", arXiv:2404.13040.

@@ -1,4 +1,4 @@
-// CFG-Zero*: the null prediction is rescaled to fit the conditional one before guidance.
+// CFG-Zero*: the unconditional prediction is rescaled to fit the conditional one before guidance.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -30,7 +30,7 @@ class CfgZeroStar final : public GuidanceRule {
   static constexpr EntryInfo info{
       .kind = "rule",
       .name = "cfg-zero-star",
-      .summary = "guidance from a null prediction rescaled to the conditional one",
+      .summary = "guidance from a unconditional prediction rescaled to the conditional one",
       .cost = "2 N rows, one less for each zeroed step",
       .source = "Fan et al. 2025, arXiv:2503.18886"};
 
@@ -39,13 +39,13 @@ class CfgZeroStar final : public GuidanceRule {
   }
 
   BranchSet branches(const StepPosition& position) const override {
-    return {.cond = true, .null = position.step >= options_.zero_steps};
+    return {.cond = true, .uncond = position.step >= options_.zero_steps};
   }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
-    if (!o.null.defined()) return at::zeros_like(o.cond);
-    const at::Tensor fit = per_sample::dot(o.cond, o.null).div(per_sample::dot(o.null, o.null).add(1e-8));
-    return at::lerp(per_sample::scaled(o.null, fit), o.cond, options_.scale);
+    if (!o.uncond.defined()) return at::zeros_like(o.cond);
+    const at::Tensor fit = per_sample::dot(o.cond, o.uncond).div(per_sample::dot(o.uncond, o.uncond).add(1e-8));
+    return at::lerp(per_sample::scaled(o.uncond, fit), o.cond, options_.scale);
   }
 
   void validate(const ModelInfo& model) const override {
@@ -53,7 +53,7 @@ class CfgZeroStar final : public GuidanceRule {
                 InvalidArgument,
                 "cfg-zero-star.zero_steps: a zero prediction means standing still for velocity models only; "
                 "expected 0 for model '{}', which predicts {}, got {}",
-                model.name, to_string(model.parameterization), options_.zero_steps);
+                model.name, enum_name(model.parameterization), options_.zero_steps);
   }
 
  private:

@@ -1,9 +1,9 @@
-// CoRe2: a small network imitates classifier-free guidance; it saves the null row, or is what guidance is steered away from.
+// CoRe2: a small network imitates classifier-free guidance; it saves the unconditional row, or is what guidance is steered away from.
 #pragma once
 
-#include <glint/build_context.hpp>
+#include <glint/catalog/build_context.hpp>
 #include <glint/guidance/difference_rule.hpp>
-#include <glint/model/component_call.hpp>
+#include <glint/bundle/component_call.hpp>
 
 #include <functional>
 #include <optional>
@@ -69,7 +69,7 @@ struct Core2Options {
     visit("gap_scale", o.gap_scale,
           Field{.help = "g of weak + g (strong - weak) in slow steps", .minimum = -100, .maximum = 1000});
     visit("slow_steps", o.slow_steps,
-          Field{.help = "first steps that also evaluate the null prompt, for CFG at scale; the released "
+          Field{.help = "first steps that also evaluate the negative prompt, for CFG at scale; the released "
                         "code: 28, or all",
                 .minimum = 0,
                 .maximum = 100000,
@@ -88,7 +88,7 @@ class Core2 final : public GuidanceRule {
   static constexpr EntryInfo info{
       .kind = "rule",
       .name = "core2",
-      .summary = "a small network in place of the null prompt, or as the weak side of guidance",
+      .summary = "a small network in place of the negative prompt, or as the weak side of guidance",
       .cost = "N + slow_steps rows, and N evaluations of the weak network",
       .source = "Shao et al. 2025, arXiv:2503.09662"};
 
@@ -103,13 +103,13 @@ class Core2 final : public GuidanceRule {
   }
 
   BranchSet branches(const StepPosition& position) const override {
-    return {.cond = true, .null = position.step < options_.slow_steps};
+    return {.cond = true, .uncond = position.step < options_.slow_steps};
   }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState*) const override {
     const at::Tensor weak = network_(o.cond, step);
-    if (!o.null.defined()) return weak;
-    return at::lerp(weak, at::lerp(o.null, o.cond, options_.scale), options_.gap_scale);
+    if (!o.uncond.defined()) return weak;
+    return at::lerp(weak, at::lerp(o.uncond, o.cond, options_.scale), options_.gap_scale);
   }
 
  private:
@@ -117,7 +117,7 @@ class Core2 final : public GuidanceRule {
   Core2Options options_;
 };
 
-/// The inverse leg of Z-CoRe2: c + g (R(c) - c), one row.
+/// The inverse predictor of Z-CoRe2: c + g (R(c) - c), one row.
 class Core2Inverse final : public GuidanceRule {
  public:
   Core2Inverse(WeakNetwork network, double gap_scale) : network_(std::move(network)), gap_scale_(gap_scale) {}

@@ -1,16 +1,16 @@
-// What the rules that start from the conditional and the null prediction have in common.
+// What the rules that start from the conditional and the unconditional prediction have in common.
 #pragma once
 
 #include <glint/guidance/guidance_rule.hpp>
 #include <glint/guidance/per_sample.hpp>
-#include <glint/options.hpp>
+#include <glint/core/options.hpp>
 
 namespace glint {
 
-/// A rule that always evaluates the prompt and the null prompt.
+/// A rule that always evaluates the prompt and the negative prompt.
 class DifferenceRule : public GuidanceRule {
  public:
-  BranchSet branches(const StepPosition&) const override { return {.cond = true, .null = true}; }
+  BranchSet branches(const StepPosition&) const override { return {.cond = true, .uncond = true}; }
 };
 
 /// The option every guidance rule has: what `--guidance` sets.

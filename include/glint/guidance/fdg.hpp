@@ -50,13 +50,13 @@ class Fdg final : public DifferenceRule {
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
     const double low_scale = options_.low_scale.value_or(0.5 * options_.scale);
-    const at::Tensor difference = o.cond.sub(o.null);
+    const at::Tensor difference = o.cond.sub(o.uncond);
     const at::Tensor small = halved(difference), low = enlarged(small, o.cond);
     if (options_.parallel == 1.0)
-      return o.null.add(difference, options_.scale).add_(low, low_scale - options_.scale);
+      return o.uncond.add(difference, options_.scale).add_(low, low_scale - options_.scale);
     const at::Tensor small_cond = halved(o.cond);
     const at::Tensor high = weighted(difference.sub(low), o.cond.sub(enlarged(small_cond, o.cond)));
-    return o.null.add(high, options_.scale).add_(enlarged(weighted(small, small_cond), o.cond), low_scale);
+    return o.uncond.add(high, options_.scale).add_(enlarged(weighted(small, small_cond), o.cond), low_scale);
   }
 
  private:

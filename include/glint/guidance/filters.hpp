@@ -1,52 +1,26 @@
-// Filters: rules around a rule. They change when it applies, how strongly, or what its output looks like.
+// The filters that ship: guidance in an interval, with a rescaled output, or setting in late.
 #pragma once
 
-#include <glint/guidance/difference_rule.hpp>
+#include <glint/core/options.hpp>
+#include <glint/core/step_window.hpp>
+#include <glint/guidance/guidance_filter.hpp>
+#include <glint/guidance/per_sample.hpp>
 
-#include <memory>
 #include <numbers>
 #include <optional>
-#include <utility>
 
 namespace glint {
 
-/// Returns a rule around the one it is given.
-using RuleFilter = std::function<std::shared_ptr<const GuidanceRule>(std::shared_ptr<const GuidanceRule>)>;
-
-/// A rule that also evaluates the prompt, so that it can go back to it.
-class WrappedRule : public GuidanceRule {
- public:
-  explicit WrappedRule(std::shared_ptr<const GuidanceRule> inner) : inner_(std::move(inner)) {
-    GLINT_CHECK(inner_, InvalidArgument, "filter: expected a rule, got none");
-  }
-  BranchSet branches(const StepPosition& position) const override {
-    BranchSet set = inner_->branches(position);
-    set.cond = true;
-    return set;
-  }
-  const WeakBranch* weak_branch() const override { return inner_->weak_branch(); }
-  std::unique_ptr<GuidanceState> begin() const override { return inner_->begin(); }
-  void validate(const ModelInfo& model) const override { inner_->validate(model); }
-
- protected:
-  /// Returns the inner rule's output, which sees no more branches than it asked for.
-  at::Tensor inner(BranchOutputs outputs, const GuidanceStep& step, GuidanceState* state) const {
-    if (!inner_->branches(step.position).cond) outputs.cond = at::Tensor();
-    return inner_->combine(outputs, step, state);
-  }
-  std::shared_ptr<const GuidanceRule> inner_;
-};
-
 struct IntervalOptions {
-  double start = 0.0, stop = 1.0;
+  StepWindow window = {};
   double sigma_min = 0.0;
   /// Unset = no limit: pure noise has no finite sigma / alpha.
   std::optional<double> sigma_max = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
-    visit("start", o.start,
+    visit("start", o.window.start,
           Field{.help = "first guided step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-    visit("stop", o.stop,
+    visit("stop", o.window.stop,
           Field{.help = "end of the guided steps", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
     visit("sigma_min", o.sigma_min,
           Field{.help = "guide only above this sigma / alpha; SDXL 0.28", .minimum = 0, .maximum = 1e9});
@@ -60,7 +34,7 @@ struct IntervalOptions {
 /// The prompt's prediction outside an interval of steps, or of noise levels.
 /// Cost:    the rule's inside the steps, 1 row outside; a step whose sigma is outside still costs the rule's rows.
 /// Source:  Kynkaanniemi et al., "Applying Guidance in a Limited Interval", NeurIPS 2024, arXiv:2404.07724.
-class Interval final : public WrappedRule {
+class Interval final : public GuidanceFilter {
  public:
   using Options = IntervalOptions;
   static constexpr EntryInfo info{.kind = "filter",
@@ -69,29 +43,21 @@ class Interval final : public WrappedRule {
                                   .cost = "1 row instead of the rule's on steps outside",
                                   .source = "Kynkaanniemi et al. 2024, NeurIPS, arXiv:2404.07724"};
 
-  Interval(std::shared_ptr<const GuidanceRule> inner, IntervalOptions options)
-      : WrappedRule(std::move(inner)), options_(options) {
-    check_ranges(info.name, options);
-  }
+  explicit Interval(IntervalOptions options = {}) : options_(options) { check_ranges(info.name, options); }
 
-  BranchSet branches(const StepPosition& position) const override {
-    return inside(position) ? WrappedRule::branches(position) : BranchSet{.cond = true};
+  BranchSet branches(BranchSet inner, const StepPosition& position) const override {
+    return inside(position) ? GuidanceFilter::branches(inner, position) : BranchSet{.cond = true};
   }
-  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
+  at::Tensor apply(const Guided& guided, const BranchOutputs& o, const GuidanceStep& step) const override {
     const double ratio = step.level.ratio();
-    const bool guided = inside(step.position) && ratio > options_.sigma_min &&
+    const bool guides = inside(step.position) && ratio > options_.sigma_min &&
                         !(options_.sigma_max && ratio > *options_.sigma_max);
-    return guided ? inner(o, step, state) : o.cond;
-  }
-  std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const override {
-    return std::make_shared<const Interval>(inner_->refiltered(std::move(rule)), options_);
+    return guides ? guided() : o.cond;
   }
 
  private:
-  bool inside(const StepPosition& p) const {
-    const auto at = [&](double fraction) { return static_cast<int>(fraction * p.steps + 1e-9); };
-    return at(options_.start) <= p.step && p.step < at(options_.stop);
-  }
+  bool inside(const StepPosition& p) const { return options_.window.contains(p.step, p.steps); }
+
   IntervalOptions options_;
 };
 
@@ -105,7 +71,7 @@ struct RescaleOptions {
 
 /// The guided prediction y with the standard deviation of the conditional one, blended: phi y std(c)/std(y) + (1-phi) y.
 /// Source:  Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024, arXiv:2305.08891, 3.4.
-class Rescale final : public WrappedRule {
+class Rescale final : public GuidanceFilter {
  public:
   using Options = RescaleOptions;
   static constexpr EntryInfo info{.kind = "filter",
@@ -114,19 +80,13 @@ class Rescale final : public WrappedRule {
                                   .cost = "the rule's rows, with the prompt's",
                                   .source = "Lin et al. 2024, WACV, arXiv:2305.08891, 3.4"};
 
-  Rescale(std::shared_ptr<const GuidanceRule> inner, RescaleOptions options)
-      : WrappedRule(std::move(inner)), options_(options) {
-    check_ranges(info.name, options);
-  }
-  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
-    const at::Tensor y = inner(o, step, state);
+  explicit Rescale(RescaleOptions options = {}) : options_(options) { check_ranges(info.name, options); }
+  at::Tensor apply(const Guided& guided, const BranchOutputs& o, const GuidanceStep&) const override {
+    const at::Tensor y = guided();
     if (options_.phi == 0.0) return y;
     const at::Tensor wanted = o.cond.flatten(1).std(1), got = y.flatten(1).std(1);
     return per_sample::scaled(y,
                               per_sample::ratio(wanted, got, 1.0).mul(options_.phi).add(1.0 - options_.phi));
-  }
-  std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const override {
-    return std::make_shared<const Rescale>(inner_->refiltered(std::move(rule)), options_);
   }
 
  private:
@@ -143,7 +103,7 @@ struct DynamicOptions {
 /// Guidance that sets in during the run: c + f (y - c), f = (1 - cos(pi (i/N)^p)) / 2. With CFG the scale at step i is
 /// 1 + (w - 1) f, CogVideoX's schedule with its scale being w - 1.
 /// Source:  Yang et al., "CogVideoX", ICLR 2025, arXiv:2408.06072, and its diffusers pipeline.
-class Dynamic final : public WrappedRule {
+class Dynamic final : public GuidanceFilter {
  public:
   using Options = DynamicOptions;
   static constexpr EntryInfo info{.kind = "filter",
@@ -152,17 +112,11 @@ class Dynamic final : public WrappedRule {
                                   .cost = "the rule's rows, with the prompt's",
                                   .source = "Yang et al. 2025, ICLR, arXiv:2408.06072"};
 
-  Dynamic(std::shared_ptr<const GuidanceRule> inner, DynamicOptions options)
-      : WrappedRule(std::move(inner)), options_(options) {
-    check_ranges(info.name, options);
-  }
-  at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState* state) const override {
+  explicit Dynamic(DynamicOptions options = {}) : options_(options) { check_ranges(info.name, options); }
+  at::Tensor apply(const Guided& guided, const BranchOutputs& o, const GuidanceStep& step) const override {
     const double position = static_cast<double>(step.position.step) / step.position.steps;
     const double share = (1.0 - std::cos(std::numbers::pi * std::pow(position, options_.power))) / 2.0;
-    return at::lerp(o.cond, inner(o, step, state), share);
-  }
-  std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const override {
-    return std::make_shared<const Dynamic>(inner_->refiltered(std::move(rule)), options_);
+    return at::lerp(o.cond, guided(), share);
   }
 
  private:

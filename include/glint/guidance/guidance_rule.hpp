@@ -3,19 +3,13 @@
 
 #include <glint/core/level.hpp>
 #include <glint/core/parameterization.hpp>
+#include <glint/model/branches.hpp>
 #include <glint/model/model.hpp>
-#include <glint/text/conditioning.hpp>
 
 #include <functional>
 #include <memory>
 
 namespace glint {
-
-/// The prompt and the null (negative) prompt of one request.
-struct Prompt {
-  Conditioning cond = {};
-  Conditioning null = {};
-};
 
 /// Where in a run a prediction is made.
 struct StepPosition {
@@ -23,25 +17,11 @@ struct StepPosition {
   int steps = 1;  ///< steps of the run
 };
 
-/// The branches one prediction evaluates. Each costs one row per sample.
-struct BranchSet {
-  bool cond = true;   ///< under the prompt
-  bool null = false;  ///< under the null (negative) prompt
-  bool weak = false;  ///< as the rule's WeakBranch says
-};
-
-/// What a rule's weak branch evaluates: another model, another prompt, or both. A weak branch of the leg's own model is
+/// What a rule's weak branch evaluates: another model, another prompt, or both. A weak branch of the predictor's own model is
 /// part of the same batch; one of another model is a call of its own.
 struct WeakBranch {
-  std::shared_ptr<const Model> model = {};                         ///< empty = the leg's own
+  std::shared_ptr<const Model> model = {};                         ///< empty = the predictor's own
   std::function<Conditioning(const Prompt&)> condition = nullptr;  ///< empty = the prompt
-};
-
-/// Raw network outputs of the branches asked for; the others are undefined.
-struct BranchOutputs {
-  at::Tensor cond = {};
-  at::Tensor null = {};
-  at::Tensor weak = {};
 };
 
 /// Everything `combine` may look at besides the outputs.
@@ -76,11 +56,6 @@ class GuidanceRule {
 
   /// Returns fresh state for one trajectory, or null if the rule has none.
   virtual std::unique_ptr<GuidanceState> begin() const { return nullptr; }
-
-  /// Returns `rule` inside the filters that are around this one, for legs that differ in the rule alone.
-  virtual std::shared_ptr<const GuidanceRule> refiltered(std::shared_ptr<const GuidanceRule> rule) const {
-    return rule;
-  }
 
   /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the rule cannot work with the model.
   virtual void validate(const ModelInfo& /*model*/) const {}

@@ -1,4 +1,4 @@
-// MAMBO-G: a guidance scale that falls where the difference is large beside the null prediction.
+// MAMBO-G: a guidance scale that falls where the difference is large beside the unconditional prediction.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -31,10 +31,10 @@ class MamboG final : public DifferenceRule {
   explicit MamboG(MamboGOptions options = {}) : options_(options) { check_ranges(info.name, options); }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
-    const at::Tensor difference = o.cond.sub(o.null);
-    const at::Tensor share = per_sample::norm(difference).div(per_sample::norm(o.null).clamp_min(1e-30));
+    const at::Tensor difference = o.cond.sub(o.uncond);
+    const at::Tensor share = per_sample::norm(difference).div(per_sample::norm(o.uncond).clamp_min(1e-30));
     const at::Tensor scale = share.mul(-options_.alpha).exp().mul(options_.scale - 1.0).add(1.0);
-    return o.null.add(per_sample::scaled(difference, scale));
+    return o.uncond.add(per_sample::scaled(difference, scale));
   }
 
  private:

@@ -1,7 +1,7 @@
 // Reductions over everything but the batch, in double precision: what rules that look at lengths and angles share.
 #pragma once
 
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <vector>
 

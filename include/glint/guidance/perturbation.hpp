@@ -1,7 +1,7 @@
 // Perturbed guidance (SLG, PAG, SEG): away from the same network with something inside it disturbed.
 #pragma once
 
-#include <glint/build_context.hpp>
+#include <glint/catalog/build_context.hpp>
 #include <glint/guidance/difference_rule.hpp>
 
 #include <string>
@@ -14,7 +14,7 @@ struct PerturbationOptions {
   double scale = 7.5;
   double perturbation_scale = 2.8;
   double adaptive_scale = 0.0;
-  double start = 0.01, stop = 0.2;
+  StepWindow window = {.start = 0.01, .stop = 0.2};
 
   static void fields(auto& visit, auto& o) {
     visit(
@@ -31,19 +31,19 @@ struct PerturbationOptions {
                         "pipelines have it; 0 is off",
                 .minimum = 0,
                 .maximum = 1000});
-    visit("start", o.start,
+    visit("start", o.window.start,
           Field{.help = "steps after this one are perturbed",
                 .minimum = 0,
                 .maximum = 1,
                 .unit = "fraction of steps"});
     visit(
-        "stop", o.stop,
+        "stop", o.window.stop,
         Field{.help = "end of the perturbed steps", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
   }
 };
 
 /// Returns u + w (c - u) + g' (c - k), g' = max(0, g - a (1000 - t)) with t the model's time in thousandths, k the prediction of the perturbed network, on steps floor(start N) < i < floor(stop N);
-/// plain CFG elsewhere. At w = 1 the null prompt is not evaluated: c + g (c - k), as PAG's pipelines compute it.
+/// plain CFG elsewhere. At w = 1 the negative prompt is not evaluated: c + g (c - k), as PAG's pipelines compute it.
 /// Cost:    3 rows per sample on perturbed steps (2 at scale 1), else those of CFG.
 /// Source:  Ahn et al., "PAG", ECCV 2024, arXiv:2403.17377; Hong, "SEG", NeurIPS 2024, arXiv:2408.00760; window and default of
 ///          diffusers' skip-layer guidance.
@@ -68,15 +68,15 @@ class Perturbation final : public GuidanceRule {
   }
 
   BranchSet branches(const StepPosition& p) const override {
-    const auto at = [&](double fraction) { return static_cast<int>(std::floor(fraction * p.steps + 1e-9)); };
-    const bool perturbed = at(options_.start) < p.step && p.step < at(options_.stop);
+    const StepWindow& window = options_.window;
+    const bool perturbed = window.first(p.steps) < p.step && p.step < window.end(p.steps);
     return {
-        .cond = true, .null = options_.scale != 1.0, .weak = perturbed && options_.perturbation_scale != 0.0};
+        .cond = true, .uncond = options_.scale != 1.0, .weak = perturbed && options_.perturbation_scale != 0.0};
   }
   const WeakBranch* weak_branch() const override { return &weak_; }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState*) const override {
-    const at::Tensor guided = o.null.defined() ? at::lerp(o.null, o.cond, options_.scale) : o.cond;
+    const at::Tensor guided = o.uncond.defined() ? at::lerp(o.uncond, o.cond, options_.scale) : o.cond;
     if (!o.weak.defined()) return guided;
     const double scale = std::max(
         0.0, options_.perturbation_scale - options_.adaptive_scale * (1000.0 - step.level.model_time));

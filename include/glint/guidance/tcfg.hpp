@@ -1,4 +1,4 @@
-// Tangential damping: guidance from the part of the null prediction that both predictions share.
+// Tangential damping: guidance from the part of the unconditional prediction that both predictions share.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -20,15 +20,15 @@ class Tcfg final : public DifferenceRule {
   static constexpr EntryInfo info{
       .kind = "rule",
       .name = "tcfg",
-      .summary = "guidance from the null prediction's part shared with the conditional one",
+      .summary = "guidance from the unconditional prediction's part shared with the conditional one",
       .cost = "2 N rows",
       .source = "Kwon et al. 2025, CVPR, arXiv:2503.18137"};
 
   explicit Tcfg(TcfgOptions options = {}) : options_(options) { check_ranges(info.name, options); }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
-    const at::Tensor cc = per_sample::dot(o.cond, o.cond), cu = per_sample::dot(o.cond, o.null),
-                     uu = per_sample::dot(o.null, o.null);
+    const at::Tensor cc = per_sample::dot(o.cond, o.cond), cu = per_sample::dot(o.cond, o.uncond),
+                     uu = per_sample::dot(o.uncond, o.uncond);
     // Eigenvector (p, q) of [[cc, cu], [cu, uu]] to the larger eigenvalue; two forms, the one that does not cancel.
     const at::Tensor half = cc.sub(uu).div(2.0);
     const at::Tensor root = half.square().add(cu.square()).sqrt();
@@ -41,7 +41,7 @@ class Tcfg final : public DifferenceRule {
     const at::Tensor equal = root.le(larger.mul(1e-12));
     const at::Tensor of_c = factor.mul(p).masked_fill(equal, 0.0),
                      of_u = factor.mul(q).masked_fill(equal, 1.0);
-    const at::Tensor damped = per_sample::scaled(o.cond, of_c).add(per_sample::scaled(o.null, of_u));
+    const at::Tensor damped = per_sample::scaled(o.cond, of_c).add(per_sample::scaled(o.uncond, of_u));
     return at::lerp(damped, o.cond, options_.scale);
   }
 

@@ -29,7 +29,7 @@ struct TdgOptions {
     visit("gamma", o.gamma,
           Field{.help = "factor on the scale; SDXL 1.8, SD3.5 1.6", .minimum = 0, .maximum = 100});
     visit("beta", o.beta,
-          Field{.help = "weight of the null prompt against the degraded one; SDXL 2.6, SD3.5 2.4",
+          Field{.help = "weight of the negative prompt against the degraded one; SDXL 2.6, SD3.5 2.4",
                 .minimum = 0,
                 .maximum = 1000});
     visit("degrade", o.degrade,
@@ -39,7 +39,7 @@ struct TdgOptions {
 };
 
 /// Returns r (c-k) g/(beta+1) + (c-u) g beta/(beta+1) + (k+u)/2 with g = w gamma, r = |c-u|/|c-k| and k the prediction for the
-/// prompt with half of its token embeddings replaced by the null prompt's. CFG at g where c = k.
+/// prompt with half of its token embeddings replaced by the negative prompt's. CFG at g where c = k.
 /// Cost:    3 rows per sample and step.
 /// Source:  arXiv:2602.22570 and its released code.   Random: positions from `seed`, the same at every step.
 class Tdg final : public GuidanceRule {
@@ -47,7 +47,7 @@ class Tdg final : public GuidanceRule {
   using Options = TdgOptions;
   static constexpr EntryInfo info{.kind = "rule",
                                   .name = "tdg",
-                                  .summary = "guidance away from the null prompt and from a degraded prompt",
+                                  .summary = "guidance away from the negative prompt and from a degraded prompt",
                                   .cost = "3 N rows",
                                   .source = "arXiv:2602.22570"};
 
@@ -57,42 +57,42 @@ class Tdg final : public GuidanceRule {
   }
 
   BranchSet branches(const StepPosition&) const override {
-    return {.cond = true, .null = true, .weak = true};
+    return {.cond = true, .uncond = true, .weak = true};
   }
   const WeakBranch* weak_branch() const override { return &weak_; }
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
     const double g = options_.scale * options_.gamma, share = 1.0 / (options_.beta + 1.0);
-    const at::Tensor to_null = o.cond.sub(o.null), to_weak = o.cond.sub(o.weak);
+    const at::Tensor to_uncond = o.cond.sub(o.uncond), to_weak = o.cond.sub(o.weak);
     const at::Tensor length = per_sample::norm(to_weak);
     const at::Tensor same = length.le(1e-12);
-    const at::Tensor r = per_sample::ratio(per_sample::norm(to_null), length, 0.0, 1e-12);
+    const at::Tensor r = per_sample::ratio(per_sample::norm(to_uncond), length, 0.0, 1e-12);
     const at::Tensor rule = per_sample::scaled(to_weak, r.mul(g * share))
-                                .add_(to_null, g * (1.0 - share))
-                                .add_(o.weak.add(o.null), 0.5);
-    return at::where(per_sample::broadcast(same, rule).to(at::kBool), o.null.add(to_null, g), rule);
+                                .add_(to_uncond, g * (1.0 - share))
+                                .add_(o.weak.add(o.uncond), 0.5);
+    return at::where(per_sample::broadcast(same, rule).to(at::kBool), o.uncond.add(to_uncond, g), rule);
   }
 
   /// Returns the prompt with half of its token positions, or half of the channels of tokens and pooled vector, those of the
-  /// null prompt.
+  /// negative prompt.
   static Conditioning degraded(const Prompt& prompt, const TdgOptions& options) {
     const at::Tensor& c = prompt.cond.tokens;
-    GLINT_CHECK(c.defined() && prompt.null.tokens.defined() && prompt.null.tokens.sizes() == c.sizes(),
+    GLINT_CHECK(c.defined() && prompt.uncond.tokens.defined() && prompt.uncond.tokens.sizes() == c.sizes(),
                 InvalidArgument,
-                "tdg: needs token embeddings of the prompt and of the null prompt in one shape");
+                "tdg: needs token embeddings of the prompt and of the negative prompt in one shape");
     NoiseStream stream(static_cast<uint64_t>(options.seed), 1);
-    const auto half_replaced = [&](const at::Tensor& own, const at::Tensor& null, int64_t dim) {
+    const auto half_replaced = [&](const at::Tensor& own, const at::Tensor& uncond, int64_t dim) {
       // A random half: the positions whose draw is among the smallest.
       const int64_t count = own.size(dim);
       const at::Tensor order = stream.normal({count}).squeeze(0).argsort().slice(0, 0, count / 2);
       const at::Tensor chosen = order.to(own.device());
-      return own.index_copy(dim, chosen, null.index_select(dim, chosen));
+      return own.index_copy(dim, chosen, uncond.index_select(dim, chosen));
     };
     const bool channels = options.degrade == TdgDegrade::Channels;
     Conditioning result = prompt.cond;
-    result.tokens = half_replaced(c, prompt.null.tokens, channels ? 2 : 1);
-    if (channels && result.pooled.defined() && prompt.null.pooled.defined())
-      result.pooled = half_replaced(result.pooled, prompt.null.pooled, 1);
+    result.tokens = half_replaced(c, prompt.uncond.tokens, channels ? 2 : 1);
+    if (channels && result.pooled.defined() && prompt.uncond.pooled.defined())
+      result.pooled = half_replaced(result.pooled, prompt.uncond.pooled, 1);
     return result;
   }
 

@@ -1,9 +1,9 @@
 // Any C++ callable as a model: another engine, an analytic function, a stub.
 #pragma once
 
-#include <glint/error.hpp>
+#include <glint/core/error.hpp>
 #include <glint/model/model.hpp>
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <functional>
 #include <utility>

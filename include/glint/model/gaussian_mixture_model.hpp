@@ -4,7 +4,7 @@
 #include <glint/core/parameterization.hpp>
 #include <glint/export.hpp>
 #include <glint/model/model.hpp>
-#include <glint/text/conditioning.hpp>
+#include <glint/model/conditioning.hpp>
 
 namespace glint {
 
@@ -16,7 +16,7 @@ struct GaussianMixture {
 };
 
 /// Predicts E[eps|x], E[x0|x] or their combinations exactly, for VP and flow levels alike. A condition is a choice of
-/// components; the null condition is all of them. It is carried by the token embeddings: [B,1,K] component weights.
+/// components; the unconditional condition is all of them. It is carried by the token embeddings: [B,1,K] component weights.
 /// Cost:    O(B K D) for D values per sample.   Thread: stateless.
 /// Source:  Bayes' rule for x = alpha x0 + sigma eps with x0 normal in each component.
 class GLINT_API GaussianMixtureModel final : public Model {
@@ -27,7 +27,7 @@ class GLINT_API GaussianMixtureModel final : public Model {
   const ModelInfo& info() const override { return info_; }
   std::vector<at::Tensor> predict(const ModelInput& input) const override;
 
-  /// Returns the conditioning on a subset of components (with their weights); empty = all of them, the null prompt.
+  /// Returns the conditioning on a subset of components (with their weights); empty = all of them, the negative prompt.
   Conditioning condition(const std::vector<int64_t>& components = {}) const;
 
  private:

@@ -1,7 +1,6 @@
 // The only seam a host must fill to bring its own engine: one evaluation of a denoising network.
 #pragma once
 
-#include <glint/attention/policy.hpp>
 #include <glint/core/level.hpp>
 #include <glint/fwd.hpp>
 
@@ -25,7 +24,7 @@ struct ModelInfo {
   Parameterization parameterization = {};
   NoiseKind noise_kind = NoiseKind::VariancePreserving;
   std::vector<int64_t> latent_shape = {};  ///< without the batch dimension; -1 where any size is accepted
-  bool null_branch = true;         ///< can be conditioned on nothing, so classifier-free guidance applies
+  bool uncond_branch = true;         ///< can be conditioned on nothing, so classifier-free guidance applies
   bool embedded_guidance = false;  ///< takes the guidance scale as an input (guidance-distilled)
   std::string device = "cpu";      ///< where latents and conditionings have to be: cpu | cuda | cuda:N
   bool gradients = false;          ///< outputs are differentiable with respect to x

@@ -1,9 +1,9 @@
 // Golden noise: one pass of a small network turns noise and prompt into a better initial noise.
 #pragma once
 
-#include <glint/build_context.hpp>
-#include <glint/model/component_call.hpp>
-#include <glint/noise/noise_strategy.hpp>
+#include <glint/catalog/build_context.hpp>
+#include <glint/bundle/component_call.hpp>
+#include <glint/sampling/noise_strategy.hpp>
 
 #include <functional>
 #include <optional>

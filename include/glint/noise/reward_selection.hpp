@@ -1,8 +1,8 @@
 // Reward selection: of several initial noises, the one whose picture a scorer likes best.
 #pragma once
 
-#include <glint/build_context.hpp>
-#include <glint/model/component_call.hpp>
+#include <glint/catalog/build_context.hpp>
+#include <glint/bundle/component_call.hpp>
 #include <glint/noise/stability.hpp>
 #include <glint/vae/image_decoder.hpp>
 
@@ -94,7 +94,7 @@ class RewardSelection final : public NoiseStrategy {
     for (int i = 0; i < k; ++i) {
       noises.push_back(candidate(c.run, x, info.name, i));
       if (kept == k) continue;
-      const std::unique_ptr<GuidanceState> memory = c.leg.rule->begin();
+      const std::unique_ptr<GuidanceState> memory = c.predictor.rule->begin();
       states.push_back(advance(c, noises.back(), 0, prune, memory.get()));
       scores.push_back(scorer_(preview(c, states.back(), prune, memory.get()), c.run.prompt()));
     }
@@ -126,17 +126,17 @@ class RewardSelection final : public NoiseStrategy {
 
  private:
   static at::Tensor advance(const NoiseContext& c, at::Tensor x, int from, int to, GuidanceState* memory) {
-    for (int i = from; i < to; ++i) x = denoise(c.run, c.leg, x, i, i + 1, memory);
+    for (int i = from; i < to; ++i) x = denoise(c.run, c.predictor, x, i, i + 1, memory);
     return x;
   }
   static at::Tensor finished(const NoiseContext& c, const at::Tensor& x, int from) {
-    const std::unique_ptr<GuidanceState> memory = c.leg.rule->begin();
+    const std::unique_ptr<GuidanceState> memory = c.predictor.rule->begin();
     return advance(c, x, from, c.run.schedule().steps(), memory.get());
   }
   /// The clean latents that the state at a level points to.   Cost: one prediction.
   static at::Tensor preview(const NoiseContext& c, const at::Tensor& x, int at, GuidanceState* memory) {
-    const at::Tensor output = c.run.predict(c.leg, x, c.run.schedule().level(at), at, memory);
-    return denoised_from(c.leg.model->info().parameterization, c.run.schedule().level(at))(x, output);
+    const at::Tensor output = c.run.predict(c.predictor, x, c.run.schedule().level(at), at, memory);
+    return denoised_from(c.predictor.model->info().parameterization, c.run.schedule().level(at))(x, output);
   }
   static at::Tensor stacked(const std::vector<at::Tensor>& list) {
     std::vector<int64_t> sizes = list.front().sizes().vec();

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <glint/guidance/per_sample.hpp>
-#include <glint/noise/noise_strategy.hpp>
-#include <glint/step/legs.hpp>
+#include <glint/sampling/noise_strategy.hpp>
+#include <glint/step/predictors.hpp>
 
 #include <vector>
 
@@ -32,8 +32,8 @@ struct RoundTripOptions {
 /// Denoises noise to data and inverts it again, along levels of the run's grid spread evenly over its steps.
 class RoundTrip {
  public:
-  RoundTrip(const RoundTripOptions& options, const NoiseSchedule& schedule, const Leg& leg)
-      : leg_(options.guidance ? with_guidance(*options.guidance)(leg) : leg), invert_(options.invert) {
+  RoundTrip(const RoundTripOptions& options, const NoiseSchedule& schedule, const Predictor& predictor)
+      : predictor_(options.guidance ? with_guidance(*options.guidance)(predictor) : predictor), invert_(options.invert) {
     const int n = schedule.steps(), t = std::min(options.steps, n);
     for (int j = 0; j <= t; ++j) positions_.push_back(static_cast<int>(std::lround(double(j) * n / t)));
   }
@@ -42,25 +42,25 @@ class RoundTrip {
   int size() const { return 2 * static_cast<int>(positions_.size() - 1); }
 
   /// Returns the k-th map of F applied to x. FixedPoint starts at x itself.   Cost: one prediction (or `iterations`).
-  at::Tensor map(Run& run, const at::Tensor& x, int k, const Leg& leg) const {
+  at::Tensor map(Run& run, const at::Tensor& x, int k, const Predictor& predictor) const {
     const int t = size() / 2;
     if (k < t)
-      return denoise(run, leg, x, positions_[static_cast<size_t>(k)], positions_[static_cast<size_t>(k) + 1]);
+      return denoise(run, predictor, x, positions_[static_cast<size_t>(k)], positions_[static_cast<size_t>(k) + 1]);
     const size_t from = static_cast<size_t>(2 * t - k);
-    return invert(run, leg, x, positions_[from], positions_[from - 1], invert_);
+    return invert(run, predictor, x, positions_[from], positions_[from - 1], invert_);
   }
 
   /// Returns F(x).   Cost: size() predictions.
-  at::Tensor operator()(Run& run, const at::Tensor& x, const Leg& leg) const {
+  at::Tensor operator()(Run& run, const at::Tensor& x, const Predictor& predictor) const {
     at::Tensor y = x;
-    for (int k = 0; k < size(); ++k) y = map(run, y, k, leg);
+    for (int k = 0; k < size(); ++k) y = map(run, y, k, predictor);
     return y;
   }
 
-  const Leg& leg() const { return leg_; }
+  const Predictor& predictor() const { return predictor_; }
 
  private:
-  Leg leg_;
+  Predictor predictor_;
   InvertOptions invert_;
   std::vector<int> positions_;
 };
@@ -70,9 +70,9 @@ inline at::Tensor cosine(const at::Tensor& x, const at::Tensor& y) {
   return per_sample::ratio(per_sample::dot(x, y), per_sample::norm(x).mul(per_sample::norm(y)), 0.0);
 }
 
-/// Returns the leg for a batch that holds `copies` of the run's samples one after another.
-inline Leg repeated(const Leg& leg, int64_t copies) {
-  if (copies == 1) return leg;
+/// Returns the predictor for a batch that holds `copies` of the run's samples one after another.
+inline Predictor repeated(const Predictor& predictor, int64_t copies) {
+  if (copies == 1) return predictor;
   const auto repeat = [copies](Conditioning c) {
     const auto tile = [copies](at::Tensor& t) {
       if (!t.defined() || t.size(0) == 1) return;
@@ -86,7 +86,7 @@ inline Leg repeated(const Leg& leg, int64_t copies) {
     for (auto& [name, tensor] : c.extras) tile(tensor);
     return c;
   };
-  return with_condition([repeat](const Prompt& p) { return Prompt{repeat(p.cond), repeat(p.null)}; })(leg);
+  return with_condition([repeat](const Prompt& p) { return Prompt{repeat(p.cond), repeat(p.uncond)}; })(predictor);
 }
 
 /// Returns candidate k of every sample: 0 is x, the others are independent draws; more candidates are the same ones and some

@@ -70,9 +70,9 @@ class StabilityOptimization final : public NoiseStrategy {
   at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const override {
     if (options_.iterations == 0 || options_.learning_rate == 0.0) return x;
     Run& run = context.run;
-    const RoundTrip trip(options_.trip, run.schedule(), context.leg);
+    const RoundTrip trip(options_.trip, run.schedule(), context.predictor);
     const at::Tensor length = per_sample::norm(x);
-    run.report("stability_before", cosine(x, trip(run, x, trip.leg())));
+    run.report("stability_before", cosine(x, trip(run, x, trip.predictor())));
     NoiseStream directions = run.noise().fork(info.name);
     at::Tensor z = x, velocity = at::zeros_like(x);
     for (int i = 0; i < options_.iterations; ++i) {
@@ -83,24 +83,24 @@ class StabilityOptimization final : public NoiseStrategy {
       z = z.sub(velocity, options_.learning_rate);
       if (options_.keep_norm) z = per_sample::scaled(z, length.div(per_sample::norm(z)));
     }
-    run.report("stability_after", cosine(z, trip(run, z, trip.leg())));
+    run.report("stability_after", cosine(z, trip(run, z, trip.predictor())));
     return z;
   }
 
-  void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
-    check_leg("stability-optimization: ", RoundTrip(options_.trip, schedule, leg).leg(), schedule.steps());
+  void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
+    check_predictor("stability-optimization: ", RoundTrip(options_.trip, schedule, predictor).predictor(), schedule.steps());
     GLINT_CHECK(
         options_.iterations == 0 || options_.gradient != GradientSource::Backprop ||
-            leg.model->info().gradients,
+            predictor.model->info().gradients,
         InvalidArgument,
         "stability-optimization.gradient: model '{}' has no gradients; gradient=perturbation works without",
-        leg.model->info().name);
+        predictor.model->info().name);
   }
 
   /// Returns the gradient of sum_b (1 - cos(x_b, F(x_b))) with respect to x.
   static at::Tensor stability_gradient(Run& run, const RoundTrip& trip, const at::Tensor& x) {
     std::vector<at::Tensor> states{x};
-    for (int k = 0; k < trip.size(); ++k) states.push_back(trip.map(run, states.back(), k, trip.leg()));
+    for (int k = 0; k < trip.size(); ++k) states.push_back(trip.map(run, states.back(), k, trip.predictor()));
     // d cos / d x and d cos / d y at y = F(x), in closed form.
     const at::Tensor y = states.back();
     const at::Tensor n = per_sample::norm(x), m = per_sample::norm(y), c = cosine(x, y);
@@ -114,7 +114,7 @@ class StabilityOptimization final : public NoiseStrategy {
       const c10::AutoGradMode gradients(true);
       at::Tensor input = states[static_cast<size_t>(k)].detach();
       input.requires_grad_(true);
-      trip.map(run, input, k, trip.leg()).backward(back);
+      trip.map(run, input, k, trip.predictor()).backward(back);
       back = input.grad().detach();
     }
     return back.add(direct).neg_();
@@ -127,7 +127,7 @@ class StabilityOptimization final : public NoiseStrategy {
     const at::Tensor d = directions.normal_like(x).sign_();
     const auto stability = [&](double side) {
       const at::Tensor at = x.add(d, side * kStep);
-      return cosine(at, trip(run, at, trip.leg()));
+      return cosine(at, trip(run, at, trip.predictor()));
     };
     return per_sample::scaled(d, stability(-1.0).sub(stability(1.0)).div_(2.0 * kStep));
   }

@@ -46,7 +46,7 @@ class StabilitySelection final : public NoiseStrategy {
 
   at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const override {
     if (options_.candidates == 1) return x;
-    const RoundTrip trip(options_.trip, context.run.schedule(), context.leg);
+    const RoundTrip trip(options_.trip, context.run.schedule(), context.predictor);
     Best best;
     at::Tensor before;
     for (int first = 0; first < options_.candidates; first += options_.batch) {
@@ -54,7 +54,7 @@ class StabilitySelection final : public NoiseStrategy {
       std::vector<at::Tensor> group;
       for (int k = 0; k < count; ++k) group.push_back(candidate(context.run, x, info.name, first + k));
       const at::Tensor all = at::cat(group);
-      const at::Tensor stability = cosine(all, trip(context.run, all, repeated(trip.leg(), count)));
+      const at::Tensor stability = cosine(all, trip(context.run, all, repeated(trip.predictor(), count)));
       for (int k = 0; k < count; ++k)
         best.offer(group[static_cast<size_t>(k)], stability.narrow(0, k * x.size(0), x.size(0)));
       if (first == 0) before = stability.narrow(0, 0, x.size(0));
@@ -64,8 +64,8 @@ class StabilitySelection final : public NoiseStrategy {
     return best.x;
   }
 
-  void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
-    check_leg("stability-selection: ", RoundTrip(options_.trip, schedule, leg).leg(), schedule.steps());
+  void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
+    check_predictor("stability-selection: ", RoundTrip(options_.trip, schedule, predictor).predictor(), schedule.steps());
   }
 
  private:

@@ -22,13 +22,13 @@ struct CfgPlusPlusOptions {
   }
 };
 
-/// With y the guided and m the null prompt's x0 estimate, lambda = log(alpha/sigma), h = lambda' - lambda:
-///   order 1: x' = alpha' y + sqrt(sigma'^2 - s^2) eps(null) + s z, s = ancestral_sigma(eta), 0 by default
+/// With y the guided and m the negative prompt's x0 estimate, lambda = log(alpha/sigma), h = lambda' - lambda:
+///   order 1: x' = alpha' y + sqrt(sigma'^2 - s^2) eps(uncond) + s z, s = ancestral_sigma(eta), 0 by default
 ///   order 2: x' = alpha' y + (sigma'/sigma) (x - alpha m) + alpha' (1 - e^-h) (y - m_prev) h / (2 h_prev).
 /// The guidance scale is lambda in [0, 1], 0.6 by default: it interpolates, and lambda 1 is not the unguided run, since the
-/// noise still comes from the null prediction. Where both prompts predict the same, order 1 is DDIM and order 2 is
+/// noise still comes from the unconditional prediction. Where both prompts predict the same, order 1 is DDIM and order 2 is
 /// DPM-Solver++ (2M).
-/// Cost:    N predictions with the null prompt's branch, which guidance has anyway.
+/// Cost:    N predictions with the negative prompt's branch, which guidance has anyway.
 /// Source:  Chung et al., "CFG++: Manifold-constrained Classifier Free Guidance", ICLR 2025, arXiv:2406.08070, Alg. 2; order
 ///          2 as their released code has it.
 class CfgPlusPlus final : public Solver {
@@ -37,9 +37,10 @@ class CfgPlusPlus final : public Solver {
   static constexpr EntryInfo info{
       .kind = "solver",
       .name = "cfgpp",
-      .summary = "denoises with guidance, renoises with the null prediction; scale in [0, 1]",
-      .cost = "N predictions, the null branch included",
-      .source = "Chung et al. 2025, ICLR, arXiv:2406.08070, Alg. 2"};
+      .summary = "denoises with guidance, renoises with the unconditional prediction; scale in [0, 1]",
+      .cost = "N predictions, the unconditional branch included",
+      .source = "Chung et al. 2025, ICLR, arXiv:2406.08070, Alg. 2",
+      .guidance = GuidanceRange{.fallback = 0.6, .smallest = 0.0, .largest = 1.0}};
 
   explicit CfgPlusPlus(CfgPlusPlusOptions options = {}) : options_(options) {
     check_ranges(info.name, options_);
@@ -50,12 +51,12 @@ class CfgPlusPlus final : public Solver {
   at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream& noise) const override {
     const Affine x0 = denoised_from(s.parameterization, s.from());
     at::Tensor before;
-    if (options_.order == 2) before = std::exchange(history.denoised, x0(s.x, s.null_output));
+    if (options_.order == 2) before = std::exchange(history.denoised, x0(s.x, s.branches.uncond));
     if (s.to().sigma == 0.0) return (s.to().alpha * x0)(s.x, s.output);
     const Affine eps = epsilon_from(s.parameterization, s.from());
     const double fresh = ancestral_sigma(s.from(), s.to(), options_.eta);
     const double kept = std::sqrt(std::max(0.0, s.to().sigma * s.to().sigma - fresh * fresh));
-    at::Tensor x = (s.to().alpha * x0)(s.x, s.output).add_((kept * eps)(s.x, s.null_output));
+    at::Tensor x = (s.to().alpha * x0)(s.x, s.output).add_((kept * eps)(s.x, s.branches.uncond));
     if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
     if (!before.defined()) return x;
     // 0 where the step before began at pure noise and so was infinitely long.
@@ -64,14 +65,20 @@ class CfgPlusPlus final : public Solver {
     const double slope = std::isinf(previous) ? 0.0 : 0.5 * h / previous;
     return x.add_(x0(s.x, s.output).sub_(before), -s.to().alpha * std::expm1(-h) * slope);
   }
-  GridConvention grid() const override {
-    return options_.order == 2 ? GridConvention::Multistep : GridConvention::Euler;
+  NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
+    return options_.order == 2 ? Dpmpp2m().schedule(training, grid) : Euler().schedule(training, grid);
   }
-  void validate(const NoiseSchedule& schedule) const override {
+  NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
+    return options_.order == 2 ? Dpmpp2m().schedule(training, grid) : Euler().schedule(training, grid);
+  }
+  BranchSet reads() const override { return {.cond = false, .uncond = true}; }
+  void validate(const NoiseSchedule& schedule, const ModelInfo& model) const override {
     if (options_.order == 2) detail::check_multistep(info.name, schedule);
+    GLINT_CHECK(model.uncond_branch, InvalidArgument,
+                "solver cfgpp: it renoises with the unconditional prediction, and model '{}' has no unconditional "
+                "branch",
+                model.name);
   }
-  bool wants_null() const override { return true; }
-  std::optional<GuidanceRange> guidance_range() const override { return GuidanceRange{0.6, 0.0, 1.0}; }
 
  private:
   CfgPlusPlusOptions options_;

@@ -14,6 +14,35 @@ inline void check_multistep(std::string_view solver, const NoiseSchedule& schedu
               solver);
 }
 
+/// Levels of a variance-preserving model as diffusers' multistep solvers place them: N + 1 timesteps of which the cleanest is
+/// dropped; sigmas spread over the whole training range. The network is told integers; those of Karras' sigmas are
+/// rounded if the solver rounds them, others truncated.
+inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOptions& grid,
+                                        bool rounds_karras) {
+  check_grid(training, grid);
+  const TrainingTable table = ratio_table(training);
+  std::vector<double> times = timesteps(grid, training.train_steps, {.extra_point = true}), ratios;
+  for (double time : times) ratios.push_back(table.ratio_at(time));
+  if (grid.sigmas != Sigmas::Model) {
+    ratios = spread(grid.sigmas, grid.rho, table.ratio_max(), table.ratio_min(), grid.steps);
+    for (size_t i = 0; i < times.size(); ++i) {
+      const double time = table.time_of(ratios[i]);
+      times[i] = grid.sigmas == Sigmas::Karras && rounds_karras ? std::nearbyint(time) : std::floor(time);
+    }
+  }
+  return ratio_schedule(training, grid, table, times, ratios);
+}
+
+/// N sigmas of a flow model from `high` towards `low`, which the step after them would reach.
+inline std::vector<double> multistep_sigmas(const FlowTraining& training, const GridOptions& grid,
+                                            double high, double low) {
+  const double shift = checked_shift(training, grid);
+  GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
+              "sigmas: {} does not apply to a multistep solver on a flow model; use flow-euler",
+              enum_name(grid.sigmas));
+  return flow_sigmas(training, grid.steps, shift, high, low, grid.steps);
+}
+
 /// Whether the last step falls back to first order, by diffusers' rule.
 inline bool first_order_at(const SolverStep& s) {
   const int n = s.schedule.steps();
@@ -38,11 +67,23 @@ inline at::Tensor second_order_update(const SolverStep& s, SolverHistory& histor
 
 }  // namespace detail
 
+/// A solver whose levels lie where DPM-Solver++'s do.
+class OnMultistepGrid : public Solver {
+ public:
+  NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
+    return detail::multistep_schedule(training, grid, training.betas != Betas::SquaredCosine);
+  }
+  NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
+    const double high = 1.0 - 1.0 / training.train_steps;
+    return detail::sigma_schedule(training, detail::multistep_sigmas(training, grid, high, 0.0), true);
+  }
+};
+
 /// With m the x0 estimates, lambda = log(alpha/sigma), h = lambda' - lambda, r = h_prev / h:
 ///   x' = (sigma'/sigma) x - alpha' (e^-h - 1) (m0 + (m0 - m1) / (2 r)).
 /// First order (DDIM) on the first step, and on the last where it lands on sigma = 0 or the run has under 15 steps.
 /// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Alg. 2 (midpoint).
-class Dpmpp2m final : public Solver {
+class Dpmpp2m final : public OnMultistepGrid {
  public:
   using Options = NoOptions;
   static constexpr EntryInfo info{
@@ -59,8 +100,7 @@ class Dpmpp2m final : public Solver {
     return detail::second_order_update(s, history, s.to().sigma / s.from().sigma,
                                        -s.to().alpha * std::expm1(-h));
   }
-  GridConvention grid() const override { return GridConvention::Multistep; }
-  void validate(const NoiseSchedule& schedule) const override {
+  void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
     detail::check_multistep(info.name, schedule);
   }
 };
@@ -68,7 +108,7 @@ class Dpmpp2m final : public Solver {
 /// The same with the noise of the reverse SDE:
 ///   x' = (sigma'/sigma) e^-h x + alpha' (1 - e^-2h) (m0 + (m0 - m1) / (2 r)) + sigma' sqrt(1 - e^-2h) z.
 /// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Sec. 5 and App. E (SDE-DPM-Solver++ 2M).
-class Dpmpp2mSde final : public Solver {
+class Dpmpp2mSde final : public OnMultistepGrid {
  public:
   using Options = NoOptions;
   static constexpr EntryInfo info{
@@ -87,8 +127,7 @@ class Dpmpp2mSde final : public Solver {
     if (s.to().sigma > 0.0) x.add_(noise.normal_like(x), s.to().sigma * std::sqrt(fresh));
     return x;
   }
-  GridConvention grid() const override { return GridConvention::Multistep; }
-  void validate(const NoiseSchedule& schedule) const override {
+  void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
     detail::check_multistep(info.name, schedule);
   }
 };

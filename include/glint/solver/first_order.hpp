@@ -1,6 +1,8 @@
 // The first-order solvers: DDIM, Euler, Euler ancestral, flow Euler. One update; they differ in grid and in eta.
 #pragma once
 
+#include <glint/core/schedule_flow.hpp>
+#include <glint/core/schedule_vp.hpp>
 #include <glint/solver/solver.hpp>
 
 namespace glint {
@@ -34,6 +36,17 @@ struct EtaOptions {
   }
 };
 
+/// A solver whose levels lie where Euler's do.
+class OnEulerGrid : public Solver {
+ public:
+  NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
+    return vp_schedule(training, grid);
+  }
+  NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
+    return flow_schedule(training, grid);
+  }
+};
+
 struct NoOptions {
   static void fields(auto&, auto&) {}
 };
@@ -54,7 +67,30 @@ class Ddim final : public Solver {
   at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
     return first_order_step(step, eta_, noise);
   }
-  GridConvention grid() const override { return GridConvention::Ddim; }
+
+  /// Training levels themselves, each step landing train_steps / N further, wherever the next one starts.
+  NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
+    detail::check_grid(training, grid);
+    GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
+                "sigmas: solver ddim takes the model's own levels; use euler for karras or exponential");
+    const detail::TrainingTable table(alpha_bars(training));
+    const int stride = training.train_steps / grid.steps;
+    const Level end = training.final_alpha == FinalAlpha::One ? Level{} : table.level(0);
+    std::vector<Level> levels, landings;
+    bool chained = true;
+    for (double time : detail::timesteps(grid, training.train_steps, {})) {
+      if (!landings.empty()) chained = chained && landings.back().model_time == time;
+      levels.push_back(table.level(static_cast<int>(time)));
+      const int landing = static_cast<int>(time) - stride;
+      landings.push_back(landing >= 0 ? table.level(landing) : end);
+    }
+    levels.push_back(landings.back());
+    NoiseSchedule schedule(NoiseKind::VariancePreserving, std::move(levels), training.train_steps);
+    return chained ? schedule : schedule.with_landings(std::move(landings));
+  }
+  NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
+    return flow_schedule(training, grid);
+  }
 
  private:
   double eta_;
@@ -62,7 +98,7 @@ class Ddim final : public Solver {
 
 /// The Euler method on dX/dS = eps, with X = x/alpha, S = sigma/alpha. In x it is the DDIM update.
 /// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 without correction.
-class Euler final : public Solver {
+class Euler final : public OnEulerGrid {
  public:
   using Options = NoOptions;
   static constexpr EntryInfo info{.kind = "solver",
@@ -76,7 +112,6 @@ class Euler final : public Solver {
   at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
     return first_order_step(step, 0.0, noise);
   }
-  GridConvention grid() const override { return GridConvention::Euler; }
 };
 
 struct AncestralOptions {
@@ -89,7 +124,7 @@ struct AncestralOptions {
 
 /// Euler with ancestral noise: a step down to sigma_down, then fresh noise up to the next level.
 /// Source:  Karras et al. 2022 (k-diffusion's ancestral step); equals DDIM with eta on the Euler grid.
-class EulerAncestral final : public Solver {
+class EulerAncestral final : public OnEulerGrid {
  public:
   using Options = AncestralOptions;
   static constexpr EntryInfo info{.kind = "solver",
@@ -103,7 +138,6 @@ class EulerAncestral final : public Solver {
   at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
     return first_order_step(step, eta_, noise);
   }
-  GridConvention grid() const override { return GridConvention::Euler; }
 
  private:
   double eta_;
@@ -111,7 +145,7 @@ class EulerAncestral final : public Solver {
 
 /// The Euler method on dx/dsigma = velocity.
 /// Source:  Lipman et al., "Flow Matching", ICLR 2023, arXiv:2210.02747; Esser et al., SD3, arXiv:2403.03206.
-class FlowEuler final : public Solver {
+class FlowEuler final : public OnEulerGrid {
  public:
   using Options = NoOptions;
   static constexpr EntryInfo info{.kind = "solver",
@@ -125,8 +159,7 @@ class FlowEuler final : public Solver {
   at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
     return first_order_step(step, 0.0, noise);
   }
-  GridConvention grid() const override { return GridConvention::FlowEuler; }
-  void validate(const NoiseSchedule& schedule) const override {
+  void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
     GLINT_CHECK(schedule.kind() == NoiseKind::Flow, InvalidArgument,
                 "solver flow-euler: expected a flow model, got a variance-preserving one; use euler or ddim");
   }

@@ -34,7 +34,25 @@ class Lcm final : public Solver {
     if (!last) x.add_(noise.normal_like(x), s.to().sigma);
     return x;
   }
-  GridConvention grid() const override { return GridConvention::Lcm; }
+
+  /// N of the 50 timesteps that consistency distillation trains on.
+  NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
+    constexpr int kOriginSteps = 50;
+    detail::check_grid(training, grid);
+    const detail::TrainingTable table(alpha_bars(training));
+    GLINT_CHECK(grid.steps <= kOriginSteps, InvalidArgument, "steps: solver lcm takes at most {}, got {}",
+                kOriginSteps, grid.steps);
+    std::vector<Level> levels;
+    for (int i = 0; i < grid.steps; ++i) {
+      const int index = static_cast<int>(std::floor(i * (static_cast<double>(kOriginSteps) / grid.steps)));
+      levels.push_back(table.level((kOriginSteps - index) * (training.train_steps / kOriginSteps) - 1));
+    }
+    levels.push_back({});
+    return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps)};
+  }
+  NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
+    return flow_schedule(training, grid);
+  }
 };
 
 }  // namespace glint

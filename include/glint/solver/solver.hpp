@@ -1,14 +1,13 @@
 // Interface of a solver: one update of the latents, given the step's prediction.
 #pragma once
 
+#include <glint/core/options.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/core/rng.hpp>
 #include <glint/core/schedule.hpp>
 #include <glint/core/schedule_options.hpp>
-#include <glint/options.hpp>
-
-#include <optional>
-#include <string_view>
+#include <glint/model/branches.hpp>
+#include <glint/model/model.hpp>
 
 namespace glint {
 
@@ -19,11 +18,11 @@ struct SolverStep {
   Parameterization parameterization;
   const NoiseSchedule& schedule;
   int index;                              ///< the step's grid position; it lands on schedule.landing(index)
-  const at::Tensor& null_output = kNone;  ///< raw null output for x, if the solver wants it
+  const BranchOutputs& branches = kNone;  ///< raw outputs for x of the branches that Solver::reads names
 
   const Level& from() const { return schedule.level(index); }
   const Level& to() const { return schedule.landing(index); }
-  static inline const at::Tensor kNone = {};
+  static inline const BranchOutputs kNone = {};
   /// Returns the x0 estimate of this step. Two passes, one allocation.
   at::Tensor denoised() const { return denoised_from(parameterization, from())(x, output); }
 };
@@ -36,11 +35,6 @@ struct SolverHistory {
   int order = 0;              ///< order the step before was taken with; 0 at the start
 };
 
-/// Guidance scales.
-struct GuidanceRange {
-  double fallback, smallest, largest;
-};
-
 /// One update rule. Immutable; state is an argument.
 /// Thread:  const calls are safe concurrently.   Random: stochastic solvers draw from `noise`, one draw per step.
 class Solver {
@@ -50,17 +44,17 @@ class Solver {
   /// Returns the latents at step.to(). Never writes into step.x or step.output.
   virtual at::Tensor step(const SolverStep& step, SolverHistory& history, NoiseStream& noise) const = 0;
 
-  /// Returns the convention by which diffusers' solver of this name places its grid.
-  virtual GridConvention grid() const = 0;
+  /// Returns the levels of a run with this solver through a model trained so, where diffusers' solver of this name has
+  /// them.
+  /// Errors:  InvalidArgument if steps is not in [1, train_steps], or an option does not apply to the solver.
+  virtual NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const = 0;
+  virtual NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const = 0;
 
-  /// Returns whether the solver needs the prediction under the null prompt beside the guided one.
-  virtual bool wants_null() const { return false; }
+  /// Returns the branches whose raw outputs a step reads beside the guided output.
+  virtual BranchSet reads() const { return {.cond = false}; }
 
-  /// Returns the guidance scales the solver is made for, if those are not the model's.
-  virtual std::optional<GuidanceRange> guidance_range() const { return std::nullopt; }
-
-  /// Throws InvalidArgument, with the reason, if the solver cannot run on this schedule.
-  virtual void validate(const NoiseSchedule& /*schedule*/) const {}
+  /// Throws InvalidArgument, with the reason, if the solver cannot run the model on this schedule.
+  virtual void validate(const NoiseSchedule& /*schedule*/, const ModelInfo& /*model*/) const {}
 };
 
 }  // namespace glint

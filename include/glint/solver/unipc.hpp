@@ -30,8 +30,16 @@ class UniPc final : public Solver {
     history.x = x;
     return predict(s, x, history);
   }
-  GridConvention grid() const override { return GridConvention::UniPc; }
-  void validate(const NoiseSchedule& schedule) const override {
+  NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
+    return detail::multistep_schedule(training, grid, true);
+  }
+  NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
+    std::vector<double> sigmas = detail::multistep_sigmas(training, grid, 1.0, 1.0 / training.train_steps);
+    // The reference steps off sigma = 1, where log(alpha) is infinite.
+    if (sigmas.front() > 1.0 - 1e-6) sigmas.front() -= 1e-6;
+    return detail::sigma_schedule(training, sigmas, true);
+  }
+  void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
     detail::check_multistep(info.name, schedule);
   }
 

@@ -1,9 +1,9 @@
-// The one operator behind Z-Sampling, W2SD, RF-Sampling and Z-CoRe2: denoise with one leg, invert with another.
+// The one operator behind Z-Sampling, W2SD, RF-Sampling and Z-CoRe2: denoise with one predictor, invert with another.
 #pragma once
 
-#include <glint/step/moves.hpp>
+#include <glint/sampling/moves.hpp>
 #include <glint/step/reflect_options.hpp>
-#include <glint/step/step_strategy.hpp>
+#include <glint/sampling/step_strategy.hpp>
 
 #include <functional>
 #include <string>
@@ -12,21 +12,21 @@
 
 namespace glint {
 
-/// Returns a leg of the reflection, given the run's own leg.
-using LegTransform = std::function<Leg(const Leg&)>;
+/// Returns a predictor of the reflection, given the run's own predictor.
+using PredictorChange = std::function<Predictor(const Predictor&)>;
 
-/// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong leg, I^W inverts them with the weak.
-/// To first order the next prediction gains T m (P_strong - P_weak): the gap between the legs, at no change of level.
-/// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction of that leg
-///          (fixed-point: G_weak times its iterations). form=direct: only the branches of the legs that the accepted
+/// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong predictor, I^W inverts them with the weak.
+/// To first order the next prediction gains T m (P_strong - P_weak): the gap between the predictors, at no change of level.
+/// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction of that predictor
+///          (fixed-point: G_weak times its iterations). form=direct: only the branches of the predictors that the accepted
 ///          prediction does not evaluate anyway, in one batch with it.
-/// Errors:  InvalidArgument for options out of range, or legs whose models differ in parameterization or noise kind.
+/// Errors:  InvalidArgument for options out of range, or predictors whose models differ in parameterization or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
 ///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of repeating
 ///          the last step, so the terminal level is never inverted (unless repeat_last asks for it).
 class Reflect final : public StepStrategy {
  public:
-  Reflect(std::string name, LegTransform strong, LegTransform weak, ReflectOptions options)
+  Reflect(std::string name, PredictorChange strong, PredictorChange weak, ReflectOptions options)
       : name_(std::move(name)), strong_(std::move(strong)), weak_(std::move(weak)), options_(options) {
     check_ranges(name_, options_);
   }
@@ -39,7 +39,7 @@ class Reflect final : public StepStrategy {
   }
 
   at::Tensor refine(const at::Tensor& x, const StepContext& context) const override {
-    const Leg strong = strong_(context.leg), weak = weak_(context.leg);
+    const Predictor strong = strong_(context.predictor), weak = weak_(context.predictor);
     at::Tensor refined = x;
     for (int t = 0; t < options_.repeats; ++t) refined = reflect_once(refined, context, strong, weak);
     return refined;
@@ -47,27 +47,27 @@ class Reflect final : public StepStrategy {
 
   bool refines() const override { return options_.form == Form::Reflect; }
 
-  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Leg& leg) const override {
+  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Predictor& predictor) const override {
     if (refines()) return {};
     const int end = std::min(step + options_.span, schedule.steps() - 1);
     double passed =
         0.0;  // in lengths of this step, which is infinite where the schedule starts at pure noise
     for (int j = step; j < end; ++j) passed += j == step ? 1.0 : length(schedule, j) / length(schedule, step);
-    return {{strong_(leg), weak_(leg), options_.repeats * options_.merge * passed}};
+    return {{strong_(predictor), weak_(predictor), options_.repeats * options_.merge * passed}};
   }
 
-  void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
-    for (const auto& [which, side] : {std::pair{"strong", strong_(leg)}, std::pair{"weak", weak_(leg)}}) {
-      const std::string owner = fmt::format("{}, {} leg: ", name_, which);
-      check_leg(owner, side, schedule.steps());
-      check_same_latents(owner, *side.model, *leg.model);
+  void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
+    for (const auto& [which, side] : {std::pair{"strong", strong_(predictor)}, std::pair{"weak", weak_(predictor)}}) {
+      const std::string owner = fmt::format("{}, {} predictor: ", name_, which);
+      check_predictor(owner, side, schedule.steps());
+      check_same_latents(owner, *side.model, *predictor.model);
     }
     if (!refines()) return;
     // The coefficients of every inversion exist, or the run would fail midway.
     const int shift = level_shift(options_.invert.coefficients);
     for (int i = 0; i < schedule.steps(); ++i)
       if (active(i, schedule.steps()))
-        move_coefficients(leg.model->info().parameterization, schedule.level(schedule.clamp(i + 1 + shift)),
+        move_coefficients(predictor.model->info().parameterization, schedule.level(schedule.clamp(i + 1 + shift)),
                           schedule.level(schedule.clamp(i + shift)));
     GLINT_CHECK(options_.span < schedule.steps() || schedule.steps() == 1, InvalidArgument,
                 "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(),
@@ -81,8 +81,8 @@ class Reflect final : public StepStrategy {
     return schedule.kind() == NoiseKind::Flow ? from.sigma - to.sigma : from.ratio() - to.ratio();
   }
 
-  at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Leg& strong,
-                          const Leg& weak) const {
+  at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Predictor& strong,
+                          const Predictor& weak) const {
     const int last = c.run.schedule().steps() - 1;
     const int span = options_.repeat_last ? options_.span : std::min(options_.span, last - c.step);
     const auto step = [&](int k) { return std::min(c.step + k, last); };
@@ -99,7 +99,7 @@ class Reflect final : public StepStrategy {
   }
 
   std::string name_;
-  LegTransform strong_, weak_;
+  PredictorChange strong_, weak_;
   ReflectOptions options_;
 };
 

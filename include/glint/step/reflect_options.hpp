@@ -1,15 +1,15 @@
 // What every reflection strategy can be told.
 #pragma once
 
-#include <glint/step/moves.hpp>
-#include <glint/step/step_strategy.hpp>
+#include <glint/sampling/moves.hpp>
+#include <glint/sampling/step_strategy.hpp>
 
 namespace glint {
 
 /// How a reflection is carried out.
 enum class Form {
   Reflect,  ///< denoise and invert, as published
-  Direct    ///< its first-order effect: the gap between the legs is added to the step's prediction
+  Direct    ///< its first-order effect: the gap between the predictors is added to the step's prediction
 };
 template <>
 struct EnumNames<Form> {
@@ -20,7 +20,7 @@ struct ReflectOptions {
   int span = 1;        ///< K: steps forward, and the same number back
   double merge = 1.0;  ///< m: x + m (x' - x)
   int repeats = 1;     ///< T: reflections per step
-  ActiveWindow window = {};
+  StepWindow window = {};
   InvertOptions invert = {};
   Form form = Form::Reflect;
   bool legacy = false;  ///< the released code as it is; each strategy says what that means
@@ -48,7 +48,7 @@ struct ReflectOptions {
                 .unit = "fraction of steps"});
     visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
     visit("iterations", o.invert.iterations,
-          Field{.help = "iterations of evaluation=fixed-point; each costs the inverse leg's rows",
+          Field{.help = "iterations of evaluation=fixed-point; each costs the inverse predictor's rows",
                 .minimum = 1,
                 .maximum = 1000});
     visit("coefficients", o.invert.coefficients,

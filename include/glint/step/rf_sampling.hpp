@@ -2,58 +2,58 @@
 // flow models.
 #pragma once
 
-#include <glint/step/legs.hpp>
+#include <glint/step/predictors.hpp>
 
 #include <memory>
 #include <optional>
 
 namespace glint {
 
-/// What the null embedding of RF-Sampling's mix is.
-enum class NullEmbedding {
+/// What the unconditional embedding of RF-Sampling's mix is.
+enum class UncondEmbedding {
   Faithful,  ///< the encoding of the empty prompt, as published
   /// The prompt's own, as the released code computes by mistake: the mix shares then have no effect on it. Where guidance
-  /// evaluates the null prompt too, its embedding is mixed with the prompt's, as the released SD3.5 code does.
+  /// evaluates the negative prompt too, its embedding is mixed with the prompt's, as the released SD3.5 code does.
   LegacyPrompt
 };
 template <>
-struct EnumNames<NullEmbedding> {
+struct EnumNames<UncondEmbedding> {
   static constexpr std::array<std::string_view, 2> values{"faithful", "legacy-prompt"};
 };
 
 struct RfSamplingOptions {
-  double forward_scale = 3.5;     ///< s of the denoise leg; FLUX.1-dev's. FLUX.1-lite and SD3.5: 9
-  double forward_null_mix = 0.3;  ///< r of the denoise leg
+  double forward_scale = 3.5;     ///< s of the denoise predictor; FLUX.1-dev's. FLUX.1-lite and SD3.5: 9
+  double forward_null_mix = 0.3;  ///< r of the denoise predictor
   double inverse_scale = 0.0;     ///< s of the inversion; FLUX.1-lite and SD3.5: -1
   double inverse_null_mix = 0.7;  ///< r of the inversion
-  NullEmbedding null = NullEmbedding::Faithful;
+  UncondEmbedding uncond = UncondEmbedding::Faithful;
   ReflectOptions reflect = {.merge = 0.5};
 
   static void fields(auto& visit, auto& o) {
     visit("forward_scale", o.forward_scale,
-          Field{.help = "share of the mixed embedding added in the denoise leg",
+          Field{.help = "share of the mixed embedding added in the denoise predictor",
                 .minimum = -100,
                 .maximum = 100});
     visit("forward_null_mix", o.forward_null_mix,
-          Field{.help = "share of the null embedding in that mix", .minimum = -10, .maximum = 10});
+          Field{.help = "share of the unconditional embedding in that mix", .minimum = -10, .maximum = 10});
     visit(
         "inverse_scale", o.inverse_scale,
         Field{
             .help = "share of the mixed embedding added in the inversion", .minimum = -100, .maximum = 100});
     visit("inverse_null_mix", o.inverse_null_mix,
-          Field{.help = "share of the null embedding in that mix", .minimum = -10, .maximum = 10});
-    visit("null", o.null, Field{.help = "the null embedding of the mix"});
+          Field{.help = "share of the unconditional embedding in that mix", .minimum = -10, .maximum = 10});
+    visit("uncond", o.uncond, Field{.help = "the unconditional embedding of the mix"});
     ReflectOptions::fields(visit, o.reflect);
   }
 };
 
-/// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_null) on the token embeddings alone, with a large s to denoise and a
+/// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_uncond) on the token embeddings alone, with a large s to denoise and a
 /// small one to invert; pooled embedding and guidance stay. Under CFG form=direct has the same first-order effect in 2
-/// rows more than the step's own, since the null prompt's row is shared.
+/// rows more than the step's own, since the negative prompt's row is shared.
 /// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy S = span times the active steps,
 ///          the last among them.
-/// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful null embedding, merge 0 is off;
-///          legacy=true is the released code: coefficients=legacy-upper, null=legacy-prompt, merge 0 means 1, and the last
+/// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful unconditional embedding, merge 0 is off;
+///          legacy=true is the released code: coefficients=legacy-upper, uncond=legacy-prompt, merge 0 means 1, and the last
 ///          step is active too, repeated where the span passes the end.
 class RfSampling {
  public:
@@ -69,35 +69,35 @@ class RfSampling {
     check_ranges(info.name, o);
     o.reflect = released(info.name, o.reflect, Coefficients::LegacyUpper);
     if (o.reflect.legacy) {
-      o.null = NullEmbedding::LegacyPrompt;
+      o.uncond = UncondEmbedding::LegacyPrompt;
       o.reflect.repeat_last = true;
       if (o.reflect.merge == 0.0) o.reflect.merge = 1.0;
     }
     return std::make_shared<Reflect>(
-        std::string(info.name), with_tokens_mixed(o.forward_scale, o.forward_null_mix, o.null),
-        with_tokens_mixed(o.inverse_scale, o.inverse_null_mix, o.null), o.reflect);
+        std::string(info.name), with_tokens_mixed(o.forward_scale, o.forward_null_mix, o.uncond),
+        with_tokens_mixed(o.inverse_scale, o.inverse_null_mix, o.uncond), o.reflect);
   }
 
-  /// Returns the leg whose token embeddings are c + s ((1 - r) c + r c_null).
-  static LegTransform with_tokens_mixed(double s, double r, NullEmbedding null) {
-    return with_condition([s, r, null](const Prompt& prompt) {
-      if (null == NullEmbedding::LegacyPrompt)
+  /// Returns the predictor whose token embeddings are c + s ((1 - r) c + r c_uncond).
+  static PredictorChange with_tokens_mixed(double s, double r, UncondEmbedding uncond) {
+    return with_condition([s, r, uncond](const Prompt& prompt) {
+      if (uncond == UncondEmbedding::LegacyPrompt)
         return Prompt{scale(prompt.cond, 1.0 + s),
-                      like_prompt(prompt) ? mixed(prompt.null, prompt.cond, s, r) : prompt.null};
+                      like_prompt(prompt) ? mixed(prompt.uncond, prompt.cond, s, r) : prompt.uncond};
       GLINT_CHECK(
           like_prompt(prompt), InvalidArgument,
-          "rf-sampling: needs the null prompt's token embeddings in the shape of the prompt's; give them, "
-          "or null=legacy-prompt");
-      return Prompt{mixed(prompt.cond, prompt.null, s, r), prompt.null};
+          "rf-sampling: needs the negative prompt's token embeddings in the shape of the prompt's; give them, "
+          "or uncond=legacy-prompt");
+      return Prompt{mixed(prompt.cond, prompt.uncond, s, r), prompt.uncond};
     });
   }
 
  private:
   static bool like_prompt(const Prompt& prompt) {
-    return prompt.null.tokens.defined() && prompt.null.tokens.sizes() == prompt.cond.tokens.sizes();
+    return prompt.uncond.tokens.defined() && prompt.uncond.tokens.sizes() == prompt.cond.tokens.sizes();
   }
-  static Conditioning mixed(const Conditioning& c, const Conditioning& null, double s, double r) {
-    return add(c, lerp(c, null, r), s);
+  static Conditioning mixed(const Conditioning& c, const Conditioning& uncond, double s, double r) {
+    return add(c, lerp(c, uncond, r), s);
   }
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <glint/guidance/core2.hpp>
-#include <glint/step/legs.hpp>
+#include <glint/step/predictors.hpp>
 
 namespace glint {
 
@@ -16,7 +16,7 @@ struct ZCore2Options {
 
   static void fields(auto& visit, auto& o) {
     visit("guidance_forward", o.guidance_forward,
-          Field{.help = "guidance scale of the denoise leg; unset = the run's",
+          Field{.help = "guidance scale of the denoise predictor; unset = the run's",
                 .minimum = -100,
                 .maximum = 1000});
     visit("gap_scale", o.gap_scale,
@@ -37,7 +37,7 @@ struct ZCore2Options {
 /// A reflection after which the accepted step has a guidance scale of its own.
 class ReflectThenGuide final : public StepStrategy {
  public:
-  ReflectThenGuide(std::shared_ptr<const StepStrategy> reflection, LegTransform guided)
+  ReflectThenGuide(std::shared_ptr<const StepStrategy> reflection, PredictorChange guided)
       : reflection_(std::move(reflection)), guided_(std::move(guided)) {}
 
   std::string_view name() const override { return reflection_->name(); }
@@ -47,24 +47,24 @@ class ReflectThenGuide final : public StepStrategy {
     return reflection_->refine(x, c);
   }
 
-  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Leg& leg) const override {
-    std::vector<Gap> all = reflection_->gaps(schedule, step, leg);
-    all.push_back({guided_(leg), leg, 1.0});
+  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Predictor& predictor) const override {
+    std::vector<Gap> all = reflection_->gaps(schedule, step, predictor);
+    all.push_back({guided_(predictor), predictor, 1.0});
     return all;
   }
 
-  void validate(const NoiseSchedule& schedule, const Leg& leg) const override {
-    reflection_->validate(schedule, leg);
-    check_leg(fmt::format("{}, final step: ", name()), guided_(leg), schedule.steps());
+  void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
+    reflection_->validate(schedule, predictor);
+    check_predictor(fmt::format("{}, final step: ", name()), guided_(predictor), schedule.steps());
   }
 
  private:
   std::shared_ptr<const StepStrategy> reflection_;
-  LegTransform guided_;
+  PredictorChange guided_;
 };
 
 /// Returns Z-CoRe2: a reflection whose inversion predicts c + g (R(c) - c), R the weak network that imitates CFG at a scale w0.
-/// To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_null): it pushes the wrong way for g > (g1-1)/(w0-1), so choose g
+/// To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_uncond): it pushes the wrong way for g > (g1-1)/(w0-1), so choose g
 /// for the network at hand.
 /// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R. guidance_final shares the branches of the run's CFG.
 /// Source:  Shao et al., "CoRe^2", arXiv:2503.09662. Deviation: matched coefficients; legacy=true is the released SDXL code
@@ -84,7 +84,7 @@ class ZCore2 {
     const auto inverse = std::make_shared<const Core2Inverse>(
         weak_network(context.bundle_for(info.name), o.network, o.text), o.gap_scale);
     std::shared_ptr<const StepStrategy> reflection = std::make_shared<Reflect>(
-        std::string(info.name), o.guidance_forward ? with_guidance(*o.guidance_forward) : same_leg(),
+        std::string(info.name), o.guidance_forward ? with_guidance(*o.guidance_forward) : same_predictor(),
         with_rule(inverse), released(info.name, o.reflect));
     if (!o.guidance_final) return reflection;
     return std::make_shared<ReflectThenGuide>(std::move(reflection), with_guidance(*o.guidance_final));

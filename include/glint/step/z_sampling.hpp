@@ -1,7 +1,7 @@
 // Z-Sampling: reflect between a strong and a weak guidance scale of the same model.
 #pragma once
 
-#include <glint/step/legs.hpp>
+#include <glint/step/predictors.hpp>
 
 #include <memory>
 #include <optional>
@@ -16,11 +16,11 @@ struct ZSamplingOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("guidance_forward", o.guidance_forward,
-          Field{.help = "guidance scale of the denoise leg; unset = the run's",
+          Field{.help = "guidance scale of the denoise predictor; unset = the run's",
                 .minimum = -100,
                 .maximum = 1000});
     visit("guidance_inverse", o.guidance_inverse,
-          Field{.help = "guidance scale of the inversion leg; 0 is the null prompt alone",
+          Field{.help = "guidance scale of the inversion predictor; 0 is the negative prompt alone",
                 .minimum = -100,
                 .maximum = 1000});
     visit("branches", o.branches, kBranchesField);
@@ -28,9 +28,9 @@ struct ZSamplingOptions {
   }
 };
 
-/// Returns Z-Sampling: a reflection whose legs differ in the guidance scale alone. To first order a run with CFG g1
+/// Returns Z-Sampling: a reflection whose predictors differ in the guidance scale alone. To first order a run with CFG g1
 /// behaves like CFG at g1 + T m (g1 - g2), so compare it with that. A guidance-distilled model has the scale as an input
-/// instead, and the legs set that.
+/// instead, and the predictors set that.
 /// Cost:    T min(K, N-1-i) (G(g1) + G(g2)) extra rows at active step i, G(0) = G(1) = 1, else 2
 ///          (branches=legacy-both: always 2).
 /// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection", ICLR 2025,
@@ -51,7 +51,7 @@ class ZSampling {
     const Branches branches = o.reflect.legacy ? Branches::LegacyBoth : o.branches;
     return std::make_shared<Reflect>(
         std::string(info.name),
-        o.guidance_forward ? with_guidance(*o.guidance_forward, branches) : same_leg(),
+        o.guidance_forward ? with_guidance(*o.guidance_forward, branches) : same_predictor(),
         with_guidance(o.guidance_inverse, branches), released(info.name, o.reflect));
   }
 };

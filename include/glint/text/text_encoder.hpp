@@ -2,8 +2,8 @@
 #pragma once
 
 #include <glint/export.hpp>
-#include <glint/model/module.hpp>
-#include <glint/text/conditioning.hpp>
+#include <glint/network/network.hpp>
+#include <glint/model/conditioning.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include <memory>
@@ -31,10 +31,10 @@ struct TextEncoderOptions {
 class GLINT_API TextEncoder {
  public:
   /// Errors:  InvalidArgument if either is null, or for an input with another name.
-  TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Module> network,
+  TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Network> network,
               TextEncoderOptions options = {});
 
-  /// Returns the conditioning of `prompt`, float32 on the CPU. The empty prompt gives the null branch.
+  /// Returns the conditioning of `prompt`, float32 on the CPU. The empty prompt gives the unconditional branch.
   /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the network returns
   ///          something else; Internal with the engine's message.
   EncodedPrompt encode(std::string_view prompt) const;
@@ -43,7 +43,7 @@ class GLINT_API TextEncoder {
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<const Module> network_;
+  std::shared_ptr<const Network> network_;
   TextEncoderOptions options_;
 };
 

@@ -3,7 +3,7 @@
 
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
-#include <glint/model/module.hpp>
+#include <glint/network/network.hpp>
 #include <glint/vae/vae_options.hpp>
 
 #include <memory>
@@ -15,7 +15,7 @@ namespace glint {
 class GLINT_API ImageDecoder {
  public:
   /// Errors:  InvalidArgument if the module is null, a size is not positive or scaling_factor is 0.
-  ImageDecoder(std::shared_ptr<const Module> network, VaeOptions options);
+  ImageDecoder(std::shared_ptr<const Network> network, VaeOptions options);
 
   /// Returns the pictures of `latents`: network(latents / scaling_factor + shift_factor), nominally in [-1,1].
   /// Shapes:  latents [B,C,H,W]; returns [B,3,s H,s W], float32 on the CPU.
@@ -26,7 +26,7 @@ class GLINT_API ImageDecoder {
   const VaeOptions& options() const { return options_; }
 
  private:
-  std::shared_ptr<const Module> network_;
+  std::shared_ptr<const Network> network_;
   VaeOptions options_;
 };
 

@@ -3,7 +3,7 @@
 
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
-#include <glint/model/module.hpp>
+#include <glint/network/network.hpp>
 #include <glint/vae/vae_options.hpp>
 
 #include <memory>
@@ -15,7 +15,7 @@ namespace glint {
 class GLINT_API ImageEncoder {
  public:
   /// Errors:  InvalidArgument if the module is null, a size is not positive or scaling_factor is 0.
-  ImageEncoder(std::shared_ptr<const Module> network, VaeOptions options);
+  ImageEncoder(std::shared_ptr<const Network> network, VaeOptions options);
 
   /// Returns the latents of `pixels`: (network(pixels) - shift_factor) * scaling_factor, the mean of the posterior.
   /// Shapes:  pixels [B,3,H,W] in [-1,1] (to_tensor of a picture), H and W multiples of spatial_scale s; returns
@@ -27,7 +27,7 @@ class GLINT_API ImageEncoder {
   const VaeOptions& options() const { return options_; }
 
  private:
-  std::shared_ptr<const Module> network_;
+  std::shared_ptr<const Network> network_;
   VaeOptions options_;
 };
 

@@ -3,7 +3,7 @@
 
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
-#include <glint/model/module.hpp>
+#include <glint/network/network.hpp>
 #include <glint/vae/vae_options.hpp>
 #include <glint/vae/video_state.hpp>
 
@@ -22,7 +22,7 @@ class GLINT_API VideoDecoder {
   using Sink = std::function<void(const at::Tensor& frames)>;
 
   /// Errors:  InvalidArgument if a module is null, a size is not positive or scaling_factor is 0.
-  VideoDecoder(std::shared_ptr<const Module> first, std::shared_ptr<const Module> next, VaeOptions options);
+  VideoDecoder(std::shared_ptr<const Network> first, std::shared_ptr<const Network> next, VaeOptions options);
 
   /// Hands the frames of `latents` to `sink`: network(latents / scaling_factor + shift_factor), clamped to [-1,1], float32 on
   /// the CPU.
@@ -48,7 +48,7 @@ class GLINT_API VideoDecoder {
  private:
   at::Tensor step(const at::Tensor& frame, VideoState& state) const;
 
-  std::shared_ptr<const Module> first_, next_;
+  std::shared_ptr<const Network> first_, next_;
   VaeOptions options_;
 };
 

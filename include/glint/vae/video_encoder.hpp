@@ -3,7 +3,7 @@
 
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
-#include <glint/model/module.hpp>
+#include <glint/network/network.hpp>
 #include <glint/vae/vae_options.hpp>
 #include <glint/vae/video_state.hpp>
 
@@ -16,7 +16,7 @@ namespace glint {
 class GLINT_API VideoEncoder {
  public:
   /// Errors:  InvalidArgument if a module is null, a size is not positive or scaling_factor is 0.
-  VideoEncoder(std::shared_ptr<const Module> first, std::shared_ptr<const Module> next, VaeOptions options);
+  VideoEncoder(std::shared_ptr<const Network> first, std::shared_ptr<const Network> next, VaeOptions options);
 
   /// Returns the latents of `frames`: (network(frames) - shift_factor) * scaling_factor, the mean of the posterior.
   /// Shapes:  frames [B,3,F,H,W] in [-1,1], F one more than a multiple of frame_scale, H and W multiples of spatial_scale
@@ -36,7 +36,7 @@ class GLINT_API VideoEncoder {
  private:
   at::Tensor step(const at::Tensor& frames, VideoState& state) const;
 
-  std::shared_ptr<const Module> first_, next_;
+  std::shared_ptr<const Network> first_, next_;
   VaeOptions options_;
 };
 

@@ -1,7 +1,7 @@
 // What a causal network remembers of the frames it has seen.
 #pragma once
 
-#include <glint/tensor.hpp>
+#include <glint/core/tensor.hpp>
 
 #include <vector>
 

@@ -8,7 +8,7 @@ int main() {
   try {
     glint::fail(glint::ErrorCode::NotFound, "a message from {}", "the consumer");
   } catch (const glint::Error& error) {
-    std::printf("%s: %s\n", glint::to_string(error.code()), error.what());
+    std::printf("%s: %s\n", glint::enum_name(error.code()).data(), error.what());
     return 0;
   }
   return 1;

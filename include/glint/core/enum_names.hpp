@@ -1,0 +1,35 @@
+// The names of enumerators, told once per enumeration: for files, options, messages and documentation alike.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+#include <type_traits>
+
+namespace glint {
+
+/// Specialise with `static constexpr std::array<std::string_view, N> values`: the names in the order of the enumerators, whose
+/// numbers count up from 0.
+template <typename E>
+struct EnumNames;
+
+template <typename E>
+concept NamedEnum = std::is_enum_v<E> && requires {
+  EnumNames<E>::values;
+};
+
+/// Returns the name of `value`.
+template <NamedEnum E>
+constexpr std::string_view enum_name(E value) {
+  return EnumNames<E>::values[static_cast<size_t>(value)];
+}
+
+/// Returns the value called `name`, or nothing.
+template <NamedEnum E>
+constexpr std::optional<E> enum_value(std::string_view name) {
+  for (size_t i = 0; i < EnumNames<E>::values.size(); ++i)
+    if (EnumNames<E>::values[i] == name) return static_cast<E>(i);
+  return std::nullopt;
+}
+
+}  // namespace glint

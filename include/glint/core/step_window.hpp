@@ -1,0 +1,26 @@
+// A part of a run, told in fractions of its steps.
+#pragma once
+
+#include <cmath>
+
+namespace glint {
+
+/// The steps i of n with floor(start n) <= i < floor(stop n).
+struct StepWindow {
+  double start = 0.0;
+  double stop = 1.0;
+
+  /// Returns the first step inside, and the one after the last.
+  int first(int n) const { return step_at(start, n); }
+  int end(int n) const { return step_at(stop, n); }
+
+  bool contains(int i, int n) const { return first(n) <= i && i < end(n); }
+
+  friend bool operator==(const StepWindow&, const StepWindow&) = default;
+
+ private:
+  // 0.29 * 100 is 28.999...96 in binary; a fraction that means a whole step is that step.
+  static int step_at(double fraction, int n) { return static_cast<int>(std::floor(fraction * n + 1e-9)); }
+};
+
+}  // namespace glint

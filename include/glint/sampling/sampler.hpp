@@ -1,0 +1,45 @@
+// The sampler: a model, a grid, a solver, and the strategies around them.
+#pragma once
+
+#include <glint/export.hpp>
+#include <glint/sampling/noise_strategy.hpp>
+#include <glint/sampling/request.hpp>
+#include <glint/solver/solver.hpp>
+#include <glint/sampling/step_strategy.hpp>
+
+#include <memory>
+#include <vector>
+
+namespace glint {
+
+/// Everything a sampler is made of.
+struct SamplerParts {
+  Predictor predictor;
+  NoiseSchedule schedule;
+  std::shared_ptr<const Solver> solver;
+  std::vector<std::shared_ptr<const NoiseStrategy>> noise_strategies = {};  ///< before the loop, in order
+  std::vector<std::shared_ptr<const StepStrategy>> step_strategies = {};    ///< before each step, in order
+};
+
+/// Samples latents from noise. Immutable after construction; a failed or cancelled run changes nothing.
+/// Thread:  sample() may run on several threads at once.
+class GLINT_API Sampler {
+ public:
+  /// Errors: InvalidArgument, naming the part and the reason, for any combination that cannot work.
+  explicit Sampler(SamplerParts parts);
+
+  /// Returns latents for the request.
+  /// Cost:    steps() guided predictions, and what the strategies say.   Dtype: that of request.noise, else float32.
+  /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for noise or latents that
+  ///          are not finite; Cancelled; whatever the model throws.
+  SampleResult sample(const SampleRequest& request) const;
+
+  const NoiseSchedule& schedule() const { return parts_.schedule; }
+  const Predictor& predictor() const { return parts_.predictor; }
+  const Solver& solver() const { return *parts_.solver; }
+
+ private:
+  SamplerParts parts_;
+};
+
+}  // namespace glint

@@ -1,0 +1,202 @@
+#include "network/loaders.hpp"
+#include "network/torch_errors.hpp"
+
+#include <glint/attention/policy.hpp>
+#include <glint/attention/token_order.hpp>
+#include <glint/core/parameterization.hpp>
+#include <glint/bundle/network_model.hpp>
+#include <glint/model/conditioning.hpp>
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
+
+namespace glint {
+namespace {
+
+/// Tokens of a block under the policy; ISA's are fixed.
+int64_t token_block(const AttentionPolicy& policy) {
+  return policy.kind == AttentionKind::Pisa ? policy.pisa.block_size : 64;
+}
+
+/// One call: knows the batch and where tensors have to go.
+class Batch {
+ public:
+  Batch(const ModelInput& input, const ModelInfo& info, const NetworkInputs& inputs)
+      : input_(input),
+        info_(info),
+        inputs_(inputs),
+        size_(input.x.size(0)),
+        branches_(static_cast<int64_t>(input.branches.size())),
+        device_(detail::parse_device(inputs.device)),
+        dtype_(detail::parse_dtype(inputs.dtype)) {}
+
+  int64_t size() const { return size_; }
+  int64_t rows() const { return size_ * branches_; }
+
+  /// The network's argument called `name`.
+  at::Tensor argument(const std::string& name) const {
+    if (name == "latents") return latents();
+    if (name == "time") return filled(time());
+    if (name == "guidance") return filled(guidance());
+    if (name == "token_order") return token_order();
+    std::vector<at::Tensor> parts;
+    for (const auto* branch : input_.branches) parts.push_back(part(*branch, name));
+    for (const auto& one : parts)
+      GLINT_CHECK(one.sizes() == parts.front().sizes(), ShapeMismatch,
+                  "{}: branches must have one shape, got {} and {}", name,
+                  shape_string(parts.front().sizes()), shape_string(one.sizes()));
+    return joined(parts);
+  }
+
+ private:
+  static at::Tensor joined(const std::vector<at::Tensor>& parts) {
+    return parts.size() == 1 ? parts.front() : at::cat(parts);
+  }
+
+  /// x once for every branch: cast first, then written once to its place in the batch.
+  at::Tensor latents() const {
+    const auto x = input_.x.to(device_, dtype_);
+    return joined(std::vector<at::Tensor>(input_.branches.size(), x));
+  }
+
+  /// Raster order, unless a policy in force gains from patches. Not batched.
+  at::Tensor token_order() const {
+    const auto& x = input_.x;
+    const int64_t frames = x.dim() == 5 ? x.size(2) : 1, height = x.size(-2) / inputs_.patch,
+                  width = x.size(-1) / inputs_.patch;
+    if (!input_.attention || !input_.attention->reorder)
+      return at::arange(frames * height * width, at::TensorOptions().dtype(at::kLong).device(device_));
+    return at::tensor(glint::token_order(frames, height, width, token_block(*input_.attention))).to(device_);
+  }
+
+  at::Tensor filled(double value) const {
+    const auto precision = dtype_ == at::kDouble ? at::kDouble : at::kFloat;
+    return at::full({rows()}, value, at::TensorOptions().dtype(precision).device(device_));
+  }
+
+  double time() const {
+    switch (inputs_.time) {
+      case TimeUnit::Timestep: return input_.level.model_time;
+      case TimeUnit::Sigma: return input_.level.sigma;
+      case TimeUnit::Unit: break;
+    }
+    const bool flow = info_.noise_kind == NoiseKind::Flow;
+    return flow ? input_.level.sigma : input_.level.model_time / static_cast<double>(inputs_.train_steps);
+  }
+
+  double guidance() const {
+    GLINT_CHECK(input_.embedded_guidance, InvalidArgument,
+                "guidance: {} takes the guidance scale as an input; none given", info_.name);
+    return *input_.embedded_guidance;
+  }
+
+  /// The tensor of one branch, with B rows, on the network's device.
+  at::Tensor part(const Conditioning& conditioning, const std::string& name) const {
+    const auto& tensor = named_input(conditioning, name);
+    GLINT_CHECK(tensor.defined(), InvalidArgument, "conditioning: {} takes '{}', which is not set",
+                info_.name, name);
+    const bool fits = tensor.dim() > 0 && (tensor.size(0) == 1 || tensor.size(0) == size_);
+    GLINT_CHECK(fits, ShapeMismatch, "{}: expected 1 or {} rows, got {}", name, size_,
+                shape_string(tensor.sizes()));
+    auto cast = tensor.is_floating_point() ? tensor.to(device_, dtype_) : tensor.to(device_);
+    if (cast.size(0) == size_) return cast;
+    auto sizes = cast.sizes().vec();
+    sizes[0] = size_;
+    return cast.expand(sizes);
+  }
+
+  const ModelInput& input_;
+  const ModelInfo& info_;
+  const NetworkInputs& inputs_;
+  int64_t size_, branches_;
+  at::Device device_;
+  at::ScalarType dtype_;
+};
+
+void check_input(const ModelInput& input, const ModelInfo& info) {
+  const auto& x = input.x;
+  GLINT_CHECK(x.defined(), InvalidArgument, "latents: undefined");
+  GLINT_CHECK(x.is_floating_point(), UnsupportedDtype, "latents: expected floating point, got {}",
+              at::toString(x.scalar_type()));
+  GLINT_CHECK(!input.branches.empty(), InvalidArgument, "branches: expected at least one");
+  bool fits = x.dim() == static_cast<int64_t>(info.latent_shape.size()) + 1 && x.size(0) > 0;
+  for (size_t i = 0; fits && i < info.latent_shape.size(); ++i) {
+    const int64_t expected = info.latent_shape[i], got = x.size(static_cast<int64_t>(i) + 1);
+    fits = expected == -1 ? got > 0 : got == expected;
+  }
+  if (!fits)
+    fail(ErrorCode::ShapeMismatch, "latents: expected a batch of {} (-1 is any size), got {}",
+         shape_string(info.latent_shape), shape_string(x.sizes()));
+}
+
+/// Compared at every call: a few integers, next to a network.
+void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, int64_t rows,
+                  const std::string& name) {
+  GLINT_CHECK(!outputs.empty(), BadModel, "{}: the denoiser returned nothing", name);
+  auto expected = x.sizes().vec();
+  expected[0] = rows;
+  GLINT_CHECK(outputs.front().sizes() == at::IntArrayRef(expected), BadModel,
+              "{}: the denoiser returned {}, expected the latents' shape {}", name,
+              shape_string(outputs.front().sizes()), shape_string(expected));
+  GLINT_CHECK(outputs.front().is_floating_point(), BadModel,
+              "{}: the denoiser returned {}, expected floating point", name,
+              at::toString(outputs.front().scalar_type()));
+}
+
+}  // namespace
+
+NetworkModel::NetworkModel(std::shared_ptr<const Network> module, ModelInfo info, NetworkInputs inputs)
+    : NetworkModel(AdaptedNetwork(std::move(module)), std::move(info), std::move(inputs)) {}
+
+NetworkModel::NetworkModel(AdaptedNetwork network, ModelInfo info, NetworkInputs inputs)
+    : network_(std::move(network)), info_(std::move(info)), inputs_(std::move(inputs)) {
+  const auto names = [&](std::string_view name) {
+    return std::find(inputs_.names.begin(), inputs_.names.end(), name) != inputs_.names.end();
+  };
+  GLINT_CHECK(names("latents"), InvalidArgument, "inputs: expected \"latents\" among the names");
+  GLINT_CHECK(names("guidance") == info_.embedded_guidance, InvalidArgument,
+              "inputs: \"guidance\" must be named exactly if the model has embedded guidance");
+  GLINT_CHECK(inputs_.train_steps > 0, InvalidArgument, "train_steps: expected a positive number, got {}",
+              inputs_.train_steps);
+  GLINT_CHECK(inputs_.patch > 0, InvalidArgument, "patch: expected a positive number, got {}", inputs_.patch);
+  info_.attention_layers = network_.base().attention_layers();
+  info_.adapters = network_.names();
+  detail::parse_dtype(inputs_.dtype);
+  detail::parse_device(inputs_.device);
+}
+
+std::vector<at::Tensor> NetworkModel::predict(const ModelInput& input) const {
+  check_input(input, info_);
+  const Batch batch(input, info_, inputs_);
+  std::vector<at::Tensor> arguments;
+  arguments.reserve(inputs_.names.size());
+  for (const auto& name : inputs_.names) arguments.push_back(batch.argument(name));
+
+  const std::shared_ptr<const Network> network = network_.at(input.adapters);
+  const auto outputs = [&] {
+    if (!input.attention) return network->run(std::move(arguments));
+    const AttentionScope scope(*input.attention);
+    return network->run(std::move(arguments));
+  }();
+  check_output(outputs, input.x, batch.rows(), info_.name);
+
+  const auto output = outputs.front().to(input.x.options());
+  std::vector<at::Tensor> predictions;
+  for (size_t i = 0; i < input.branches.size(); ++i)
+    predictions.push_back(output.narrow(0, static_cast<int64_t>(i) * batch.size(), batch.size()));
+  return predictions;
+}
+
+ModelInfo model_info(const Manifest& manifest) {
+  ModelInfo info{.name = manifest.name, .parameterization = manifest.parameterization};
+  info.noise_kind = manifest.schedule.kind;
+  info.latent_shape = {manifest.latent.channels, -1, -1};
+  if (manifest.latent.fixed_size)
+    info.latent_shape = {manifest.latent.channels, *manifest.latent.height, *manifest.latent.width};
+  if (manifest.latent.frame_scale) info.latent_shape.insert(info.latent_shape.begin() + 1, -1);
+  info.uncond_branch = manifest.guidance.uncond_branch;
+  info.embedded_guidance = manifest.guidance.embedded;
+  return info;
+}
+
+}  // namespace glint

@@ -1,0 +1,101 @@
+#include <glint/core/nearest.hpp>
+#include <glint/core/error.hpp>
+#include <glint/lora/adapter.hpp>
+#include <glint/core/tensor.hpp>
+
+#include <ATen/ops/addmm.h>
+
+#include <cmath>
+#include <list>
+#include <mutex>
+
+namespace glint {
+namespace {
+
+/// One weight with its changes, in at least float32.
+at::Tensor changed(const at::Tensor& weight, const std::vector<std::pair<const LowRank*, double>>& changes) {
+  const at::ScalarType precision = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  at::Tensor sum = weight.to(precision).flatten(1);
+  for (const auto& [change, scale] : changes)
+    sum = at::addmm(sum, change->up.to(sum.options()), change->down.to(sum.options()), 1.0,
+                    scale * change->factor);
+  return sum.view(weight.sizes()).to(weight.scalar_type());
+}
+
+}  // namespace
+
+/// The networks of the sets used last, latest first. A slot's own lock is held while its weights are formed, so that
+/// threads with other sets need not wait.
+struct AdaptedNetwork::Cache {
+  struct Slot {
+    Adapters scales;
+    std::mutex forming;
+    std::shared_ptr<const Network> network;
+  };
+  size_t kept;
+  std::mutex mutex;
+  std::list<std::shared_ptr<Slot>> slots;
+
+  explicit Cache(int sets) : kept(static_cast<size_t>(sets)) {}
+
+  std::shared_ptr<Slot> slot(const Adapters& scales) {
+    const std::lock_guard lock(mutex);
+    for (auto it = slots.begin(); it != slots.end(); ++it) {
+      if ((*it)->scales != scales) continue;
+      slots.splice(slots.begin(), slots, it);
+      return slots.front();
+    }
+    // Out before the new one is formed, so that there are never more than `kept`.
+    while (slots.size() >= kept) slots.pop_back();
+    auto slot = std::make_shared<Slot>();
+    slot->scales = scales;
+    slots.push_front(slot);
+    return slot;
+  }
+};
+
+AdaptedNetwork::AdaptedNetwork(std::shared_ptr<const Network> network,
+                               std::map<std::string, WeightChanges> adapters, int kept)
+    : network_(std::move(network)), adapters_(std::move(adapters)) {
+  GLINT_CHECK(network_, InvalidArgument, "module: expected a loaded module, got none");
+  GLINT_CHECK(kept >= 1, InvalidArgument, "adapter_sets: expected at least 1, got {}", kept);
+  GLINT_CHECK(adapters_.empty() || !network_->weights().empty(), InvalidArgument,
+              "adapters: the network's weights cannot be changed");
+  cache_ = std::make_shared<Cache>(kept);
+}
+
+std::vector<std::string> AdaptedNetwork::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, changes] : adapters_) names.push_back(name);
+  return names;
+}
+
+std::shared_ptr<const Network> AdaptedNetwork::at(const Adapters& scales) const {
+  Adapters used;
+  for (const auto& [name, scale] : scales) {
+    if (scale == 0.0) continue;
+    GLINT_CHECK(adapters_.contains(name), InvalidArgument, "adapters: there is no adapter '{}'{}", name,
+                adapters_.empty() ? "; this model has none" : did_you_mean(name, names()));
+    GLINT_CHECK(std::isfinite(scale), InvalidArgument, "adapters.{}: expected a finite scale, got {}", name,
+                scale);
+    used.emplace(name, scale);
+  }
+  if (used.empty()) return network_;
+  const std::shared_ptr<Cache::Slot> slot = cache_->slot(used);
+  const std::lock_guard lock(slot->forming);
+  if (!slot->network) slot->network = form(used);
+  return slot->network;
+}
+
+std::shared_ptr<const Network> AdaptedNetwork::form(const Adapters& scales) const {
+  std::map<std::string, std::vector<std::pair<const LowRank*, double>>> changes;
+  for (const auto& [name, scale] : scales)
+    for (const auto& [weight, layers] : adapters_.at(name))
+      for (const LowRank& layer : layers) changes[weight].emplace_back(&layer, scale);
+  Weights weights;
+  for (const auto& [name, layers] : changes)
+    weights.emplace(name, changed(network_->weights().at(name), layers));
+  return network_->with_weights(weights);
+}
+
+}  // namespace glint

@@ -1,0 +1,169 @@
+#include "io/json.hpp"
+#include "lora/adapter_names.hpp"
+
+#include <glint/core/error.hpp>
+#include <glint/io/safetensors.hpp>
+#include <glint/lora/adapter.hpp>
+
+#include <cmath>
+
+namespace glint {
+namespace {
+
+using detail::AdapterKey;
+using detail::AdapterPart;
+using nlohmann::json;
+
+/// "a, b, c and 12 more": the keys of a whole file would fill the screen.
+std::string listed(const std::vector<std::string>& keys) {
+  constexpr size_t kShown = 8;
+  const size_t shown = std::min(keys.size(), kShown);
+  const std::string text =
+      fmt::format("{}", fmt::join(keys.begin(), keys.begin() + static_cast<long>(shown), ", "));
+  return keys.size() == shown ? text : fmt::format("{} and {} more", text, keys.size() - shown);
+}
+
+/// What a file says of one layer.
+struct Parts {
+  AdapterKey key;
+  at::Tensor up = {}, down = {}, alpha = {};
+};
+
+/// The training settings diffusers stores in the metadata: unet.lora_alpha, unet.alpha_pattern, unet.use_rslora, ...
+class Settings {
+ public:
+  Settings(const Metadata& metadata, const std::string& file) {
+    const auto found = metadata.find("lora_adapter_metadata");
+    if (found == metadata.end()) return;
+    values_ = detail::parse_json(found->second, file + ": lora_adapter_metadata");
+    GLINT_CHECK(values_.is_object(), BadModel, "{}: lora_adapter_metadata: expected an object, got {}", file,
+                detail::describe(values_));
+  }
+
+  /// What the factor of a layer is if the file has no alpha of its own.
+  double factor(const AdapterKey& key, int64_t rank) const {
+    const std::string prefix = key.name.substr(0, key.name.size() - key.layer.size());
+    const double r = static_cast<double>(rank);
+    const json* alpha = value(prefix, "lora_alpha");
+    if (const json* patterns = value(prefix, "alpha_pattern"); patterns && patterns->is_object())
+      for (const auto& [pattern, own] : patterns->items())
+        if (key.layer == pattern || key.layer.ends_with("." + pattern)) alpha = &own;
+    if (!alpha || !alpha->is_number()) return 1.0;
+    const json* stabilized = value(prefix, "use_rslora");
+    return alpha->get<double>() / (stabilized && *stabilized == true ? std::sqrt(r) : r);
+  }
+
+ private:
+  const json* value(const std::string& prefix, const char* name) const {
+    const auto found = values_.find(prefix + name);
+    return found == values_.end() ? nullptr : &*found;
+  }
+
+  json values_ = json::object();
+};
+
+LowRank layer_of(const Parts& parts, const Settings& settings, const std::string& file) {
+  const std::string& name = parts.key.name;
+  GLINT_CHECK(parts.up.defined() && parts.down.defined(), BadModel, "{}: '{}': the {} factor is missing",
+              file, name, parts.up.defined() ? "down (lora_A)" : "up (lora_B)");
+  for (const at::Tensor* factor : {&parts.up, &parts.down})
+    GLINT_CHECK(factor->is_floating_point(), BadModel, "{}: '{}': expected floating point, got {}", file,
+                name, at::toString(factor->scalar_type()));
+  const bool fits = parts.up.dim() >= 2 && parts.down.dim() >= 2 && parts.up.size(1) == parts.down.size(0) &&
+                    parts.down.size(0) > 0 && parts.up.numel() == parts.up.size(0) * parts.up.size(1);
+  GLINT_CHECK(fits, BadModel, "{}: '{}': expected up [out,r] and down [r,in,...], got {} and {}", file, name,
+              shape_string(parts.up.sizes()), shape_string(parts.down.sizes()));
+  LowRank layer{
+      .key = name, .layer = parts.key.layer, .up = parts.up.flatten(1), .down = parts.down.flatten(1)};
+  const int64_t rank = layer.down.size(0);
+  if (parts.alpha.defined()) {
+    GLINT_CHECK(parts.alpha.numel() == 1, BadModel, "{}: '{}': alpha: expected one number, got {}", file,
+                name, shape_string(parts.alpha.sizes()));
+    layer.factor = parts.alpha.to(at::kDouble).item<double>() / static_cast<double>(rank);
+  } else {
+    layer.factor = settings.factor(parts.key, rank);
+  }
+  GLINT_CHECK(std::isfinite(layer.factor), BadModel, "{}: '{}': alpha: expected a finite number", file, name);
+  return layer;
+}
+
+/// Appends the layer to what its weights get: its rows in order, if it is for several.
+void divide(const LowRank& layer, const std::vector<std::string>& targets, const Weights& weights,
+            const std::string& file, WeightChanges& changes) {
+  int64_t rows = 0, columns = 0;
+  std::string shapes;
+  for (const std::string& target : targets) {
+    const at::Tensor& weight = weights.at(target);
+    rows += weight.size(0);
+    columns = weight.numel() / weight.size(0);
+    shapes += fmt::format("{}{} {}", shapes.empty() ? "" : ", ", target, shape_string(weight.sizes()));
+    GLINT_CHECK(layer.down.size(1) == columns, ShapeMismatch,
+                "{}: '{}' changes [{},{}] values, which does not fit {}", file, layer.key, layer.up.size(0),
+                layer.down.size(1), shapes);
+  }
+  GLINT_CHECK(layer.up.size(0) == rows, ShapeMismatch,
+              "{}: '{}' changes [{},{}] values, which does not fit {}", file, layer.key, layer.up.size(0),
+              layer.down.size(1), shapes);
+  int64_t row = 0;
+  for (const std::string& target : targets) {
+    LowRank part = layer;
+    const int64_t own = weights.at(target).size(0);
+    part.up = layer.up.narrow(0, row, own);
+    changes[target].push_back(std::move(part));
+    row += own;
+  }
+}
+
+}  // namespace
+
+AdapterFile read_adapter(const std::filesystem::path& path) {
+  AdapterFile result{.path = path.string()};
+  Metadata metadata;
+  const TensorMap tensors = read_safetensors(path, &metadata);
+  const Settings settings(metadata, result.path);
+  std::map<std::string, Parts> layers;
+  std::vector<std::string> others;
+  for (const auto& [name, tensor] : tensors) {
+    const auto key = detail::parse_adapter_key(name);
+    if (!key) {
+      others.push_back(name);
+      continue;
+    }
+    Parts& parts = layers.try_emplace(key->name, Parts{.key = *key}).first->second;
+    at::Tensor& part = key->part == AdapterPart::Alpha ? parts.alpha
+                       : key->part == AdapterPart::Up  ? parts.up
+                                                       : parts.down;
+    GLINT_CHECK(!part.defined(), BadModel, "{}: '{}' is there twice, under the names of two adapters: '{}'",
+                result.path, key->name, name);
+    part = tensor;
+  }
+  GLINT_CHECK(
+      others.empty(), BadModel,
+      "{}: these tensors are no part of a low-rank layer (DoRA, LoHa, LoKr and biases are not supported): {}",
+      result.path, listed(others));
+  GLINT_CHECK(!layers.empty(), BadModel, "{}: no low-rank layers in it", result.path);
+  for (const auto& [name, parts] : layers)
+    result.layers[parts.key.component].push_back(layer_of(parts, settings, result.path));
+  return result;
+}
+
+WeightChanges match_adapter(const AdapterFile& file, const std::string& component, const Weights& weights) {
+  WeightChanges changes;
+  const auto layers = file.layers.find(component);
+  if (layers == file.layers.end()) return changes;
+  const detail::WeightIndex index(weights);
+  std::vector<std::string> unmatched;
+  for (const LowRank& layer : layers->second) {
+    const std::vector<std::string> targets = index.find(layer.layer);
+    if (targets.empty())
+      unmatched.push_back(layer.key);
+    else
+      divide(layer, targets, weights, file.path, changes);
+  }
+  GLINT_CHECK(unmatched.empty(), InvalidArgument,
+              "{}: made for another model? Its {} has no weights for {} of {} layers: {}", file.path,
+              component, unmatched.size(), layers->second.size(), listed(unmatched));
+  return changes;
+}
+
+}  // namespace glint

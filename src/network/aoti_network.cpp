@@ -1,0 +1,93 @@
+// Packages compiled by AOTInductor: a shared library and its constants in a .pt2 archive.
+#include "io/json.hpp"
+#include "network/loaders.hpp"
+#include "network/torch_errors.hpp"
+
+#include <caffe2/serialize/inline_container.h>
+#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+
+#include <dlfcn.h>
+
+namespace glint::detail {
+namespace {
+
+/// Returns how often a package calls glint::attention. Operators that are not compiled into its library are listed in a
+/// document beside it: {"nodes": [{"name", "node": {"target", ...}}, ...]}.
+int64_t attention_calls(const std::string& file) {
+  caffe2::serialize::PyTorchStreamReader archive(file);
+  int64_t calls = 0;
+  for (const std::string& name : archive.getAllRecords()) {
+    if (!name.starts_with("data/aotinductor/model/") || !name.ends_with(".wrapper.json")) continue;
+    const auto [data, size] = archive.getRecord(name);
+    const auto document =
+        parse_json(std::string_view(static_cast<const char*>(data.get()), size), file + "/" + name);
+    for (const auto& entry : document.value("nodes", nlohmann::json::array()))
+      calls += entry.value("/node/target"_json_pointer, "") == "glint::attention";
+  }
+  return calls;
+}
+
+class AotiNetwork final : public Network {
+ public:
+  AotiNetwork(std::string file, at::DeviceIndex device_index, int64_t attention_layers)
+      : file_(std::move(file)),
+        attention_layers_(attention_layers),
+        loader_(file_, "model", false, 1, device_index) {}
+
+  int64_t attention_layers() const override { return attention_layers_; }
+
+  std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
+    return translated(ErrorCode::Internal, file_, [&] {
+      const WithoutAutograd guard;
+      // Compiled code reads memory by the strides it was compiled for and checks nothing.
+      for (auto& input : inputs) input = input.contiguous();
+      return loader_.boxed_run(std::move(inputs));
+    });
+  }
+
+ private:
+  std::string file_;
+  int64_t attention_layers_;
+  // Runs are const in effect: concurrent calls queue for the loader's one runner.
+  mutable torch::inductor::AOTIModelPackageLoader loader_;
+};
+
+/// Loads libtorch.so from where the libtorch_cpu.so in use lies; returns whether that worked. It cannot where the CUDA
+/// libraries are left out, as in glint's own CPU set-up.
+bool load_libtorch() {
+  Dl_info here{};
+  const auto* symbol =
+      reinterpret_cast<const void*>(&torch::inductor::AOTIModelPackageLoader::load_metadata_from_package);
+  if (!::dladdr(symbol, &here) || !here.dli_fname) return false;
+  const auto library = std::filesystem::path(here.dli_fname).parent_path() / "libtorch.so";
+  return ::dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr;
+}
+
+std::shared_ptr<const Network> open_package(const std::string& file, at::DeviceIndex index, int64_t layers) {
+  // Packages are linked with libtorch.so unless exported with link_libtorch = False, though they need nothing of it but
+  // libtorch_cpu.so. It is only loaded for a package that asks for it, because it drags in the CUDA libraries.
+  try {
+    return std::make_shared<const AotiNetwork>(file, index, layers);
+  } catch (const std::exception& error) {
+    if (std::string_view(error.what()).find("libtorch.so") == std::string_view::npos) throw;
+    GLINT_CHECK(load_libtorch(), BadModel,
+                "{}: the package is linked with libtorch.so, which cannot be loaded here; export it with "
+                "torch._inductor.config.aot_inductor.link_libtorch = False",
+                file);
+    return std::make_shared<const AotiNetwork>(file, index, layers);
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const Network> load_aoti(const std::filesystem::path& path, const ParsedLoadOptions& options) {
+  const std::string file = path.string();
+  const auto index = options.device.is_cuda() ? options.device.index() : at::DeviceIndex{-1};
+  const std::string what = file +
+                           ": cannot be loaded as an AOTInductor package (was it compiled on another kind of "
+                           "processor or by another torch?)";
+  return translated(ErrorCode::BadModel, what,
+                    [&] { return open_package(file, index, options.attention ? attention_calls(file) : 0); });
+}
+
+}  // namespace glint::detail

@@ -1,0 +1,46 @@
+// torch.export: targets of the stored graph are replaced. Its format is torch's schema.py (torch/_export/serde): a graph is
+// {"nodes": [{"target", "inputs": [{"name", "arg", "kind"}], ...}], ...}, and an argument may be a graph itself.
+#include "io/json.hpp"
+
+#include <glint/network/attention_rewrite.hpp>
+#include <glint/core/error.hpp>
+
+namespace glint {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kAtenAttention = "torch.ops.aten.scaled_dot_product_attention.default";
+constexpr const char* kOurAttention = "torch.ops.glint.attention.default";
+constexpr int kKeywordArgument = 2;  // ArgumentKind.KEYWORD
+
+/// Numbers the nodes of a graph in order, those of graphs in their arguments (branches, loop bodies) where they stand.
+void rewrite(Json& graph, int64_t& layers) {
+  for (Json& node : graph.at("nodes")) {
+    Json& inputs = node.at("inputs");
+    if (node.at("target") == kAtenAttention) {
+      node["target"] = kOurAttention;
+      inputs.push_back({{"name", "layer"}, {"arg", {{"as_int", layers++}}}, {"kind", kKeywordArgument}});
+      continue;
+    }
+    for (Json& input : inputs)
+      if (Json& value = input.at("arg"); value.contains("as_graph"))
+        rewrite(value["as_graph"].at("graph"), layers);
+  }
+}
+
+}  // namespace
+
+RewrittenProgram rewrite_attention(const std::string& program, const std::string& where) {
+  Json document = detail::parse_json(program, where);
+  RewrittenProgram result;
+  try {
+    rewrite(document.at("graph_module").at("graph"), result.layers);
+  } catch (const Json::exception& error) {
+    fail(ErrorCode::BadModel, "{}: expected the graph of an exported program: {}", where, error.what());
+  }
+  result.json = document.dump();
+  return result;
+}
+
+}  // namespace glint

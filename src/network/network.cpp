@@ -1,0 +1,82 @@
+#include "network/loaders.hpp"
+
+#include <glint/attention/policy.hpp>
+#include <glint/core/error.hpp>
+#include <glint/network/network.hpp>
+
+#include <ATen/Context.h>
+
+namespace glint {
+namespace detail {
+
+at::ScalarType parse_dtype(const std::string& name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "float16") return at::kHalf;
+  if (name == "bfloat16") return at::kBFloat16;
+  if (name == "float64") return at::kDouble;
+  fail(ErrorCode::InvalidArgument, "dtype: expected float32, float16, bfloat16 or float64, got '{}'", name);
+}
+
+at::Device parse_device(const std::string& name) {
+  if (name == "cpu") return at::kCPU;
+  constexpr std::string_view kCuda = "cuda", kNumbered = "cuda:";
+  const std::string digits = name.starts_with(kNumbered) ? name.substr(kNumbered.size()) : "";
+  const bool numbered =
+      !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == std::string::npos;
+  GLINT_CHECK(name == kCuda || numbered, InvalidArgument, "device: expected cpu, cuda or cuda:N, got '{}'",
+              name);
+  const int index = numbered ? std::stoi(digits) : 0;
+  GLINT_CHECK(at::hasCUDA(), UnsupportedDevice, "device: '{}' asked for, but there is no usable CUDA device",
+              name);
+  GLINT_CHECK(index < static_cast<int>(at::detail::getCUDAHooks().deviceCount()), UnsupportedDevice,
+              "device: '{}' asked for, but there are only {} CUDA devices", name,
+              at::detail::getCUDAHooks().deviceCount());
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+}  // namespace detail
+
+std::shared_ptr<const Network> Network::with(std::string_view setting, std::string_view) const {
+  fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
+}
+
+const Weights& Network::weights() const {
+  static const Weights none;
+  return none;
+}
+
+std::shared_ptr<const Network> Network::with_weights(const Weights&) const {
+  fail(ErrorCode::InvalidArgument, "weights: this network's cannot be exchanged");
+}
+
+std::shared_ptr<const Network> load_network(const std::filesystem::path& path, Backend backend,
+                                          const LoadOptions& options) {
+  std::error_code ignored;
+  GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound, "{}: no such file", path.string());
+  GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), BadModel, "{}: expected a file",
+              path.string());
+  GLINT_CHECK(!options.gradients || backend == Backend::TorchScript, InvalidArgument,
+              "gradients: a {} component has none; only torchscript components are differentiable",
+              enum_name(backend));
+  detail::ParsedLoadOptions understood{detail::parse_device(options.device), at::kFloat, options.gradients,
+                                   options.attention};
+  if (options.dtype == kStored)
+    understood.dtype.reset();
+  else if (!options.dtype.empty())
+    understood.dtype = detail::parse_dtype(options.dtype);
+  // Needed by name, or a linker leaves libglint_ops out of a program that does nothing but load modules, and the operators that
+  // rewritten modules call are never registered.
+  static_cast<void>(AttentionScope::current());
+  switch (backend) {
+    case Backend::TorchScript: return detail::load_torchscript(path, understood);
+    case Backend::ExportedProgram: return detail::load_exported_program(path, understood);
+    case Backend::AotInductor: return detail::load_aoti(path, understood);
+    case Backend::Safetensors: return detail::load_safetensors(path, understood);
+    case Backend::Words:
+    case Backend::ClipBpe:
+    case Backend::SentencePiece: break;
+  }
+  fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no network", path.string(), enum_name(backend));
+}
+
+}  // namespace glint

@@ -1,0 +1,64 @@
+// Networks whose architecture is part of the library; the file holds their weights, and in its metadata their settings.
+#include "network/loaders.hpp"
+#include "network/torch_errors.hpp"
+#include "network/released/core2_network.hpp"
+#include "network/released/npnet.hpp"
+
+#include <ATen/core/grad_mode.h>
+
+namespace glint::detail {
+namespace {
+
+/// A network of src/nets as the rest of the library meets it: without autograd, with torch's errors translated.
+class SafetensorsNetwork final : public Network {
+ public:
+  SafetensorsNetwork(std::shared_ptr<const Network> network, std::string file)
+      : network_(std::move(network)), file_(std::move(file)) {}
+
+  std::vector<std::string> inputs() const override { return network_->inputs(); }
+
+  std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
+    return translated(ErrorCode::Internal, file_, [&] {
+      const WithoutAutograd guard;
+      return network_->run(std::move(inputs));
+    });
+  }
+
+  void check_latents(const std::vector<int64_t>& shape) const override { network_->check_latents(shape); }
+
+  std::shared_ptr<const Network> with(std::string_view setting, std::string_view value) const override {
+    return std::make_shared<const SafetensorsNetwork>(network_->with(setting, value), file_);
+  }
+
+ private:
+  std::shared_ptr<const Network> network_;
+  std::string file_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Network> load_safetensors(const std::filesystem::path& path,
+                                               const ParsedLoadOptions& options) {
+  const std::string file = path.string();
+  return translated(ErrorCode::BadModel, file, [&]() -> std::shared_ptr<const Network> {
+    Metadata settings;
+    TensorMap tensors = read_safetensors(path, &settings);
+    const auto named = settings.extract("architecture");
+    const std::string architecture = named ? named.mapped() : "";
+    GLINT_CHECK(architecture == "npnet" || architecture == "core2", BadModel,
+                "{}: metadata: expected architecture npnet or core2, got '{}'", file, architecture);
+    const bool npnet = architecture == "npnet";
+    at::ScalarType dtype = options.dtype.value_or(at::kFloat);
+    // Its singular vectors need the precision, and it runs once.
+    if (npnet && dtype != at::kDouble) dtype = at::kFloat;
+    released::NetworkFile weights(std::move(tensors), std::move(settings), file, options.device, dtype);
+    std::shared_ptr<const Network> network;
+    if (npnet)
+      network = std::make_shared<const released::Npnet>(std::move(weights));
+    else
+      network = std::make_shared<const released::Core2Network>(std::move(weights));
+    return std::make_shared<const SafetensorsNetwork>(std::move(network), file);
+  });
+}
+
+}  // namespace glint::detail
