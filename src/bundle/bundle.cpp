@@ -65,7 +65,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
     default: break;
   }
   fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no tokenizer", path.string(),
-       enum_name(component.backend));
+       to_string(component.backend));
 }
 
 /// A wish for another precision than the denoiser was traced in cannot be met.
@@ -239,7 +239,7 @@ AdaptedNetwork Bundle::adapted(const std::string& component) const {
         !file.layers.contains(component) || backend == Backend::TorchScript, InvalidArgument,
         "adapters.{}: components.{} cannot have any: the weights of {} {} file are fixed; export it as "
         "torchscript, not frozen",
-        name, component, backend == Backend::AotInductor ? "an" : "a", enum_name(backend));
+        name, component, backend == Backend::AotInductor ? "an" : "a", to_string(backend));
   const std::shared_ptr<const Network> network = module(component);
   std::map<std::string, WeightChanges> adapters;
   for (const auto& [name, file] : state_->adapter_files()) {

@@ -1,7 +1,7 @@
 #include "network/loaders.hpp"
 
 #include <glint/core/error.hpp>
-#include <glint/guidance/guidance_rule.hpp>
+#include <glint/model/conditioning.hpp>
 #include <glint/bundle/bundle.hpp>
 #include <glint/bundle/component_call.hpp>
 

@@ -1,7 +1,7 @@
 #include "network/loaders.hpp"
 #include "network/torch_errors.hpp"
 
-#include <glint/attention/policy.hpp>
+#include <glint/ops/attention_scope.hpp>
 #include <glint/attention/token_order.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/bundle/network_model.hpp>

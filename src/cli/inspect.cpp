@@ -1,7 +1,7 @@
 // glint inspect: what is in a model bundle, and whether its files are what the manifest says.
 #include "cli/cli.hpp"
 
-#include <glint/attention/choices.hpp>
+#include <glint/attention/policy_options.hpp>
 #include <glint/attention/gain.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/sha256.hpp>

@@ -1,6 +1,6 @@
 #include "network/loaders.hpp"
 
-#include <glint/attention/policy.hpp>
+#include <glint/ops/attention_scope.hpp>
 #include <glint/core/error.hpp>
 #include <glint/network/network.hpp>
 
@@ -57,7 +57,7 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
               path.string());
   GLINT_CHECK(!options.gradients || backend == Backend::TorchScript, InvalidArgument,
               "gradients: a {} component has none; only torchscript components are differentiable",
-              enum_name(backend));
+              to_string(backend));
   detail::ParsedLoadOptions understood{detail::parse_device(options.device), at::kFloat, options.gradients,
                                    options.attention};
   if (options.dtype == kStored)
@@ -76,7 +76,7 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
     case Backend::ClipBpe:
     case Backend::SentencePiece: break;
   }
-  fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no network", path.string(), enum_name(backend));
+  fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no network", path.string(), to_string(backend));
 }
 
 }  // namespace glint
