@@ -144,7 +144,10 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     bool has_rule = false;
     for (const Method& method : request.with) {
       const Choice* choice = method.choice();
-      const bool is_rule = choice ? registry_.entry(choice->name).info.kind == "rule" : method.makes_rule();
+      const std::string_view kind = choice ? registry_.entry(choice->name).info.kind : "";
+      GLINT_CHECK(kind != "solver", InvalidArgument, "with: '{}' is a solver; give it as the solver",
+                  choice->name);
+      const bool is_rule = choice ? kind == "rule" : method.makes_rule();
       if (is_rule && !choice) rule.object();
       if (is_rule && choice) rule_name = choice->name;
       has_rule = has_rule || is_rule;
