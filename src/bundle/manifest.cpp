@@ -1,6 +1,6 @@
 // The format is written down once, in the `fields` functions below; docs/model.schema.json says the same to editors.
 #include "io/file.hpp"
-#include "bundle/json_fields.hpp"
+#include "io/json_fields.hpp"
 #include "text/family_text.hpp"
 
 #include <glint/core/parameterization.hpp>

@@ -1,4 +1,4 @@
-#include "bundle/json_fields.hpp"
+#include "io/json_fields.hpp"
 #include "text/added_tokens.hpp"
 #include "text/framed_ids.hpp"
 #include "text/unicode.hpp"

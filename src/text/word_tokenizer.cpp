@@ -1,4 +1,4 @@
-#include "bundle/json_fields.hpp"
+#include "io/json_fields.hpp"
 
 #include <glint/io/utf8.hpp>
 #include <glint/text/tokenizer.hpp>
