@@ -1,9 +1,9 @@
 #include "network/loaders.hpp"
 
-#include <glint/core/error.hpp>
-#include <glint/model/conditioning.hpp>
 #include <glint/bundle/bundle.hpp>
 #include <glint/bundle/component_call.hpp>
+#include <glint/core/error.hpp>
+#include <glint/model/conditioning.hpp>
 
 #include <algorithm>
 
@@ -22,7 +22,7 @@ const at::Tensor& found(const std::map<std::string, at::Tensor>& given, const Pr
 
 ComponentCall::ComponentCall(const Bundle& bundle, std::string component, const std::string& role,
                              const std::vector<std::string>& known)
-    : module_(bundle.module(component)),
+    : network_(bundle.network(component)),
       component_(std::move(component)),
       dtype_(bundle.dtype(component_)),
       device_(bundle.options().device),
@@ -38,7 +38,7 @@ ComponentCall::ComponentCall(const Bundle& bundle, std::string component, const 
 ComponentCall ComponentCall::with(std::string_view setting, std::string_view value) const {
   ComponentCall other = *this;
   try {
-    other.module_ = module_->with(setting, value);
+    other.network_ = network_->with(setting, value);
   } catch (const Error& error) {
     fail(error.code(), "components.{}: {}", component_, error.what());
   }
@@ -47,7 +47,7 @@ ComponentCall ComponentCall::with(std::string_view setting, std::string_view val
 
 void ComponentCall::check_latents(const std::vector<int64_t>& shape) const {
   try {
-    module_->check_latents(shape);
+    network_->check_latents(shape);
   } catch (const Error& error) {
     fail(error.code(), "components.{}: {}", component_, error.what());
   }
@@ -73,7 +73,7 @@ at::Tensor ComponentCall::operator()(const std::map<std::string, at::Tensor>& gi
     sizes.front() = rows;
     arguments.push_back(cast.expand(sizes));
   }
-  const std::vector<at::Tensor> outputs = module_->run(std::move(arguments));
+  const std::vector<at::Tensor> outputs = network_->run(std::move(arguments));
   GLINT_CHECK(!outputs.empty(), BadModel, "{}: the network returned nothing", component_);
   return outputs.front();
 }

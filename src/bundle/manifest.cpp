@@ -1,61 +1,20 @@
-// The format is written down once, in the `fields` functions below; docs/model.schema.json says the same to editors.
+// The format is written down once, in the `fields` functions here and in component_fields.cpp;
+// docs/model.schema.json says the same to editors.
+#include "bundle/component_fields.hpp"
+#include "family/family.hpp"
 #include "io/file.hpp"
-#include "bundle/json_fields.hpp"
-#include "text/family_text.hpp"
 
-#include <glint/core/parameterization.hpp>
 #include <glint/bundle/manifest.hpp>
-
-#include <type_traits>
+#include <glint/core/parameterization.hpp>
 
 namespace glint {
 namespace {
 
-using detail::Choices;
 using detail::FieldLister;
 using detail::FieldReader;
 
 constexpr int64_t kFormat = 1;
 constexpr int64_t kMostTrainSteps = 1'000'000;
-constexpr int64_t kMostTokens = 65536;
-
-Choices<std::string> texts(std::initializer_list<const char*> names) {
-  Choices<std::string> choices;
-  for (const char* name : names) choices.emplace_back(name, name);
-  return choices;
-}
-
-const Choices<NoiseKind> kNoiseKinds{{"vp", NoiseKind::VariancePreserving}, {"flow", NoiseKind::Flow}};
-const Choices<Betas> kBetas{
-    {"scaled_linear", Betas::ScaledLinear}, {"linear", Betas::Linear}, {"squaredcos", Betas::SquaredCosine}};
-const Choices<Spacing> kSpacings{
-    {"leading", Spacing::Leading}, {"trailing", Spacing::Trailing}, {"linspace", Spacing::Linspace}};
-const Choices<Sigmas> kSigmas{
-    {"model", Sigmas::Model}, {"karras", Sigmas::Karras}, {"exponential", Sigmas::Exponential}};
-const Choices<FinalAlpha> kFinalAlphas{{"first", FinalAlpha::First}, {"one", FinalAlpha::One}};
-const Choices<FlowSpacing> kFlowSpacings{{"per_step", FlowSpacing::PerStep},
-                                         {"training", FlowSpacing::Training}};
-const Choices<Parameterization> kParameterizations{{"epsilon", Parameterization::Epsilon},
-                                                   {"v", Parameterization::V},
-                                                   {"x0", Parameterization::X0},
-                                                   {"velocity", Parameterization::Velocity}};
-const Choices<Backend> kNetworkBackends{
-    {"torchscript", Backend::TorchScript}, {"pt2", Backend::ExportedProgram}, {"aoti", Backend::AotInductor}};
-/// Of components whose architectures the library has.
-const Choices<Backend> kWeightsBackends{{"torchscript", Backend::TorchScript},
-                                        {"pt2", Backend::ExportedProgram},
-                                        {"aoti", Backend::AotInductor},
-                                        {"safetensors", Backend::Safetensors}};
-const Choices<Backend> kTokenizerBackends{
-    {"words", Backend::Words}, {"clip-bpe", Backend::ClipBpe}, {"sentencepiece", Backend::SentencePiece}};
-const Choices<TimeUnit> kTimeUnits{
-    {"timestep", TimeUnit::Timestep}, {"sigma", TimeUnit::Sigma}, {"unit", TimeUnit::Unit}};
-const auto kDtypes = texts({"float32", "float16", "bfloat16", "float64"});
-/// Components by role. More of the kinds marked with '_' may follow, e.g. denoiser_early.
-const std::vector<std::string> kRoles{"denoiser",    "weak_denoiser",    "text_encoder", "tokenizer",
-                                      "vae_decoder", "vae_decoder_next", "vae_encoder",  "vae_encoder_next",
-                                      "npnet",       "core2_weak",       "scorer"};
-const std::vector<std::string> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_"};
 
 template <typename Visitor>
 void fields(Visitor& v, DynamicShift& shift) {
@@ -70,7 +29,7 @@ void fields(Visitor& v, DynamicShift& shift) {
 template <typename Visitor>
 void vp_fields(Visitor& v, ScheduleSpec& schedule) {
   VpTraining& vp = schedule.vp;
-  v.choice("betas", vp.betas, kBetas);
+  v.choice("betas", vp.betas);
   if (!Visitor::kReads || vp.betas != Betas::SquaredCosine) {
     v.required("beta_start", vp.beta_start);
     v.required("beta_end", vp.beta_end);
@@ -78,13 +37,13 @@ void vp_fields(Visitor& v, ScheduleSpec& schedule) {
     v.rule(vp.beta_end > vp.beta_start && vp.beta_end < 1, "beta_end", "a number between beta_start and 1");
   }
   v.optional("zero_terminal_snr", vp.zero_terminal_snr);
-  v.choice("spacing", schedule.grid.spacing, kSpacings, false);
-  v.choice("sigmas", schedule.grid.sigmas, kSigmas, false);
+  v.choice("spacing", schedule.grid.spacing, false);
+  v.choice("sigmas", schedule.grid.sigmas, false);
   int64_t offset = 0;
   v.optional("steps_offset", offset);
   v.rule(offset >= 0 && offset < vp.train_steps, "steps_offset", "an integer from 0 to train_steps - 1");
   schedule.grid.steps_offset = static_cast<int>(offset);
-  v.choice("final_alpha", vp.final_alpha, kFinalAlphas, false);
+  v.choice("final_alpha", vp.final_alpha, false);
 }
 
 /// The shift is a number, "dynamic" with FLUX's values, or an object with other values.
@@ -118,7 +77,7 @@ void shift_field(FieldLister& v, FlowTraining&) {
 template <typename Visitor>
 void flow_fields(Visitor& v, FlowTraining& flow) {
   shift_field(v, flow);
-  v.choice("last_sigma", flow.spacing, kFlowSpacings, false);
+  v.choice("last_sigma", flow.spacing, false);
   v.optional("shift_terminal", flow.shift_terminal);
   const double terminal = flow.shift_terminal.value_or(0.0);
   v.rule(terminal >= 0.0 && terminal < 1.0, "shift_terminal", "a number from 0 to below 1");
@@ -126,7 +85,7 @@ void flow_fields(Visitor& v, FlowTraining& flow) {
 
 template <typename Visitor>
 void fields(Visitor& v, ScheduleSpec& schedule) {
-  v.choice("kind", schedule.kind, kNoiseKinds);
+  v.choice("kind", schedule.kind);
   int64_t train_steps = 1000;
   v.optional("train_steps", train_steps);
   v.rule(train_steps >= 2 && train_steps <= kMostTrainSteps, "train_steps", "an integer from 2 to 1000000");
@@ -174,126 +133,6 @@ void fields(Visitor& v, GuidanceSpec& guidance) {
   v.optional("zero_null", guidance.zero_uncond);
 }
 
-/// A path is the bundle's own if it is relative and never goes up.
-bool stays_inside(const std::string& file) {
-  const std::filesystem::path path(file);
-  if (path.empty() || path.is_absolute() || file.find('\\') != std::string::npos) return false;
-  return std::none_of(path.begin(), path.end(),
-                      [](const auto& part) { return part == ".." || part == "."; }) &&
-         path.has_filename() && file.find('\0') == std::string::npos;
-}
-
-bool is_sha256(std::string_view text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-/// A word table has its frame in its file.
-template <typename Visitor>
-void frame_fields(Visitor& v, Backend backend, TokenFrame& frame) {
-  if (Visitor::kReads && backend == Backend::Words) return;
-  const bool clip = backend == Backend::ClipBpe;
-  v.required("max_tokens", frame.max_tokens);
-  v.rule(frame.max_tokens > (clip ? 2 : 1) && frame.max_tokens <= kMostTokens, "max_tokens",
-         clip ? "an integer from 3 to 65536" : "an integer from 2 to 65536");
-  v.required("pad", frame.pad);
-  v.rule(frame.pad >= 0, "pad", "an id of at least 0");
-  v.required("eos", frame.eos);
-  v.rule(frame.eos >= 0, "eos", "an id of at least 0");
-  if (!Visitor::kReads || clip) {
-    v.required("bos", frame.bos);
-    v.rule(frame.bos >= 0, "bos", "an id of at least 0");
-  }
-  v.choice("clean", frame.web_text, {{"web", true}}, false);
-}
-
-const Choices<Backend>& backends(std::string_view role) {
-  if (is_tokenizer(role)) return kTokenizerBackends;
-  return role == "npnet" || role == "core2_weak" ? kWeightsBackends : kNetworkBackends;
-}
-
-template <typename Visitor>
-void fields(Visitor& v, Component& component, std::string_view role) {
-  v.required("file", component.file);
-  v.rule(stays_inside(component.file), "file", "a relative path inside the bundle's folder");
-  v.choice("backend", component.backend, backends(role));
-  v.required("sha256", component.sha256);
-  v.rule(is_sha256(component.sha256), "sha256", "64 lower-case hexadecimal digits");
-  if (is_tokenizer(role)) {
-    frame_fields(v, component.backend, component.frame);
-    return;
-  }
-  v.choice("dtype", component.dtype, kDtypes, false);
-  if (component.backend != Backend::Safetensors) v.choice("compute", component.compute, kDtypes, false);
-  v.rule(component.compute.empty() || component.compute == component.dtype ||
-             component.backend == Backend::TorchScript,
-         "compute", "the component's dtype: only the weights of a torchscript component can be converted");
-  if (!is_denoiser(role)) {
-    v.optional("inputs", component.inputs);
-    return;
-  }
-  v.required("inputs", component.inputs);
-  v.rule(std::find(component.inputs.begin(), component.inputs.end(), "latents") != component.inputs.end(),
-         "inputs", "an array with \"latents\" in it");
-  auto sorted = component.inputs;
-  std::sort(sorted.begin(), sorted.end());
-  v.rule(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "inputs", "names that differ");
-  v.choice("time", component.time, kTimeUnits);
-}
-
-template <typename Visitor>
-void fields(Visitor& v, AdapterEntry& adapter) {
-  v.required("file", adapter.file);
-  v.rule(stays_inside(adapter.file), "file", "a relative path inside the bundle's folder");
-  v.required("sha256", adapter.sha256);
-  v.rule(is_sha256(adapter.sha256), "sha256", "64 lower-case hexadecimal digits");
-}
-
-void adapters(FieldReader& v, std::map<std::string, AdapterEntry>& out) {
-  constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
-  for (const auto& [name, unused] : v.json().items()) {
-    // Names are typed on command lines, between ':', '=' and ','.
-    GLINT_CHECK(!name.empty() && name.find_first_not_of(kLetters) == std::string::npos, BadModel,
-                "{}: an adapter's name consists of letters, digits, '_', '.' and '-'", v.place(name));
-    AdapterEntry adapter;
-    v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, adapter); });
-    out.emplace(name, std::move(adapter));
-  }
-}
-
-void adapters(FieldLister& v, std::map<std::string, AdapterEntry>&) {
-  v.object("*", false, [](FieldLister& inner) {
-    AdapterEntry unused;
-    fields(inner, unused);
-  });
-}
-
-bool is_role(const std::string& name) {
-  if (std::find(kRoles.begin(), kRoles.end(), name) != kRoles.end()) return true;
-  return std::any_of(kNumberedRoles.begin(), kNumberedRoles.end(), [&](const std::string& prefix) {
-    return name.size() > prefix.size() && name.starts_with(prefix) &&
-           name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
-  });
-}
-
-void components(FieldReader& v, std::map<std::string, Component>& out) {
-  for (const auto& [name, unused] : v.json().items()) {
-    GLINT_CHECK(is_role(name), BadModel, "{}: unknown component{}", v.place(name),
-                did_you_mean(name, kRoles));
-    Component component;
-    v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, component, name); });
-    out.emplace(name, std::move(component));
-  }
-  GLINT_CHECK(out.contains("denoiser"), BadModel, "{}: missing component", v.place("denoiser"));
-}
-
-void components(FieldLister& v, std::map<std::string, Component>&) {
-  for (const char* role : {"denoiser", "tokenizer", "*"})
-    v.object(role, false, [&](FieldLister& inner) {
-      Component unused;
-      fields(inner, unused, role);
-    });
-}
-
 void format_field(FieldReader& v) {
   int64_t format = 0;
   v.required("format", format);
@@ -307,8 +146,10 @@ template <typename Visitor>
 void fields(Visitor& v, Manifest& manifest) {
   format_field(v);
   v.required("name", manifest.name);
-  v.choice("family", manifest.family, texts({"sdxl", "sd3", "flux", "wan", "emoji", "tensor"}));
-  v.choice("parameterization", manifest.parameterization, kParameterizations);
+  std::vector<std::string_view> families;
+  for (const families::Family& family : families::all()) families.push_back(family.name);
+  v.choice("family", manifest.family, families);
+  v.choice("parameterization", manifest.parameterization);
   v.object("schedule", true, [&](auto& inner) { fields(inner, manifest.schedule); });
   v.object("latent", true, [&](auto& inner) { fields(inner, manifest.latent); });
   v.object("guidance", false, [&](auto& inner) { fields(inner, manifest.guidance); });
@@ -316,20 +157,20 @@ void fields(Visitor& v, Manifest& manifest) {
   v.rule(manifest.default_steps.value_or(1) > 0, "default_steps", "a positive integer");
   v.optional("default_solver", manifest.default_solver);
   v.optional("torch", manifest.torch);
-  v.object("components", true, [&](auto& inner) { components(inner, manifest.components); });
-  v.object("adapters", false, [&](auto& inner) { adapters(inner, manifest.adapters); });
+  v.object("components", true, [&](auto& inner) { detail::components(inner, manifest.components); });
+  v.object("adapters", false, [&](auto& inner) { detail::adapters(inner, manifest.adapters); });
 }
 
-/// A bundle that takes prompts has the text encoders of its family, each with its tokenizer, and a denoiser that takes
-/// what they give.
+/// A bundle that takes prompts has the text encoders of its family, each with its tokenizer, and a denoiser
+/// that takes what they give.
 void check_text(const Manifest& manifest, const std::string& where) {
-  const auto* text = detail::family_text(manifest.family);
+  const families::Family& family = families::find(manifest.family);
   std::vector<std::string> roles, found;
   for (const auto& [name, unused] : manifest.components)
     if (name.starts_with("text_encoder")) found.push_back(name);
-  if (!text || found.empty()) return;
-  for (size_t i = 0; i < text->encoders; ++i)
-    for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(detail::numbered(role, i));
+  if (!family.text || found.empty()) return;
+  for (size_t i = 0; i < family.encoders; ++i)
+    for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(families::numbered(role, i));
   for (const std::string& role : roles)
     GLINT_CHECK(manifest.components.contains(role), BadModel,
                 "{}: components.{}: missing component; family {} has {}", where, role, manifest.family,
@@ -343,7 +184,7 @@ void check_text(const Manifest& manifest, const std::string& where) {
   std::erase_if(taken, [](const std::string& name) {
     return name == "latents" || name == "time" || name == "guidance" || name == "token_order";
   });
-  std::vector<std::string> given(text->inputs.begin(), text->inputs.end());
+  std::vector<std::string> given(family.text->inputs.begin(), family.text->inputs.end());
   std::sort(taken.begin(), taken.end());
   std::sort(given.begin(), given.end());
   GLINT_CHECK(taken == given, BadModel,
@@ -363,34 +204,12 @@ void check(const Manifest& manifest, const std::string& where) {
                 manifest.guidance.embedded, takes ? "" : "no ");
   }
   const Backend backend = manifest.components.at("denoiser").backend;
-  GLINT_CHECK(manifest.adapters.empty() || backend == Backend::TorchScript, BadModel,
+  GLINT_CHECK(manifest.adapters.empty() || facts_of(backend).exchangeable, BadModel,
               "{}: adapters: only torchscript denoisers can have them, components.denoiser is {}", where,
-              to_string(backend));
+              enum_name(backend));
 }
 
 }  // namespace
-
-const char* to_string(Backend backend) {
-  switch (backend) {
-    case Backend::TorchScript: return "torchscript";
-    case Backend::ExportedProgram: return "pt2";
-    case Backend::AotInductor: return "aoti";
-    case Backend::Safetensors: return "safetensors";
-    case Backend::Words: return "words";
-    case Backend::ClipBpe: return "clip-bpe";
-    case Backend::SentencePiece: return "sentencepiece";
-  }
-  return "unknown";
-}
-
-const char* to_string(TimeUnit unit) {
-  switch (unit) {
-    case TimeUnit::Timestep: return "timestep";
-    case TimeUnit::Sigma: return "sigma";
-    case TimeUnit::Unit: return "unit";
-  }
-  return "unknown";
-}
 
 bool is_denoiser(std::string_view component) {
   return component == "denoiser" || component == "weak_denoiser" || component.starts_with("denoiser_");

@@ -1,11 +1,11 @@
 #include "network/loaders.hpp"
 #include "network/torch_errors.hpp"
 
-#include <glint/ops/attention_scope.hpp>
 #include <glint/attention/token_order.hpp>
-#include <glint/core/parameterization.hpp>
 #include <glint/bundle/network_model.hpp>
+#include <glint/core/parameterization.hpp>
 #include <glint/model/conditioning.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
@@ -145,8 +145,8 @@ void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, i
 
 }  // namespace
 
-NetworkModel::NetworkModel(std::shared_ptr<const Network> module, ModelInfo info, NetworkInputs inputs)
-    : NetworkModel(AdaptedNetwork(std::move(module)), std::move(info), std::move(inputs)) {}
+NetworkModel::NetworkModel(std::shared_ptr<const Network> network, ModelInfo info, NetworkInputs inputs)
+    : NetworkModel(AdaptedNetwork(std::move(network)), std::move(info), std::move(inputs)) {}
 
 NetworkModel::NetworkModel(AdaptedNetwork network, ModelInfo info, NetworkInputs inputs)
     : network_(std::move(network)), info_(std::move(info)), inputs_(std::move(inputs)) {

@@ -1,6 +1,6 @@
 #include <glint/core/error.hpp>
-#include <glint/image/image.hpp>
 #include <glint/core/tensor.hpp>
+#include <glint/image/image.hpp>
 
 #include <cmath>
 

@@ -1,10 +1,10 @@
-// Pictures go through libpng's simplified interface, which returns errors instead of jumping out of C++ frames. It
-// has no texts, so those chunks are written and read here.
+// Pictures go through libpng's simplified interface, which returns errors instead of jumping out of C++
+// frames. It has no texts, so those chunks are written and read here.
 #include "io/file.hpp"
 
-#include <glint/io/utf8.hpp>
 #include <glint/core/error.hpp>
 #include <glint/image/png.hpp>
+#include <glint/io/utf8.hpp>
 
 #include <png.h>
 
@@ -91,8 +91,8 @@ void read_text(std::string_view data, PngTexts& texts) {
   if (!invalid_utf8_offset(text)) texts[std::string(data.substr(0, end))] = text;
 }
 
-/// Calls `visit(type, data)` for every chunk. Returns false at the first that is longer than what is left: libpng would
-/// take the memory a chunk's length asks for before it looks whether the file has it.
+/// Calls `visit(type, data)` for every chunk. Returns false at the first that is longer than what is left:
+/// libpng would take the memory a chunk's length asks for before it looks whether the file has it.
 template <typename Visit>
 bool each_chunk(std::string_view bytes, Visit&& visit) {
   for (size_t at = kSignature; at < bytes.size();) {

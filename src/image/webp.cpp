@@ -1,9 +1,9 @@
 // libwebp never owns anything here for longer than a call: its objects are held by the two structs below.
 #include "io/file.hpp"
 
-#include <glint/io/utf8.hpp>
 #include <glint/core/error.hpp>
 #include <glint/image/webp.hpp>
+#include <glint/io/utf8.hpp>
 
 #include <webp/encode.h>
 #include <webp/mux.h>
@@ -104,8 +104,8 @@ void encode_frames(const Video& video, const WebpOptions& options, Data& out) {
   checked(WebPAnimEncoderAssemble(encoder.get(), &out.data));
 }
 
-/// Escapes an attribute's value. Line breaks would become spaces for an XML reader; the other control characters cannot be in
-/// XML at all, and become the replacement character.
+/// Escapes an attribute's value. Line breaks would become spaces for an XML reader; the other control
+/// characters cannot be in XML at all, and become the replacement character.
 std::string escaped(std::string_view text) {
   std::string result;
   for (const char c : text) {

@@ -15,7 +15,8 @@ namespace glint::detail {
 /// A file's bytes in memory, private: writing to them does not change the file.
 class MappedFile {
  public:
-  /// Errors:  NotFound if there is no such file; InvalidArgument if it is not a regular file or cannot be read.
+  /// Errors:  NotFound if there is no such file; InvalidArgument if it is not a regular file or cannot be
+  ///          read.
   explicit MappedFile(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

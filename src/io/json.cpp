@@ -2,8 +2,8 @@
 
 #include "io/file.hpp"
 
-#include <glint/io/utf8.hpp>
 #include <glint/core/error.hpp>
+#include <glint/io/utf8.hpp>
 
 #include <set>
 #include <vector>
@@ -45,7 +45,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     Strictness strictness(where);
     return nlohmann::json::parse(text, std::ref(strictness));
   } catch (const nlohmann::json::exception& error) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the library's own label.
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the library's own
+    // label.
     const std::string_view message = error.what();
     const auto label = message.find("] ");
     fail(ErrorCode::BadModel, "{}: not valid JSON: {}", where,

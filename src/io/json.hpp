@@ -10,8 +10,8 @@
 namespace glint::detail {
 
 /// Returns the parsed document.
-/// Errors:  BadModel beginning with `where` if the text is not JSON, not UTF-8, nested deeper than 64 levels, or has an
-///          object with one key twice.
+/// Errors:  BadModel beginning with `where` if the text is not JSON, not UTF-8, nested deeper than 64 levels,
+///          or has an object with one key twice.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
 /// Returns the parsed content of a file.   Errors: NotFound, and as parse_json.

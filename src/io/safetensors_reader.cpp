@@ -118,7 +118,8 @@ Metadata parse_metadata(const json& value, const std::string& file) {
   return metadata;
 }
 
-/// Tensors must follow one another without overlap or gap and end with the file, so that no byte is unaccounted for.
+/// Tensors must follow one another without overlap or gap and end with the file, so that no byte is
+/// unaccounted for.
 void check_layout(std::vector<Entry>& entries, uint64_t data_size, const std::string& file) {
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);

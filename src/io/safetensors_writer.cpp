@@ -1,9 +1,9 @@
 #include "io/file.hpp"
 #include "io/safetensors_dtype.hpp"
 
-#include <glint/io/utf8.hpp>
 #include <glint/core/error.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/io/utf8.hpp>
 
 #include <nlohmann/json.hpp>
 

@@ -1,7 +1,7 @@
-#include <glint/core/nearest.hpp>
 #include <glint/core/error.hpp>
-#include <glint/lora/adapter.hpp>
+#include <glint/core/nearest.hpp>
 #include <glint/core/tensor.hpp>
+#include <glint/lora/adapter.hpp>
 
 #include <ATen/ops/addmm.h>
 
@@ -24,8 +24,8 @@ at::Tensor changed(const at::Tensor& weight, const std::vector<std::pair<const L
 
 }  // namespace
 
-/// The networks of the sets used last, latest first. A slot's own lock is held while its weights are formed, so that
-/// threads with other sets need not wait.
+/// The networks of the sets used last, latest first. A slot's own lock is held while its weights are formed,
+/// so that threads with other sets need not wait.
 struct AdaptedNetwork::Cache {
   struct Slot {
     Adapters scales;
@@ -57,7 +57,7 @@ struct AdaptedNetwork::Cache {
 AdaptedNetwork::AdaptedNetwork(std::shared_ptr<const Network> network,
                                std::map<std::string, WeightChanges> adapters, int kept)
     : network_(std::move(network)), adapters_(std::move(adapters)) {
-  GLINT_CHECK(network_, InvalidArgument, "module: expected a loaded module, got none");
+  GLINT_CHECK(network_, InvalidArgument, "network: expected a loaded network, got none");
   GLINT_CHECK(kept >= 1, InvalidArgument, "adapter_sets: expected at least 1, got {}", kept);
   GLINT_CHECK(adapters_.empty() || !network_->weights().empty(), InvalidArgument,
               "adapters: the network's weights cannot be changed");

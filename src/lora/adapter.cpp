@@ -29,7 +29,8 @@ struct Parts {
   at::Tensor up = {}, down = {}, alpha = {};
 };
 
-/// The training settings diffusers stores in the metadata: unet.lora_alpha, unet.alpha_pattern, unet.use_rslora, ...
+/// The training settings diffusers stores in the metadata: unet.lora_alpha, unet.alpha_pattern,
+/// unet.use_rslora, ...
 class Settings {
  public:
   Settings(const Metadata& metadata, const std::string& file) {

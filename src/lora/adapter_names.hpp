@@ -1,5 +1,6 @@
-// What the keys of LoRA files mean. Two dialects have to be understood: dotted module paths (diffusers, PEFT), and Kohya's,
-// in which dots are underscores too. Names are compared in the second form, to which every path can be brought.
+// What the keys of LoRA files mean. Two dialects have to be understood: dotted module paths (diffusers,
+// PEFT), and Kohya's, in which dots are underscores too. Names are compared in the second form, to which
+// every path can be brought.
 #pragma once
 
 #include <glint/network/network.hpp>
@@ -31,13 +32,12 @@ class WeightIndex {
   /// Errors:  BadModel if two weights have the same name in Kohya's form.
   explicit WeightIndex(const Weights& weights);
 
-  /// Returns the weights that a layer changes, in the order of its rows: mostly one, several where the published checkpoint
-  /// has them fused; none if there is no such weight.
+  /// Returns the weights that a layer changes, in the order of its rows: mostly one, several where the
+  /// published checkpoint has them fused; none if there is no such weight.
   std::vector<std::string> find(const std::string& layer) const;
 
  private:
   std::map<std::string, std::string, std::less<>> names_;  // flat to the archive's
-  int residual_blocks_ = 0;                                // of a UNet's block
 };
 
 }  // namespace glint::detail

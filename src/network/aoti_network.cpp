@@ -11,8 +11,8 @@
 namespace glint::detail {
 namespace {
 
-/// Returns how often a package calls glint::attention. Operators that are not compiled into its library are listed in a
-/// document beside it: {"nodes": [{"name", "node": {"target", ...}}, ...]}.
+/// Returns how often a package calls glint::attention. Operators that are not compiled into its library are
+/// listed in a document beside it: {"nodes": [{"name", "node": {"target", ...}}, ...]}.
 int64_t attention_calls(const std::string& file) {
   caffe2::serialize::PyTorchStreamReader archive(file);
   int64_t calls = 0;
@@ -52,8 +52,8 @@ class AotiNetwork final : public Network {
   mutable torch::inductor::AOTIModelPackageLoader loader_;
 };
 
-/// Loads libtorch.so from where the libtorch_cpu.so in use lies; returns whether that worked. It cannot where the CUDA
-/// libraries are left out, as in glint's own CPU set-up.
+/// Loads libtorch.so from where the libtorch_cpu.so in use lies; returns whether that worked. It cannot where
+/// the CUDA libraries are left out, as in glint's own CPU set-up.
 bool load_libtorch() {
   Dl_info here{};
   const auto* symbol =
@@ -64,8 +64,9 @@ bool load_libtorch() {
 }
 
 std::shared_ptr<const Network> open_package(const std::string& file, at::DeviceIndex index, int64_t layers) {
-  // Packages are linked with libtorch.so unless exported with link_libtorch = False, though they need nothing of it but
-  // libtorch_cpu.so. It is only loaded for a package that asks for it, because it drags in the CUDA libraries.
+  // Packages are linked with libtorch.so unless exported with link_libtorch = False, though they need nothing
+  // of it but libtorch_cpu.so. It is only loaded for a package that asks for it, because it drags in the CUDA
+  // libraries.
   try {
     return std::make_shared<const AotiNetwork>(file, index, layers);
   } catch (const std::exception& error) {
@@ -80,7 +81,8 @@ std::shared_ptr<const Network> open_package(const std::string& file, at::DeviceI
 
 }  // namespace
 
-std::shared_ptr<const Network> load_aoti(const std::filesystem::path& path, const ParsedLoadOptions& options) {
+std::shared_ptr<const Network> load_aoti(const std::filesystem::path& path,
+                                         const ParsedLoadOptions& options) {
   const std::string file = path.string();
   const auto index = options.device.is_cuda() ? options.device.index() : at::DeviceIndex{-1};
   const std::string what = file +

@@ -1,9 +1,10 @@
-// torch.export: targets of the stored graph are replaced. Its format is torch's schema.py (torch/_export/serde): a graph is
-// {"nodes": [{"target", "inputs": [{"name", "arg", "kind"}], ...}], ...}, and an argument may be a graph itself.
+// torch.export: targets of the stored graph are replaced. Its format is torch's schema.py
+// (torch/_export/serde): a graph is {"nodes": [{"target", "inputs": [{"name", "arg", "kind"}], ...}], ...},
+// and an argument may be a graph itself.
 #include "io/json.hpp"
 
-#include <glint/network/attention_rewrite.hpp>
 #include <glint/core/error.hpp>
+#include <glint/network/attention_rewrite.hpp>
 
 namespace glint {
 namespace {
@@ -14,7 +15,8 @@ constexpr const char* kAtenAttention = "torch.ops.aten.scaled_dot_product_attent
 constexpr const char* kOurAttention = "torch.ops.glint.attention.default";
 constexpr int kKeywordArgument = 2;  // ArgumentKind.KEYWORD
 
-/// Numbers the nodes of a graph in order, those of graphs in their arguments (branches, loop bodies) where they stand.
+/// Numbers the nodes of a graph in order, those of graphs in their arguments (branches, loop bodies) where
+/// they stand.
 void rewrite(Json& graph, int64_t& layers) {
   for (Json& node : graph.at("nodes")) {
     Json& inputs = node.at("inputs");

@@ -1,6 +1,6 @@
 // TorchScript: nodes of the graph are replaced.
-#include <glint/network/attention_rewrite.hpp>
 #include <glint/core/error.hpp>
+#include <glint/network/attention_rewrite.hpp>
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/jit/api/function_impl.h>

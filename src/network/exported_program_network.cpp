@@ -22,8 +22,9 @@
 namespace glint::detail {
 namespace {
 
-/// Keeps torch from printing while it lasts. Loading warns of every operator without a static kernel, which is no
-/// news to anyone who runs a model. The level belongs to the process, hence the lock and the short time.
+/// Keeps torch from printing while it lasts. Loading warns of every operator without a static kernel, which
+/// is no news to anyone who runs a model. The level belongs to the process, hence the lock and the short
+/// time.
 class Quiet {
  public:
   Quiet() : lock_(mutex()), before_(FLAGS_caffe2_log_level) {
@@ -42,8 +43,8 @@ class Quiet {
   int before_;
 };
 
-/// Returns an ordinary tensor with the memory of `output`: the engine runs in inference mode, whose tensors may not be
-/// changed in place outside of it.
+/// Returns an ordinary tensor with the memory of `output`: the engine runs in inference mode, whose tensors
+/// may not be changed in place outside of it.
 at::Tensor ordinary(const at::Tensor& output) {
   if (!output.is_inference()) return output;
   auto tensor = at::empty({0}, output.options());
@@ -88,7 +89,8 @@ std::string text_record(caffe2::serialize::PyTorchStreamReader& archive, const s
   return {static_cast<const char*>(data.get()), size};
 }
 
-/// Writes the archive again with another graph. The runner opens nothing but paths, so its weights are copied as well.
+/// Writes the archive again with another graph. The runner opens nothing but paths, so its weights are copied
+/// as well.
 void write_with_program(caffe2::serialize::PyTorchStreamReader& archive, const std::string& record,
                         const std::string& program, const UnnamedFile& file) {
   caffe2::serialize::PyTorchStreamWriter writer(
@@ -135,7 +137,7 @@ class ExportedProgramNetwork final : public Network {
 }  // namespace
 
 std::shared_ptr<const Network> load_exported_program(const std::filesystem::path& path,
-                                                    const ParsedLoadOptions& options) {
+                                                     const ParsedLoadOptions& options) {
   const std::string file = path.string();
   GLINT_CHECK(options.device.is_cpu(), UnsupportedDevice,
               "{}: exported programs run on the device they were exported for, which is the CPU here", file);

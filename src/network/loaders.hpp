@@ -1,8 +1,10 @@
-// One loader per backend. Each is alone in its file, because the headers of its engine are slow to compile.
+// One loader per backend, each alone in its file, because the headers of its engine are slow to compile. A
+// new backend is such a file, its declaration here, an enumerator in backend.hpp and a row of the table in
+// network.cpp.
 #pragma once
 
-#include <glint/network/network.hpp>
 #include <glint/core/tensor.hpp>
+#include <glint/network/network.hpp>
 
 #include <ATen/core/LegacyTypeDispatch.h>
 
@@ -19,21 +21,23 @@ struct ParsedLoadOptions {
 };
 
 std::shared_ptr<const Network> load_torchscript(const std::filesystem::path& path,
-                                               const ParsedLoadOptions& options);
+                                                const ParsedLoadOptions& options);
 std::shared_ptr<const Network> load_exported_program(const std::filesystem::path& path,
-                                                    const ParsedLoadOptions& options);
+                                                     const ParsedLoadOptions& options);
 std::shared_ptr<const Network> load_aoti(const std::filesystem::path& path, const ParsedLoadOptions& options);
 std::shared_ptr<const Network> load_safetensors(const std::filesystem::path& path,
-                                               const ParsedLoadOptions& options);
+                                                const ParsedLoadOptions& options);
 
 /// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.
 at::ScalarType parse_dtype(const std::string& name);
 
-/// Returns the device called `name` (cpu, cuda, cuda:N).   Errors: InvalidArgument; UnsupportedDevice if absent.
+/// Returns the device called `name` (cpu, cuda, cuda:N).   Errors: InvalidArgument; UnsupportedDevice if
+/// absent.
 at::Device parse_device(const std::string& name);
 
-/// Runs what follows without autograd, at inference mode's speed. Not c10::InferenceMode: its outputs are special
-/// tensors that may not be changed in place outside of it, and ours go to strategies that a host wrote.
+/// Runs what follows without autograd, at inference mode's speed. Not c10::InferenceMode: its outputs are
+/// special tensors that may not be changed in place outside of it, and ours go to strategies that a host
+/// wrote.
 using WithoutAutograd = at::AutoDispatchBelowADInplaceOrView;
 
 }  // namespace glint::detail

@@ -1,12 +1,38 @@
 #include "network/loaders.hpp"
 
-#include <glint/ops/attention_scope.hpp>
 #include <glint/core/error.hpp>
 #include <glint/network/network.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include <ATen/Context.h>
 
 namespace glint {
+namespace {
+
+/// A backend: the file that loads it and what it can do.
+struct Engine {
+  Backend backend;
+  std::shared_ptr<const Network> (*load)(const std::filesystem::path&, const detail::ParsedLoadOptions&);
+  BackendFacts facts;
+};
+constexpr std::array kEngines{
+    Engine{Backend::TorchScript,
+           detail::load_torchscript,
+           {.gradients = true, .exchangeable = true, .converts = true, .operators = true}},
+    Engine{Backend::ExportedProgram, detail::load_exported_program, {.operators = true}},
+    Engine{Backend::AotInductor, detail::load_aoti, {.compiled = true}},
+    Engine{Backend::Safetensors, detail::load_safetensors, {.converts = true, .built_in = true}},
+};
+static_assert(kEngines.size() == EnumNames<Backend>::values.size());
+
+const Engine& engine_of(Backend backend) {
+  for (const Engine& engine : kEngines)
+    if (engine.backend == backend) return engine;
+  fail(ErrorCode::InvalidArgument, "backend: there is none of number {}", static_cast<int>(backend));
+}
+
+}  // namespace
+
 namespace detail {
 
 at::ScalarType parse_dtype(const std::string& name) {
@@ -36,6 +62,8 @@ at::Device parse_device(const std::string& name) {
 
 }  // namespace detail
 
+const BackendFacts& facts_of(Backend backend) { return engine_of(backend).facts; }
+
 std::shared_ptr<const Network> Network::with(std::string_view setting, std::string_view) const {
   fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
 }
@@ -50,33 +78,24 @@ std::shared_ptr<const Network> Network::with_weights(const Weights&) const {
 }
 
 std::shared_ptr<const Network> load_network(const std::filesystem::path& path, Backend backend,
-                                          const LoadOptions& options) {
+                                            const LoadOptions& options) {
   std::error_code ignored;
   GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound, "{}: no such file", path.string());
   GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), BadModel, "{}: expected a file",
               path.string());
-  GLINT_CHECK(!options.gradients || backend == Backend::TorchScript, InvalidArgument,
+  GLINT_CHECK(!options.gradients || facts_of(backend).gradients, InvalidArgument,
               "gradients: a {} component has none; only torchscript components are differentiable",
-              to_string(backend));
+              enum_name(backend));
   detail::ParsedLoadOptions understood{detail::parse_device(options.device), at::kFloat, options.gradients,
-                                   options.attention};
+                                       options.attention};
   if (options.dtype == kStored)
     understood.dtype.reset();
   else if (!options.dtype.empty())
     understood.dtype = detail::parse_dtype(options.dtype);
-  // Needed by name, or a linker leaves libglint_ops out of a program that does nothing but load modules, and the operators that
-  // rewritten modules call are never registered.
+  // Needed by name, or a linker leaves libglint_ops out of a program that does nothing but load networks, and
+  // the operators that rewritten networks call are never registered.
   static_cast<void>(AttentionScope::current());
-  switch (backend) {
-    case Backend::TorchScript: return detail::load_torchscript(path, understood);
-    case Backend::ExportedProgram: return detail::load_exported_program(path, understood);
-    case Backend::AotInductor: return detail::load_aoti(path, understood);
-    case Backend::Safetensors: return detail::load_safetensors(path, understood);
-    case Backend::Words:
-    case Backend::ClipBpe:
-    case Backend::SentencePiece: break;
-  }
-  fail(ErrorCode::InvalidArgument, "{}: backend '{}' is no network", path.string(), to_string(backend));
+  return engine_of(backend).load(path, understood);
 }
 
 }  // namespace glint

@@ -1,15 +1,17 @@
-// Networks whose architecture is part of the library; the file holds their weights, and in its metadata their settings.
+// Networks whose architecture is part of the library; the file holds their weights, and in its metadata their
+// settings.
 #include "network/loaders.hpp"
-#include "network/torch_errors.hpp"
 #include "network/released/core2_network.hpp"
 #include "network/released/npnet.hpp"
+#include "network/torch_errors.hpp"
 
 #include <ATen/core/grad_mode.h>
 
 namespace glint::detail {
 namespace {
 
-/// A network of src/nets as the rest of the library meets it: without autograd, with torch's errors translated.
+/// A network of src/nets as the rest of the library meets it: without autograd, with torch's errors
+/// translated.
 class SafetensorsNetwork final : public Network {
  public:
   SafetensorsNetwork(std::shared_ptr<const Network> network, std::string file)
@@ -38,7 +40,7 @@ class SafetensorsNetwork final : public Network {
 }  // namespace
 
 std::shared_ptr<const Network> load_safetensors(const std::filesystem::path& path,
-                                               const ParsedLoadOptions& options) {
+                                                const ParsedLoadOptions& options) {
   const std::string file = path.string();
   return translated(ErrorCode::BadModel, file, [&]() -> std::shared_ptr<const Network> {
     Metadata settings;

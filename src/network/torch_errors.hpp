@@ -24,15 +24,15 @@ inline std::string without_backtrace(std::string message) {
   return message;
 }
 
-/// Whether a message is an allocator's. The host's allocator has no exception type of its own, and TorchScript's interpreter
-/// passes on messages only.
+/// Whether a message is an allocator's. The host's allocator has no exception type of its own, and
+/// TorchScript's interpreter passes on messages only.
 inline bool tells_of_memory(const std::string& message) {
   return message.find("DefaultCPUAllocator: can't allocate memory") != std::string::npos ||
          message.find("CUDA out of memory") != std::string::npos;
 }
 
-/// Returns `function()`. Exceptions of torch, and running out of memory, come out as Error(code, "what: message"); what a
-/// host's own model or observer throws passes through.
+/// Returns `function()`. Exceptions of torch, and running out of memory, come out as Error(code, "what:
+/// message"); what a host's own model or observer throws passes through.
 template <typename Function>
 auto engine_errors_translated(ErrorCode code, const std::string& what, Function&& function) {
   try {

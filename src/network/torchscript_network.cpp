@@ -211,7 +211,7 @@ class TorchScriptNetwork final : public Network {
 }  // namespace
 
 std::shared_ptr<const Network> load_torchscript(const std::filesystem::path& path,
-                                               const ParsedLoadOptions& options) {
+                                                const ParsedLoadOptions& options) {
   const std::string file = path.string();
   return translated(ErrorCode::BadModel, file + ": cannot be loaded as a TorchScript module", [&] {
     // Onto the CPU first: weights stored on a GPU would otherwise need one here.

@@ -14,8 +14,8 @@ struct AddedToken {
   int64_t id = 0;
 };
 
-/// Cuts `text` at the tokens, leftmost first and the longest where several begin; calls `piece(text)` for what is between
-/// and `token(token)` for each, in order.
+/// Cuts `text` at the tokens, leftmost first and the longest where several begin; calls `piece(text)` for
+/// what is between and `token(token)` for each, in order.
 /// Cost:    length times the number of different first bytes' tokens.
 template <typename Piece, typename Token>
 void cut_at(std::string_view text, const std::vector<AddedToken>& tokens, Piece&& piece, Token&& token) {

@@ -1,4 +1,4 @@
-#include "bundle/json_fields.hpp"
+#include "io/json_fields.hpp"
 #include "text/added_tokens.hpp"
 #include "text/framed_ids.hpp"
 #include "text/unicode.hpp"
@@ -15,6 +15,8 @@ namespace glint {
 namespace {
 
 using detail::AddedToken;
+
+constexpr std::array kType{enum_name(TokenizerKind::ClipBpe)};
 
 /// GPT-2's printable stand-ins for bytes, as UTF-8: printable Latin-1 stays, the rest follows from U+0100 on.
 std::array<std::string, 256> byte_symbols() {
@@ -222,10 +224,10 @@ ClipTokenizer ClipTokenizer::load(const std::filesystem::path& path, const Token
   detail::FieldReader reader(document, path.string(), "");
   auto table = std::make_shared<Table>();
   int64_t version = 0;
-  std::string type;
+  auto type = TokenizerKind::ClipBpe;
   reader.required("version", version);
   reader.rule(version == 1, "version", "1");
-  reader.choice("type", type, {{"clip-bpe", "clip-bpe"}});
+  reader.choice("type", type, true, kType);
   reader.required("unknown", table->unknown);
   reader.rule(table->unknown >= 0, "unknown", "an id of at least 0");
   reader.required("suffix", table->suffix);

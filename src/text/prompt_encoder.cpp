@@ -1,4 +1,4 @@
-#include "text/family_text.hpp"
+#include "family/family.hpp"
 
 #include <glint/core/error.hpp>
 #include <glint/text/prompt_encoder.hpp>
@@ -10,10 +10,11 @@
 namespace glint {
 namespace {
 
-using detail::FamilyText;
-using detail::numbered;
+using families::Family;
+using families::numbered;
+using families::TextLayout;
 
-at::Tensor joined_tokens(const FamilyText& text, const std::vector<EncodedPrompt>& parts) {
+at::Tensor joined_tokens(const TextLayout& text, const std::vector<EncodedPrompt>& parts) {
   std::vector<at::Tensor> wide;
   for (const size_t i : text.side_by_side) {
     wide.push_back(parts[i].conditioning.tokens);
@@ -31,13 +32,13 @@ at::Tensor joined_tokens(const FamilyText& text, const std::vector<EncodedPrompt
   return at::cat({at::constant_pad_nd(tokens, {0, missing}), behind}, 1);
 }
 
-at::Tensor joined_pooled(const FamilyText& text, const std::vector<EncodedPrompt>& parts) {
+at::Tensor joined_pooled(const Family& family, const std::vector<EncodedPrompt>& parts) {
   std::vector<at::Tensor> pooled;
-  for (const size_t i : text.pooled) {
+  for (const size_t i : family.text->pooled) {
     pooled.push_back(parts[i].conditioning.pooled);
     GLINT_CHECK(pooled.back().defined(), BadModel,
                 "components.{}: family {} needs its pooled embedding; it returns tokens only",
-                numbered("text_encoder", i), text.family);
+                numbered("text_encoder", i), family.name);
   }
   if (pooled.empty()) return {};
   return pooled.size() == 1 ? pooled.front() : at::cat(pooled, -1);
@@ -51,17 +52,17 @@ PromptEncoder::PromptEncoder(std::string family, std::vector<std::shared_ptr<con
   GLINT_CHECK(encoders_.size() == expected, InvalidArgument,
               "encoders: family {} has {} text encoders, got {}", family_, expected, encoders_.size());
   for (const auto& encoder : encoders_)
-    GLINT_CHECK(encoder, InvalidArgument, "encoders: expected text encoders, got a unconditional one");
+    GLINT_CHECK(encoder, InvalidArgument, "encoders: expected text encoders, got a null pointer");
 }
 
 EncodedPrompt PromptEncoder::encode(std::string_view prompt, const PictureSize& size) const {
   std::vector<EncodedPrompt> parts;
   for (const auto& encoder : encoders_) parts.push_back(encoder->encode(prompt));
-  const FamilyText* text = detail::family_text(family_);
-  if (!text) return std::move(parts.front());
+  const Family& family = families::find(family_);
+  if (!family.text) return std::move(parts.front());
   EncodedPrompt result;
-  result.conditioning.tokens = joined_tokens(*text, parts);
-  result.conditioning.pooled = joined_pooled(*text, parts);
+  result.conditioning.tokens = joined_tokens(*family.text, parts);
+  result.conditioning.pooled = joined_pooled(family, parts);
   result.conditioning = with_size(std::move(result.conditioning), family_, size);
   const auto longest = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
     return a.tokenized.ids.size() < b.tokenized.ids.size();
@@ -71,15 +72,13 @@ EncodedPrompt PromptEncoder::encode(std::string_view prompt, const PictureSize& 
 }
 
 std::vector<std::string> PromptEncoder::components(std::string_view family) {
-  if (family == "tensor") return {};
-  const FamilyText* text = detail::family_text(family);
   std::vector<std::string> names;
-  for (size_t i = 0; i < (text ? text->encoders : 1); ++i) names.push_back(numbered("text_encoder", i));
+  for (size_t i = 0; i < families::find(family).encoders; ++i) names.push_back(numbered("text_encoder", i));
   return names;
 }
 
 Conditioning with_size(Conditioning conditioning, std::string_view family, const PictureSize& size) {
-  const FamilyText* text = detail::family_text(family);
+  const auto& text = families::find(family).text;
   if (!text || !text->time_ids || conditioning.extras.contains("time_ids")) return conditioning;
   const auto height = static_cast<float>(size.height), width = static_cast<float>(size.width);
   conditioning.extras["time_ids"] = at::tensor({height, width, 0.0F, 0.0F, height, width}).unsqueeze(0);

@@ -13,9 +13,9 @@ namespace glint::detail {
 /// How SentencePiece writes a space.
 inline constexpr std::string_view kSpacePiece = "\u2581";
 
-/// A model as `spm_train --model_type=unigram` writes it. Read and run here and not by the library, because Debian's
-/// libsentencepiece exports a variable of libtorch's name, FLAGS_minloglevel, of another size: in one process the two
-/// overwrite each other's memory.
+/// A model as `spm_train --model_type=unigram` writes it. Read and run here and not by the library, because
+/// Debian's libsentencepiece exports a variable of libtorch's name, FLAGS_minloglevel, of another size: in
+/// one process the two overwrite each other's memory.
 /// Source:  Kudo, arXiv:1804.10959; github.com/google/sentencepiece, whose results it gives.
 class UnigramModel {
  public:

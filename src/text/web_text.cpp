@@ -34,7 +34,8 @@ constexpr std::array<char32_t, 32> kWindows{0x20AC, 0x81,   0x201A, 0x0192, 0x20
                                             0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
                                             0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x9D,   0x017E, 0x0178};
 
-/// A reference at the front of a text: what it stands for (nothing if the number names no character) and its length.
+/// A reference at the front of a text: what it stands for (nothing if the number names no character) and its
+/// length.
 struct Reference {
   std::u32string meaning;
   size_t length;

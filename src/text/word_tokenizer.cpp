@@ -1,4 +1,4 @@
-#include "bundle/json_fields.hpp"
+#include "io/json_fields.hpp"
 
 #include <glint/io/utf8.hpp>
 #include <glint/text/tokenizer.hpp>
@@ -7,6 +7,7 @@ namespace glint {
 namespace {
 
 constexpr int64_t kMostTokens = 65536;
+constexpr std::array kType{enum_name(TokenizerKind::Words)};
 
 bool is_word_byte(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
@@ -51,11 +52,11 @@ WordTokenizer WordTokenizer::load(const std::filesystem::path& path) {
   const auto document = detail::parse_json_file(path);
   detail::FieldReader reader(document, path.string(), "");
   int64_t version = 0;
-  std::string type;
+  auto type = TokenizerKind::Words;
   Options options;
   reader.required("version", version);
   reader.rule(version == 1, "version", "1");
-  reader.choice("type", type, {{"words", "words"}});
+  reader.choice("type", type, true, kType);
   reader.required("pad", options.pad);
   reader.required("unknown", options.unknown);
   reader.required("max_tokens", options.max_tokens);

@@ -56,7 +56,7 @@ double peak_megabytes() {
 void run(const std::string& folder, int64_t rank, int rounds) {
   at::set_num_threads(1);
   const Pipeline pipeline(Bundle::load(folder));
-  const auto network = pipeline.bundle().module("denoiser");
+  const auto network = pipeline.bundle().network("denoiser");
   double megabytes = 0.0, all = 0.0;
   for (const auto& [name, weight] : network->weights())
     all += static_cast<double>(weight.nbytes()) / (1 << 20);

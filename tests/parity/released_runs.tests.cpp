@@ -81,7 +81,7 @@ TEST_CASE("NPNet beside latents of another size or number of channels is refused
 
   const auto loading = [](const std::function<void(json&)>& change, const char* component) {
     const test::FamilyBundle changed = bundle(change);
-    return failure([&] { changed.load().module(component); });
+    return failure([&] { changed.load().network(component); });
   };
   for (const char* component : {"npnet", "core2_weak"})
     CHECK_THAT(loading([](json& j) { j["latent"]["channels"] = 16; }, component),

@@ -87,8 +87,8 @@ TEST_CASE("what is stored in half precision computes in float32 on a CPU, unless
   });
   const auto x = at::zeros({1, 4, 4, 4});
   const auto single = files.load(), twice = files.load({.dtype = "float64"});
-  CHECK(single.module("vae_decoder")->run({x})[0].scalar_type() == at::kFloat);
-  CHECK(twice.module("vae_decoder")->run({x.to(at::kDouble)})[0].scalar_type() == at::kDouble);
+  CHECK(single.network("vae_decoder")->run({x})[0].scalar_type() == at::kFloat);
+  CHECK(twice.network("vae_decoder")->run({x.to(at::kDouble)})[0].scalar_type() == at::kDouble);
   CHECK(at::allclose(single.decoder()->decode(x), twice.decoder()->decode(x)));
   CHECK_THAT(test::failure([&] { single.model("vae_decoder"); }),
              Contains("InvalidArgument: components.vae_decoder"));
@@ -99,7 +99,7 @@ TEST_CASE("what was traced for a precision keeps it, and its weights stay as the
   const TinyBundle files([](json& j) { j["components"]["vae_decoder"]["compute"] = "float16"; });
   const auto x = at::zeros({1, 4, 4, 4});
   const auto bundle = files.load({.dtype = "float64"});  // the others follow
-  CHECK(bundle.module("vae_decoder")->run({x.to(at::kHalf)})[0].scalar_type() == at::kHalf);
+  CHECK(bundle.network("vae_decoder")->run({x.to(at::kHalf)})[0].scalar_type() == at::kHalf);
   CHECK(bundle.decoder()->options().dtype == "float16");
   CHECK(predict(*bundle.model(), bundle.text_encoder()->encode("a").conditioning, x).size() == 1);
 
@@ -121,7 +121,7 @@ TEST_CASE("what is stored in another precision than it was traced for is convert
   });
   const auto x = at::zeros({1, 4, 4, 4});
   for (const char* wish : {"", "float64"})
-    CHECK(files.load({.dtype = wish}).module("vae_decoder")->run({x})[0].scalar_type() == at::kFloat);
+    CHECK(files.load({.dtype = wish}).network("vae_decoder")->run({x})[0].scalar_type() == at::kFloat);
 }
 
 TEST_CASE("a bundle has as many tokenizers as its manifest names", "[unit]") {
@@ -134,7 +134,7 @@ TEST_CASE("a bundle has as many tokenizers as its manifest names", "[unit]") {
              Contains("NotFound: ") && Contains("no component 'tokenizer_4'"));
   CHECK_THAT(test::failure([&] { bundle.tokenizer("vae_decoder"); }),
              Contains("InvalidArgument: components.vae_decoder: not a tokenizer"));
-  CHECK_THAT(test::failure([&] { bundle.module("tokenizer_3"); }),
+  CHECK_THAT(test::failure([&] { bundle.network("tokenizer_3"); }),
              Contains("InvalidArgument: components.tokenizer_3: a tokenizer is no network"));
 }
 
@@ -182,7 +182,7 @@ TEST_CASE("missing files and components are named", "[unit]") {
              Contains("NotFound: ") && Contains("'text_encoder'"));
   CHECK_THAT(test::failure([&] { bundle.model("weak_denoiser"); }),
              Contains("NotFound: ") && Contains("'weak_denoiser'"));
-  CHECK_THAT(test::failure([&] { bundle.module("tokenizer"); }), Contains("InvalidArgument: "));
+  CHECK_THAT(test::failure([&] { bundle.network("tokenizer"); }), Contains("InvalidArgument: "));
   CHECK(bundle.model());  // and goes on
 
   std::filesystem::remove(files.folder / "denoiser.pt");
@@ -192,7 +192,7 @@ TEST_CASE("missing files and components are named", "[unit]") {
   CHECK_THAT(test::failure([&] { Bundle::load(files.folder / "none"); }), Contains("NotFound: "));
 }
 
-TEST_CASE("a right hash does not make a wrong file a module", "[unit]") {
+TEST_CASE("a right hash does not make a wrong file a network", "[unit]") {
   const test::TemporaryFolder scratch;
   const auto junk = sha256("junk");
   for (const char* backend : {"torchscript", "pt2", "aoti"}) {

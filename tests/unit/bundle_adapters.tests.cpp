@@ -109,7 +109,7 @@ TEST_CASE("bundles that differ in adapters share what they load", "[unit]") {
   const Files files;
   const Bundle plain = Bundle::load(files.bundle);
   const Bundle adapted = plain.with_adapters({{"style", files.style}});
-  CHECK(adapted.module("denoiser") == plain.module("denoiser"));
+  CHECK(adapted.network("denoiser") == plain.network("denoiser"));
   CHECK(adapted.decoder() == plain.decoder());
   CHECK(adapted.model() != plain.model());
   CHECK(adapted.with_adapters({{"detail", files.detail}}).options().adapters.size() == 2);
@@ -142,7 +142,8 @@ TEST_CASE("W2SD's predictors take their scales from one adapter, or from a pair"
       failure([&] {
         w2sd({{"adapter", "stile"}, {"strong_adapter", 1.0}, {"weak_adapter", 0.0}});
       }),
-      Contains("w2sd, strong predictor: adapters: model 'tiny' has no adapter 'stile'; did you mean 'style'?"));
+      Contains(
+          "w2sd, strong predictor: adapters: model 'tiny' has no adapter 'stile'; did you mean 'style'?"));
   CHECK_THAT(failure([&] { w2sd({{"strong_adapter", 1.0}}); }), Contains("w2sd.adapter: expected the name"));
 }
 
@@ -207,19 +208,20 @@ TEST_CASE("a network whose weights are fixed refuses adapters, says what to expo
     return failure([&] { Bundle::load(files.bundle).with_adapters({{"style", files.style}}).model(); });
   };
   const Files program(denoiser("denoiser.pt2", "pt2")), frozen(denoiser("denoiser_frozen.pt", "torchscript"));
-  CHECK(refusal(program) ==
-        "InvalidArgument: adapters.style: components.denoiser cannot have any: the weights of a pt2 file are "
-        "fixed; export it as torchscript, not frozen");
+  CHECK(
+      refusal(program) ==
+      "InvalidArgument: adapters.style: components.denoiser cannot have any: the weights of its pt2 file are "
+      "fixed; export it as torchscript, not frozen");
   CHECK(
       refusal(frozen) ==
       "InvalidArgument: adapters.style: components.denoiser cannot have any: denoiser_frozen.pt was frozen, "
       "its weights are constants; export it without torch.jit.freeze");
   // A compiled package is refused before it is loaded: this one is none.
   const Files compiled(denoiser("denoiser.pt2", "aoti"));
-  CHECK(
-      refusal(compiled) ==
-      "InvalidArgument: adapters.style: components.denoiser cannot have any: the weights of an aoti file are "
-      "fixed; export it as torchscript, not frozen");
+  CHECK(refusal(compiled) ==
+        "InvalidArgument: adapters.style: components.denoiser cannot have any: the weights of its aoti file "
+        "are "
+        "fixed; export it as torchscript, not frozen");
   const Files plain;
   const at::Tensor wanted = latents(Pipeline(Bundle::load(plain.bundle)), request());
   for (const Files* files : {&program, &frozen}) {

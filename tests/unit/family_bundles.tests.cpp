@@ -4,8 +4,11 @@
 #include <glint/vae/image_decoder.hpp>
 #include <glint/version.hpp>
 
+#include "family/family.hpp"
 #include "tests/support/catch.hpp"
 #include "tests/support/families.hpp"
+
+#include <set>
 
 using namespace glint;
 using nlohmann::json;
@@ -44,6 +47,24 @@ void replace_all(std::string& bytes, const std::string& from, const std::string&
 }
 
 }  // namespace
+
+TEST_CASE("families are found by name, and lay out the text encoders they have", "[unit]") {
+  std::set<std::string_view> names;
+  for (const families::Family& family : families::all()) {
+    CAPTURE(family.name);
+    CHECK(names.insert(family.name).second);
+    CHECK(&families::find(family.name) == &family);
+    CHECK(PromptEncoder::components(family.name).size() == family.encoders);
+    if (!family.text) continue;
+    std::vector<size_t> used = family.text->side_by_side;
+    used.insert(used.end(), family.text->pooled.begin(), family.text->pooled.end());
+    used.push_back(family.text->behind.value_or(0));
+    CHECK(*std::max_element(used.begin(), used.end()) + 1 == family.encoders);
+  }
+  CHECK(PromptEncoder::components("sd3").back() == "text_encoder_3");
+  CHECK(PromptEncoder::components("tensor").empty());
+  CHECK(PromptEncoder::components("a host's own") == std::vector<std::string>{"text_encoder"});
+}
 
 TEST_CASE("a bundle that lacks one of its family's components is refused by name", "[unit]") {
   CHECK_THAT(

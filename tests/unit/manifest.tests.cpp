@@ -1,5 +1,5 @@
-#include <glint/core/parameterization.hpp>
 #include <glint/bundle/manifest.hpp>
+#include <glint/core/parameterization.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -98,8 +98,8 @@ TEST_CASE("a manifest is read into plain fields, with defaults for what it leave
   CHECK(denoiser.backend == Backend::TorchScript);
   CHECK(denoiser.dtype == "float32");
   CHECK(denoiser.inputs == std::vector<std::string>{"latents", "time", "tokens"});
-  CHECK(denoiser.time == TimeUnit::Timestep);
-  CHECK(manifest.components.at("tokenizer").backend == Backend::Words);
+  CHECK(enum_name(denoiser.time) == "timestep");
+  CHECK(manifest.components.at("tokenizer").tokenizer == TokenizerKind::Words);
   CHECK(manifest.components.at("vae_decoder").backend == Backend::ExportedProgram);
   CHECK(manifest.components.at("vae_decoder").dtype == "float16");
 }
@@ -172,11 +172,11 @@ TEST_CASE("a manifest says how a family's networks and tokenizers are called", "
   CHECK(manifest.components.at("denoiser").compute == "bfloat16");
   CHECK(manifest.components.contains("vae_decoder_next"));
   const Component& clip = manifest.components.at("tokenizer");
-  CHECK(clip.backend == Backend::ClipBpe);
+  CHECK(clip.tokenizer == TokenizerKind::ClipBpe);
   CHECK((clip.frame.max_tokens == 77 && clip.frame.bos == 6 && clip.frame.eos == 7 && clip.frame.pad == 0));
   CHECK_FALSE(clip.frame.web_text);
   const Component& t5 = manifest.components.at("tokenizer_2");
-  CHECK(t5.backend == Backend::SentencePiece);
+  CHECK(t5.tokenizer == TokenizerKind::SentencePiece);
   CHECK((t5.frame.max_tokens == 256 && t5.frame.eos == 1 && t5.frame.pad == 3 && t5.frame.web_text));
   document["latent"]["multiple"] = 4;
   CHECK(parse_manifest(document.dump()).latent.multiple == 4);
@@ -265,6 +265,8 @@ TEST_CASE("wrong types and values tell what was expected and what came", "[unit]
              Contains("name: expected a text, got an empty string"));
   CHECK_THAT(failure([](json& j) { j["parameterization"] = "eps"; }),
              Contains("parameterization: expected epsilon | v | x0 | velocity, got 'eps'"));
+  CHECK_THAT(failure([](json& j) { j["schedule"]["betas"] = "squaredcos"; }),
+             Contains("betas: expected scaled_linear | linear | squaredcos_cap_v2, got 'squaredcos'"));
   CHECK_THAT(failure([](json& j) { j["schedule"]["kind"] = "fow"; }),
              Contains("got 'fow'; did you mean 'flow'?"));
   CHECK_THAT(failure([](json& j) { j["schedule"]["beta_end"] = 1.5; }),
@@ -282,7 +284,14 @@ TEST_CASE("wrong types and values tell what was expected and what came", "[unit]
   CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["sha256"] = "abc"; }),
              Contains("64 lower-case"));
   CHECK_THAT(failure([](json& j) { j["components"]["denoiser"]["backend"] = "words"; }),
-             Contains("got 'words'"));
+             Contains("backend: expected torchscript | pt2 | aoti, got 'words'"));
+  CHECK_THAT(failure([](json& j) {
+               j["components"]["npnet"] = {{"file", "n"}, {"backend", "words"}, {"sha256", kHash}};
+             }),
+             Contains("backend: expected torchscript | pt2 | aoti | safetensors, got 'words'"));
+  CHECK_THAT(
+      failure([](json& j) { j["family"] = "sdxll"; }),
+      Contains("family: expected sdxl | sd3 | flux | wan | emoji | tensor, got 'sdxll'; did you mean"));
   CHECK_THAT(failure([](json& j) {
                j["guidance"] = {{"embedded", true}};
              }),

@@ -43,4 +43,12 @@ TEST_CASE("the first byte that is not UTF-8 is found", "[unit]") {
   CHECK(invalid_utf8_offset("\xF4\x90\x80\x80") == 0);  // above U+10FFFF
   CHECK(invalid_utf8_offset("ok\xF0\x9F\x98") == 2);    // cut off
   CHECK(invalid_utf8_offset("\x80") == 0);
+  // Both sides of every bound of table 3-7.
+  for (const char* good : {"\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
+                           "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"})
+    CHECK_FALSE(invalid_utf8_offset(good));
+  for (const char* bad : {"\xC1\xBF", "\xC2\x7F", "\xE0\x9F\xBF", "\xED\xBF\xBF", "\xEF\xBF\xC0",
+                          "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80"})
+    CHECK(invalid_utf8_offset(bad) == 0);
+  CHECK_FALSE(invalid_utf8_offset(std::string_view("a\0b", 3)));
 }

@@ -1,6 +1,7 @@
-#include <glint/image/image.hpp>
-#include <glint/image/png.hpp>
 #include <glint/core/tensor.hpp>
+#include <glint/image/image.hpp>
+#include <glint/image/image_file.hpp>
+#include <glint/image/webp.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -103,6 +104,25 @@ TEST_CASE("a PNG is read back byte for byte, with its texts", "[unit]") {
   CHECK(read_png(folder / "x.png", &read) == gradient(17, 11));
   CHECK(read == texts);
   CHECK(decode_png(encode_png(gradient(1, 1))) == gradient(1, 1));
+}
+
+TEST_CASE("a picture is written in the format its file's name asks for", "[unit]") {
+  const TemporaryFolder folder;
+  const PngTexts texts{{"seed", "42"}};
+  const auto written = [&](const char* name) {
+    write_image(folder / name, gradient(8, 6), texts);
+    return test::read_bytes(folder / name);
+  };
+  const auto bytes = [](const std::vector<uint8_t>& encoded) {
+    return std::string(encoded.begin(), encoded.end());
+  };
+  CHECK(written("x.png") == bytes(encode_png(gradient(8, 6), texts)));
+  CHECK(written("x") == written("x.png"));
+  CHECK(written("x.webp") == bytes(encode_webp({.frames = {gradient(8, 6)}}, {}, texts)));
+  CHECK(image_extensions() == std::vector<std::string_view>{".png", ".webp"});
+  CHECK(test::failure([&] { write_image(folder / "x.jpg", gradient(8, 6)); }) ==
+        "InvalidArgument: " + (folder / "x.jpg").string() +
+            ": expected a name that ends in .png or .webp, got '.jpg'");
 }
 
 TEST_CASE("PNG files that cannot be read or written name their path", "[unit]") {

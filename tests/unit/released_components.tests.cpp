@@ -56,9 +56,9 @@ TEST_CASE("a safetensors component knows its inputs and computes what its file w
   const ReleasedBundle files;
   const Bundle bundle = files.load();
   const auto vectors = read_safetensors(test::data("nets/vectors.safetensors"));
-  CHECK(bundle.module("npnet")->inputs() == std::vector<std::string>{"latents", "tokens"});
-  CHECK(bundle.module("core2_weak")->inputs() == kCore2Inputs);
-  const at::Tensor golden = bundle.module("npnet")->run(
+  CHECK(bundle.network("npnet")->inputs() == std::vector<std::string>{"latents", "tokens"});
+  CHECK(bundle.network("core2_weak")->inputs() == kCore2Inputs);
+  const at::Tensor golden = bundle.network("npnet")->run(
       {vectors.at("npnet.released.input.latents"), vectors.at("npnet.released.input.tokens")})[0];
   CHECK(relative_error(golden, vectors.at("npnet.released.result")) < 1e-5);
   CHECK_FALSE(golden.requires_grad());
@@ -69,28 +69,28 @@ TEST_CASE("precision: NPNet stays in float32 at least, CoRe2's network computes 
           "[unit]") {
   const ReleasedBundle files;
   const auto vectors = read_safetensors(test::data("nets/vectors.safetensors"));
-  const auto run = [&](const Network& module, const std::string& name) {
+  const auto run = [&](const Network& network, const std::string& name) {
     std::vector<at::Tensor> inputs;
-    for (const std::string& input : module.inputs()) inputs.push_back(vectors.at(name + ".input." + input));
-    return module.run(inputs)[0];
+    for (const std::string& input : network.inputs()) inputs.push_back(vectors.at(name + ".input." + input));
+    return network.run(inputs)[0];
   };
   const Bundle half = files.load({.dtype = "bfloat16"}), twice = files.load({.dtype = "float64"});
   const auto core2 = vectors.at("core2.first.result"), npnet = vectors.at("npnet.released.result");
-  CHECK(relative_error(run(*half.module("npnet"), "npnet.released"), npnet) < 1e-5);
-  CHECK(relative_error(run(*twice.module("npnet"), "npnet.released"), npnet) < 1e-5);
-  CHECK(relative_error(run(*twice.module("core2_weak"), "core2.first"), core2) < 1e-5);
-  const double rounded = relative_error(run(*half.module("core2_weak"), "core2.first"), core2);
+  CHECK(relative_error(run(*half.network("npnet"), "npnet.released"), npnet) < 1e-5);
+  CHECK(relative_error(run(*twice.network("npnet"), "npnet.released"), npnet) < 1e-5);
+  CHECK(relative_error(run(*twice.network("core2_weak"), "core2.first"), core2) < 1e-5);
+  const double rounded = relative_error(run(*half.network("core2_weak"), "core2.first"), core2);
   CHECK(rounded > 1e-4);  // it is computed in bfloat16, of 8 bits
   CHECK(rounded < 0.05);
 }
 
 TEST_CASE("inputs that are not the architecture's, and roles that have none, are refused", "[unit]") {
   const ReleasedBundle other([](json& j) { j["components"]["npnet"]["inputs"] = {"tokens", "latents"}; });
-  CHECK_THAT(failure([&] { other.load().module("npnet"); }),
+  CHECK_THAT(failure([&] { other.load().network("npnet"); }),
              Contains("BadModel: components.npnet.inputs: the network in npnet.safetensors takes [latents, "
                       "tokens], got [tokens, latents]"));
   const ReleasedBundle none([](json& j) { j["components"]["npnet"].erase("inputs"); });
-  CHECK_THAT(failure([&] { none.load().module("npnet"); }), Contains("takes [latents, tokens], got []"));
+  CHECK_THAT(failure([&] { none.load().network("npnet"); }), Contains("takes [latents, tokens], got []"));
   for (const char* role : {"denoiser", "vae_decoder"}) {
     auto manifest = test::tiny_manifest();
     manifest["components"][role]["backend"] = "safetensors";
@@ -148,7 +148,7 @@ TEST_CASE("a damaged component is refused or runs; nothing else happens", "[unit
 
 TEST_CASE("latents and prompts a network was not trained for are told with both sizes", "[unit]") {
   const ReleasedBundle files;
-  const auto npnet = files.load().module("npnet"), core2 = files.load().module("core2_weak");
+  const auto npnet = files.load().network("npnet"), core2 = files.load().network("core2_weak");
   const at::Tensor tokens = at::ones({1, 3, 6});
   CHECK_THAT(
       failure([&] {

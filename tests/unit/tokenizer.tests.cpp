@@ -49,6 +49,13 @@ TEST_CASE("a tokenizer file is read, and a wrong one refused by field", "[unit]"
   CHECK(tokenizer.length() == 8);
   CHECK(tokenizer.encode("red").ids[0] == 2);
 
+  CHECK(load_tokenizer(test::data("modules/tokenizer.json"), TokenizerKind::Words)->length() == 8);
+  CHECK_THAT(
+      test::failure([] { load_tokenizer(test::data("modules/tokenizer.json"), TokenizerKind::ClipBpe); }),
+      Contains("type: expected clip-bpe, got 'words'"));
+  CHECK_THAT(test::failure([] { load_tokenizer("none", static_cast<TokenizerKind>(3)); }),
+             Contains("InvalidArgument: tokenizer"));
+
   const test::TemporaryFolder folder;
   const auto failure = [&](const std::string& text) {
     return test::failure([&] { WordTokenizer::load(test::write_bytes(folder / "t.json", text)); });

@@ -20,8 +20,8 @@ struct Image {
   friend bool operator==(const Image&, const Image&) = default;
 };
 
-/// Returns the pictures of a tensor with values in [-1,1]: round(clamp(x / 2 + 0.5, 0, 1) * 255), ties to even, as
-/// diffusers has it.
+/// Returns the pictures of a tensor with values in [-1,1]: round(clamp(x / 2 + 0.5, 0, 1) * 255), ties to
+/// even, as diffusers has it.
 /// Shapes:  [3,H,W] gives one picture, [B,3,H,W] gives B. Any floating dtype, any device.
 /// Errors:  ShapeMismatch, UnsupportedDtype; Numerical if a value is not a number.
 GLINT_API std::vector<Image> to_images(const at::Tensor& pixels);
@@ -45,7 +45,8 @@ struct SheetOptions {
   std::array<uint8_t, 3> background = {255, 255, 255};
 };
 
-/// Returns the pictures row by row in one, cells as large as the largest picture, each at its cell's top left.
+/// Returns the pictures row by row in one, cells as large as the largest picture, each at its cell's top
+/// left.
 /// Errors:  InvalidArgument if there is no picture, or for negative options.
 GLINT_API Image contact_sheet(std::span<const Image> images, const SheetOptions& options = {});
 

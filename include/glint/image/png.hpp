@@ -17,12 +17,13 @@ namespace glint {
 using PngTexts = std::map<std::string, std::string>;
 
 /// Writes an 8-bit RGB file, whole or not at all. Texts are stored as iTXt chunks.
-/// Errors:  InvalidArgument if the file cannot be written, the image is empty or a text cannot be stored; NotFound if
-///          the folder does not exist.
+/// Errors:  InvalidArgument if the file cannot be written, the image is empty or a text cannot be stored;
+///          NotFound if the folder does not exist.
 GLINT_API void write_png(const std::filesystem::path& path, const Image& image, const PngTexts& texts = {});
 
 /// Returns a file's picture, converted to 8-bit RGB; transparent pixels are laid on white.
-/// Errors:  NotFound; InvalidArgument naming the path if it is not a PNG file, damaged, or larger than 2^26 pixels.
+/// Errors:  NotFound; InvalidArgument naming the path if it is not a PNG file, damaged, or larger than 2^26
+///          pixels.
 GLINT_API Image read_png(const std::filesystem::path& path, PngTexts* texts = nullptr);
 
 /// As the two above, in memory. Messages begin with `where`.

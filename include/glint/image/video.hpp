@@ -10,7 +10,8 @@
 
 namespace glint {
 
-/// The slowest and the fastest rate a video can have, frames per second. Browsers slow down much faster animations.
+/// The slowest and the fastest rate a video can have, frames per second. Browsers slow down much faster
+/// animations.
 inline constexpr double kSlowestRate = 0.1, kFastestRate = 60.0;
 
 /// Pictures of one size, shown one after the other.
@@ -34,7 +35,8 @@ GLINT_API bool numbers_frames(const std::filesystem::path& pattern);
 /// Errors:  InvalidArgument if the pattern does not number frames.
 GLINT_API std::filesystem::path frame_path(const std::filesystem::path& pattern, size_t index);
 
-/// Writes each frame as a PNG, frame 1 first, and returns the paths. Each file is written whole or not at all.
+/// Writes each frame as a PNG, frame 1 first, and returns the paths. Each file is written whole or not at
+/// all.
 /// Errors:  InvalidArgument as frame_path, or if there is no frame; as write_png.
 GLINT_API std::vector<std::filesystem::path> write_frames(const std::filesystem::path& pattern,
                                                           const Video& video, const PngTexts& texts = {});

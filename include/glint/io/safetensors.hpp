@@ -1,8 +1,8 @@
 // Tensors in and out of .safetensors files.
 #pragma once
 
-#include <glint/export.hpp>
 #include <glint/core/tensor.hpp>
+#include <glint/export.hpp>
 
 #include <filesystem>
 #include <map>
@@ -13,17 +13,19 @@ namespace glint {
 using TensorMap = std::map<std::string, at::Tensor>;
 using Metadata = std::map<std::string, std::string>;
 
-/// Returns every tensor of a file. The data is mapped, not read: a tensor whose data is aligned in the file shares
-/// the mapping and keeps it alive; writing to it changes memory only. Replace such a file, never change it in place.
+/// Returns every tensor of a file. The data is mapped, not read: a tensor whose data is aligned in the file
+/// shares the mapping and keeps it alive; writing to it changes memory only. Replace such a file, never
+/// change it in place.
 /// Dtype:   F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL.
 /// Errors:  NotFound if there is no such file; BadModel naming file and tensor if it is malformed.
-/// Source:  the safetensors format, github.com/huggingface/safetensors. As there, data without gaps is required.
+/// Source:  the safetensors format, github.com/huggingface/safetensors. As there, data without gaps is
+///          required.
 GLINT_API TensorMap read_safetensors(const std::filesystem::path& path, Metadata* metadata = nullptr);
 
 /// Writes `tensors` to a file, whole or not at all: a temporary file beside it takes its place at the end.
 /// Dtype:   as the reader.
-/// Errors:  InvalidArgument if the file cannot be written or a name is not UTF-8; NotFound if its folder does not
-///          exist; UnsupportedDtype naming the tensor.
+/// Errors:  InvalidArgument if the file cannot be written or a name is not UTF-8; NotFound if its folder does
+///          not exist; UnsupportedDtype naming the tensor.
 GLINT_API void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
                                  const Metadata& metadata = {});
 

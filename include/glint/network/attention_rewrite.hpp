@@ -1,4 +1,5 @@
-// Exported networks, changed when they are loaded: every attention becomes one whose policy is looked up at run time.
+// Exported networks, changed when they are loaded: every attention becomes one whose policy is looked up at
+// run time.
 #pragma once
 
 #include <glint/export.hpp>
@@ -14,15 +15,18 @@ struct Module;
 
 namespace glint {
 
-/// Replaces every aten::scaled_dot_product_attention of a TorchScript module by glint::attention and returns how many there
-/// are. Without a policy in force the module computes the same bits as before. Layers are numbered from 0 in the order
-/// `forward` runs them, cross attention included; one inside a loop has one number for all its rounds.
+/// Replaces every aten::scaled_dot_product_attention of a TorchScript module by glint::attention and returns
+/// how many there are. Without a policy in force the module computes the same bits as before. Layers are
+/// numbered from 0 in the order `forward` runs them, cross attention included; one inside a loop has one
+/// number for all its rounds.
 ///
-/// Works on frozen modules and on ordinary ones, whose calls are inlined into `forward` first, so that a submodule that
-/// is called twice is two layers. What can only be resolved at run time (methods of module interfaces) is rewritten
-/// where it is and numbered last. Call it before the module first runs: its execution plan is made then.
+/// Works on frozen modules and on ordinary ones, whose calls are inlined into `forward` first, so that a
+/// submodule that is called twice is two layers. What can only be resolved at run time (methods of module
+/// interfaces) is rewritten where it is and numbered last. Call it before the module first runs: its
+/// execution plan is made then.
 /// Cost:    one pass over the graphs; none at run time.
-/// Errors:  BadModel for a call with arguments that glint::attention does not have (an archive of a later torch).
+/// Errors:  BadModel for a call with arguments that glint::attention does not have (an archive of a later
+///          torch).
 GLINT_API int64_t rewrite_attention(torch::jit::Module& module);
 
 /// A program of torch.export, as text.

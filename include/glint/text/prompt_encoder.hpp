@@ -18,9 +18,10 @@ struct PictureSize {
 };
 
 /// The text encoders of a family, and how it puts their outputs together. All of them get the same prompt.
-/// sdxl: both tokens joined along D, the second pooled embedding, time_ids. sd3: both CLIPs' tokens joined along D and
-/// filled up with zeros to T5's D, then T5's behind them along L; both pooled embeddings joined. flux: T5's tokens, CLIP's
-/// pooled embedding. wan: UMT5's tokens. Any other family: what its one encoder gives, mask and ids included.
+/// sdxl: both tokens joined along D, the second pooled embedding, time_ids. sd3: both CLIPs' tokens joined
+/// along D and filled up with zeros to T5's D, then T5's behind them along L; both pooled embeddings joined.
+/// flux: T5's tokens, CLIP's pooled embedding. wan: UMT5's tokens. Any other family: what its one encoder
+/// gives, mask and ids included.
 /// Thread:  const calls are safe concurrently.
 /// Source:  encode_prompt of diffusers' pipelines of these families.
 class GLINT_API PromptEncoder {
@@ -29,10 +30,10 @@ class GLINT_API PromptEncoder {
   /// Errors:  InvalidArgument if the family has another number of encoders, or one is null.
   PromptEncoder(std::string family, std::vector<std::shared_ptr<const TextEncoder>> encoders);
 
-  /// Returns the conditioning of `prompt`, one row, float32 on the CPU. What is told of the prompt itself (ids, unknown and
-  /// dropped words) is what the encoder with the most tokens says, which drops the least.
-  /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the encoders' outputs do not
-  ///          fit together; Internal with the engine's message.
+  /// Returns the conditioning of `prompt`, one row, float32 on the CPU. What is told of the prompt itself
+  /// (ids, unknown and dropped words) is what the encoder with the most tokens says, which drops the least.
+  /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the encoders'
+  ///          outputs do not fit together; Internal with the engine's message.
   EncodedPrompt encode(std::string_view prompt, const PictureSize& size) const;
 
   /// Returns the components it takes: text_encoder, text_encoder_2, ...
@@ -43,8 +44,8 @@ class GLINT_API PromptEncoder {
   std::vector<std::shared_ptr<const TextEncoder>> encoders_;
 };
 
-/// Returns `conditioning` with what the family's denoiser is told of the picture's size, unless it is there already:
-/// sdxl's time_ids [1,6] = (height, width, 0, 0, height, width).
+/// Returns `conditioning` with what the family's denoiser is told of the picture's size, unless it is there
+/// already: sdxl's time_ids [1,6] = (height, width, 0, 0, height, width).
 GLINT_API Conditioning with_size(Conditioning conditioning, std::string_view family, const PictureSize& size);
 
 }  // namespace glint

@@ -1,7 +1,6 @@
 // The tokenizers of the published model families: byte-pair encoding of CLIP, SentencePiece of T5 and UMT5.
 #pragma once
 
-#include <glint/text/token_frame.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include <memory>
@@ -10,14 +9,16 @@
 namespace glint {
 
 /// Byte-level BPE with an end-of-word suffix. Ids are those of transformers' CLIPTokenizer.
-/// Source:  Sennrich et al., arXiv:1508.07909; Radford et al., GPT-2 (bytes) and CLIP, arXiv:2103.00020 (words).
-/// Deviations: character classes are Unicode 15's, by utf8proc; letters added to Unicode later count as symbols.
+/// Source:  Sennrich et al., arXiv:1508.07909; Radford et al., GPT-2 (bytes) and CLIP, arXiv:2103.00020
+///          (words).
+/// Deviations: character classes are Unicode 15's, by utf8proc; letters added to Unicode later count as
+///             symbols.
 class GLINT_API ClipTokenizer final : public Tokenizer {
  public:
-  /// Returns the tokenizer in a JSON file {"version": 1, "type": "clip-bpe", "vocabulary", "merges", "unknown", "suffix",
-  /// "added"}; docs/exporting.md describes it.
-  /// Errors:  NotFound; BadModel naming the field if it is malformed or a merge's parts or result are not in the
-  ///          vocabulary; InvalidArgument if the frame leaves no room or has a negative id.
+  /// Returns the tokenizer in a JSON file {"version": 1, "type": "clip-bpe", "vocabulary", "merges",
+  /// "unknown", "suffix", "added"}; docs/exporting.md describes it.
+  /// Errors:  NotFound; BadModel naming the field if it is malformed or a merge's parts or result are not in
+  ///          the vocabulary; InvalidArgument if the frame leaves no room or has a negative id.
   static ClipTokenizer load(const std::filesystem::path& path, const TokenFrame& frame);
 
   TokenizedPrompt encode(std::string_view prompt) const override;

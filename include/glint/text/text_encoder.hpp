@@ -2,8 +2,8 @@
 #pragma once
 
 #include <glint/export.hpp>
-#include <glint/network/network.hpp>
 #include <glint/model/conditioning.hpp>
+#include <glint/network/network.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include <memory>
@@ -34,9 +34,10 @@ class GLINT_API TextEncoder {
   TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Network> network,
               TextEncoderOptions options = {});
 
-  /// Returns the conditioning of `prompt`, float32 on the CPU. The empty prompt gives the unconditional branch.
-  /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the network returns
-  ///          something else; Internal with the engine's message.
+  /// Returns the conditioning of `prompt`, float32 on the CPU. The empty prompt gives the unconditional
+  /// branch.
+  /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the network
+  ///          returns something else; Internal with the engine's message.
   EncodedPrompt encode(std::string_view prompt) const;
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }

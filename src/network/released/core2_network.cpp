@@ -40,7 +40,8 @@ Core2Network::Modulation Core2Network::take_modulation(NetworkFile& w, const std
   return {take_head(w, name + "_linear2"), take_head(w, name + "_linear")};
 }
 
-Core2Network::Block Core2Network::take_block(NetworkFile& w, const std::string& prefix, int64_t hidden) const {
+Core2Network::Block Core2Network::take_block(NetworkFile& w, const std::string& prefix,
+                                             int64_t hidden) const {
   return {.heads = heads_,
           .norm1 = take_norm(w, prefix + "norm1", width_),
           .norm3 = take_norm(w, prefix + "norm3", width_),

@@ -19,15 +19,16 @@ struct BankedLinear {
   }
 };
 
-/// Inputs output [B,C,H,W] (the conditional prediction), position [B] (step / steps, one value), tokens and null_tokens
-/// [B,L,D], pooled and null_pooled [B,P]; returns the imitated guided prediction. H and W are multiples of 2, at most
-/// twice `table`. The step's bank is its only notion of time.
-/// Settings: heads, text_order (null-first | prompt-first: how the two prompts are stacked), svd_rank, text (legacy-rows
-/// as released: the first rows of U, not a low-rank approximation; or columns), table and table_base (patches per side
-/// of the position table, and of its unit).
+/// Inputs output [B,C,H,W] (the conditional prediction), position [B] (step / steps, one value), tokens and
+/// null_tokens [B,L,D], pooled and null_pooled [B,P]; returns the imitated guided prediction. H and W are
+/// multiples of 2, at most twice `table`. The step's bank is its only notion of time. Settings: heads,
+/// text_order (null-first | prompt-first: how the two prompts are stacked), svd_rank, text (legacy-rows as
+/// released: the first rows of U, not a low-rank approximation; or columns), table and table_base (patches
+/// per side of the position table, and of its unit).
 /// Dtype:   float32 in and out; the weights' dtype inside, decompositions in float64 on the CPU.
 /// Cost:    the decomposition of [2L,D] once per prompt: the last few are remembered.
-/// Source:  Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster", arXiv:2503.09662.
+/// Source:  Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster",
+///          arXiv:2503.09662.
 class Core2Network final : public Network {
  public:
   explicit Core2Network(NetworkFile weights);

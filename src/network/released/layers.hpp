@@ -22,7 +22,8 @@ struct Linear {
   at::Tensor operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
 };
 
-inline Linear take_linear(NetworkFile& w, const std::string& name, int64_t in, int64_t out, bool bias = true) {
+inline Linear take_linear(NetworkFile& w, const std::string& name, int64_t in, int64_t out,
+                          bool bias = true) {
   Linear linear{w.take(name + ".weight", {out, in}), std::nullopt};
   if (bias) linear.bias = w.take(name + ".bias", {out});
   return linear;

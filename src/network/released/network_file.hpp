@@ -10,8 +10,8 @@
 
 namespace glint::released {
 
-/// Hands out tensors on the network's device and in its dtype. Whatever does not fit is remembered, so that one message
-/// names all of it.
+/// Hands out tensors on the network's device and in its dtype. Whatever does not fit is remembered, so that
+/// one message names all of it.
 class NetworkFile {
  public:
   NetworkFile(TensorMap tensors, Metadata settings, std::string file, at::Device device, at::ScalarType dtype)
@@ -27,7 +27,8 @@ class NetworkFile {
 
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
-  /// Returns the shape of a tensor from which other sizes follow.   Errors: BadModel unless it exists with that rank.
+  /// Returns the shape of a tensor from which other sizes follow.   Errors: BadModel unless it exists with
+  /// that rank.
   std::vector<int64_t> shape(const std::string& name, size_t rank) const;
 
   /// Returns the tensor, or an undefined one if it is missing or of another shape; `finish` then tells.

@@ -7,14 +7,13 @@
 
 namespace glint::released {
 
-/// Inputs latents [B,4,h,h] and tokens [B,L,D]; returns latents. One size of latents and one of prompts, those it was
-/// trained for.
-/// Settings: tokens (L), heads (of the SVD branch), attention (true | false: what its setting svd_attention changes),
-/// features (nhwc-as-nchw as released: rows of the features are read as channels; or nchw), image (side of the pictures
-/// Swin is given).
+/// Inputs latents [B,4,h,h] and tokens [B,L,D]; returns latents. One size of latents and one of prompts,
+/// those it was trained for. Settings: tokens (L), heads (of the SVD branch), attention (true | false: what
+/// its setting svd_attention changes), features (nhwc-as-nchw as released: rows of the features are read as
+/// channels; or nchw), image (side of the pictures Swin is given).
 /// Dtype:   float32, or float64 where that is asked for; decompositions in float64 on the CPU.
-/// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502. Deviation: no stochastic
-///          depth, which the released code leaves on by never leaving training mode.
+/// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502. Deviation: no
+///          stochastic depth, which the released code leaves on by never leaving training mode.
 class Npnet final : public Network {
  public:
   explicit Npnet(NetworkFile weights);

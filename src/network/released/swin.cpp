@@ -35,7 +35,8 @@ at::Tensor relative_index(int64_t size) {
   return apart[0].mul(2 * size - 1).add(apart[1]);
 }
 
-/// [windows,size^2,size^2]: 0 between places that were neighbours before the cyclic shift, -100 between others.
+/// [windows,size^2,size^2]: 0 between places that were neighbours before the cyclic shift, -100 between
+/// others.
 at::Tensor shift_mask(int64_t side, int64_t size, int64_t shift) {
   // Which of three bands a row lies in: untouched, cut by the shift, or brought from the other end.
   const at::Tensor row = at::arange(side, at::kLong);

@@ -34,8 +34,8 @@ class Swin {
     std::vector<Block> blocks;
   };
 
-  Block take_block(NetworkFile& weights, const std::string& prefix, int64_t width, int64_t heads, int64_t side,
-                   bool shifted) const;
+  Block take_block(NetworkFile& weights, const std::string& prefix, int64_t width, int64_t heads,
+                   int64_t side, bool shifted) const;
 
   int64_t side_ = 0, window_ = 0, width_ = 0, patch_ = 0;
   at::Tensor patch_weight_, patch_bias_;

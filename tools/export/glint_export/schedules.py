@@ -6,7 +6,8 @@ from diffusers import SchedulerMixin
 
 from .errors import ExportError, require
 
-BETAS = {"scaled_linear": "scaled_linear", "linear": "linear", "squaredcos_cap_v2": "squaredcos"}
+COSINE = "squaredcos_cap_v2"
+BETAS = ("scaled_linear", "linear", COSINE)
 PARAMETERIZATIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 
 
@@ -26,8 +27,8 @@ def vp_schedule(scheduler: SchedulerMixin) -> tuple[dict[str, object], str]:
     if config.prediction_type not in PARAMETERIZATIONS:
         raise ExportError(f"scheduler {name}: prediction_type {config.prediction_type!r} is not known")
     schedule: dict[str, object] = {"kind": "vp", "train_steps": config.num_train_timesteps}
-    schedule["betas"] = BETAS[config.beta_schedule]
-    if schedule["betas"] != "squaredcos":
+    schedule["betas"] = config.beta_schedule
+    if config.beta_schedule != COSINE:
         schedule |= {"beta_start": config.beta_start, "beta_end": config.beta_end}
     if getattr(config, "rescale_betas_zero_snr", False):
         schedule["zero_terminal_snr"] = True

@@ -1,23 +1,22 @@
-// Reads a JSON object field by field into plain structs. A struct's fields are listed once, in a function template
-// `fields(visitor, struct)`; the reader below and the lister of field names are its two visitors.
+// Reads a JSON object field by field into plain structs. A struct's fields are listed once, in a function
+// template `fields(visitor, struct)`; the reader below and the lister of field names are its two visitors.
 #pragma once
 
 #include "io/json.hpp"
 
-#include <glint/core/nearest.hpp>
+#include <glint/core/enum_names.hpp>
 #include <glint/core/error.hpp>
+#include <glint/core/nearest.hpp>
 
 #include <cmath>
-#include <concepts>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace glint::detail {
 
-/// One of a fixed set of texts, stored as the value beside it.
-template <typename T>
-using Choices = std::vector<std::pair<std::string, T>>;
+using Names = std::span<const std::string_view>;
 
 /// "format: expected ..., got ...", with the document and path in front.
 [[noreturn]] inline void bad_field(const std::string& path, const std::string& expected,
@@ -87,25 +86,23 @@ class FieldReader {
     if (const auto* value = find(name)) read_value(*value, place(name), out);
   }
 
-  /// A text that stands for a value.
-  template <typename T>
-  void choice(const char* name, T& out, const Choices<std::type_identity_t<T>>& choices, bool needed = true) {
+  /// One of a fixed set of texts.
+  void choice(const char* name, std::string& out, Names names, bool needed = true) {
     const auto* value = find(name);
     GLINT_CHECK(value || !needed, BadModel, "{}: missing field", place(name));
     if (!value) return;
-    std::string text, names;
-    std::vector<std::string> known;
-    read_value(*value, place(name), text);
-    for (const auto& [choice, meaning] : choices) {
-      if (choice == text) {
-        out = meaning;
-        return;
-      }
-      names += (names.empty() ? "" : " | ") + choice;
-      known.push_back(choice);
-    }
-    fail(ErrorCode::BadModel, "{}: expected {}, got '{}'{}", place(name), names, text,
-         did_you_mean(text, known));
+    read_value(*value, place(name), out);
+    GLINT_CHECK(std::find(names.begin(), names.end(), out) != names.end(), BadModel,
+                "{}: expected {}, got '{}'{}", place(name), fmt::join(names, " | "), out,
+                did_you_mean(out, names));
+  }
+
+  /// An enumerator by its name, one of `names`.
+  template <NamedEnum E>
+  void choice(const char* name, E& out, bool needed = true, Names names = EnumNames<E>::values) {
+    std::string text(enum_name(out));
+    choice(name, text, names, needed);
+    out = *enum_value<E>(text);
   }
 
   /// A nested object, read by `read(FieldReader&)`.
@@ -171,8 +168,9 @@ class FieldLister {
   void optional(const char* name, T&) {
     add(name);
   }
-  template <typename T>
-  void choice(const char* name, T&, const Choices<std::type_identity_t<T>>&, bool = true) {
+  void choice(const char* name, std::string&, Names, bool = true) { add(name); }
+  template <NamedEnum E>
+  void choice(const char* name, E&, bool = true, Names = {}) {
     add(name);
   }
   template <typename Read>

@@ -1,0 +1,77 @@
+// A bundle's adapters, and its components with what they change.
+#include "bundle/bundle_state.hpp"
+
+#include <algorithm>
+
+namespace glint {
+namespace {
+
+/// An adapter changes components that the bundle has.
+void check_component(const Manifest& manifest, const AdapterFile& file, const std::string& component,
+                     const std::vector<LowRank>& layers) {
+  if (manifest.components.contains(component)) return;
+  std::string keys;
+  for (size_t i = 0; i < std::min<size_t>(layers.size(), 8); ++i) keys += (i > 0 ? ", " : "") + layers[i].key;
+  fail(ErrorCode::InvalidArgument, "{}: made for another model? This one has no '{}' for its {} layers: {}{}",
+       file.path, component, layers.size(), keys, layers.size() > 8 ? ", ..." : "");
+}
+
+}  // namespace
+
+const std::map<std::string, AdapterFile>& Bundle::State::adapter_files() {
+  if (adapters) return *adapters;
+  std::map<std::string, AdapterFile> files;
+  for (const auto& [name, entry] : manifest.adapters)
+    files.emplace(name, read_adapter(checked_file(entry.file, entry.sha256, "adapters." + name)));
+  for (const auto& [name, path] : options.adapters) files.emplace(name, read_adapter(path));
+  for (const auto& [name, file] : files)
+    for (const auto& [component, layers] : file.layers) check_component(manifest, file, component, layers);
+  adapters = std::move(files);
+  return *adapters;
+}
+
+Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>& files) const {
+  auto state = std::make_shared<State>();
+  state->folder = folder();
+  state->options = options();
+  state->manifest = manifest();
+  state->loaded = state_->loaded;
+  for (const auto& [name, path] : files) {
+    GLINT_CHECK(
+        !name.empty() && !state->manifest.adapters.contains(name) && !state->options.adapters.contains(name),
+        InvalidArgument, "adapters: expected a name that is not taken, got '{}' for {}", name, path.string());
+    std::error_code ignored;
+    GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), NotFound, "adapters.{}: {}: no such file",
+                name, path.string());
+    state->options.adapters.emplace(name, path);
+  }
+  return Bundle(std::move(state));
+}
+
+AdaptedNetwork Bundle::adapted(const std::string& component) const {
+  const std::lock_guard lock(state_->loaded->mutex);
+  if (const auto found = state_->adapted.find(component); found != state_->adapted.end())
+    return found->second;
+  // Before the network is loaded, which may take long.
+  const Backend backend = state_->component(component).backend;
+  for (const auto& [name, file] : state_->adapter_files())
+    GLINT_CHECK(
+        !file.layers.contains(component) || facts_of(backend).exchangeable, InvalidArgument,
+        "adapters.{}: components.{} cannot have any: the weights of its {} file are fixed; export it as "
+        "torchscript, not frozen",
+        name, component, enum_name(backend));
+  const std::shared_ptr<const Network> base = network(component);
+  std::map<std::string, WeightChanges> adapters;
+  for (const auto& [name, file] : state_->adapter_files()) {
+    GLINT_CHECK(
+        !file.layers.contains(component) || !base->weights().empty(), InvalidArgument,
+        "adapters.{}: components.{} cannot have any: {} was frozen, its weights are constants; export it "
+        "without torch.jit.freeze",
+        name, component, state_->component(component).file);
+    adapters.emplace(name, match_adapter(file, component, base->weights()));
+  }
+  return state_->adapted.emplace(component, AdaptedNetwork(base, std::move(adapters), options().adapter_sets))
+      .first->second;
+}
+
+}  // namespace glint

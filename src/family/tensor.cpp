@@ -1,0 +1,8 @@
+// A denoiser alone: conditionings come as tensors.
+#include "family/family.hpp"
+
+namespace glint::families {
+
+Family tensor() { return {.name = "tensor", .encoders = 0}; }
+
+}  // namespace glint::families
