@@ -2,7 +2,7 @@
 // file still includes what it needs, which the no-pch preset proves.
 #pragma once
 
-#if __has_include(<glint/tensor.hpp>)
+#if __has_include(<glint/core/tensor.hpp>)
 #include <glint/core/tensor.hpp>
 #endif
 
