@@ -5,7 +5,7 @@
 //
 // The default is a tiny network of Wan's shape with random weights. tools/bench/attention_models.py writes one of Wan
 // 1.3B's width.
-#include <glint/attention/policy.hpp>
+#include <glint/ops/attention_scope.hpp>
 #include <glint/attention/token_order.hpp>
 #include <glint/core/rng.hpp>
 #include <glint/core/error.hpp>

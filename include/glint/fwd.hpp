@@ -18,6 +18,7 @@ class Observer;
 class Sampler;
 class Run;
 class NoiseStream;
+struct AttentionPolicy;
 struct Conditioning;
 struct Predictor;
 struct Level;

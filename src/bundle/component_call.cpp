@@ -3,7 +3,7 @@
 #include <glint/bundle/bundle.hpp>
 #include <glint/bundle/component_call.hpp>
 #include <glint/core/error.hpp>
-#include <glint/guidance/guidance_rule.hpp>
+#include <glint/model/conditioning.hpp>
 
 #include <algorithm>
 

@@ -1,31 +1,23 @@
-// What ships, one line each. The only file that includes every strategy.
-#include <glint/attention/choices.hpp>
+// What ships, one line each.
+#include "catalog/entries.hpp"
+
 #include <glint/guidance/apg.hpp>
-#include <glint/guidance/autoguidance.hpp>
 #include <glint/guidance/cfg.hpp>
 #include <glint/guidance/cfg_schedule.hpp>
 #include <glint/guidance/cfg_zero_star.hpp>
-#include <glint/guidance/core2.hpp>
 #include <glint/guidance/fdg.hpp>
 #include <glint/guidance/filters.hpp>
 #include <glint/guidance/mambo_g.hpp>
-#include <glint/guidance/perturbation.hpp>
 #include <glint/guidance/tcfg.hpp>
 #include <glint/guidance/tdg.hpp>
-#include <glint/noise/golden_noise.hpp>
-#include <glint/noise/reward_selection.hpp>
 #include <glint/noise/stability_optimization.hpp>
 #include <glint/noise/stability_selection.hpp>
-#include <glint/catalog/registry.hpp>
 #include <glint/solver/cfgpp.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/first_order.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>
-#include <glint/step/reflect_choice.hpp>
 #include <glint/step/rf_sampling.hpp>
-#include <glint/step/w2sd.hpp>
-#include <glint/step/z_core2.hpp>
 #include <glint/step/z_sampling.hpp>
 
 namespace glint {
@@ -41,9 +33,9 @@ const Registry& builtins() {
     r.add<Tcfg>();
     r.add<Fdg>();
     r.add<Tdg>();
-    r.add<AutoGuidance>();
-    r.add<Perturbation>();
-    r.add<Core2>();
+    detail::add_autoguidance(r);
+    detail::add_perturbation(r);
+    detail::add_core2(r);
 
     r.add<Interval>();
     r.add<Rescale>();
@@ -59,20 +51,18 @@ const Registry& builtins() {
     r.add<FlowEuler>();
     r.add<CfgPlusPlus>();
 
-    r.add<ZSampling>();
-    r.add<W2sd>();
-    r.add<RfSampling>();
-    r.add<ZCore2>();
-    r.add<ReflectChoice>();
+    r.add<ZSamplingOptions>(z_sampling);
+    detail::add_w2sd(r);
+    r.add<RfSamplingOptions>(rf_sampling);
+    detail::add_z_core2(r);
+    detail::add_reflect(r);
 
     r.add<StabilitySelection>();
     r.add<StabilityOptimization>();
-    r.add<RewardSelection>();
-    r.add<GoldenNoise>();
+    detail::add_reward_selection(r);
+    detail::add_golden_noise(r);
 
-    r.add<DenseAttention>();
-    r.add<PisaAttention>();
-    r.add<IsaAttention>();
+    detail::add_attention(r);
     return r;
   }();
   return registry;

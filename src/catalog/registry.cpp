@@ -1,6 +1,7 @@
-#include "io/json.hpp"
-
 #include <glint/catalog/registry.hpp>
+
+#include <algorithm>
+#include <array>
 
 namespace glint {
 namespace {
@@ -22,51 +23,6 @@ size_t rank(std::string_view kind) {
 
 }  // namespace
 
-Choice parse_choice(std::string_view text) {
-  const size_t colon = text.find(':');
-  Choice choice{.name = std::string(text.substr(0, colon))};
-  GLINT_CHECK(!choice.name.empty(), InvalidArgument, "'{}': expected NAME[:key=value,...], got no name",
-              text);
-  if (colon == std::string_view::npos) return choice;
-  std::string_view rest = text.substr(colon + 1);
-  while (!rest.empty()) {
-    const std::string_view item = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(item.size() + 1, rest.size()));
-    const size_t equals = item.find('=');
-    GLINT_CHECK(equals != std::string_view::npos && equals > 0, InvalidArgument,
-                "{}: expected key=value, got '{}'", choice.name, item);
-    const auto [at, fresh] =
-        choice.options.emplace(std::string(item.substr(0, equals)), std::string(item.substr(equals + 1)));
-    GLINT_CHECK(fresh, InvalidArgument, "{}: option '{}' is given twice", choice.name, at->first);
-  }
-  return choice;
-}
-
-OptionValues parse_options(std::string_view json) {
-  const nlohmann::json document = [json] {
-    try {
-      return detail::parse_json(json, "options");
-    } catch (const Error& error) {
-      throw Error(ErrorCode::InvalidArgument, error.what());  // an argument, not a bundle's file
-    }
-  }();
-  GLINT_CHECK(document.is_object(), InvalidArgument, "options: expected a JSON object, got {}",
-              detail::describe(document));
-  OptionValues values;
-  for (const auto& [name, value] : document.items()) {
-    if (value.is_boolean()) {
-      values.emplace(name, value.get<bool>());
-    } else if (value.is_number()) {
-      values.emplace(name, value.get<double>());
-    } else {
-      GLINT_CHECK(value.is_string(), InvalidArgument,
-                  "options.{}: expected a number, string or boolean, got {}", name, detail::describe(value));
-      values.emplace(name, value.get<std::string>());
-    }
-  }
-  return values;
-}
-
 void Registry::add(Entry entry) {
   const size_t kind = rank(entry.info.kind);
   for (const Entry& known : entries_)
@@ -77,40 +33,47 @@ void Registry::add(Entry entry) {
   entries_.insert(place, std::move(entry));
 }
 
-const Registry::Entry& Registry::entry(std::string_view kind, std::string_view name) const {
+const Registry::Entry& Registry::entry(std::string_view name, std::string_view kind) const {
   std::vector<std::string> names;
   for (const Entry& e : entries_) {
     if (e.info.name == name) {
-      GLINT_CHECK(e.info.kind == kind, InvalidArgument, "'{}' is a {}, not a {}", name, label(e.info.kind),
-                  label(kind));
+      GLINT_CHECK(kind.empty() || e.info.kind == kind, InvalidArgument, "'{}' is a {}, not a {}", name,
+                  label(e.info.kind), label(kind));
       return e;
     }
-    if (e.info.kind == kind) names.emplace_back(e.info.name);
+    if (kind.empty() || e.info.kind == kind) names.emplace_back(e.info.name);
   }
-  fail(ErrorCode::InvalidArgument, "unknown {} '{}'{} (known: {})", label(kind), name,
-       did_you_mean(name, names),
+  fail(ErrorCode::InvalidArgument, "unknown {} '{}'{} (known: {})",
+       kind.empty() ? "method" : label(kind), name, did_you_mean(name, names),
        names.empty() ? "none in this version" : fmt::format("{}", fmt::join(names, ", ")));
 }
 
+Product Registry::make(const Choice& choice, const BuildContext& context) const {
+  return entry(choice.name).make(choice.options, context);
+}
+
+template <typename T>
+T Registry::made(std::string_view kind, const Choice& choice, const BuildContext& context) const {
+  return std::get<T>(entry(choice.name, kind).make(choice.options, context));
+}
+
 std::shared_ptr<const GuidanceRule> Registry::rule(const Choice& c, const BuildContext& context) const {
-  return std::get<std::shared_ptr<const GuidanceRule>>(entry("rule", c.name).make(c.options, context));
+  return made<std::shared_ptr<const GuidanceRule>>("rule", c, context);
+}
+std::shared_ptr<const GuidanceFilter> Registry::filter(const Choice& c, const BuildContext& context) const {
+  return made<std::shared_ptr<const GuidanceFilter>>("filter", c, context);
 }
 std::shared_ptr<const Solver> Registry::solver(const Choice& c, const BuildContext& context) const {
-  return std::get<std::shared_ptr<const Solver>>(entry("solver", c.name).make(c.options, context));
+  return made<std::shared_ptr<const Solver>>("solver", c, context);
 }
-std::shared_ptr<const StepStrategy> Registry::step(const Choice& c, const BuildContext& context) const {
-  return std::get<std::shared_ptr<const StepStrategy>>(entry("step", c.name).make(c.options, context));
+StepMethod Registry::step(const Choice& c, const BuildContext& context) const {
+  return made<StepMethod>("step", c, context);
 }
 std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const BuildContext& context) const {
-  return std::get<std::shared_ptr<const NoiseStrategy>>(entry("noise", c.name).make(c.options, context));
+  return made<std::shared_ptr<const NoiseStrategy>>("noise", c, context);
 }
-RuleFilter Registry::filter(const Choice& c, const BuildContext& context) const {
-  return std::get<RuleFilter>(entry("filter", c.name).make(c.options, context));
-}
-std::shared_ptr<const AttentionPolicy> Registry::attention(const Choice& c,
-                                                           const BuildContext& context) const {
-  return std::get<std::shared_ptr<const AttentionPolicy>>(
-      entry("attention", c.name).make(c.options, context));
+AttentionPolicy Registry::attention(const Choice& c, const BuildContext& context) const {
+  return made<AttentionPolicy>("attention", c, context);
 }
 
 }  // namespace glint

@@ -46,9 +46,9 @@ std::vector<std::string> read_prompts(const std::string& path) {
 void fill_request(CollectArguments& args) {
   CollectRequest& request = args.request;
   if (!args.prompt_file.empty())
-    for (std::string& prompt : read_prompts(args.prompt_file)) request.prompts.push_back(std::move(prompt));
-  if (!args.solver.empty()) request.solver = parse_choice(args.solver);
-  request.schedule = schedule_options(args.schedule);
+    for (std::string& prompt : read_prompts(args.prompt_file)) request.generate.prompts.push_back(std::move(prompt));
+  if (!args.solver.empty()) request.generate.solver = parse_choice(args.solver);
+  request.generate.schedule = schedule_options(args.schedule);
   request.stored = args.stored == "float32" ? StoredType::Float32 : StoredType::Float16;
 }
 
@@ -92,7 +92,7 @@ int collect(CollectArguments& args, const Collect& run) {
                                                                 .warn = args.quiet ? nullptr : &warn}));
   const InterruptGuard guard;
   Interruptible observer;
-  args.request.observer = &observer;
+  args.request.generate.observer = &observer;
   const CollectResult result = [&] {
     CollectReport report(args.quiet);
     args.request.progress = [&report](const CollectProgress& p) { report(p); };
@@ -100,7 +100,7 @@ int collect(CollectArguments& args, const Collect& run) {
       return run(pipeline, args);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::Cancelled) throw;
-      fail(ErrorCode::Cancelled, "cancelled; the same command goes on where this one stopped");
+      fail(ErrorCode::Cancelled, "cancelled; the same command continues where this one stopped");
     }
   }();
   if (!args.quiet && !result.unknown_words.empty())
@@ -126,20 +126,20 @@ int collect(CollectArguments& args, const Collect& run) {
 
 void add_options(CLI::App& command, CollectArguments& args) {
   CollectRequest& r = args.request;
-  command.add_option("prompt", r.prompts, "what to draw; before those of --prompts");
+  command.add_option("prompt", r.generate.prompts, "what to draw; before those of --prompts");
   command.add_option("--prompts", args.prompt_file, "text file with one prompt per line");
-  command.add_option("--output,-o", r.folder, "folder to collect into; one that was begun is gone on with")
+  command.add_option("--output,-o", r.folder, "folder to collect into; a collection begun there is continued")
       ->required();
   command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
       ->capture_default_str();
-  command.add_option("--negative", r.negative, "what to steer away from, in the negative prompt's place");
-  command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
-  command.add_option("--guidance", r.guidance, "guidance scale; default: the model's");
+  command.add_option("--negative", r.generate.negative, "what to steer away from");
+  command.add_option("--steps", r.generate.steps, "steps of the solver; default: the model's");
+  command.add_option("--guidance", r.generate.guidance, "guidance scale; default: the model's");
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
   command.add_option("--schedule", args.schedule, "as for generate");
-  command.add_option("--seed", r.seed, "item k is drawn with seed + k")->capture_default_str();
-  command.add_option("--count", r.count, "noises per prompt")->capture_default_str();
-  command.add_option("--batch", r.batch, "items sampled at once")->capture_default_str();
+  command.add_option("--seed", r.generate.seed, "item k is drawn with seed + k")->capture_default_str();
+  command.add_option("--count", r.generate.count, "noises per prompt")->capture_default_str();
+  command.add_option("--batch", r.generate.batch, "items sampled at once")->capture_default_str();
   command
       .add_option("--shard", r.shard,
                   "items per file: what is kept in memory, and lost by a run that is killed")
@@ -147,9 +147,9 @@ void add_options(CLI::App& command, CollectArguments& args) {
   command.add_option("--stored", args.stored, "dtype of latents and predictions in the files")
       ->check(CLI::IsMember({"float16", "float32"}))
       ->capture_default_str();
-  command.add_option("--width", r.width, "px; default: the model's");
-  command.add_option("--height", r.height, "px; default: the model's");
-  command.add_option("--frames", r.frames, "frames of a video model");
+  command.add_option("--width", r.generate.width, "px; default: the model's");
+  command.add_option("--height", r.generate.height, "px; default: the model's");
+  command.add_option("--frames", r.generate.frames, "frames of a video model");
   command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--dtype", args.dtype,
                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
@@ -182,8 +182,14 @@ NoisePairOptions pair_options(const CollectArguments& args) {
 void add_collect(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("collect", "Collect training data from a model's own runs");
   command->require_subcommand(1);
+  command->footer(
+      "Examples:\n"
+      "  glint collect trajectories \"red apple\" --count 8 -o apples\n"
+      "  glint collect trajectories --prompts prompts.txt --guidance 4 -o trajectories\n"
+      "  glint collect noise-pairs --prompts prompts.txt --guidance-inverse 0 -o pairs");
   const auto add = [&](const char* name, const char* what, Collect run) {
     auto args = std::make_shared<CollectArguments>();
+    args->request.generate.prompts.clear();
     CLI::App* kind = command->add_subcommand(name, what);
     add_options(*kind, *args);
     kind->callback([args, run, &exit_code] { exit_code = collect(*args, run); });

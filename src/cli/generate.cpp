@@ -12,9 +12,11 @@
 #include <ATen/ops/stack.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <memory>
+#include <span>
 
 namespace glint::cli {
 namespace {
@@ -24,8 +26,8 @@ using Json = nlohmann::ordered_json;
 
 struct Arguments {
   std::vector<std::string> prompts;
-  std::string model = "emoji-flow", device = "cpu", dtype, solver, rule, schedule, attention;
-  std::vector<std::string> noise, step, filters, lora;
+  std::string model = "emoji-flow", device = "cpu", dtype, solver, schedule;
+  std::vector<std::string> with, lora;
   std::string noise_in, cond_in;
   OutputFiles files;
   int64_t frames = 0;  // of each video; 0 of a model that makes pictures
@@ -61,12 +63,8 @@ Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Ad
 void fill_request(Arguments& args) {
   GenerateRequest& request = args.request;
   if (!args.solver.empty()) request.solver = parse_choice(args.solver);
-  if (!args.rule.empty()) request.rule = parse_choice(args.rule);
-  if (!args.attention.empty()) request.attention = parse_choice(args.attention);
   request.schedule = schedule_options(args.schedule);
-  for (const std::string& text : args.filters) request.filters.push_back(parse_choice(text));
-  for (const std::string& text : args.noise) request.noise_strategies.push_back(parse_choice(text));
-  for (const std::string& text : args.step) request.step_strategies.push_back(parse_choice(text));
+  for (const std::string& text : args.with) request.with.emplace_back(parse_choice(text));
   request.keep_trajectory = !args.files.trajectory.empty();
   if (!args.cond_in.empty()) {
     GLINT_CHECK(args.prompts.empty() && !request.negative, InvalidArgument,
@@ -83,6 +81,14 @@ void fill_request(Arguments& args) {
   }
   GLINT_CHECK(!args.prompts.empty(), InvalidArgument,
               "prompt: expected one, got none (\"\" is the empty prompt)");
+  request.prompts = args.prompts;
+}
+
+/// Whether the request chooses what attention layers do, so that the denoiser has to be loaded for it.
+bool has_attention(const GenerateRequest& request) {
+  return std::any_of(request.with.begin(), request.with.end(), [](const Method& method) {
+    return builtins().entry(method.choice()->name).info.kind == "attention";
+  });
 }
 
 /// Frames of each video the request asks for, 0 if the model makes pictures.
@@ -101,102 +107,71 @@ int64_t pictures_of(const Arguments& args) {
   return each * static_cast<int64_t>(args.prompts.size());
 }
 
-struct Outcome {
-  Pictures pictures;
-  std::vector<at::Tensor> latents;
-  std::vector<std::vector<at::Tensor>> trajectories;
-  GenerateResult last;
-  Usage usage;
-  std::map<std::string, Usage> by_stage;
-  std::map<std::string, double> seconds;
-  Reports reports;
-  std::vector<EffectiveGuidance> guidance;  ///< one per prompt
-};
-
-void report_words(const TokenizedPrompt& prompt) {
-  if (!prompt.unknown.empty())
-    spdlog::warn("the model does not know: {} (they count as one unknown word)",
-                 fmt::join(prompt.unknown, ", "));
-  if (!prompt.dropped.empty())
-    spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
+void report_words(const std::vector<TokenizedPrompt>& prompts) {
+  std::vector<std::string> unknown;
+  for (const TokenizedPrompt& prompt : prompts) {
+    for (const std::string& word : prompt.unknown)
+      if (std::find(unknown.begin(), unknown.end(), word) == unknown.end()) unknown.push_back(word);
+    if (!prompt.dropped.empty())
+      spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
+  }
+  if (!unknown.empty())
+    spdlog::warn("the model does not know: {} (they count as one unknown word)", fmt::join(unknown, ", "));
 }
 
-/// What a picture was made with, so that it can be made again.
-PngTexts texts_of(const Arguments& args, const std::string& prompt, size_t index,
-                  const GenerateResult& result) {
-  PngTexts texts{{"prompt", prompt},
+/// What picture `index` was made with, so that it can be made again.
+PngTexts texts_of(const Arguments& args, size_t index, const GenerateResult& result) {
+  const size_t per_prompt = static_cast<size_t>(pictures_of(args)) / args.prompts.size();
+  PngTexts texts{{"prompt", args.prompts[index / per_prompt]},
                  {"model", args.model},
                  {"steps", std::to_string(result.sample.steps)},
                  {"solver", args.solver.empty() ? result.solver : args.solver},
-                 {"rule", args.rule.empty() ? result.rule : args.rule},
+                 {"rule", result.rule},
                  {"guidance", fmt::format("{}", result.guidance)},
                  {"software", fmt::format("glint {}", version())}};
-  if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index);
+  if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index % per_prompt);
   if (args.request.negative) texts["negative"] = *args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
-  if (!args.filters.empty()) texts["filter"] = fmt::format("{}", fmt::join(args.filters, " "));
-  if (!args.attention.empty()) texts["attention"] = args.attention;
+  if (!args.with.empty()) texts["with"] = fmt::format("{}", fmt::join(args.with, " "));
   if (args.frames > 0) {
     texts["frames"] = std::to_string(args.frames);
     texts["fps"] = fmt::format("{}", frames_per_second(args.files));
   }
   if (result.vae_tile > 0) texts["vae_tile"] = std::to_string(result.vae_tile);
   if (!args.lora.empty()) texts["lora"] = fmt::format("{}", fmt::join(args.lora, " "));
-  if (!args.noise.empty()) texts["noise"] = fmt::format("{}", fmt::join(args.noise, " "));
-  if (!args.step.empty()) texts["step"] = fmt::format("{}", fmt::join(args.step, " "));
   return texts;
 }
 
-void add(Outcome& outcome, const Arguments& args, const std::string& prompt, GenerateResult&& result) {
-  for (Image& image : result.images) outcome.pictures.images.push_back(std::move(image));
-  for (Video& video : result.videos) outcome.pictures.videos.push_back(std::move(video));
-  for (size_t i = 0; i < result.images.size() + result.videos.size(); ++i)
-    outcome.pictures.texts.push_back(texts_of(args, prompt, i, result));
-  outcome.latents.push_back(result.sample.latents);
-  outcome.trajectories.push_back(result.sample.trajectory);
-  outcome.usage += result.sample.usage;
-  for (const auto& [stage, usage] : result.sample.by_stage) outcome.by_stage[stage] += usage;
-  for (const auto& [stage, seconds] : result.seconds) outcome.seconds[stage] += seconds;
-  for (const auto& [stage, figures] : result.sample.reports)
-    for (const auto& [name, values] : figures) {
-      auto& list = outcome.reports[stage][name];
-      list.insert(list.end(), values.begin(), values.end());
-    }
-  if (result.sample.effective_guidance) outcome.guidance.push_back(*result.sample.effective_guidance);
-  outcome.last = std::move(result);
-}
-
-Outcome run(const Arguments& args, const Pipeline& pipeline) {
-  Outcome outcome;
+GenerateResult run(const Arguments& args, const Pipeline& pipeline) {
   Progress progress(args.quiet);
   GenerateRequest request = args.request;
   request.observer = &progress;
-  for (const std::string& prompt : args.prompts) {
-    request.prompt = prompt;
-    progress.begin(prompt.empty() ? "glint" : prompt);
-    try {
-      GenerateResult result = pipeline.generate(request);
-      progress.end();
-      if (!args.quiet) report_words(result.prompt);
-      add(outcome, args, prompt, std::move(result));
-    } catch (...) {
-      progress.end();
-      throw;
-    }
+  const std::string& first = args.prompts.front();
+  progress.begin(args.prompts.size() > 1 ? fmt::format("{} prompts", args.prompts.size())
+                 : first.empty()         ? "glint"
+                                         : first);
+  try {
+    GenerateResult result = pipeline.generate(request);
+    progress.end();
+    return result;
+  } catch (...) {
+    progress.end();
+    throw;
   }
-  return outcome;
 }
 
-void write_tensors(const OutputFiles& files, const Outcome& outcome) {
-  if (!files.latents.empty()) write_safetensors(files.latents, {{"latents", at::cat(outcome.latents)}});
-  if (files.trajectory.empty()) return;
-  std::vector<at::Tensor> levels;
-  for (size_t i = 0; i < outcome.trajectories.front().size(); ++i) {
-    std::vector<at::Tensor> samples;
-    for (const auto& trajectory : outcome.trajectories) samples.push_back(trajectory[i]);
-    levels.push_back(at::cat(samples));
-  }
-  write_safetensors(files.trajectory, {{"trajectory", at::stack(levels)}});
+/// The pictures or videos, each with what it was made with.
+Pictures take_pictures(const Arguments& args, GenerateResult& result) {
+  Pictures pictures{.images = std::move(result.images), .videos = std::move(result.videos), .texts = {}};
+  for (size_t i = 0; i < pictures.images.size() + pictures.videos.size(); ++i)
+    pictures.texts.push_back(texts_of(args, i, result));
+  return pictures;
+}
+
+void write_tensors(const OutputFiles& files, const SampleResult& sample) {
+  if (!files.latents.empty()) write_safetensors(files.latents, {{"latents", sample.latents}});
+  if (!files.trajectory.empty())
+    write_safetensors(files.trajectory, {{"trajectory", at::stack(sample.trajectory)}});
 }
 
 int64_t peak_memory_bytes() {
@@ -206,28 +181,32 @@ int64_t peak_memory_bytes() {
 }
 
 /// Per prompt, as lists over the steps; null where it was not measured.
-Json guidance_json(const std::vector<EffectiveGuidance>& guidance) {
-  if (guidance.empty()) return nullptr;
-  Json prompts = Json::array();
-  for (const EffectiveGuidance& g : guidance)
-    prompts.push_back({{"mean_signed", g.mean_signed_scale},
-                       {"mean_unsigned", g.mean_unsigned_scale},
-                       {"mean_orthogonal", g.mean_orthogonal},
-                       {"signed", g.signed_scale},
-                       {"unsigned", g.unsigned_scale},
-                       {"orthogonal", g.orthogonal}});
-  return prompts;
+Json guidance_json(const std::vector<EffectiveGuidance>& samples, size_t prompts) {
+  if (samples.empty()) return nullptr;
+  Json list = Json::array();
+  const size_t each = samples.size() / prompts;
+  for (size_t p = 0; p < prompts; ++p) {
+    const EffectiveGuidance g = mean_of(std::span(samples).subspan(p * each, each));
+    list.push_back({{"mean_signed", g.mean_signed_scale},
+                    {"mean_unsigned", g.mean_unsigned_scale},
+                    {"mean_orthogonal", g.mean_orthogonal},
+                    {"signed", g.signed_scale},
+                    {"unsigned", g.unsigned_scale},
+                    {"orthogonal", g.orthogonal}});
+  }
+  return list;
 }
 
-Json to_json(const Arguments& args, const Outcome& outcome, const std::vector<std::string>& images) {
+Json to_json(const Arguments& args, const GenerateResult& result, const std::vector<std::string>& images) {
+  const SampleResult& sample = result.sample;
   Json strategies = Json::object();
-  for (const auto& [stage, usage] : outcome.by_stage)
+  for (const auto& [stage, usage] : sample.by_stage)
     if (stage != "denoise")
       strategies[stage] = {{"calls", usage.calls}, {"rows", usage.rows}, {"seconds", usage.seconds}};
-  for (const auto& [stage, figures] : outcome.reports) strategies[stage].update(Json(figures));
+  for (const auto& [stage, figures] : sample.reports) strategies[stage].update(Json(figures));
   Json seconds = Json::object();
   for (const char* stage : {"load", "encode", "noise", "sample", "decode", "total"})
-    seconds[stage] = outcome.seconds.contains(stage) ? outcome.seconds.at(stage) : 0.0;
+    seconds[stage] = result.seconds.at(stage);
   Json frames = nullptr, fps = nullptr;
   if (args.frames > 0) {
     frames = args.frames;
@@ -238,15 +217,16 @@ Json to_json(const Arguments& args, const Outcome& outcome, const std::vector<st
           {"fps", fps},
           {"prompts", args.prompts},
           {"seed", args.request.seed},
-          {"steps", outcome.last.sample.steps},
-          {"solver", outcome.last.solver},
-          {"vae_tile", outcome.last.vae_tile},
-          {"guidance", outcome.last.guidance},
-          {"calls", outcome.usage.calls},
-          {"rows", outcome.usage.rows},
+          {"steps", sample.steps},
+          {"solver", result.solver},
+          {"vae_tile", result.vae_tile},
+          {"guidance", result.guidance},
+          {"calls", sample.usage.calls},
+          {"rows", sample.usage.rows},
+          {"nfe", sample.nfe()},
           {"seconds", seconds},
           {"strategies", strategies},
-          {"effective_guidance_scale", guidance_json(outcome.guidance)},
+          {"effective_guidance_scale", guidance_json(sample.effective_guidance, args.prompts.size())},
           {"peak_memory_bytes", peak_memory_bytes()},
           {"versions", versions()}};
 }
@@ -257,7 +237,7 @@ int generate(Arguments& args) {
   fill_request(args);
   const Bundle bundle = Bundle::load(find_model(args.model), {.device = args.device,
                                                               .dtype = args.dtype,
-                                                              .attention = !args.attention.empty(),
+                                                              .attention = has_attention(args.request),
                                                               .warn = args.quiet ? nullptr : &warn});
   const Pipeline pipeline(with_lora(bundle, args.lora, args.request.adapters));
   OutputFiles& files = args.files;
@@ -276,45 +256,41 @@ int generate(Arguments& args) {
   };
   const double load = since();
   const InterruptGuard guard;
-  Outcome outcome = run(args, pipeline);
+  GenerateResult result = run(args, pipeline);
+  if (!args.quiet) report_words(result.prompts);
   if (InterruptGuard::interrupted()) fail(ErrorCode::Cancelled, "cancelled before anything was written");
-  const std::vector<std::string> paths = write_pictures(files, std::move(outcome.pictures));
-  write_tensors(files, outcome);
-  outcome.seconds["load"] = load;
-  outcome.seconds["total"] = since();
+  const std::vector<std::string> paths = write_pictures(files, take_pictures(args, result));
+  write_tensors(files, result.sample);
+  result.seconds["load"] = load;
+  result.seconds["total"] = since();
 
   if (args.json) {
-    std::cout << to_json(args, outcome, paths).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+    std::cout << to_json(args, result, paths).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
   } else if (!args.quiet) {
     for (const std::string& path : paths) fmt::print("{}\n", path);
   }
   return kOk;
 }
 
-void add_options(CLI::App& command, Arguments& args) {
+/// What is drawn, and how.
+void add_sampling_options(CLI::App& command, Arguments& args) {
   GenerateRequest& r = args.request;
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
   command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
       ->capture_default_str();
-  command.add_option("--negative", r.negative, "what to steer away from, in the negative prompt's place");
+  command.add_option("--negative", r.negative, "what to steer away from");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
+  command
+      .add_option("--with", args.with,
+                  "a strategy, guidance rule, filter or attention: NAME[:key=value,...]; may be repeated; "
+                  "'glint list' has the names")
+      ->allow_extra_args(false);
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
   command.add_option(
       "--schedule", args.schedule,
       "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "
       "steps_offset, terminal, shift");
-  command.add_option("--rule", args.rule, "guidance rule: NAME[:key=value,...]; default: cfg");
-  command
-      .add_option("--filter", args.filters,
-                  "around the rule: NAME[:key=value,...]; may be repeated, the first is the innermost")
-      ->allow_extra_args(false);
-  command.add_option("--noise", args.noise, "noise strategy: NAME[:key=value,...]; may be repeated")
-      ->allow_extra_args(false);
-  command.add_option("--step", args.step, "step strategy: NAME[:key=value,...]; may be repeated")
-      ->allow_extra_args(false);
-  command.add_option("--attention", args.attention,
-                     "dense, pisa[:density=0.15,...] or isa[:...] in the denoiser; default: dense");
   command
       .add_option(
           "--lora", args.lora,
@@ -330,32 +306,40 @@ void add_options(CLI::App& command, Arguments& args) {
   command.add_option("--width", r.width, "px; default: the model's");
   command.add_option("--height", r.height, "px; default: the model's");
   command.add_option("--frames", r.frames, "frames of a video; default: the model's");
-  command.add_option("--fps", args.files.frames_per_second,
-                     "frames per second of a video, 0.1 to 60; default: 16");
-  command.add_option("--vae-tile", r.vae_tile,
-                     "decode in overlapping tiles of this many px, 0 never; default: in one piece unless the "
-                     "picture is large");
   command.add_option("--noise-in", args.noise_in,
                      "safetensors with initial 'noise' [B,C,H,W]; replaces --seed and --count");
   command.add_option("--cond-in", args.cond_in,
                      "safetensors with 'tokens' [L,D] and optional 'pooled', 'null_tokens', 'null_pooled'; "
                      "replaces the prompt");
-  command.add_option("--latents-out", args.files.latents, "write 'latents' as safetensors");
-  command.add_option("--trajectory-out", args.files.trajectory,
-                     "write the 'trajectory' of latents as safetensors");
+}
+
+/// What is written.
+void add_output_options(CLI::App& command, Arguments& args) {
+  OutputFiles& files = args.files;
   command.add_option(
-      "--output,-o", args.files.pictures,
+      "--output,-o", files.pictures,
       "PNG to write; of a video an animated WebP, PNGs like clip_%04d.png, or a folder of them; "
       "several get -1, -2, ...; default: glint.png, glint.webp");
-  command.add_option("--sheet", args.files.sheet, "PNG with all pictures, or all frames, side by side");
-  command.add_option("--enlarge", args.files.enlarge, "make pictures this many times as large")
+  command.add_option("--sheet", files.sheet, "PNG with all pictures, or all frames, side by side");
+  command.add_option("--enlarge", files.enlarge, "make pictures this many times as large")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  command.add_option("--fps", files.frames_per_second,
+                     "frames per second of a video, 0.1 to 60; default: 16");
+  command.add_option("--vae-tile", args.request.vae_tile,
+                     "decode in overlapping tiles of this many px, 0 never; default: in one piece unless the "
+                     "picture is large");
+  command.add_option("--latents-out", files.latents, "write 'latents' as safetensors");
+  command.add_option("--trajectory-out", files.trajectory, "write the 'trajectory' of latents as safetensors");
+}
+
+/// Where it runs, and what is told.
+void add_run_options(CLI::App& command, Arguments& args) {
   command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--dtype", args.dtype,
                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
-  command.add_flag("--effective-guidance", r.effective_guidance,
+  command.add_flag("--effective-guidance", args.request.effective_guidance,
                    "measure the guidance scale every step amounts to, for --json; 2 more rows a step");
   command.add_flag("--json", args.json, "print one JSON object about the run");
   command.add_flag("--quiet,-q", args.quiet, "no progress, no paths");
@@ -366,7 +350,14 @@ void add_options(CLI::App& command, Arguments& args) {
 void add_generate(CLI::App& app, int& exit_code) {
   auto args = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("generate", "Make pictures from prompts");
-  add_options(*command, *args);
+  add_sampling_options(*command, *args);
+  add_output_options(*command, *args);
+  add_run_options(*command, *args);
+  command->footer(
+      "Examples:\n"
+      "  glint generate \"red apple\" -o apple.png\n"
+      "  glint generate \"blue heart\" --with z-sampling:guidance_inverse=1 --with rescale:phi=0.5 --seed 7\n"
+      "  glint generate zebra crown house --count 4 --sheet sheet.png --enlarge 2");
   command->callback([args, &exit_code] { exit_code = generate(*args); });
 }
 

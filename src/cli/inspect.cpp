@@ -1,7 +1,7 @@
 // glint inspect: what is in a model bundle, and whether its files are what the manifest says.
 #include "cli/cli.hpp"
 
-#include <glint/attention/choices.hpp>
+#include <glint/attention/policy_options.hpp>
 #include <glint/attention/gain.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/sha256.hpp>
@@ -100,11 +100,11 @@ std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateReq
 /// The attention layers and what a policy would gain there. Says why where that cannot be told.
 Json describe_attention(const std::filesystem::path& folder, const std::string& attention) {
   const Choice choice = parse_choice(attention);
-  const AttentionPolicy policy = *builtins().attention(choice);
+  const AttentionPolicy policy = builtins().attention(choice);
   Json layers = Json::array();
   try {
     const Pipeline pipeline(Bundle::load(folder));
-    for (AttentionCall call : attention_calls(pipeline, {.attention = choice})) {
+    for (AttentionCall call : attention_calls(pipeline, {.with = {choice}})) {
       call.kind = kind_at(policy, call);
       layers.push_back({{"layer", call.layer},
                         {"heads", call.heads},
@@ -135,39 +135,69 @@ void print_attention(const Json& attention) {
                layer["kind"].get<std::string>(), layer["gain_bound"].get<double>());
 }
 
-void print(const Json& d) {
-  fmt::print("{} ({}): predicts {}, {} noise, made with torch {}\n", d["name"].get<std::string>(),
-             d["family"].get<std::string>(), d["parameterization"].get<std::string>(),
-             d["noise"].get<std::string>(),
-             d["torch"].get<std::string>().empty() ? "of unknown version" : d["torch"].get<std::string>());
-  fmt::print("latent   {}\nguidance {}\n", d["latent"].dump(), d["guidance"].dump());
+/// A size in the largest unit that gives a number of at least 1.
+std::string size_text(const Json& bytes) {
+  if (bytes.is_null()) return "missing";
+  auto size = bytes.get<double>();
+  for (const char* unit : {"B", "kB", "MB"}) {
+    if (size < 1000.0) return fmt::format("{:.{}f} {}", size, size < 10.0 && unit[0] != 'B' ? 1 : 0, unit);
+    size /= 1000.0;
+  }
+  return fmt::format("{:.1f} GB", size);
+}
+
+/// The default size of what the model makes.
+std::string size_of(const Manifest& m) {
+  const LatentSpec& latent = m.latent;
+  const char* what = latent.frame_scale ? "videos" : "pictures";
+  if (!latent.height || !latent.width) return fmt::format("{} of any size", what);
+  std::string text = fmt::format("{} of {} x {} px", what, *latent.width * latent.spatial_scale,
+                                 *latent.height * latent.spatial_scale);
+  if (latent.frame_scale && latent.frames)
+    text += fmt::format(", {} frames", (*latent.frames - 1) * *latent.frame_scale + 1);
+  return text + (latent.fixed_size ? ", no other" : "");
+}
+
+void print_file(const std::string& name, const std::string& runs, const Json& file) {
+  const std::string state = file["sha256"].get<std::string>();
+  fmt::print("  {:18} {:13} {:>8}  {}\n", name, runs, size_text(file["bytes"]),
+             state == "matches" ? "matches model.json" : state + "!");
+}
+
+void print(const Manifest& m, const Json& d) {
+  fmt::print("{}: {} model, predicts {} of {} noise\n", m.name, m.family, enum_name(m.parameterization),
+             enum_name(m.schedule.kind));
+  fmt::print("  makes       {}\n", size_of(m));
+  fmt::print("  defaults    {} steps, solver {}, guidance {}{}\n", m.default_steps.value_or(20),
+             m.default_solver.empty() ? "of its kind" : m.default_solver, m.guidance.default_scale,
+             m.guidance.embedded ? " (an input of the network)" : "");
+  fmt::print("  made with   torch {}\n", m.torch.empty() ? "of unknown version" : m.torch);
+  fmt::print("components\n");
   for (const auto& [role, c] : d["components"].items())
-    fmt::print("{:16} {:20} {:13} {:9} {:>12} bytes  sha256 {}\n", role, c["file"].get<std::string>(),
-               c["backend"].get<std::string>(), c["dtype"].is_null() ? "" : c["dtype"].get<std::string>(),
-               c["bytes"].dump(), c["sha256"].get<std::string>());
-  for (const auto& [name, a] : d["adapters"].items())
-    fmt::print("adapter {:8} {:20} {:23} {:>12} bytes  sha256 {}\n", name, a["file"].get<std::string>(), "",
-               a["bytes"].dump(), a["sha256"].get<std::string>());
+    print_file(role, c["backend"].get<std::string>(), c);
+  if (!d["adapters"].empty()) fmt::print("adapters\n");
+  for (const auto& [name, a] : d["adapters"].items()) print_file(name, "safetensors", a);
   if (d.contains("attention")) print_attention(d["attention"]);
 }
 
 struct InspectArguments {
-  std::string model, attention = "pisa";
+  std::string model, attention;
   bool json = false;
 };
 
 int inspect(const InspectArguments& args) {
   const std::filesystem::path folder = find_model(args.model);
   bool intact = true;
-  Json description = describe(folder, read_manifest(folder), intact);
-  if (args.attention != "none")
+  const Manifest manifest = read_manifest(folder);
+  Json description = describe(folder, manifest, intact);
+  if (!args.attention.empty())
     description["attention"] =
         intact ? describe_attention(folder, args.attention)
                : Json{{"policy", args.attention}, {"unknown", "the files are not intact"}};
   if (args.json) {
     std::cout << description.dump(2) << '\n';
   } else {
-    print(description);
+    print(manifest, description);
   }
   if (!intact)
     spdlog::error("{}: some files are missing or are not the ones the manifest was written for",
@@ -181,11 +211,15 @@ void add_inspect(CLI::App& app, int& exit_code) {
   auto args = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand("inspect", "Show what is in a model bundle and check its files");
   command->add_option("model", args->model, "folder of the bundle, or name of a model")->required();
-  command
-      ->add_option("--attention", args->attention,
-                   "the policy whose gain is shown, as in generate; none: do not run the network")
-      ->capture_default_str();
+  command->add_option("--attention", args->attention,
+                      "run the network once and show its attention layers, and what this policy would gain: "
+                      "pisa[:key=value,...] or isa[:...]");
   command->add_flag("--json", args->json, "print a JSON object");
+  command->footer(
+      "Examples:\n"
+      "  glint inspect emoji-flow\n"
+      "  glint inspect path/to/bundle --json\n"
+      "  glint inspect emoji-flow --attention pisa:density=0.25");
   command->callback([args, &exit_code] { exit_code = inspect(*args); });
 }
 

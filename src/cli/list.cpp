@@ -7,9 +7,11 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <iostream>
 #include <memory>
+#include <utility>
 
 namespace glint::cli {
 namespace {
@@ -25,6 +27,12 @@ std::string range_of(const OptionDescription& o) {
 Json default_of(const OptionDescription& o) {
   if (o.default_value.empty()) return nullptr;
   return o.type == "choice" || o.type == "text" ? Json(o.default_value) : Json::parse(o.default_value);
+}
+
+/// What a user wants when this is the answer: the headings of the list.
+std::string_view group_of(const EntryInfo& info) {
+  if (info.kind == "solver") return "Solvers (--solver)";
+  return info.goal == Goal::Speed ? "Fewer or cheaper evaluations (--with)" : "Better pictures (--with)";
 }
 
 Json to_json(const Registry::Entry& entry) {
@@ -57,41 +65,89 @@ Json model_json(const std::string& name) {
           {"options", Json::array()}, {"cost", ""},   {"source", "model bundle"}};
 }
 
+constexpr size_t kWidth = 100;  // columns
+
+/// Prints a text after `indent` columns, wrapped at words; the cursor stands at that column already.
+void print_wrapped(std::string_view text, size_t indent) {
+  size_t column = indent;
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    if (column > indent && column + word.size() > kWidth) {
+      fmt::print("\n{:{}}", "", indent);
+      column = indent;
+    }
+    fmt::print("{}{}", word, text.empty() ? "" : " ");
+    column += word.size() + 1;
+  }
+  fmt::print("\n");
+}
+
+/// A line of a list: the name, and beside it a text.
+void print_line(std::string_view name, std::string_view text) {
+  constexpr size_t kName = 26;
+  fmt::print("  {:{}}", name, kName - 2);
+  print_wrapped(text, kName);
+}
+
+/// Everything about one entry.
 void print(const Registry::Entry& entry) {
-  fmt::print("{} {}\n    {}\n    cost:   {}\n    source: {}\n", entry.info.kind, entry.info.name,
-             entry.info.summary, entry.info.cost, entry.info.source);
-  for (const OptionDescription& o : entry.options)
-    fmt::print("    {:18} {:14} {}{}{}\n", o.name, o.default_value.empty() ? "(unset)" : o.default_value,
-               o.help, o.unit.empty() ? "" : " (" + o.unit + ")",
-               range_of(o).empty() ? "" : ", " + range_of(o));
+  fmt::print("{} ({})\n", entry.info.name, entry.info.kind);
+  print_line("what", entry.info.summary);
+  print_line("cost", entry.info.cost);
+  print_line("source", entry.info.source);
+  if (!entry.options.empty()) fmt::print("options\n");
+  for (const OptionDescription& o : entry.options) {
+    std::string text = o.help;
+    if (!o.unit.empty()) text += fmt::format(" ({})", o.unit);
+    if (const std::string range = range_of(o); !range.empty()) text += ", " + range;
+    print_line(fmt::format("{}={}", o.name, o.default_value.empty() ? "unset" : o.default_value), text);
+  }
 }
 
 struct ListArguments {
-  std::string kind;
+  std::string what;
   bool json = false;
 };
 
+/// The entries of a kind, of a name, or all.
+std::vector<Registry::Entry> chosen(const std::string& what) {
+  std::vector<Registry::Entry> entries;
+  for (const Registry::Entry& entry : builtins().entries())
+    if (what.empty() || entry.info.kind == what || entry.info.name == what) entries.push_back(entry);
+  return entries;
+}
+
 int list(const ListArguments& args) {
-  const auto wanted = [&](std::string_view kind) { return args.kind.empty() || args.kind == kind; };
-  Json all = Json::array();
-  for (const Registry::Entry& entry : builtins().entries()) {
-    if (!wanted(entry.info.kind)) continue;
-    if (args.json) {
-      all.push_back(to_json(entry));
-    } else {
-      print(entry);
+  const std::vector<Registry::Entry> entries = chosen(args.what);
+  std::vector<std::string> models = model_names();
+  if (!args.what.empty() && args.what != "model")
+    std::erase_if(models, [&](const std::string& name) { return name != args.what; });
+  // Neither a kind nor a model: the registry says what is near.
+  if (entries.empty() && models.empty() && args.what != "model") builtins().entry(args.what);
+  if (args.json) {
+    Json all = Json::array();
+    for (const Registry::Entry& entry : entries) all.push_back(to_json(entry));
+    for (const std::string& name : models) all.push_back(model_json(name));
+    std::cout << all.dump(2) << '\n';
+    return kOk;
+  }
+  if (entries.size() == 1 && entries.front().info.name == args.what) {
+    print(entries.front());
+    return kOk;
+  }
+  for (const std::string_view group : {group_of({.kind = "rule"}), group_of({.kind = "", .goal = Goal::Speed}),
+                                       group_of({.kind = "solver"})}) {
+    bool headed = false;
+    for (const Registry::Entry& entry : entries) {
+      if (group_of(entry.info) != group) continue;
+      if (!std::exchange(headed, true)) fmt::print("{}\n", group);
+      print_line(entry.info.name, entry.info.summary);
     }
   }
-  if (wanted("model")) {
-    for (const std::string& name : model_names()) {
-      if (args.json) {
-        all.push_back(model_json(name));
-      } else {
-        fmt::print("model {}\n    {}\n", name, summary_of(name));
-      }
-    }
-  }
-  if (args.json) std::cout << all.dump(2) << '\n';
+  if (!models.empty()) fmt::print("Models (--model)\n");
+  for (const std::string& name : models) print_line(name, summary_of(name));
+  if (args.what.empty()) fmt::print("\n'glint list NAME' shows the options, cost and source of one.\n");
   return kOk;
 }
 
@@ -99,11 +155,16 @@ int list(const ListArguments& args) {
 
 void add_list(CLI::App& app, int& exit_code) {
   auto args = std::make_shared<ListArguments>();
-  CLI::App* command =
-      app.add_subcommand("list", "List rules, solvers, strategies and models with their options");
-  command->add_option("kind", args->kind, "only this kind")
-      ->check(CLI::IsMember({"rule", "filter", "solver", "step", "noise", "attention", "model"}));
+  CLI::App* command = app.add_subcommand("list", "List methods, solvers and models, or show one of them");
+  command->add_option(
+      "what", args->what,
+      "a name, or a kind: rule, filter, step, noise, attention, solver or model; default: everything");
   command->add_flag("--json", args->json, "print a JSON array");
+  command->footer(
+      "Examples:\n"
+      "  glint list\n"
+      "  glint list z-sampling\n"
+      "  glint list solver --json");
   command->callback([args, &exit_code] { exit_code = list(*args); });
 }
 

@@ -3,6 +3,7 @@
 
 #include <glint/core/nearest.hpp>
 #include <glint/core/error.hpp>
+#include <glint/version.hpp>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <unistd.h>
@@ -81,19 +82,38 @@ void read_numbers_strictly(CLI::App& command) {
     read_numbers_strictly(*inner);
 }
 
+int print_version(int argc, char** argv) {
+  const bool json = argc == 3 && std::string_view(argv[2]) == "--json";
+  GLINT_CHECK(argc == 2 || json, InvalidArgument, "--version: unknown argument '{}'; expected --json",
+              argv[2]);
+  fmt::print("{}\n", json ? cli::versions().dump()
+                          : fmt::format("glint {} (torch {})", version(), torch_version()));
+  return cli::kOk;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
-  app.set_version_flag("--version", [] { return cli::versions().dump(); });
+  app.add_flag("--version", "print the version; with --json those of libraries too");
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.\n"
-      "Run 'glint COMMAND --help' for a command's options, 'glint list' for solvers, rules and strategies.");
+      "Examples:\n"
+      "  glint generate \"red apple\" -o apple.png\n"
+      "  glint generate \"red apple\" --with z-sampling --steps 30\n"
+      "  glint list z-sampling\n"
+      "\n"
+      "Run 'glint COMMAND --help' for a command's options, 'glint list' for models, methods and solvers.\n"
+      "Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.");
   int exit_code = cli::kOk;
   cli::add_generate(app, exit_code);
   cli::add_collect(app, exit_code);
   cli::add_list(app, exit_code);
   cli::add_inspect(app, exit_code);
   read_numbers_strictly(app);
+  if (argc == 1) {
+    fmt::print("{}", app.help());
+    return cli::kOk;
+  }
+  if (std::string_view(argv[1]) == "--version") return print_version(argc, argv);
   check_command(app, argc, argv);
   try {
     app.parse(argc, argv);

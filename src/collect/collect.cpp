@@ -22,25 +22,26 @@ Json json_of(const OptionValues& options) {
 
 /// Everything the content of the files depends on. What is not told is left to the model's own default, which the hashes pin.
 Json identity(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector,
-              const Sampler& sampler) {
+              const Plan& plan) {
   const Bundle& bundle = pipeline.bundle();
+  const GenerateRequest& generate = request.generate;
   Json components = Json::object();
   for (const std::string& name : collector.components)
     if (bundle.has(name)) components[name] = bundle.manifest().components.at(name).sha256;
   const auto size = [](const std::optional<int64_t>& pixels) { return pixels ? Json(*pixels) : Json(); };
-  const Choice solver = request.solver.value_or(Choice{.name = "default"});
-  Json options = {{"steps", sampler.schedule().steps()},
-                  {"guidance", pipeline.guidance_scale(generate_request(request, ""))},
-                  {"negative", request.negative ? Json(*request.negative) : Json()},
+  const Choice solver = generate.solver.value_or(Choice{.name = "default"});
+  Json options = {{"steps", plan.sampler.schedule().steps()},
+                  {"guidance", plan.guidance},
+                  {"negative", generate.negative ? Json(*generate.negative) : Json()},
                   {"solver", solver.name},
                   {"solver_options", json_of(solver.options)},
-                  {"schedule", json_of(request.schedule)},
-                  {"width", size(request.width)},
-                  {"height", size(request.height)},
-                  {"frames", size(request.frames)},
-                  {"seed", request.seed},
-                  {"count", request.count},
-                  {"batch", request.batch},
+                  {"schedule", json_of(generate.schedule)},
+                  {"width", size(generate.width)},
+                  {"height", size(generate.height)},
+                  {"frames", size(generate.frames)},
+                  {"seed", generate.seed},
+                  {"count", generate.count},
+                  {"batch", generate.batch},
                   {"shard", request.shard},
                   {"stored", enum_name(request.stored)},
                   {"device", bundle.options().device},
@@ -54,21 +55,25 @@ Json identity(const Pipeline& pipeline, const CollectRequest& request, const Col
 }
 
 void check(const CollectRequest& request) {
-  GLINT_CHECK(!request.prompts.empty(), InvalidArgument, "prompts: expected at least one, got none");
-  for (const std::string& prompt : request.prompts)
+  const GenerateRequest& generate = request.generate;
+  GLINT_CHECK(!generate.prompts.empty(), InvalidArgument, "prompts: expected at least one, got none");
+  GLINT_CHECK(generate.with.empty() && generate.adapters.empty() && !generate.conditioning &&
+                  !generate.noise.defined(),
+              InvalidArgument, "generate: methods, adapters, conditionings and noise cannot be collected with");
+  for (const std::string& prompt : generate.prompts)
     if (const auto offset = invalid_utf8_offset(prompt))
       fail(ErrorCode::InvalidArgument, "prompts: byte {} of '{}' is not UTF-8", *offset,
            prompt.substr(0, *offset));
   for (const auto& [name, value] :
-       {std::pair{"count", request.count}, {"batch", request.batch}, {"shard", request.shard}})
+       {std::pair{"count", generate.count}, {"batch", generate.batch}, {"shard", request.shard}})
     GLINT_CHECK(value >= 1, InvalidArgument, "{}: expected at least 1, got {}", name, value);
-  const auto prompts = static_cast<int64_t>(request.prompts.size());
-  GLINT_CHECK(request.count <= std::numeric_limits<int64_t>::max() / prompts, InvalidArgument,
-              "count: {} of {} prompts are too many", request.count, prompts);
+  const auto prompts = static_cast<int64_t>(generate.prompts.size());
+  GLINT_CHECK(generate.count <= std::numeric_limits<int64_t>::max() / prompts, InvalidArgument,
+              "count: {} of {} prompts are too many", generate.count, prompts);
   const auto last = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-  GLINT_CHECK(request.seed <= last - static_cast<uint64_t>(request.count * prompts), InvalidArgument,
-              "seed: {} and the {} after it are stored as int64; expected smaller ones", request.seed,
-              request.count * prompts);
+  GLINT_CHECK(generate.seed <= last - static_cast<uint64_t>(generate.count * prompts), InvalidArgument,
+              "seed: {} and the {} after it are stored as int64; expected smaller ones", generate.seed,
+              generate.count * prompts);
 }
 
 /// Tensors that grow batch by batch.
@@ -95,22 +100,22 @@ class Shard {
 /// The items of one collection in order: what each is sampled with, and what is stored of it beside the collector's own.
 class Items {
  public:
-  Items(const Pipeline& pipeline, const CollectRequest& request) : pipeline_(pipeline), request_(request) {}
+  Items(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan)
+      : pipeline_(pipeline), request_(request), plan_(plan) {}
 
-  int64_t total() const { return static_cast<int64_t>(request_.prompts.size()) * request_.count; }
+  int64_t total() const { return plan_.samples; }
   const std::set<std::string>& unknown_words() const { return unknown_; }
 
   /// Returns the request of items first, first + 1, ...; one row of conditioning each, and one of the negative prompt's.
   SampleRequest batch(int64_t first, int64_t size) {
     std::vector<Conditioning> rows;
     for (int64_t item = first; item < first + size; ++item)
-      rows.push_back(encoded(prompt_of(item)).prompt.cond);
-    SampleRequest sample = encoded_;
-    sample.prompt.cond = joined(rows);
-    sample.seed = request_.seed + static_cast<uint64_t>(first);
-    sample.batch = size;
-    sample.observer = request_.observer;
-    return sample;
+      rows.push_back(encoded(item / plan_.per_prompt).cond);
+    return {.prompt = {.cond = joined(rows), .uncond = encoded_.uncond},
+            .seed = request_.generate.seed + static_cast<uint64_t>(first),
+            .batch = size,
+            .latent_shape = plan_.latent_shape,
+            .observer = request_.generate.observer};
   }
 
   /// Adds what tells the kept items apart to what the collector returned for them.
@@ -118,8 +123,8 @@ class Items {
     const at::Tensor item = tensors.at("item");
     tensors.erase("item");
     const at::Tensor numbers = item.add(first);
-    tensors["prompt"] = numbers.div(request_.count, "floor");
-    tensors["seed"] = numbers.add(static_cast<int64_t>(request_.seed));
+    tensors["prompt"] = numbers.div(plan_.per_prompt, "floor");
+    tensors["seed"] = numbers.add(static_cast<int64_t>(request_.generate.seed));
     for (const auto& [name, value] :
          {std::pair{"tokens", &batch.prompt.cond.tokens}, {"pooled", &batch.prompt.cond.pooled}})
       if (value->defined()) tensors[name] = stored(value->index_select(0, item), request_);
@@ -127,13 +132,11 @@ class Items {
   }
 
  private:
-  int64_t prompt_of(int64_t item) const { return item / request_.count; }
-
-  const SampleRequest& encoded(int64_t prompt) {
+  const Prompt& encoded(int64_t prompt) {
     if (prompt == encoded_prompt_) return encoded_;
     TokenizedPrompt words;
-    const std::string& text = request_.prompts[static_cast<size_t>(prompt)];
-    encoded_ = pipeline_.sample_request(generate_request(request_, text), &words);
+    const std::string& text = request_.generate.prompts[static_cast<size_t>(prompt)];
+    encoded_ = pipeline_.encode(plan_, request_.generate, text, &words);
     unknown_.insert(words.unknown.begin(), words.unknown.end());
     encoded_prompt_ = prompt;
     return encoded_;
@@ -141,9 +144,10 @@ class Items {
 
   const Pipeline& pipeline_;
   const CollectRequest& request_;
+  const Plan& plan_;
   std::set<std::string> unknown_;
   int64_t encoded_prompt_ = -1;
-  SampleRequest encoded_;
+  Prompt encoded_;
 };
 
 }  // namespace
@@ -152,24 +156,16 @@ at::Tensor stored(const at::Tensor& values, const CollectRequest& request) {
   return values.to(at::kCPU, request.stored == StoredType::Float16 ? at::kHalf : at::kFloat);
 }
 
-GenerateRequest generate_request(const CollectRequest& request, const std::string& prompt) {
-  return {.prompt = prompt,
-          .negative = request.negative,
-          .steps = request.steps,
-          .guidance = request.guidance,
-          .solver = request.solver,
-          .schedule = request.schedule,
-          .seed = request.seed,
-          .width = request.width,
-          .height = request.height,
-          .frames = request.frames};
+Plan plan_of(const Pipeline& pipeline, const CollectRequest& request) {
+  check(request);
+  return pipeline.resolve(request.generate);
 }
 
-CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector) {
-  check(request);
-  const Sampler sampler = pipeline.sampler(generate_request(request, ""));
-  CollectionFolder folder(request.folder, identity(pipeline, request, collector, sampler), request.prompts);
-  Items items(pipeline, request);
+CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan,
+                      const Collector& collector) {
+  const std::vector<std::string>& prompts = request.generate.prompts;
+  CollectionFolder folder(request.folder, identity(pipeline, request, collector, plan), prompts);
+  Items items(pipeline, request, plan);
   CollectResult result{.resumed_items = folder.items()};
   int64_t kept_before = folder.kept();
   for (int64_t start = folder.items(); start < items.total(); start = folder.items()) {
@@ -177,8 +173,8 @@ CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, c
     Shard shard;
     int64_t kept = 0;
     TensorMap constants = collector.constants;
-    for (int64_t first = start; first < end; first += request.batch) {
-      const SampleRequest batch = items.batch(first, std::min(request.batch, end - first));
+    for (int64_t first = start; first < end; first += request.generate.batch) {
+      const SampleRequest batch = items.batch(first, std::min(request.generate.batch, end - first));
       TensorMap tensors = collector.collect(batch, result.usage);
       kept += tensors.at("item").size(0);
       shard.append(items.described(std::move(tensors), batch, first));
@@ -187,7 +183,7 @@ CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, c
                                           {"null_pooled", &batch.prompt.uncond.pooled}})
           if (value->defined()) constants[name] = stored(*value, request);
       if (request.progress)
-        request.progress({std::min(first + request.batch, end), items.total(), kept_before + kept});
+        request.progress({std::min(first + request.generate.batch, end), items.total(), kept_before + kept});
     }
     TensorMap tensors = shard.take();
     tensors.merge(constants);

@@ -26,11 +26,12 @@ struct Collector {
   bool stores_uncond = false;
 };
 
-/// Returns the request that `prompt` of a collection would be generated with.
-GenerateRequest generate_request(const CollectRequest& request, const std::string& prompt);
+/// Returns the request's plan.   Errors: InvalidArgument for what cannot be collected; those of Pipeline::resolve.
+Plan plan_of(const Pipeline& pipeline, const CollectRequest& request);
 
 /// Collects whatever the folder does not have yet.
-CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector);
+CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan,
+                      const Collector& collector);
 
 /// Returns `values` in the request's type.
 at::Tensor stored(const at::Tensor& values, const CollectRequest& request);

@@ -2,8 +2,8 @@
 #include "network/torch_errors.hpp"
 
 #include <glint/collect/noise_pairs.hpp>
-#include <glint/noise/reward_selection.hpp>
-#include <glint/step/predictors.hpp>
+#include <glint/catalog/components.hpp>
+#include <glint/step/reflect.hpp>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/stack.h>
@@ -16,8 +16,8 @@ constexpr const char* kName = "noise-pairs";
 /// Reflects noises and asks the scorer whether that was for the better.
 class Pairing {
  public:
-  Pairing(const Pipeline& pipeline, const CollectRequest& request, const NoisePairOptions& options)
-      : sampler_(pipeline.sampler(detail::generate_request(request, ""))),
+  Pairing(const Pipeline& pipeline, const Plan& plan, const NoisePairOptions& options)
+      : sampler_(plan.sampler),
         scorer_(latent_scorer(pipeline.bundle(), options.scorer)),
         reflect_(kName, options.guidance_forward ? with_guidance(*options.guidance_forward) : same_predictor(),
                  with_guidance(options.guidance_inverse),
@@ -106,12 +106,13 @@ CollectResult collect_noise_pairs(const Pipeline& pipeline, const CollectRequest
       GLINT_CHECK(pipeline.bundle().has(name), NotFound,
                   "{}: model '{}' has no component '{}', so nothing tells which noise is better", kName,
                   pipeline.bundle().manifest().name, name);
+    const Plan plan = detail::plan_of(pipeline, request);
     return detail::collect(
-        pipeline, request,
+        pipeline, request, plan,
         {.kind = kName,
          .options = JsonOf(options).json,
          .components = {"denoiser", "text_encoder", "tokenizer", "vae_decoder", options.scorer},
-         .collect = Pairing(pipeline, request, options)});
+         .collect = Pairing(pipeline, plan, options)});
   });
 }
 

@@ -4,7 +4,6 @@
 #include <glint/collect/trajectories.hpp>
 #include <glint/guidance/cfg.hpp>
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
@@ -12,78 +11,83 @@
 namespace glint {
 namespace {
 
-/// The sampler's loop, with the branches of guidance kept apart.
-class Recorder {
+/// Keeps what the network said at every step of a run.
+class BranchRecord final : public Observer {
  public:
-  Recorder(Sampler sampler, double guidance, const CollectRequest& request)
-      : sampler_(std::move(sampler)), guidance_(guidance), request_(request) {
-    predictors_.fill(sampler_.predictor());
-    predictors_[0].rule = std::make_shared<const Cfg>(1.0);
-    predictors_[1].rule = std::make_shared<const Cfg>(0.0);
-    for (const Predictor& predictor : predictors_) check_predictor("trajectories: ", predictor, sampler_.schedule().steps());
+  BranchRecord(const CollectRequest& request, Observer* outer) : request_(request), outer_(outer) {}
+
+  bool keep_going() override { return !outer_ || outer_->keep_going(); }
+  void on_stage(std::string_view name, int step, int steps) override {
+    if (outer_) outer_->on_stage(name, step, steps);
+  }
+  bool on_step(const StepEvent& event) override {
+    latents_.push_back(detail::stored(event.x_from, request_));
+    outputs_.push_back(detail::stored(event.branches.cond, request_));
+    uncond_outputs_.push_back(detail::stored(event.branches.uncond, request_));
+    return !outer_ || outer_->on_step(event);
   }
 
-  TensorMap operator()(const SampleRequest& batch, Usage& usage) const {
-    const at::NoGradGuard no_gradients;
-    const NoiseSchedule& schedule = sampler_.schedule();
-    const ModelInfo& info = sampler_.predictor().model->info();
-    const at::Device device(info.device);
-    const Prompt prompt{to_device(batch.prompt.cond, device), to_device(batch.prompt.uncond, device)};
-    Run run(schedule, prompt, NoiseStream(batch.seed, batch.batch), batch.observer);
-    at::Tensor x = run.noise().normal(batch.latent_shape).to(device);
-    if (schedule.initial_scale() != 1.0) x = x.mul(schedule.initial_scale());
+  /// What was recorded, [B,N,C,...] each.
+  TensorMap tensors() const {
+    return {{"latents", at::stack(latents_, 1)},
+            {"output", at::stack(outputs_, 1)},
+            {"null_output", at::stack(uncond_outputs_, 1)}};
+  }
 
-    std::vector<at::Tensor> latents, outputs, uncond_outputs;
-    {
-      const Run::Stage stage(run, "denoise", 0);
-      SolverHistory history;
-      for (int i = 0; i < schedule.steps(); ++i) {
-        const std::vector<at::Tensor> made = run.predict(predictors_, x, schedule.level(i), i);
-        latents.push_back(stored(x));
-        outputs.push_back(stored(made[0]));
-        uncond_outputs.push_back(stored(made[1]));
-        const at::Tensor guided = at::lerp(made[1], made[0], guidance_);
-        x = sampler_.solver().step({x, guided, info.parameterization, schedule, i, made[1]}, history,
-                                   run.noise());
-      }
-    }
-    usage += run.total();
-    return {{"item", at::arange(batch.batch, at::kLong)},
-            {"latents", at::stack(latents, 1)},
-            {"output", at::stack(outputs, 1)},
-            {"null_output", at::stack(uncond_outputs, 1)}};
+ private:
+  const CollectRequest& request_;
+  Observer* outer_;
+  std::vector<at::Tensor> latents_, outputs_, uncond_outputs_;
+};
+
+/// Samples batches of items under CFG with both branches, whatever the scale.
+class Recorder {
+ public:
+  Recorder(const Plan& plan, const CollectRequest& request)
+      : sampler_(with_both_branches(plan)), request_(request) {}
+
+  TensorMap operator()(SampleRequest batch, Usage& usage) const {
+    BranchRecord record(request_, batch.observer);
+    batch.observer = &record;
+    usage += sampler_.sample(batch).usage;
+    TensorMap tensors = record.tensors();
+    tensors["item"] = at::arange(batch.batch, at::kLong);
+    return tensors;
   }
 
   /// The levels of the steps, [N] each.
   TensorMap levels() const {
     const NoiseSchedule& schedule = sampler_.schedule();
-    std::vector<double> time, model_time, position;
+    std::vector<double> sigma, model_time, position;
     for (int i = 0; i < schedule.steps(); ++i) {
-      time.push_back(schedule.level(i).sigma);
+      sigma.push_back(schedule.level(i).sigma);
       model_time.push_back(schedule.level(i).model_time);
       position.push_back(static_cast<double>(i) / schedule.steps());
     }
-    return {{"time", at::tensor(time).to(at::kFloat)},
+    return {{"sigma", at::tensor(sigma).to(at::kFloat)},
             {"model_time", at::tensor(model_time).to(at::kFloat)},
             {"position", at::tensor(position).to(at::kFloat)}};
   }
 
  private:
-  at::Tensor stored(const at::Tensor& values) const { return detail::stored(values, request_); }
+  static Sampler with_both_branches(const Plan& plan) {
+    SamplerParts parts = plan.sampler.parts();
+    parts.predictor.rule = std::make_shared<const Cfg>(
+        CfgOptions{.scale = plan.guidance, .branches = Branches::LegacyBoth});
+    return Sampler(std::move(parts));
+  }
 
   Sampler sampler_;
-  double guidance_;
   const CollectRequest& request_;
-  std::array<Predictor, 2> predictors_;
 };
 
 }  // namespace
 
 CollectResult collect_trajectories(const Pipeline& pipeline, const CollectRequest& request) {
   return detail::engine_errors_translated(ErrorCode::Internal, "collect trajectories", [&] {
-    const GenerateRequest run = detail::generate_request(request, "");
-    const Recorder record(pipeline.sampler(run), pipeline.guidance_scale(run), request);
-    return detail::collect(pipeline, request,
+    const Plan plan = detail::plan_of(pipeline, request);
+    const Recorder record(plan, request);
+    return detail::collect(pipeline, request, plan,
                            {.kind = "trajectories",
                             .components = {"denoiser", "text_encoder", "tokenizer"},
                             .constants = record.levels(),

@@ -29,6 +29,7 @@ std::vector<uint64_t> consecutive(uint64_t seed, int64_t batch) {
 }  // namespace
 
 NoiseStream::NoiseStream(std::vector<uint64_t> seeds) : seeds_(std::move(seeds)) {
+  GLINT_CHECK(!seeds_.empty(), InvalidArgument, "seeds: expected one per sample, got none");
   generators_.reserve(seeds_.size());
   for (uint64_t seed : seeds_) generators_.push_back(at::detail::createCPUGenerator(seed));
 }

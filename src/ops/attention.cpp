@@ -1,6 +1,6 @@
 #include "ops/attention.hpp"
 
-#include <glint/attention/policy.hpp>
+#include <glint/ops/attention_scope.hpp>
 #include <glint/ops/sparse_attention.hpp>
 #include <glint/core/error.hpp>
 

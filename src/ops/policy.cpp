@@ -1,4 +1,4 @@
-#include <glint/attention/policy.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include <utility>
 

@@ -1,11 +1,7 @@
-#include <glint/guidance/cfg.hpp>
-#include <glint/guidance/per_sample.hpp>
 #include <glint/sampling/sampler.hpp>
 
 #include <ATen/core/grad_mode.h>
 
-#include <array>
-#include <limits>
 #include <optional>
 
 namespace glint {
@@ -24,16 +20,16 @@ void check_parts(const SamplerParts& p) {
   // The conversions a first-order update needs exist at every level, or the run would fail midway.
   for (int i = 0; i < p.schedule.steps(); ++i)
     move_coefficients(info.parameterization, p.schedule.level(i), p.schedule.landing(i));
-  p.solver->validate(p.schedule);
-  GLINT_CHECK(!p.solver->wants_uncond() || info.uncond_branch, InvalidArgument,
-              "solver: it renoises with the unconditional prediction, and model '{}' has no unconditional branch", info.name);
+  p.solver->validate(p.schedule, info);
   for (const auto& strategy : p.noise_strategies) {
     GLINT_CHECK(strategy, InvalidArgument, "noise_strategies: expected strategies, got a null pointer");
     strategy->validate(p.schedule, p.predictor);
   }
-  for (const auto& strategy : p.step_strategies) {
-    GLINT_CHECK(strategy, InvalidArgument, "step_strategies: expected strategies, got a null pointer");
-    strategy->validate(p.schedule, p.predictor);
+  for (const StepMethod& method : p.step_methods) {
+    GLINT_CHECK(method.strategy || method.term, InvalidArgument,
+                "step_methods: expected strategies or terms, got a null pointer");
+    if (method.strategy) method.strategy->validate(p.schedule, p.predictor);
+    if (method.term) method.term->validate(p.schedule, p.predictor);
   }
 }
 
@@ -88,87 +84,47 @@ void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_v
                   : "an undefined tensor");
 }
 
-/// Returns the accepted prediction, with what the strategies active at this step add to it. `memory` is the rule's along the
-/// accepted steps.
-at::Tensor predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
-                        GuidanceState* memory, at::Tensor& uncond_output) {
-  const bool wants_uncond = parts.solver->wants_uncond();
+/// Returns the accepted prediction, with what the terms add to it. `memory` is the rule's along the accepted steps.
+Prediction predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
+                        GuidanceState* memory) {
   std::vector<Predictor> predictors{parts.predictor};
   std::vector<double> weights;
-  for (const auto& strategy : parts.step_strategies) {
-    if (!strategy->active(step, run.schedule().steps())) continue;
-    for (Gap& gap : strategy->gaps(run.schedule(), step, parts.predictor)) {
+  for (const StepMethod& method : parts.step_methods) {
+    if (!method.term) continue;
+    for (Gap& gap : method.term->gaps(run.schedule(), step, parts.predictor)) {
       predictors.push_back(std::move(gap.strong));
       predictors.push_back(std::move(gap.weak));
       weights.push_back(gap.weight);
     }
   }
-  if (wants_uncond) {
-    static const auto uncond_rule = std::make_shared<const Cfg>(0.0);
-    predictors.push_back(parts.predictor);
-    predictors.back().rule = uncond_rule;
-  }
-  std::vector<at::Tensor> outputs = run.predict(predictors, x, run.schedule().level(step), step, memory);
-  if (wants_uncond) uncond_output = outputs.back();
-  at::Tensor output = std::move(outputs.front());
+  std::vector<Prediction> made =
+      run.predict(predictors, x, run.schedule().level(step), step, memory, parts.solver->reads());
+  Prediction accepted = std::move(made.front());
   for (size_t g = 0; g < weights.size(); ++g)
-    output = output.add(outputs[2 * g + 1], weights[g]).sub_(outputs[2 * g + 2], weights[g]);
-  return output;
+    accepted.output = accepted.output.add(made[2 * g + 1].output, weights[g])
+                          .sub_(made[2 * g + 2].output, weights[g]);
+  return accepted;
 }
 
-/// Measures what guidance every step amounted to, from the latents before and after it.
-class GuidanceMeter {
- public:
-  explicit GuidanceMeter(const Predictor& predictor) : cond_(predictor), null_(predictor) {
-    cond_.rule = std::make_shared<const Cfg>(1.0);
-    null_.rule = std::make_shared<const Cfg>(0.0);
-  }
+/// Where the noise of a request comes from.
+NoiseStream noise_stream(const SampleRequest& request) {
+  if (!request.seeds.empty()) return NoiseStream(request.seeds);
+  return {request.seed, request.noise.defined() ? request.noise.size(0) : request.batch};
+}
 
-  void measure(Run& run, const at::Tensor& x, const at::Tensor& next, int step) {
-    Run::Stage stage(run, "effective-guidance", step);
-    const NoiseSchedule& schedule = run.schedule();
-    const Affine taken =
-        move_coefficients(cond_.model->info().parameterization, schedule.level(step), schedule.landing(step));
-    const std::array<Predictor, 2> predictors{cond_, null_};
-    const std::vector<at::Tensor> outputs = run.predict(predictors, x, schedule.level(step), step);
-    const at::Tensor &cond = outputs[0], &uncond = outputs[1];
-    const at::Tensor implied = next.sub(x, taken.of_x).div_(taken.of_output).to(at::kDouble);
-    const at::Tensor difference = cond.sub(uncond), delta = implied.sub_(uncond);
-    const at::Tensor squared = per_sample::dot(difference, difference);
-    const double unknown = std::numeric_limits<double>::quiet_NaN();
-    const at::Tensor along = per_sample::ratio(per_sample::dot(delta, difference), squared, unknown, 1e-12);
-    const at::Tensor rest = delta.sub(per_sample::scaled(difference.to(at::kDouble), along));
-    // Kept on the device until the run is over: no synchronisation inside the loop.
-    signed_.push_back(along.mean());
-    unsigned_.push_back(along.abs().mean());
-    orthogonal_.push_back(
-        per_sample::ratio(per_sample::dot(rest, rest), squared, unknown, 1e-12).sqrt().mean());
+/// Latents after the step strategies that are active at a step.
+at::Tensor refined_at(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
+                      SolverHistory& history) {
+  at::Tensor refined = x;
+  for (const StepMethod& method : parts.step_methods) {
+    if (!method.strategy || !method.strategy->active(step, run.schedule().steps())) continue;
+    const Run::Stage stage(run, method.strategy->name(), step);
+    refined = method.strategy->refine(refined, {run, parts.predictor, step});
+    check_refined(refined, x, method.strategy->name());
+    history.x.reset();  // a corrector that starts from it would undo the refinement
   }
-
-  EffectiveGuidance result() const {
-    EffectiveGuidance result;
-    result.mean_signed_scale = values(signed_, result.signed_scale);
-    result.mean_unsigned_scale = values(unsigned_, result.unsigned_scale);
-    result.mean_orthogonal = values(orthogonal_, result.orthogonal);
-    return result;
-  }
-
- private:
-  static double values(const std::vector<at::Tensor>& tensors, std::vector<double>& list) {
-    double sum = 0.0;
-    int known = 0;
-    for (const at::Tensor& tensor : tensors) {
-      list.push_back(tensor.item<double>());
-      if (std::isnan(list.back())) continue;
-      sum += list.back();
-      ++known;
-    }
-    return known > 0 ? sum / known : std::numeric_limits<double>::quiet_NaN();
-  }
-
-  Predictor cond_, null_;
-  std::vector<at::Tensor> signed_, unsigned_, orthogonal_;
-};
+  return refined;
+}
 
 }  // namespace
 
@@ -183,21 +139,24 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
   GLINT_CHECK(!request.effective_guidance || info.uncond_branch, InvalidArgument,
               "effective_guidance: model '{}' has no unconditional branch to measure against", info.name);
 
+  GLINT_CHECK(request.seeds.empty() || !request.noise.defined() ||
+                  static_cast<int64_t>(request.seeds.size()) == request.noise.size(0),
+              InvalidArgument, "seeds: expected one for each of {} noises, got {}", request.noise.size(0),
+              request.seeds.size());
+
   // Moved once; from here to the result everything stays where the network is.
   const at::Device device(info.device);
   const Prompt prompt{to_device(request.prompt.cond, device), to_device(request.prompt.uncond, device)};
-  Run run(schedule, prompt,
-          NoiseStream(request.seed, request.noise.defined() ? request.noise.size(0) : request.batch),
-          request.observer);
+  Run run(schedule, prompt, noise_stream(request), request.observer);
   at::Tensor x = request.noise.defined() ? request.noise : run.noise().normal(latent_shape(request, info));
   x = x.to(device);
   if (schedule.initial_scale() != 1.0) x = x.mul(schedule.initial_scale());
 
   SampleResult result{.seed = request.seed, .steps = steps};
   {
-    Run::Stage stage(run, kDenoise, 0);
+    const Run::Stage stage(run, kDenoise, 0);
     for (const auto& strategy : parts_.noise_strategies) {
-      Run::Stage inner(run, strategy->name(), 0);
+      const Run::Stage inner(run, strategy->name(), 0);
       at::Tensor refined = strategy->refine(x, {run, parts_.predictor});
       check_refined(refined, x, strategy->name());
       x = std::move(refined);
@@ -209,24 +168,16 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
     std::optional<GuidanceMeter> meter;
     if (request.effective_guidance) meter.emplace(parts_.predictor);
     for (int i = 0; i < steps; ++i) {
-      at::Tensor refined = x;
-      for (const auto& strategy : parts_.step_strategies) {
-        if (!strategy->active(i, steps) || !strategy->refines()) continue;
-        Run::Stage inner(run, strategy->name(), i);
-        refined = strategy->refine(refined, {run, parts_.predictor, i});
-        check_refined(refined, x, strategy->name());
-        history.x.reset();  // a corrector that starts from it would undo the refinement
-      }
-      at::Tensor uncond_output;
-      const at::Tensor output = predict_step(run, parts_, refined, i, memory.get(), uncond_output);
+      const at::Tensor refined = refined_at(run, parts_, x, i, history);
+      const auto [output, branches] = predict_step(run, parts_, refined, i, memory.get());
       const at::Tensor next = parts_.solver->step(
-          {refined, output, info.parameterization, schedule, i, uncond_output}, history, run.noise());
+          {refined, output, info.parameterization, schedule, i, branches}, history, run.noise());
       if (meter) meter->measure(run, x, next, i);
       if (request.check_finite) check_finite(next, "latents", i);
       if (request.keep_trajectory) result.trajectory.push_back(next.to(at::kCPU));
       if (request.observer &&
           !request.observer->on_step({i, steps, schedule.level(i), schedule.landing(i), x, next, run.total(),
-                                      refined, output, info.parameterization}))
+                                      refined, output, info.parameterization, branches}))
         fail(ErrorCode::Cancelled, "the run was cancelled after step {} of {}", i, steps);
       x = next;
     }

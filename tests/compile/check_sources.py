@@ -19,28 +19,36 @@ BANNED = {"torch/torch.h", "torch/all.h", "torch/extension.h", "ATen/ATen.h"}
 
 # These cost 8 to 25 seconds each and are needed only where a stored network is loaded or rewritten.
 HEAVY = re.compile(r"^torch/(script\.h|csrc/jit/|csrc/inductor/|nativert/)")
-HEAVY_FOLDERS = ("src/model/", "src/attention/")
+HEAVY_FOLDER = "src/network/"
 HEAVY_FILES = 4
 HEAVY_TESTS = {"tests/unit/attention_rewrite.tests.cpp"}
 
 MAX_LINES = 500
+MAX_FUNCTION = 80
+MAX_KERNEL = 150  # a function of src/ops
+MAX_COLUMNS = 110
 
-# A file may include its own layer and those before it. Folders end in "/"; the rest are single files, without suffix,
-# of include/glint and of src.
+# A folder may include the folders before it. Those of one line do not include each other. A subfolder belongs to its folder.
 LAYERS: list[tuple[str, ...]] = [
-    ("error", "export", "fwd", "options", "pch", "tensor", "version"),
-    ("core/",),
-    ("image/", "io/"),
-    ("attention/", "build_context", "guidance/", "model/", "nets/", "ops/", "solver/", "text/", "vae/"),
-    ("leg", "observer", "request", "run"),
-    ("step/",),
-    ("noise/",),
-    ("sampler",),
-    ("builtins", "option_values", "registry"),
+    ("core",),
+    ("model",),
+    ("guidance", "solver", "attention"),
+    ("sampling",),
+    ("step", "noise"),
+    ("io", "ops"),
+    ("image",),
+    ("network",),
+    ("family",),
+    ("text", "vae", "lora"),
+    ("bundle",),
+    ("catalog",),
     ("pipeline",),
-    ("collect/",),
-    ("capi/", "cli/", "glint"),
+    ("collect", "eval"),
+    ("capi", "cli"),
 ]
+
+# What lies loose in include/glint and src. All but glint.hpp may be included anywhere.
+LOOSE = {"export", "fwd", "glint", "version"}
 
 
 def code_files(root: Path, *folders: str) -> Iterator[Path]:
@@ -62,44 +70,48 @@ def banned_includes(root: Path) -> Iterator[str]:
         name = path.relative_to(root).as_posix()
         for number, _, header in includes(path):
             if header in BANNED:
-                yield f"{name}:{number}: {header} is banned; include <glint/tensor.hpp> or the operator's own header"
+                yield f"{name}:{number}: {header} is banned; include <glint/core/tensor.hpp> or the operator's own header"
             if HEAVY.match(header) and name not in HEAVY_TESTS:
                 heavy.add(name)
-                if not name.startswith(HEAVY_FOLDERS):
-                    yield f"{name}:{number}: {header} may be included only below {' and '.join(HEAVY_FOLDERS)}"
+                if not name.startswith(HEAVY_FOLDER):
+                    yield f"{name}:{number}: {header} may be included only below {HEAVY_FOLDER}"
     if len(heavy) > HEAVY_FILES:
         yield f"{len(heavy)} files include script, jit, inductor or nativert headers, at most {HEAVY_FILES} may: {sorted(heavy)}"
 
 
-def layer_of(name: str) -> int | None:
-    """The layer of a path relative to include/glint or src."""
-    stem = name.rsplit(".", 1)[0]
-    for rank, members in enumerate(LAYERS):
-        if stem in members or any(member.endswith("/") and name.startswith(member) for member in members):
-            return rank
-    return None
+def layer_of(folder: str) -> int | None:
+    return next((rank for rank, folders in enumerate(LAYERS) if folder in folders), None)
 
 
 def include_direction(root: Path) -> Iterator[str]:
-    """Includes point from later layers to earlier ones, never back."""
+    """A file includes its own folder and those of earlier layers, never a later one and never a neighbour."""
     bases = (root / "include/glint", root / "src")
     for base in bases:
         for path in code_files(root, base.relative_to(root).as_posix()):
-            name = path.relative_to(base).as_posix()
+            place = path.relative_to(base).parts
             shown = path.relative_to(root).as_posix()
-            rank = layer_of(name)
-            if rank is None:
-                yield f"{shown}: in no layer; add it to LAYERS in tests/compile/check_sources.py"
+            if len(place) == 1:
+                if path.stem not in LOOSE:
+                    yield f"{shown}: lies loose; only {', '.join(sorted(LOOSE))} may"
                 continue
-            for number, _, header in includes(path):
-                target = header.removeprefix("glint/")
-                if "/" not in target and (path.parent / target).exists():
-                    continue  # a neighbour in the same folder
-                if not any((other / target).exists() for other in bases):
-                    continue  # not ours
-                target_rank = layer_of(target)
-                if target_rank is not None and target_rank > rank:
-                    yield f"{shown}:{number}: {target} belongs to a later layer"
+            rank = layer_of(place[0])
+            if rank is None:
+                yield f"{shown}: in no layer; add its folder to LAYERS in tests/compile/check_sources.py"
+                continue
+            for number, mark, header in includes(path):
+                target = header.removeprefix("glint/").split("/")
+                ours = any((other / header.removeprefix("glint/")).exists() for other in bases)
+                if not ours or target[0] == place[0]:
+                    continue
+                if len(target) == 1:
+                    if target[0] == "glint.hpp":
+                        yield f"{shown}:{number}: includes everything"
+                    continue
+                other = layer_of(target[0])
+                if other is not None and other > rank:
+                    yield f"{shown}:{number}: {target[0]} is a later layer than {place[0]}"
+                elif other == rank:
+                    yield f"{shown}:{number}: {target[0]} stands beside {place[0]}; put what they share into an earlier layer"
 
 
 def file_lists(root: Path) -> Iterator[str]:
@@ -122,11 +134,42 @@ def file_length(root: Path) -> Iterator[str]:
             yield f"{path.relative_to(root).as_posix()}: {lines} lines, at most {MAX_LINES} are allowed"
 
 
+# A line at which a C++ function's body may begin: not indented, or inside a class; it is no type and no namespace.
+FUNCTION = re.compile(r"^(\s*)(?!namespace|struct|class|enum|union|extern|#|//)\S.*\)[^;{}]*\{$")
+
+
+def function_length(root: Path) -> Iterator[str]:
+    """A function fits on a screen and a half; kernels may be longer."""
+    for path in code_files(root, "include", "src", "tests", "examples"):
+        shown = path.relative_to(root).as_posix()
+        limit = MAX_KERNEL if shown.startswith("src/ops/") else MAX_FUNCTION
+        lines = path.read_text(encoding="utf-8").splitlines()
+        begin, indent = None, ""
+        for number, line in enumerate(lines, 1):
+            if begin is None:
+                if match := FUNCTION.match(line):
+                    begin, indent = number, match[1]
+            elif line.startswith(indent + "}"):
+                if number - begin + 1 > limit:
+                    yield f"{shown}:{begin}: a function of {number - begin + 1} lines, at most {limit} are allowed"
+                begin = None
+
+
+def line_width(root: Path) -> Iterator[str]:
+    """No line is wider than clang-format makes code."""
+    for path in [*code_files(root, "include", "src", "tests", "examples"), *sorted((root / "tools").rglob("*.py"))]:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if len(line) > MAX_COLUMNS:
+                yield f"{path.relative_to(root).as_posix()}:{number}: {len(line)} columns, at most {MAX_COLUMNS} are allowed"
+
+
 RULES = {
     "banned-includes": banned_includes,
     "include-direction": include_direction,
     "file-lists": file_lists,
     "file-length": file_length,
+    "function-length": function_length,
+    "line-width": line_width,
 }
 
 

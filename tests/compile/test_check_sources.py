@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from check_sources import RULES
+from check_sources import LAYERS, RULES
 
 
 class RulesFindFaults(unittest.TestCase):
@@ -23,11 +23,11 @@ class RulesFindFaults(unittest.TestCase):
 
     def test_a_heavy_header_is_found_outside_its_folders(self) -> None:
         text = "#include <torch/csrc/jit/api/module.h>\n"
-        self.assertEqual(self.violations("banned-includes", {"src/model/a.cpp": text}), [])
-        self.assertEqual(len(self.violations("banned-includes", {"src/sampler.cpp": text})), 1)
+        self.assertEqual(self.violations("banned-includes", {"src/network/a.cpp": text}), [])
+        self.assertEqual(len(self.violations("banned-includes", {"src/sampling/sampler.cpp": text})), 1)
 
     def test_heavy_headers_are_kept_to_a_few_files(self) -> None:
-        files = {f"src/model/{i}.cpp": "#include <torch/script.h>\n" for i in range(5)}
+        files = {f"src/network/{i}.cpp": "#include <torch/script.h>\n" for i in range(5)}
         self.assertIn("at most 4", self.violations("banned-includes", files)[0])
 
     def test_an_include_of_a_later_layer_is_found(self) -> None:
@@ -41,8 +41,24 @@ class RulesFindFaults(unittest.TestCase):
         found = self.violations("include-direction", files)
         self.assertEqual([line.split(" ")[0] for line in found], ["include/glint/core/a.hpp:1:", "src/core/a.cpp:1:"])
 
+    def test_an_include_of_a_neighbour_is_found(self) -> None:
+        files = {"include/glint/step/a.hpp": "", "include/glint/noise/b.hpp": "#include <glint/step/a.hpp>\n"}
+        self.assertIn("stands beside", self.violations("include-direction", files)[0])
+
+    def test_the_order_is_the_whole_order(self) -> None:
+        folders = [folder for layer in LAYERS for folder in layer]
+        for earlier, folder in enumerate(folders):
+            for later in folders[earlier + 1 :]:
+                files = {f"include/glint/{folder}/a.hpp": f"#include <glint/{later}/b.hpp>\n"}
+                files[f"include/glint/{later}/b.hpp"] = ""
+                self.assertEqual(len(self.violations("include-direction", files)), 1, (folder, later))
+
     def test_a_file_without_a_layer_is_found(self) -> None:
         self.assertIn("in no layer", self.violations("include-direction", {"src/misc/a.cpp": ""})[0])
+
+    def test_a_loose_file_is_found(self) -> None:
+        self.assertIn("lies loose", self.violations("include-direction", {"include/glint/a.hpp": ""})[0])
+        self.assertEqual(self.violations("include-direction", {"include/glint/fwd.hpp": ""}), [])
 
     def test_an_unlisted_source_is_found(self) -> None:
         files = {"src/CMakeLists.txt": "core/a.cpp\n", "src/core/a.cpp": "", "src/core/b.cpp": ""}
@@ -50,6 +66,22 @@ class RulesFindFaults(unittest.TestCase):
 
     def test_a_long_file_is_found(self) -> None:
         self.assertEqual(len(self.violations("file-length", {"src/a.cpp": "\n" * 501})), 1)
+
+
+    def test_a_long_function_is_found(self) -> None:
+        def function(lines: int) -> str:
+            return "int f(int x) {\n" + "  ++x;\n" * (lines - 2) + "}\n"
+
+        self.assertEqual(self.violations("function-length", {"src/core/a.cpp": function(80)}), [])
+        found = self.violations("function-length", {"src/core/a.cpp": "namespace a {\n" + function(81) + "}\n"})
+        self.assertEqual(len(found), 1)
+        self.assertIn("src/core/a.cpp:2: a function of 81 lines", found[0])
+        self.assertEqual(self.violations("function-length", {"src/ops/a.cpp": function(150)}), [])
+
+    def test_a_wide_line_is_found(self) -> None:
+        self.assertEqual(self.violations("line-width", {"src/a.cpp": "x" * 110 + "\n"}), [])
+        self.assertEqual(len(self.violations("line-width", {"src/a.cpp": "x" * 111 + "\n"})), 1)
+        self.assertEqual(len(self.violations("line-width", {"tools/a.py": "x" * 111 + "\n"})), 1)
 
 
 if __name__ == "__main__":

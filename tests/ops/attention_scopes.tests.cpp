@@ -1,5 +1,5 @@
 // glint::attention under a policy, and what wrong arguments are told.
-#include <glint/attention/policy.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include "tests/support/attention.hpp"
 #include "tests/support/files.hpp"

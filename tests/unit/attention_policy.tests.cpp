@@ -1,4 +1,4 @@
-#include <glint/attention/choices.hpp>
+#include <glint/attention/policy_options.hpp>
 #include <glint/attention/gain.hpp>
 #include <glint/attention/token_order.hpp>
 #include <glint/bundle/network_model.hpp>

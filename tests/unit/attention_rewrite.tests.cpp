@@ -1,4 +1,4 @@
-#include <glint/attention/policy.hpp>
+#include <glint/ops/attention_scope.hpp>
 #include <glint/network/attention_rewrite.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/network/network.hpp>

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/attention/policy.hpp>
+#include <glint/export.hpp>
 
 namespace glint {
 

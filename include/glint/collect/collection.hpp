@@ -1,8 +1,8 @@
 // Training data from a model's own runs: what a collection is asked for, and what it amounts to.
 #pragma once
 
-#include <glint/catalog/option_values.hpp>
-#include <glint/sampling/request.hpp>
+#include <glint/core/enum_names.hpp>
+#include <glint/pipeline/request.hpp>
 
 #include <filesystem>
 #include <functional>
@@ -24,22 +24,14 @@ struct CollectProgress {
   int64_t kept;   ///< of those done
 };
 
-/// What to collect. Item i is noise i % count of prompt i / count, drawn with seed + i. Everything unset is the model's default.
+/// What to collect. Item i is noise i % count of prompt i / count, drawn with seed + i.
 struct CollectRequest {
-  std::filesystem::path folder = {};  ///< made if it is absent; a folder of the same request is gone on with
-  std::vector<std::string> prompts = {};
-  std::optional<std::string> negative = {};  ///< as GenerateRequest::negative
-  std::optional<int> steps = {};
-  std::optional<double> guidance = {};  ///< of CFG
-  std::optional<Choice> solver = {};
-  OptionValues schedule = {};
-  std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
-  uint64_t seed = 0;
-  int64_t count = 1;   ///< noises per prompt
-  int64_t batch = 8;   ///< items sampled at once
+  std::filesystem::path folder = {};  ///< made if it is absent; a collection of the same request there is continued
+  /// Prompts, sizes, steps, guidance scale of CFG, solver, schedule; `count` noises per prompt, `batch` items sampled at once.
+  /// Methods, adapters, noise and conditionings cannot be collected with.
+  GenerateRequest generate = {};
   int64_t shard = 64;  ///< items per file; what is kept in memory, and lost when a run is killed
   StoredType stored = StoredType::Float16;
-  Observer* observer = nullptr;  ///< borrowed; asked before every model call
   std::function<void(const CollectProgress&)> progress = nullptr;  ///< told after every batch
 };
 

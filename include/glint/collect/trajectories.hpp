@@ -10,7 +10,7 @@ class Pipeline;
 
 /// Samples every item with CFG and stores what the network said at each step.
 /// Shapes:  a shard of n items of N steps has `latents`, `output` (under the prompt) and `uncond_output` [n,N,C,...];
-///          `time` (sigma), `model_time` and `position` (i / N) [N]; `prompt` and `seed` [n]; the conditionings that the
+///          `sigma`, `model_time` and `position` (i / N) [N]; `prompt` and `seed` [n]; the conditionings that the
 ///          model has, `tokens` [n,L,D] and `pooled` [n,P], and `null_tokens`, `null_pooled` of one row. The guided
 ///          prediction is uncond_output + guidance (output - uncond_output), guidance being in collection.json.
 /// Cost:    2 N rows per item, whatever the guidance.

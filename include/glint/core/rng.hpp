@@ -19,7 +19,9 @@ class GLINT_API NoiseStream {
   /// Errors: InvalidArgument if batch < 1.
   NoiseStream(uint64_t seed, int64_t batch);
 
-  uint64_t seed() const { return seeds_.front(); }
+  /// One seed per sample.   Errors: InvalidArgument if there is none.
+  explicit NoiseStream(std::vector<uint64_t> seeds);
+
   int64_t batch() const { return static_cast<int64_t>(seeds_.size()); }
 
   /// Returns the next draw, one slice from each sample's generator.
@@ -35,8 +37,6 @@ class GLINT_API NoiseStream {
   NoiseStream fork(std::string_view name) const;
 
  private:
-  explicit NoiseStream(std::vector<uint64_t> seeds);
-
   std::vector<uint64_t> seeds_;
   std::vector<at::Generator> generators_;
 };

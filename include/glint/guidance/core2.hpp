@@ -1,13 +1,9 @@
 // CoRe2: a small network imitates classifier-free guidance; it saves the unconditional row, or is what guidance is steered away from.
 #pragma once
 
-#include <glint/catalog/build_context.hpp>
 #include <glint/guidance/difference_rule.hpp>
-#include <glint/bundle/component_call.hpp>
 
 #include <functional>
-#include <optional>
-#include <string>
 #include <utility>
 
 namespace glint {
@@ -15,54 +11,10 @@ namespace glint {
 /// The weak network R: a guided prediction from the conditional one, [B,...] to [B,...].
 using WeakNetwork = std::function<at::Tensor(const at::Tensor& cond_output, const GuidanceStep& step)>;
 
-/// What the released architecture makes of the decomposed prompts U S Vh.
-enum class TextRows {
-  LegacyRows,  ///< the first rows of U, as the released code takes them by mistake and its weights were trained with
-  Columns  ///< the first columns: the prompts' best approximation of that rank
-};
-template <>
-struct EnumNames<TextRows> {
-  static constexpr std::array<std::string_view, 2> values{"legacy-rows", "columns"};
-};
-inline constexpr Field kTextRowsField{.help =
-                                          "what a network of the released architecture reads of the prompts' "
-                                          "decomposition; unset = what it was "
-                                          "trained with"};
-
-/// Returns the bundle's weak network, with `text` in place of what its file says. Its component names its inputs: output
-/// [B,...] (the conditional prediction), latents [B,...] (what it was made for), time [B] (sigma), position [B] (i / N),
-/// tokens, pooled, null_tokens, null_pooled.
-/// Errors:  NotFound if the bundle has no such component; BadModel for an input it cannot be given; InvalidArgument for
-///          `text` if it is not of the released architecture; ShapeMismatch, when it runs, if what comes back is not of the
-///          latents' shape.
-inline WeakNetwork weak_network(const Bundle& bundle, const std::string& component,
-                                std::optional<TextRows> text = std::nullopt) {
-  ComponentCall network(
-      bundle, component, "a weak network",
-      {"output", "latents", "time", "position", "tokens", "pooled", "null_tokens", "null_pooled"});
-  if (text) network = network.with("text", enum_name(*text));
-  return [network](const at::Tensor& cond, const GuidanceStep& step) {
-    const auto filled = [&](double value) {
-      return at::full({cond.size(0)}, value, cond.options().dtype(at::kFloat));
-    };
-    const double position = static_cast<double>(step.position.step) / step.position.steps;
-    const at::Tensor made = network({{"output", cond},
-                                     {"latents", step.x},
-                                     {"time", filled(step.level.sigma)},
-                                     {"position", filled(position)}},
-                                    step.prompt);
-    GLINT_CHECK(made.sizes() == cond.sizes(), ShapeMismatch, "{}: expected a prediction of shape {}, got {}",
-                network.component(), shape_string(cond.sizes()), shape_string(made.sizes()));
-    return made.to(cond.options());
-  };
-}
-
 struct Core2Options {
   double gap_scale = 1.5;
   int slow_steps = 0;
   double scale = 5.0;
-  std::string network = "core2_weak";
-  std::optional<TextRows> text = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
@@ -74,8 +26,6 @@ struct Core2Options {
                 .minimum = 0,
                 .maximum = 100000,
                 .unit = "steps"});
-    visit("network", o.network, Field{.help = "component of the bundle"});
-    visit("text", o.text, kTextRowsField);
   }
 };
 
@@ -90,16 +40,13 @@ class Core2 final : public GuidanceRule {
       .name = "core2",
       .summary = "a small network in place of the negative prompt, or as the weak side of guidance",
       .cost = "N + slow_steps rows, and N evaluations of the weak network",
-      .source = "Shao et al. 2025, arXiv:2503.09662"};
+      .source = "Shao et al. 2025, arXiv:2503.09662",
+      .goal = Goal::Speed};
 
-  Core2(WeakNetwork network, Core2Options options)
-      : network_(std::move(network)), options_(std::move(options)) {
+  explicit Core2(WeakNetwork network, Core2Options options = {})
+      : network_(std::move(network)), options_(options) {
     check_ranges(info.name, options_);
     GLINT_CHECK(network_, InvalidArgument, "core2: expected a weak network, got none");
-  }
-
-  static std::shared_ptr<const GuidanceRule> make(const Core2Options& o, const BuildContext& context) {
-    return std::make_shared<const Core2>(weak_network(context.bundle_for(info.name), o.network, o.text), o);
   }
 
   BranchSet branches(const StepPosition& position) const override {

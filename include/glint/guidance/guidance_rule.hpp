@@ -4,6 +4,7 @@
 #include <glint/core/level.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/model/branches.hpp>
+#include <glint/model/conditioning.hpp>
 #include <glint/model/model.hpp>
 
 #include <functional>

@@ -1,26 +1,20 @@
 // Perturbed guidance (SLG, PAG, SEG): away from the same network with something inside it disturbed.
 #pragma once
 
-#include <glint/catalog/build_context.hpp>
+#include <glint/core/step_window.hpp>
 #include <glint/guidance/difference_rule.hpp>
 
-#include <string>
 #include <utility>
 
 namespace glint {
 
 struct PerturbationOptions {
-  std::string weak_model = "perturbed_denoiser";
   double scale = 7.5;
   double perturbation_scale = 2.8;
   double adaptive_scale = 0.0;
   StepWindow window = {.start = 0.01, .stop = 0.2};
 
   static void fields(auto& visit, auto& o) {
-    visit(
-        "weak_model", o.weak_model,
-        Field{.help =
-                  "denoiser component with skipped layers (SLG), identity (PAG) or blurred (SEG) attention"});
     visit("scale", o.scale, kScaleField);
     visit(
         "perturbation_scale", o.perturbation_scale,
@@ -57,14 +51,10 @@ class Perturbation final : public GuidanceRule {
       .cost = "2 N + 1 row for each perturbed step; N less at scale 1",
       .source = "Ahn et al. 2024, arXiv:2403.17377; Hong 2024, arXiv:2408.00760"};
 
-  Perturbation(WeakBranch weak, PerturbationOptions options)
-      : weak_(std::move(weak)), options_(std::move(options)) {
+  /// `weak` names the perturbed network.   Errors: InvalidArgument for options out of range.
+  explicit Perturbation(WeakBranch weak, PerturbationOptions options = {})
+      : weak_(std::move(weak)), options_(options) {
     check_ranges(info.name, options_);
-  }
-
-  static std::shared_ptr<const GuidanceRule> make(const PerturbationOptions& o, const BuildContext& context) {
-    return std::make_shared<const Perturbation>(
-        WeakBranch{.model = context.bundle_for(info.name).model(o.weak_model)}, o);
   }
 
   BranchSet branches(const StepPosition& p) const override {

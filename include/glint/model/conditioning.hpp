@@ -80,6 +80,13 @@ inline Conditioning joined(const std::vector<Conditioning>& all) {
   return result;
 }
 
+/// Returns one of them if all are the same tensors, else all their rows.
+inline Conditioning joined_if_different(const std::vector<Conditioning>& all) {
+  const bool same =
+      std::all_of(all.begin(), all.end(), [&](const auto& c) { return same_tensors(c, all.front()); });
+  return same ? all.front() : joined(all);
+}
+
 /// Returns c with its token embeddings times `factor`.
 inline Conditioning scale(const Conditioning& c, double factor) {
   return with_tokens(c, c.tokens.mul(factor));

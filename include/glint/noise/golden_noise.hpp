@@ -1,12 +1,10 @@
 // Golden noise: one pass of a small network turns noise and prompt into a better initial noise.
 #pragma once
 
-#include <glint/catalog/build_context.hpp>
-#include <glint/bundle/component_call.hpp>
+#include <glint/core/options.hpp>
 #include <glint/sampling/noise_strategy.hpp>
 
 #include <functional>
-#include <optional>
 #include <utility>
 
 namespace glint {
@@ -15,18 +13,11 @@ namespace glint {
 using NoiseNetwork = std::function<at::Tensor(const at::Tensor& noise, const Prompt& prompt)>;
 
 struct GoldenNoiseOptions {
-  std::string network = "npnet";
   double amount = 1.0;
-  std::optional<bool> svd_attention = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
-    visit("network", o.network, Field{.help = "component of the bundle"});
     visit("amount", o.amount,
           Field{.help = "share of the network's change that is kept; 0 is off", .minimum = 0, .maximum = 2});
-    visit("svd_attention", o.svd_attention,
-          Field{.help =
-                    "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
-                    "inference does not; unset = what the component's file says"});
   }
 };
 
@@ -46,13 +37,10 @@ class GoldenNoise final : public NoiseStrategy {
                                   .cost = "no rows; one pass of the network, and the run's rows",
                                   .source = "Zhou et al. 2025, ICCV, arXiv:2411.09502"};
 
-  GoldenNoise(NoiseNetwork network, double amount) : network_(std::move(network)), amount_(amount) {
+  explicit GoldenNoise(NoiseNetwork network, GoldenNoiseOptions options = {})
+      : network_(std::move(network)), amount_(options.amount) {
+    check_ranges(info.name, options);
     GLINT_CHECK(network_, InvalidArgument, "golden-noise: expected a network, got none");
-  }
-
-  static std::shared_ptr<const NoiseStrategy> make(const GoldenNoiseOptions& o, const BuildContext& context) {
-    check_ranges(info.name, o);
-    return std::make_shared<const GoldenNoise>(network_of(o, context), o.amount);
   }
 
   std::string_view name() const override { return info.name; }
@@ -72,25 +60,6 @@ class GoldenNoise final : public NoiseStrategy {
   }
 
  private:
-  static NoiseNetwork network_of(const GoldenNoiseOptions& o, const BuildContext& context) {
-    ComponentCall network(context.bundle_for(info.name), o.network, "a noise network",
-                          {"latents", "tokens", "pooled"});
-    // Before anything is computed, if the run's size is known.
-    if (!context.latent_shape.empty()) network.check_latents(context.latent_shape);
-    if (o.svd_attention) network = network.with("svd_attention", *o.svd_attention ? "true" : "false");
-    return [network](const at::Tensor& noise, const Prompt& prompt) {
-      try {
-        return network({{"latents", noise}}, prompt);
-      } catch (const Error& error) {
-        if (error.code() == ErrorCode::Cancelled || error.code() == ErrorCode::OutOfMemory) throw;
-        fail(ErrorCode::ShapeMismatch,
-             "golden-noise: component '{}' does not take noise {} with this model's prompt; it was made for "
-             "another model or size ({})",
-             network.component(), shape_string(noise.sizes()), error.what());
-      }
-    };
-  }
-
   NoiseNetwork network_;
   double amount_;
 };

@@ -1,10 +1,7 @@
 // Reward selection: of several initial noises, the one whose picture a scorer likes best.
 #pragma once
 
-#include <glint/catalog/build_context.hpp>
-#include <glint/bundle/component_call.hpp>
 #include <glint/noise/stability.hpp>
-#include <glint/vae/image_decoder.hpp>
 
 #include <functional>
 #include <utility>
@@ -14,26 +11,10 @@ namespace glint {
 /// Scores clean latents [B,C,...] under the run's prompt: [B], higher is better.
 using LatentScorer = std::function<at::Tensor(const at::Tensor& latents, const Prompt& prompt)>;
 
-/// Returns the scorer in a bundle: its decoder, then `component`, called with (image [B,3,H,W] in [-1,1], ids [B,L]).
-/// Errors:  NotFound if the bundle has no such component or no decoder; InvalidArgument, when it runs, for a conditioning that
-///          did not come from a prompt.
-inline LatentScorer latent_scorer(const Bundle& bundle, const std::string& component) {
-  const ComponentCall scorer(bundle, component, "a scorer", {"image", "ids"});
-  return [scorer, decoder = bundle.decoder()](const at::Tensor& latents, const Prompt& prompt) {
-    const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
-    const at::Tensor score = scorer({{"image", pictures}}, prompt);
-    GLINT_CHECK(score.numel() == latents.size(0), BadModel,
-                "{}: expected one score for each of {} pictures, got {}", scorer.component(), latents.size(0),
-                shape_string(score.sizes()));
-    return score.flatten().to(latents.device(), at::kDouble);
-  };
-}
-
 struct RewardSelectionOptions {
   int candidates = 4;
   double prune_at = 0.5;
   double keep = 0.5;
-  std::string scorer = "scorer";
 
   static void fields(auto& visit, auto& o) {
     visit("candidates", o.candidates,
@@ -48,7 +29,6 @@ struct RewardSelectionOptions {
     visit(
         "keep", o.keep,
         Field{.help = "share of the candidates that goes on then, at least one", .minimum = 0, .maximum = 1});
-    visit("scorer", o.scorer, Field{.help = "component of the bundle"});
   }
 };
 
@@ -69,16 +49,10 @@ class RewardSelection final : public NoiseStrategy {
                                       "(candidates N for P = 0 or N), and the run's",
                                   .source = "Ma et al. 2025, CVPR, arXiv:2501.09732"};
 
-  RewardSelection(LatentScorer scorer, RewardSelectionOptions options)
-      : scorer_(std::move(scorer)), options_(std::move(options)) {
+  explicit RewardSelection(LatentScorer scorer, RewardSelectionOptions options = {})
+      : scorer_(std::move(scorer)), options_(options) {
     check_ranges(info.name, options_);
     GLINT_CHECK(scorer_, InvalidArgument, "reward-selection: expected a scorer, got none");
-  }
-
-  static std::shared_ptr<const NoiseStrategy> make(const RewardSelectionOptions& o,
-                                                   const BuildContext& context) {
-    const Bundle& bundle = context.bundle_for(info.name);
-    return std::make_shared<const RewardSelection>(latent_scorer(bundle, o.scorer), o);
   }
 
   std::string_view name() const override { return info.name; }

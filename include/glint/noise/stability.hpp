@@ -2,8 +2,9 @@
 #pragma once
 
 #include <glint/guidance/per_sample.hpp>
+#include <glint/sampling/moves.hpp>
 #include <glint/sampling/noise_strategy.hpp>
-#include <glint/step/predictors.hpp>
+#include <glint/sampling/predictor_changes.hpp>
 
 #include <vector>
 

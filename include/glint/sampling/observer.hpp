@@ -3,6 +3,7 @@
 
 #include <glint/core/level.hpp>
 #include <glint/core/parameterization.hpp>
+#include <glint/model/branches.hpp>
 
 #include <cstdint>
 #include <map>
@@ -41,6 +42,7 @@ struct StepEvent {
   const at::Tensor& x_refined;  ///< latents the accepted prediction was made from
   const at::Tensor& output;     ///< that prediction, guided, in the model's parameterization
   Parameterization parameterization;
+  const BranchOutputs& branches;  ///< raw outputs it was made from; the others are undefined
 
   /// Returns the step's estimate of the clean latents, for previews. Cost: two passes, only when asked for.
   at::Tensor denoised() const { return denoised_from(parameterization, from)(x_refined, output); }

@@ -2,12 +2,17 @@
 #pragma once
 
 #include <glint/guidance/cfg.hpp>
-#include <glint/step/reflect.hpp>
+#include <glint/sampling/predictor.hpp>
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 namespace glint {
+
+/// Returns a predictor made from another, mostly one of a reflection from the run's own.
+using PredictorChange = std::function<Predictor(const Predictor&)>;
 
 /// Returns the run's predictor as it is.
 inline PredictorChange same_predictor() {
@@ -17,7 +22,7 @@ inline PredictorChange same_predictor() {
 /// Returns the predictor with another rule, inside the filters of its own.
 inline PredictorChange with_rule(std::shared_ptr<const GuidanceRule> rule) {
   return [rule = std::move(rule)](Predictor predictor) {
-    predictor.rule = predictor.rule->refiltered(rule);
+    predictor.rule = rule;
     return predictor;
   };
 }

@@ -1,11 +1,11 @@
 // What a sampler is asked for, and what it gives back. Plain options; use designated initialisers.
 #pragma once
 
-#include <glint/predictor.hpp>
+#include <glint/export.hpp>
+#include <glint/sampling/guidance_meter.hpp>
 #include <glint/sampling/observer.hpp>
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +15,8 @@ namespace glint {
 struct SampleRequest {
   Prompt prompt = {};
   uint64_t seed = 0;                       ///< sample b is drawn with seed + b
-  int64_t batch = 1;                       ///< samples; ignored when `noise` is given
+  int64_t batch = 1;                       ///< samples; ignored when `noise` or `seeds` is given
+  std::vector<uint64_t> seeds = {};        ///< one per sample, where they do not count up from `seed`
   std::vector<int64_t> latent_shape = {};  ///< [C,H,W] or [C,F,H,W]; empty = the model's own, if it is fixed
   at::Tensor noise = {};         ///< initial standard normal noise [B,...]; undefined = drawn from seed
   Observer* observer = nullptr;  ///< borrowed for the call
@@ -25,19 +26,8 @@ struct SampleRequest {
   bool check_finite = false;  ///< look for NaN and infinity after every step; costs a pass and a sync
 };
 
-/// How strong a run's guidance was in effect, whatever strategies and rules it had: one value per step, averaged over the
-/// samples. A step's latents are turned back into the prediction P* that a first-order step would have needed; then
-/// P* - P_uncond is split along D = P_cond - P_uncond. Steps where |D|^2 < 1e-12 are NaN and not part of the means.
-/// Source:  arXiv:2602.22570 (GA-Eval).
-struct EffectiveGuidance {
-  std::vector<double> signed_scale = {};    ///< <P* - P_uncond, D> / <D, D>: CFG at w gives w
-  std::vector<double> unsigned_scale = {};  ///< its absolute value, the paper's omega
-  std::vector<double> orthogonal = {};      ///< |rest| / |D|: what no guidance scale can do
-  double mean_signed_scale = 0.0, mean_unsigned_scale = 0.0, mean_orthogonal = 0.0;
-};
-
 /// What a run produced and what it cost.
-struct SampleResult {
+struct GLINT_API SampleResult {
   at::Tensor latents = {};                  ///< [B,...] on the CPU, the sampler's dtype
   std::vector<at::Tensor> trajectory = {};  ///< N+1 tensors [B,...], if asked for
   uint64_t seed = 0;
@@ -45,7 +35,13 @@ struct SampleResult {
   Usage usage = {};                            ///< of the whole run
   std::map<std::string, Usage> by_stage = {};  ///< "denoise" and one entry per strategy that did anything
   Reports reports = {};                        ///< what strategies found out
-  std::optional<EffectiveGuidance> effective_guidance = {};  ///< if asked for
+  std::vector<EffectiveGuidance> effective_guidance = {};  ///< one per sample, if asked for
+
+  /// Returns network evaluations per sample: samples through the network once.
+  double nfe() const;
+
+  /// Appends another batch of the same run: its samples, and what they cost.
+  void append(SampleResult&& batch);
 };
 
 }  // namespace glint

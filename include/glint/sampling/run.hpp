@@ -4,7 +4,7 @@
 #include <glint/core/rng.hpp>
 #include <glint/core/schedule.hpp>
 #include <glint/export.hpp>
-#include <glint/predictor.hpp>
+#include <glint/sampling/predictor.hpp>
 #include <glint/sampling/observer.hpp>
 
 #include <map>
@@ -14,6 +14,16 @@
 #include <vector>
 
 namespace glint {
+
+namespace detail {
+struct Branch;
+}
+
+/// A guided prediction, and the raw outputs it was made from.
+struct Prediction {
+  at::Tensor output;
+  BranchOutputs branches;
+};
 
 /// Counts, cancels, and makes guided predictions. Everything mutable about a run is here or in the loop's locals.
 /// Thread:  owned by one run on one thread.
@@ -29,20 +39,21 @@ class GLINT_API Run {
   NoiseStream& noise() { return noise_; }
   Observer* observer() const { return observer_; }
 
-  /// Returns the predictor's guided raw output for x, evaluated as if x were at `level`. `memory` is the state of the predictor's rule
-  /// along one trajectory, from GuidanceRule::begin(); without it the prediction stands alone, as a reflection's do.
+  /// Returns the predictor's guided raw output for x, evaluated as if x were at `level`. `memory` is the state of its rule along
+  /// one trajectory, from GuidanceRule::begin(); without it the prediction stands alone, as a reflection's do.
   /// Cost:    one model call, and one more if the rule's weak branch has a model of its own; B rows for each branch the
   ///          rule asks for at this step.
   /// Errors:  Cancelled if the observer says stop; whatever the model throws.
   at::Tensor predict(const Predictor& predictor, const at::Tensor& x, const Level& level, int step,
                      GuidanceState* memory = nullptr);
 
-  /// Returns the guided raw output of each predictor for the same x. What predictors have in common (the same model, adapters and
-  /// conditioning) is evaluated once; branches of one model with the same adapters are one call. `memory` is the first
-  /// predictor's; the others stand alone.
+  /// Returns what each predictor predicts for the same x. What they have in common (the same model, adapters and
+  /// conditioning) is evaluated once; branches of one model with the same adapters are one call. `memory` and `also`, which
+  /// adds to the raw outputs returned, are the first predictor's; the others stand alone.
   /// Errors:  as predict.
-  std::vector<at::Tensor> predict(std::span<const Predictor> predictors, const at::Tensor& x, const Level& level,
-                                  int step, GuidanceState* memory = nullptr);
+  std::vector<Prediction> predict(std::span<const Predictor> predictors, const at::Tensor& x,
+                                  const Level& level, int step, GuidanceState* memory = nullptr,
+                                  BranchSet also = {.cond = false});
 
   /// Adds one value per sample, [B], to the run's report under `name` of the current stage.
   void report(std::string_view name, const at::Tensor& values);
@@ -67,8 +78,7 @@ class GLINT_API Run {
   };
 
  private:
-  struct Branch;
-  void evaluate(std::span<Branch> branches, const at::Tensor& x, const Level& level);
+  void evaluate(std::span<detail::Branch> branches, const at::Tensor& x, const Level& level);
   void charge_time();
 
   const NoiseSchedule& schedule_;

@@ -18,7 +18,7 @@ struct SamplerParts {
   NoiseSchedule schedule;
   std::shared_ptr<const Solver> solver;
   std::vector<std::shared_ptr<const NoiseStrategy>> noise_strategies = {};  ///< before the loop, in order
-  std::vector<std::shared_ptr<const StepStrategy>> step_strategies = {};    ///< before each step, in order
+  std::vector<StepMethod> step_methods = {};  ///< at each step, in order
 };
 
 /// Samples latents from noise. Immutable after construction; a failed or cancelled run changes nothing.
@@ -36,7 +36,7 @@ class GLINT_API Sampler {
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }
   const Predictor& predictor() const { return parts_.predictor; }
-  const Solver& solver() const { return *parts_.solver; }
+  const SamplerParts& parts() const { return parts_; }
 
  private:
   SamplerParts parts_;

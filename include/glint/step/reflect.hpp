@@ -2,24 +2,33 @@
 #pragma once
 
 #include <glint/sampling/moves.hpp>
-#include <glint/step/reflect_options.hpp>
+#include <glint/sampling/predictor_changes.hpp>
 #include <glint/sampling/step_strategy.hpp>
+#include <glint/step/reflect_options.hpp>
 
-#include <functional>
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace glint {
 
-/// Returns a predictor of the reflection, given the run's own predictor.
-using PredictorChange = std::function<Predictor(const Predictor&)>;
+/// Throws InvalidArgument, its message led by `name`, unless both predictors of a reflection can work beside the run's own.
+inline void check_sides(std::string_view name, const Predictor& strong, const Predictor& weak,
+                        const NoiseSchedule& schedule, const Predictor& own) {
+  for (const auto& [which, side] : {std::pair{"strong", &strong}, std::pair{"weak", &weak}}) {
+    const std::string owner = fmt::format("{}, {} predictor: ", name, which);
+    check_predictor(owner, *side, schedule.steps());
+    check_same_latents(owner, *side->model, *own.model);
+  }
+}
 
 /// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong predictor, I^W inverts them with the weak.
 /// To first order the next prediction gains T m (P_strong - P_weak): the gap between the predictors, at no change of level.
 /// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction of that predictor
-///          (fixed-point: G_weak times its iterations). form=direct: only the branches of the predictors that the accepted
-///          prediction does not evaluate anyway, in one batch with it.
+///          (fixed-point: G_weak times its iterations).
 /// Errors:  InvalidArgument for options out of range, or predictors whose models differ in parameterization or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
 ///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of repeating
@@ -33,10 +42,7 @@ class Reflect final : public StepStrategy {
 
   std::string_view name() const override { return name_; }
 
-  bool active(int i, int n) const override {
-    const bool inside = options_.repeat_last ? options_.window.covers(i, n) : options_.window.contains(i, n);
-    return options_.repeats > 0 && options_.merge != 0.0 && inside;
-  }
+  bool active(int i, int n) const override { return reflects_at(options_, i, n); }
 
   at::Tensor refine(const at::Tensor& x, const StepContext& context) const override {
     const Predictor strong = strong_(context.predictor), weak = weak_(context.predictor);
@@ -45,29 +51,14 @@ class Reflect final : public StepStrategy {
     return refined;
   }
 
-  bool refines() const override { return options_.form == Form::Reflect; }
-
-  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Predictor& predictor) const override {
-    if (refines()) return {};
-    const int end = std::min(step + options_.span, schedule.steps() - 1);
-    double passed =
-        0.0;  // in lengths of this step, which is infinite where the schedule starts at pure noise
-    for (int j = step; j < end; ++j) passed += j == step ? 1.0 : length(schedule, j) / length(schedule, step);
-    return {{strong_(predictor), weak_(predictor), options_.repeats * options_.merge * passed}};
-  }
-
   void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
-    for (const auto& [which, side] : {std::pair{"strong", strong_(predictor)}, std::pair{"weak", weak_(predictor)}}) {
-      const std::string owner = fmt::format("{}, {} predictor: ", name_, which);
-      check_predictor(owner, side, schedule.steps());
-      check_same_latents(owner, *side.model, *predictor.model);
-    }
-    if (!refines()) return;
+    check_sides(name_, strong_(predictor), weak_(predictor), schedule, predictor);
     // The coefficients of every inversion exist, or the run would fail midway.
     const int shift = level_shift(options_.invert.coefficients);
     for (int i = 0; i < schedule.steps(); ++i)
       if (active(i, schedule.steps()))
-        move_coefficients(predictor.model->info().parameterization, schedule.level(schedule.clamp(i + 1 + shift)),
+        move_coefficients(predictor.model->info().parameterization,
+                          schedule.level(schedule.clamp(i + 1 + shift)),
                           schedule.level(schedule.clamp(i + shift)));
     GLINT_CHECK(options_.span < schedule.steps() || schedule.steps() == 1, InvalidArgument,
                 "{}.span: expected fewer than the run's {} steps, got {}", name_, schedule.steps(),
@@ -75,12 +66,6 @@ class Reflect final : public StepStrategy {
   }
 
  private:
-  /// The length of a step in the variable in which a first-order update is a straight line.
-  static double length(const NoiseSchedule& schedule, int i) {
-    const Level &from = schedule.level(i), &to = schedule.level(i + 1);
-    return schedule.kind() == NoiseKind::Flow ? from.sigma - to.sigma : from.ratio() - to.ratio();
-  }
-
   at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Predictor& strong,
                           const Predictor& weak) const {
     const int last = c.run.schedule().steps() - 1;
@@ -102,5 +87,48 @@ class Reflect final : public StepStrategy {
   PredictorChange strong_, weak_;
   ReflectOptions options_;
 };
+
+/// The first-order effect of a reflection, inside the prediction: T m (P_strong - P_weak) for each step of the span.
+/// Cost:    the branches of the predictors that the accepted prediction does not evaluate anyway.
+class DirectReflection final : public PredictionTerm {
+ public:
+  DirectReflection(std::string name, PredictorChange strong, PredictorChange weak, ReflectOptions options)
+      : name_(std::move(name)), strong_(std::move(strong)), weak_(std::move(weak)), options_(options) {
+    check_ranges(name_, options_);
+  }
+
+  std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Predictor& predictor) const override {
+    if (!reflects_at(options_, step, schedule.steps())) return {};
+    const int end = std::min(step + options_.span, schedule.steps() - 1);
+    // In lengths of this step, which is infinite where the schedule starts at pure noise.
+    double passed = 0.0;
+    for (int j = step; j < end; ++j) passed += j == step ? 1.0 : length(schedule, j) / length(schedule, step);
+    return {{strong_(predictor), weak_(predictor), options_.repeats * options_.merge * passed}};
+  }
+
+  void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
+    check_sides(name_, strong_(predictor), weak_(predictor), schedule, predictor);
+  }
+
+ private:
+  /// The length of a step in the variable in which a first-order update is a straight line.
+  static double length(const NoiseSchedule& schedule, int i) {
+    const Level &from = schedule.level(i), &to = schedule.level(i + 1);
+    return schedule.kind() == NoiseKind::Flow ? from.sigma - to.sigma : from.ratio() - to.ratio();
+  }
+
+  std::string name_;
+  PredictorChange strong_, weak_;
+  ReflectOptions options_;
+};
+
+/// Returns the reflection in the form that the options ask for.
+inline StepMethod reflection(std::string name, PredictorChange strong, PredictorChange weak,
+                             const ReflectOptions& options) {
+  if (options.form == Form::Direct)
+    return std::make_shared<const DirectReflection>(std::move(name), std::move(strong), std::move(weak),
+                                                    options);
+  return std::make_shared<const Reflect>(std::move(name), std::move(strong), std::move(weak), options);
+}
 
 }  // namespace glint

@@ -1,8 +1,9 @@
 // What every reflection strategy can be told.
 #pragma once
 
+#include <glint/core/options.hpp>
+#include <glint/core/step_window.hpp>
 #include <glint/sampling/moves.hpp>
-#include <glint/sampling/step_strategy.hpp>
 
 namespace glint {
 
@@ -60,10 +61,16 @@ struct ReflectOptions {
   }
 };
 
+/// Returns whether a reflection does anything at step i of n. The last step is left out: the terminal level cannot be left
+/// again for every parameterization, and there is nothing after it to gain.
+inline bool reflects_at(const ReflectOptions& o, int i, int n) {
+  return o.repeats > 0 && o.merge != 0.0 && o.window.contains(i, n) && (i < n - 1 || o.repeat_last);
+}
+
 /// Returns the options with legacy=true spelled out: inversions like the released code's, `coefficients` at the destination.
 /// Errors:  InvalidArgument for legacy with the direct form, which no released code has.
-inline ReflectOptions released(std::string_view owner, ReflectOptions o,
-                               Coefficients coefficients = Coefficients::LegacyShifted) {
+inline ReflectOptions with_legacy_inversion(std::string_view owner, ReflectOptions o,
+                                            Coefficients coefficients = Coefficients::LegacyShifted) {
   if (!o.legacy) return o;
   GLINT_CHECK(o.form == Form::Reflect, InvalidArgument,
               "{}.legacy: the released code has no direct form; expected form=reflect, got form=direct",

@@ -2,10 +2,7 @@
 // flow models.
 #pragma once
 
-#include <glint/step/predictors.hpp>
-
-#include <memory>
-#include <optional>
+#include <glint/step/reflect.hpp>
 
 namespace glint {
 
@@ -22,6 +19,13 @@ struct EnumNames<UncondEmbedding> {
 };
 
 struct RfSamplingOptions {
+  static constexpr EntryInfo info{
+      .kind = "step",
+      .name = "rf-sampling",
+      .summary = "denoise with amplified token embeddings, invert with attenuated ones",
+      .cost = "N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i",
+      .source = "FreeLunchInference 2025, arXiv:2603.06165"};
+
   double forward_scale = 3.5;     ///< s of the denoise predictor; FLUX.1-dev's. FLUX.1-lite and SD3.5: 9
   double forward_null_mix = 0.3;  ///< r of the denoise predictor
   double inverse_scale = 0.0;     ///< s of the inversion; FLUX.1-lite and SD3.5: -1
@@ -47,6 +51,24 @@ struct RfSamplingOptions {
   }
 };
 
+/// Returns the predictor whose token embeddings are c + s ((1 - r) c + r c_uncond).
+/// Errors:  InvalidArgument, when it predicts, where the negative prompt's embeddings are missing or of another shape.
+inline PredictorChange with_mixed_tokens(double s, double r, UncondEmbedding uncond) {
+  return with_condition([s, r, uncond](const Prompt& prompt) {
+    const bool alike =
+        prompt.uncond.tokens.defined() && prompt.uncond.tokens.sizes() == prompt.cond.tokens.sizes();
+    const auto mixed = [&](const Conditioning& c, const Conditioning& other) {
+      return add(c, lerp(c, other, r), s);
+    };
+    if (uncond == UncondEmbedding::LegacyPrompt)
+      return Prompt{scale(prompt.cond, 1.0 + s), alike ? mixed(prompt.uncond, prompt.cond) : prompt.uncond};
+    GLINT_CHECK(alike, InvalidArgument,
+                "rf-sampling: needs the negative prompt's token embeddings in the shape of the prompt's; give "
+                "them, or uncond=legacy-prompt");
+    return Prompt{mixed(prompt.cond, prompt.uncond), prompt.uncond};
+  });
+}
+
 /// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_uncond) on the token embeddings alone, with a large s to denoise and a
 /// small one to invert; pooled embedding and guidance stay. Under CFG form=direct has the same first-order effect in 2
 /// rows more than the step's own, since the negative prompt's row is shared.
@@ -55,50 +77,17 @@ struct RfSamplingOptions {
 /// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful unconditional embedding, merge 0 is off;
 ///          legacy=true is the released code: coefficients=legacy-upper, uncond=legacy-prompt, merge 0 means 1, and the last
 ///          step is active too, repeated where the span passes the end.
-class RfSampling {
- public:
-  using Options = RfSamplingOptions;
-  static constexpr EntryInfo info{
-      .kind = "step",
-      .name = "rf-sampling",
-      .summary = "denoise with amplified token embeddings, invert with attenuated ones",
-      .cost = "N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i",
-      .source = "FreeLunchInference 2025, arXiv:2603.06165"};
-
-  static std::shared_ptr<const StepStrategy> make(RfSamplingOptions o) {
-    check_ranges(info.name, o);
-    o.reflect = released(info.name, o.reflect, Coefficients::LegacyUpper);
-    if (o.reflect.legacy) {
-      o.uncond = UncondEmbedding::LegacyPrompt;
-      o.reflect.repeat_last = true;
-      if (o.reflect.merge == 0.0) o.reflect.merge = 1.0;
-    }
-    return std::make_shared<Reflect>(
-        std::string(info.name), with_tokens_mixed(o.forward_scale, o.forward_null_mix, o.uncond),
-        with_tokens_mixed(o.inverse_scale, o.inverse_null_mix, o.uncond), o.reflect);
+inline StepMethod rf_sampling(RfSamplingOptions o = {}) {
+  constexpr std::string_view kName = RfSamplingOptions::info.name;
+  check_ranges(kName, o);
+  o.reflect = with_legacy_inversion(kName, o.reflect, Coefficients::LegacyUpper);
+  if (o.reflect.legacy) {
+    o.uncond = UncondEmbedding::LegacyPrompt;
+    o.reflect.repeat_last = true;
+    if (o.reflect.merge == 0.0) o.reflect.merge = 1.0;
   }
-
-  /// Returns the predictor whose token embeddings are c + s ((1 - r) c + r c_uncond).
-  static PredictorChange with_tokens_mixed(double s, double r, UncondEmbedding uncond) {
-    return with_condition([s, r, uncond](const Prompt& prompt) {
-      if (uncond == UncondEmbedding::LegacyPrompt)
-        return Prompt{scale(prompt.cond, 1.0 + s),
-                      like_prompt(prompt) ? mixed(prompt.uncond, prompt.cond, s, r) : prompt.uncond};
-      GLINT_CHECK(
-          like_prompt(prompt), InvalidArgument,
-          "rf-sampling: needs the negative prompt's token embeddings in the shape of the prompt's; give them, "
-          "or uncond=legacy-prompt");
-      return Prompt{mixed(prompt.cond, prompt.uncond, s, r), prompt.uncond};
-    });
-  }
-
- private:
-  static bool like_prompt(const Prompt& prompt) {
-    return prompt.uncond.tokens.defined() && prompt.uncond.tokens.sizes() == prompt.cond.tokens.sizes();
-  }
-  static Conditioning mixed(const Conditioning& c, const Conditioning& uncond, double s, double r) {
-    return add(c, lerp(c, uncond, r), s);
-  }
-};
+  return reflection(std::string(kName), with_mixed_tokens(o.forward_scale, o.forward_null_mix, o.uncond),
+                    with_mixed_tokens(o.inverse_scale, o.inverse_null_mix, o.uncond), o.reflect);
+}
 
 }  // namespace glint

@@ -1,14 +1,21 @@
 // Z-Sampling: reflect between a strong and a weak guidance scale of the same model.
 #pragma once
 
-#include <glint/step/predictors.hpp>
+#include <glint/guidance/cfg.hpp>
+#include <glint/step/reflect.hpp>
 
-#include <memory>
 #include <optional>
 
 namespace glint {
 
 struct ZSamplingOptions {
+  static constexpr EntryInfo info{
+      .kind = "step",
+      .name = "z-sampling",
+      .summary = "denoise with strong guidance, invert with weak, then take the step",
+      .cost = "N G + T S (G(forward) + G(inverse)) rows, S = sum of min(span, N-1-i) over active steps i",
+      .source = "Bai et al. 2025, ICLR, arXiv:2412.10891, Alg. 1"};
+
   std::optional<double> guidance_forward = std::nullopt;  ///< unset = the run's own rule
   double guidance_inverse = 0.0;                          ///< the paper's SDXL setting
   Branches branches = Branches::Needed;
@@ -36,24 +43,13 @@ struct ZSamplingOptions {
 /// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection", ICLR 2025,
 ///          arXiv:2412.10891, Alg. 1. Deviations: matched coefficients, no branch that cannot matter; legacy=true is the
 ///          released SDXL code: coefficients=legacy-shifted, branches=legacy-both.
-class ZSampling {
- public:
-  using Options = ZSamplingOptions;
-  static constexpr EntryInfo info{
-      .kind = "step",
-      .name = "z-sampling",
-      .summary = "denoise with strong guidance, invert with weak, then take the step",
-      .cost = "N G + T S (G(forward) + G(inverse)) rows, S = sum of min(span, N-1-i) over active steps i",
-      .source = "Bai et al. 2025, ICLR, arXiv:2412.10891, Alg. 1"};
-
-  static std::shared_ptr<const StepStrategy> make(const ZSamplingOptions& o) {
-    check_ranges(info.name, o);
-    const Branches branches = o.reflect.legacy ? Branches::LegacyBoth : o.branches;
-    return std::make_shared<Reflect>(
-        std::string(info.name),
-        o.guidance_forward ? with_guidance(*o.guidance_forward, branches) : same_predictor(),
-        with_guidance(o.guidance_inverse, branches), released(info.name, o.reflect));
-  }
-};
+inline StepMethod z_sampling(const ZSamplingOptions& o = {}) {
+  constexpr std::string_view kName = ZSamplingOptions::info.name;
+  check_ranges(kName, o);
+  const Branches branches = o.reflect.legacy ? Branches::LegacyBoth : o.branches;
+  return reflection(std::string(kName),
+                    o.guidance_forward ? with_guidance(*o.guidance_forward, branches) : same_predictor(),
+                    with_guidance(o.guidance_inverse, branches), with_legacy_inversion(kName, o.reflect));
+}
 
 }  // namespace glint

@@ -1,10 +1,9 @@
-// Attention policies by name, with their options: as the program and configuration files choose them.
+// The options of each kind of attention policy, and their ranges.
 #pragma once
 
 #include <glint/attention/policy.hpp>
 #include <glint/core/options.hpp>
-
-#include <memory>
+#include <glint/export.hpp>
 
 namespace glint {
 
@@ -62,41 +61,6 @@ struct PolicyOptions : AttentionPolicy {
       visit("reorder", o.reorder, {.help = "bring image tokens into patches, if the network can"});
     }
   }
-};
-
-/// What the registry needs of a kind: `Options`, `make` and, in each of the next three, `info`.
-template <AttentionKind kind>
-struct RegisteredAttention {
-  using Options = PolicyOptions<kind>;
-  static std::shared_ptr<const AttentionPolicy> make(const Options& options) {
-    return std::make_shared<const AttentionPolicy>(options);
-  }
-};
-
-struct DenseAttention : RegisteredAttention<AttentionKind::Dense> {
-  static constexpr EntryInfo info{.kind = "attention",
-                                  .name = "dense",
-                                  .summary = "attention as the network was exported",
-                                  .cost = "no change",
-                                  .source = "scaled_dot_product_attention"};
-};
-
-struct PisaAttention : RegisteredAttention<AttentionKind::Pisa> {
-  static constexpr EntryInfo info{
-      .kind = "attention",
-      .name = "pisa",
-      .summary = "exact attention to the best key blocks, a Taylor expansion of the others",
-      .cost = "density + 1/block_size + head size/tokens of dense attention, at least",
-      .source = "xie-lab-ml/piecewise-sparse-attention, 2026; its defaults for FLUX"};
-};
-
-struct IsaAttention : RegisteredAttention<AttentionKind::Isa> {
-  static constexpr EntryInfo info{
-      .kind = "attention",
-      .name = "isa",
-      .summary = "for in-context editing: few context blocks are kept, diffuse queries approximated",
-      .cost = "0.3 of dense attention at the defaults, at least",
-      .source = "xie-lab-ml/Lightning-Unified-Video-Editor-via-In-Context-Sparse-Attention, 2026"};
 };
 
 /// Throws InvalidArgument naming `owner`attention and the field unless every field of the policy is in its range.

@@ -1,4 +1,4 @@
-#include <glint/attention/choices.hpp>
+#include <glint/attention/policy_options.hpp>
 
 namespace glint {
 namespace {

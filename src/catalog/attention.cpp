@@ -1,0 +1,41 @@
+#include "catalog/entries.hpp"
+
+#include <glint/attention/policy_options.hpp>
+
+namespace glint {
+namespace {
+
+template <AttentionKind kind>
+AttentionPolicy make(const PolicyOptions<kind>& options) {
+  return options;
+}
+
+constexpr EntryInfo kDense{.kind = "attention",
+                           .name = "dense",
+                           .summary = "attention as the network was exported",
+                           .cost = "no change",
+                           .source = "scaled_dot_product_attention"};
+constexpr EntryInfo kPisa{
+    .kind = "attention",
+    .name = "pisa",
+    .summary = "exact attention to the best key blocks, a Taylor expansion of the others",
+    .cost = "density + 1/block_size + head size/tokens of dense attention, at least",
+    .source = "xie-lab-ml/piecewise-sparse-attention, 2026; its defaults for FLUX",
+    .goal = Goal::Speed};
+constexpr EntryInfo kIsa{
+    .kind = "attention",
+    .name = "isa",
+    .summary = "for in-context editing: few context blocks are kept, diffuse queries approximated",
+    .cost = "0.3 of dense attention at the defaults, at least",
+    .source = "xie-lab-ml/Lightning-Unified-Video-Editor-via-In-Context-Sparse-Attention, 2026",
+    .goal = Goal::Speed};
+
+}  // namespace
+
+void detail::add_attention(Registry& registry) {
+  registry.add<PolicyOptions<AttentionKind::Dense>>(kDense, make<AttentionKind::Dense>);
+  registry.add<PolicyOptions<AttentionKind::Pisa>>(kPisa, make<AttentionKind::Pisa>);
+  registry.add<PolicyOptions<AttentionKind::Isa>>(kIsa, make<AttentionKind::Isa>);
+}
+
+}  // namespace glint

@@ -1,0 +1,27 @@
+#include "catalog/entries.hpp"
+
+#include <glint/guidance/autoguidance.hpp>
+
+namespace glint {
+namespace {
+
+struct Options : AutoGuidanceOptions {
+  static constexpr EntryInfo info = AutoGuidance::info;
+  std::string weak_model = "weak_denoiser";
+
+  static void fields(auto& visit, auto& o) {
+    visit("weak_model", o.weak_model, Field{.help = "denoiser component of the bundle to steer away from"});
+    AutoGuidanceOptions::fields(visit, o);
+  }
+};
+
+Product make(const Options& o, const BuildContext& context) {
+  return std::make_shared<const AutoGuidance>(
+      WeakBranch{.model = context.bundle_for(o.info.name).model(o.weak_model)}, o);
+}
+
+}  // namespace
+
+void detail::add_autoguidance(Registry& registry) { registry.add<Options>(make); }
+
+}  // namespace glint

@@ -1,0 +1,52 @@
+#include "catalog/entries.hpp"
+
+#include <glint/bundle/component_call.hpp>
+#include <glint/catalog/components.hpp>
+
+namespace glint {
+
+NoiseNetwork noise_network(const Bundle& bundle, const std::string& component,
+                           std::optional<bool> svd_attention, const std::vector<int64_t>& latent_shape) {
+  ComponentCall network(bundle, component, "a noise network", {"latents", "tokens", "pooled"});
+  // Before anything is computed, if the run's size is known.
+  if (!latent_shape.empty()) network.check_latents(latent_shape);
+  if (svd_attention) network = network.with("svd_attention", *svd_attention ? "true" : "false");
+  return [network](const at::Tensor& noise, const Prompt& prompt) {
+    try {
+      return network({{"latents", noise}}, prompt);
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::Cancelled || error.code() == ErrorCode::OutOfMemory) throw;
+      fail(ErrorCode::ShapeMismatch,
+           "golden-noise: component '{}' does not take noise {} with this model's prompt; it was made for "
+           "another model or size ({})",
+           network.component(), shape_string(noise.sizes()), error.what());
+    }
+  };
+}
+
+namespace {
+
+struct Options : GoldenNoiseOptions {
+  static constexpr EntryInfo info = GoldenNoise::info;
+  std::string network = "npnet";
+  std::optional<bool> svd_attention = std::nullopt;
+
+  static void fields(auto& visit, auto& o) {
+    visit("network", o.network, Field{.help = "component of the bundle"});
+    GoldenNoiseOptions::fields(visit, o);
+    visit("svd_attention", o.svd_attention,
+          Field{.help = "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
+                        "inference does not; unset = what the component's file says"});
+  }
+};
+
+Product make(const Options& o, const BuildContext& context) {
+  return std::make_shared<const GoldenNoise>(
+      noise_network(context.bundle_for(o.info.name), o.network, o.svd_attention, context.latent_shape), o);
+}
+
+}  // namespace
+
+void detail::add_golden_noise(Registry& registry) { registry.add<Options>(make); }
+
+}  // namespace glint

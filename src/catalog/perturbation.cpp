@@ -1,0 +1,29 @@
+#include "catalog/entries.hpp"
+
+#include <glint/guidance/perturbation.hpp>
+
+namespace glint {
+namespace {
+
+struct Options : PerturbationOptions {
+  static constexpr EntryInfo info = Perturbation::info;
+  std::string weak_model = "perturbed_denoiser";
+
+  static void fields(auto& visit, auto& o) {
+    visit("weak_model", o.weak_model,
+          Field{.help = "denoiser component with skipped layers (SLG), identity (PAG) or blurred (SEG) "
+                        "attention"});
+    PerturbationOptions::fields(visit, o);
+  }
+};
+
+Product make(const Options& o, const BuildContext& context) {
+  return std::make_shared<const Perturbation>(
+      WeakBranch{.model = context.bundle_for(o.info.name).model(o.weak_model)}, o);
+}
+
+}  // namespace
+
+void detail::add_perturbation(Registry& registry) { registry.add<Options>(make); }
+
+}  // namespace glint

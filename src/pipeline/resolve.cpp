@@ -1,0 +1,190 @@
+#include "network/torch_errors.hpp"
+#include "pipeline/sizes.hpp"
+
+#include <glint/pipeline/pipeline.hpp>
+
+#include <algorithm>
+
+namespace glint {
+namespace {
+
+/// Refuses schedule options that the model's kind of grid does not have.
+void check_schedule_options(const OptionValues& options, NoiseKind kind) {
+  const std::vector<std::string> flow{"sigmas", "rho", "shift"};
+  const std::vector<std::string> vp{"spacing", "steps_offset", "sigmas", "rho", "terminal"};
+  const auto has = [](const auto& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  for (const auto& [name, value] : options)
+    GLINT_CHECK(
+        has(kind == NoiseKind::Flow ? flow : vp, name) || !has(kind == NoiseKind::Flow ? vp : flow, name),
+        InvalidArgument, "schedule.{}: does not apply to a {} model", name, enum_name(kind));
+}
+
+/// The solver's name, and the scales it is made for.
+struct SolverPlan {
+  Choice choice;
+  std::shared_ptr<const Solver> solver;
+  std::optional<GuidanceRange> range;
+};
+
+SolverPlan plan_solver(const GenerateRequest& request, const Manifest& manifest, const Registry& registry) {
+  Choice choice{.name = manifest.schedule.kind == NoiseKind::Flow ? "flow-euler" : "euler"};
+  if (!manifest.default_solver.empty()) choice.name = manifest.default_solver;
+  if (request.solver) choice = *request.solver;
+  const auto& entry = registry.entry(choice.name, "solver");
+  return {choice, registry.solver(choice), entry.info.guidance};
+}
+
+NoiseSchedule plan_schedule(const GenerateRequest& request, const Manifest& manifest, const Solver& solver,
+                            const std::vector<int64_t>& shape) {
+  const ScheduleSpec& spec = manifest.schedule;
+  check_schedule_options(request.schedule, spec.kind);
+  GridOptions grid = read_options("schedule", request.schedule, spec.grid);
+  grid.steps = request.steps.value_or(static_cast<int>(manifest.default_steps.value_or(20)));
+  const int64_t patch = manifest.latent.patch;
+  if (spec.flow.dynamic)
+    grid.tokens = static_cast<double>((shape.back() / patch) * (shape[shape.size() - 2] / patch));
+  return spec.kind == NoiseKind::Flow ? solver.schedule(spec.flow, grid) : solver.schedule(spec.vp, grid);
+}
+
+/// The rule by name. Its scale is the guidance scale, unless that is the network's input: never both, never nobody's.
+class RulePlan {
+ public:
+  RulePlan(const GenerateRequest& request, const Registry& registry, const SolverPlan& solver,
+           const GuidanceSpec& model)
+      : request_(request), registry_(registry), solver_(solver), model_(model) {
+    const double fallback = solver.range ? solver.range->fallback : model.default_scale;
+    guidance_ = request.guidance.value_or(fallback);
+  }
+
+  /// Returns the choice with the scale filled in.
+  Choice named(Choice rule) {
+    const auto& options = registry_.entry(rule.name, "rule").options;
+    const bool has_scale =
+        std::any_of(options.begin(), options.end(), [](const auto& o) { return o.name == "scale"; });
+    if (model_.embedded) {
+      if (has_scale) rule.options.emplace("scale", 1.0);
+      return rule;
+    }
+    GLINT_CHECK(!request_.guidance || (has_scale && !rule.options.contains("scale")), InvalidArgument,
+                "guidance: {}; give one of the two",
+                has_scale ? fmt::format("rule '{}' is given a scale of its own", rule.name)
+                          : fmt::format("rule '{}' has no scale", rule.name));
+    if (!has_scale) return rule;
+    const OptionValue scale = rule.options.emplace("scale", guidance_).first->second;
+    const std::optional<double> number = detail::number_in(scale);
+    const auto& range = solver_.range;
+    GLINT_CHECK(!range || !number || (range->smallest <= *number && *number <= range->largest),
+                InvalidArgument, "guidance: solver '{}' takes scales in [{}, {}], got {}",
+                solver_.choice.name, range->smallest, range->largest, *number);
+    guidance_ = number.value_or(guidance_);
+    return rule;
+  }
+
+  /// Refuses a guidance scale beside a rule that has its own.
+  void object() const {
+    GLINT_CHECK(!request_.guidance || model_.embedded, InvalidArgument,
+                "guidance: the rule is an object with a scale of its own; give one of the two");
+  }
+
+  double guidance() const { return guidance_; }
+
+ private:
+  const GenerateRequest& request_;
+  const Registry& registry_;
+  const SolverPlan& solver_;
+  const GuidanceSpec& model_;
+  double guidance_ = 1.0;
+};
+
+/// Puts what methods make where it belongs.
+class Assembly {
+ public:
+  explicit Assembly(SamplerParts& parts) : parts_(parts) {}
+
+  void operator()(std::shared_ptr<const GuidanceRule> rule) {
+    GLINT_CHECK(!parts_.predictor.rule, InvalidArgument, "with: expected one rule at most, got two");
+    parts_.predictor.rule = std::move(rule);
+  }
+  void operator()(std::shared_ptr<const GuidanceFilter> filter) {
+    parts_.predictor.filters.push_back(std::move(filter));
+  }
+  void operator()(const std::shared_ptr<const Solver>&) {
+    fail(ErrorCode::InvalidArgument, "with: a solver is not a method; give it as the request's solver");
+  }
+  void operator()(StepMethod method) { parts_.step_methods.push_back(std::move(method)); }
+  void operator()(std::shared_ptr<const NoiseStrategy> strategy) {
+    parts_.noise_strategies.push_back(std::move(strategy));
+  }
+  void operator()(const AttentionPolicy& policy) {
+    GLINT_CHECK(!attention_, InvalidArgument, "with: expected one attention policy at most, got two");
+    attention_ = true;
+    parts_.predictor.attention = policy;
+  }
+
+ private:
+  SamplerParts& parts_;
+  bool attention_ = false;
+};
+
+}  // namespace
+
+Plan Pipeline::resolve(const GenerateRequest& request) const {
+  return detail::engine_errors_translated(ErrorCode::Internal, "resolve", [&] {
+    const Manifest& manifest = bundle_.manifest();
+    GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
+    GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
+    GLINT_CHECK(request.conditioning || !request.prompts.empty(), InvalidArgument,
+                "prompts: expected at least one, got none");
+    const SolverPlan solver = plan_solver(request, manifest, registry_);
+    RulePlan rule(request, registry_, solver, manifest.guidance);
+    std::vector<Method> methods;
+    std::string rule_name;
+    bool has_rule = false;
+    for (const Method& method : request.with) {
+      const Choice* choice = method.choice();
+      const std::string_view kind = choice ? registry_.entry(choice->name).info.kind : "";
+      GLINT_CHECK(kind != "solver", InvalidArgument, "with: '{}' is a solver; give it as the solver",
+                  choice->name);
+      const bool is_rule = choice ? kind == "rule" : method.makes_rule();
+      if (is_rule && !choice) rule.object();
+      if (is_rule && choice) rule_name = choice->name;
+      has_rule = has_rule || is_rule;
+      methods.push_back(is_rule && choice ? Method(rule.named(*choice)) : method);
+    }
+    if (!has_rule) methods.emplace_back(rule.named({.name = rule_name = "cfg"}));
+
+    const std::vector<int64_t> shape = detail::latent_shape(request, manifest);
+    const int64_t scale = manifest.latent.spatial_scale;
+    const PictureSize size{.height = shape[shape.size() - 2] * scale, .width = shape.back() * scale};
+    const int64_t tile = request.decode ? detail::tile_side(request, manifest.latent, shape) : 0;
+
+    SamplerParts parts{.predictor = {.model = bundle_.model(), .adapters = request.adapters},
+                       .schedule = plan_schedule(request, manifest, *solver.solver, shape),
+                       .solver = solver.solver};
+    const ModelInfo& info = parts.predictor.model->info();
+    if (info.embedded_guidance) parts.predictor.embedded_guidance = rule.guidance();
+    BuildContext context{.bundle = &bundle_, .latent_shape = shape};
+    context.encode = [&](std::string_view prompt) {
+      const auto encoder = bundle_.prompt_encoder(request.adapters);
+      return to_device(encoder->encode(prompt, size).conditioning, at::Device(info.device));
+    };
+    Assembly assembly(parts);
+    for (const Method& method : methods) std::visit(assembly, method.make(registry_, context));
+
+    const int64_t per_prompt = request.noise.defined() ? request.noise.size(0) : request.count;
+    const auto prompts = request.conditioning ? int64_t{1} : static_cast<int64_t>(request.prompts.size());
+    return Plan{.sampler = Sampler(std::move(parts)),
+                .latent_shape = shape,
+                .size = size,
+                .solver = solver.choice.name,
+                .rule = rule_name,
+                .guidance = rule.guidance(),
+                .vae_tile = tile,
+                .per_prompt = per_prompt,
+                .samples = per_prompt * prompts};
+  });
+}
+
+}  // namespace glint

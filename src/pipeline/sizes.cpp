@@ -1,0 +1,81 @@
+#include "pipeline/sizes.hpp"
+
+#include <glint/core/error.hpp>
+
+#include <algorithm>
+
+namespace glint::detail {
+namespace {
+
+// Where decoding in one piece ends, px of a picture or frame, and how large tiles are then.
+constexpr double kLargestPiece = 1 << 21, kLargestVideoPiece = 1 << 19;
+constexpr int64_t kTile = 1024, kVideoTile = 512;
+
+/// Height or width in latent units.
+int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, const LatentSpec& latent,
+                    const char* name) {
+  const int64_t scale = latent.spatial_scale, unit = scale * latent.multiple;
+  GLINT_CHECK(pixels || fallback, InvalidArgument, "{}: this model has no default; give one", name);
+  const int64_t size = pixels ? *pixels : *fallback * scale;
+  GLINT_CHECK(size > 0 && size % unit == 0, InvalidArgument, "{}: expected a positive multiple of {}, got {}",
+              name, unit, size);
+  GLINT_CHECK(!latent.largest || size / scale <= *latent.largest, InvalidArgument,
+              "{}: expected at most {}, got {}", name, *latent.largest * scale, size);
+  return size / scale;
+}
+
+/// The shape of one sample's noise, checked as sizes are.
+std::vector<int64_t> noise_shape(const at::Tensor& noise, const LatentSpec& latent) {
+  const int64_t rank = latent.frame_scale ? 5 : 4;
+  GLINT_CHECK(noise.dim() == rank && noise.size(0) >= 1 && noise.size(1) == latent.channels, ShapeMismatch,
+              "noise: expected [B,{},{}H,W] with B >= 1, got {}", latent.channels,
+              latent.frame_scale ? "F," : "", shape_string(noise.sizes()));
+  latent_size(noise.size(-2) * latent.spatial_scale, {}, latent, "noise: height");
+  latent_size(noise.size(-1) * latent.spatial_scale, {}, latent, "noise: width");
+  return noise.sizes().slice(1).vec();
+}
+
+int64_t latent_frames(int64_t frames, int64_t scale) {
+  const int64_t below = frames < 1 ? 1 : frames - (frames - 1) % scale;
+  GLINT_CHECK(frames == below, InvalidArgument,
+              "frames: expected one more than a multiple of {}, got {}; the nearest {}", scale, frames,
+              frames < 1 ? "is 1" : fmt::format("are {} and {}", below, below + scale));
+  return (frames - 1) / scale + 1;
+}
+
+}  // namespace
+
+std::vector<int64_t> latent_shape(const GenerateRequest& request, const Manifest& manifest) {
+  const LatentSpec& latent = manifest.latent;
+  if (request.noise.defined()) return noise_shape(request.noise, latent);
+  std::vector<int64_t> shape{latent.channels};
+  if (latent.frame_scale) {
+    const int64_t frames = request.frames.value_or((latent.frames.value_or(1) - 1) * *latent.frame_scale + 1);
+    shape.push_back(latent_frames(frames, *latent.frame_scale));
+  } else {
+    GLINT_CHECK(!request.frames, InvalidArgument, "frames: model '{}' makes pictures, not videos",
+                manifest.name);
+  }
+  shape.push_back(latent_size(request.height, latent.height, latent, "height"));
+  shape.push_back(latent_size(request.width, latent.width, latent, "width"));
+  return shape;
+}
+
+int64_t tile_side(const GenerateRequest& request, const LatentSpec& latent,
+                  const std::vector<int64_t>& shape) {
+  const int64_t unit = 4 * latent.spatial_scale;
+  if (request.vae_tile) {
+    GLINT_CHECK(*request.vae_tile >= 0 && *request.vae_tile % unit == 0, InvalidArgument,
+                "vae_tile: expected a positive multiple of {} px, or 0 for one piece, got {}", unit,
+                *request.vae_tile);
+    return *request.vae_tile;
+  }
+  const auto side = [&](size_t from_end) {
+    return static_cast<double>(shape[shape.size() - from_end] * latent.spatial_scale);
+  };
+  const double largest = latent.frame_scale ? kLargestVideoPiece : kLargestPiece;
+  if (side(1) * side(2) <= largest) return 0;
+  return std::max((latent.frame_scale ? kVideoTile : kTile) / unit, int64_t{1}) * unit;
+}
+
+}  // namespace glint::detail
