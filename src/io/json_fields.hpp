@@ -8,6 +8,9 @@
 #include <glint/core/error.hpp>
 #include <glint/core/nearest.hpp>
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <span>

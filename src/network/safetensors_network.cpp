@@ -10,7 +10,7 @@
 namespace glint::detail {
 namespace {
 
-/// A network of src/nets as the rest of the library meets it: without autograd, with torch's errors
+/// A network of network/released as the rest of the library meets it: without autograd, with torch's errors
 /// translated.
 class SafetensorsNetwork final : public Network {
  public:

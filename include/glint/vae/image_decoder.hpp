@@ -14,7 +14,7 @@ namespace glint {
 /// Thread:  const calls are safe concurrently.
 class GLINT_API ImageDecoder {
  public:
-  /// Errors:  InvalidArgument if the module is null, a size is not positive or scaling_factor is 0.
+  /// Errors:  InvalidArgument if the network is null, a size is not positive or scaling_factor is 0.
   ImageDecoder(std::shared_ptr<const Network> network, VaeOptions options);
 
   /// Returns the pictures of `latents`: network(latents / scaling_factor + shift_factor), nominally in [-1,1].

@@ -14,7 +14,7 @@ namespace glint {
 /// Thread:  const calls are safe concurrently.
 class GLINT_API ImageEncoder {
  public:
-  /// Errors:  InvalidArgument if the module is null, a size is not positive or scaling_factor is 0.
+  /// Errors:  InvalidArgument if the network is null, a size is not positive or scaling_factor is 0.
   ImageEncoder(std::shared_ptr<const Network> network, VaeOptions options);
 
   /// Returns the latents of `pixels`: (network(pixels) - shift_factor) * scaling_factor, the mean of the posterior.

@@ -21,7 +21,7 @@ class GLINT_API VideoDecoder {
   /// Takes frames [B,3,k,H,W] as they are made, k = 1 and then frame_scale.
   using Sink = std::function<void(const at::Tensor& frames)>;
 
-  /// Errors:  InvalidArgument if a module is null, a size is not positive or scaling_factor is 0.
+  /// Errors:  InvalidArgument if a network is null, a size is not positive or scaling_factor is 0.
   VideoDecoder(std::shared_ptr<const Network> first, std::shared_ptr<const Network> next, VaeOptions options);
 
   /// Hands the frames of `latents` to `sink`: network(latents / scaling_factor + shift_factor), clamped to [-1,1], float32 on

@@ -15,7 +15,7 @@ namespace glint {
 /// Thread:  const calls are safe concurrently.
 class GLINT_API VideoEncoder {
  public:
-  /// Errors:  InvalidArgument if a module is null, a size is not positive or scaling_factor is 0.
+  /// Errors:  InvalidArgument if a network is null, a size is not positive or scaling_factor is 0.
   VideoEncoder(std::shared_ptr<const Network> first, std::shared_ptr<const Network> next, VaeOptions options);
 
   /// Returns the latents of `frames`: (network(frames) - shift_factor) * scaling_factor, the mean of the posterior.
