@@ -38,7 +38,7 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
     intact = intact && matches;
     const std::string& dtype = component.compute.empty() ? component.dtype : component.compute;
     components[role] = {{"file", component.file},
-                        {"backend", enum_name(component.backend)},
+                        {"backend", is_tokenizer(role) ? enum_name(component.tokenizer) : enum_name(component.backend)},
                         {"dtype", is_tokenizer(role) ? Json() : Json(dtype)},
                         {"bytes", missing ? Json() : Json(bytes)},
                         {"inputs", component.inputs},
