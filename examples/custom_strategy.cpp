@@ -53,7 +53,7 @@ int main() {
       {.predictor = {.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
        .schedule = glint::vp_schedule({}, {.steps = 10}, glint::GridConvention::Ddim),
        .solver = registry.solver({"ddim"}),
-       .step_strategies = {registry.step(glint::parse_choice("jitter:amount=0.1"))}});
+       .step_methods = {registry.step(glint::parse_choice("jitter:amount=0.1"))}});
   const glint::SampleResult result = sampler.sample({.seed = 1, .latent_shape = {4, 8, 8}});
   fmt::print("{} calls, largest latent {:.3f}\n", result.usage.calls,
              result.latents.abs().max().item<double>());

@@ -20,7 +20,7 @@ int main() {
       .schedule = glint::flow_schedule({}, {.steps = 30}, glint::GridConvention::FlowEuler),
       .solver = std::make_shared<glint::FlowEuler>()};
   for (const bool reflect : {false, true}) {
-    if (reflect) parts.step_strategies = {glint::ZSampling::make({.guidance_inverse = 0.0})};
+    if (reflect) parts.step_methods = {glint::ZSampling::make({.guidance_inverse = 0.0})};
     const glint::SampleResult result =
         glint::Sampler(parts).sample({.prompt = prompt, .seed = 1, .batch = 1000});
     const at::Tensor mean = result.latents.mean(0).flatten();

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -29,10 +30,13 @@ Json default_of(const OptionDescription& o) {
   return o.type == "choice" || o.type == "text" ? Json(o.default_value) : Json::parse(o.default_value);
 }
 
-/// What a user wants when this is the answer: the headings of the list.
+/// The headings of the list: what a user wants.
+constexpr std::array<std::string_view, 3> kGroups{
+    "Better pictures (--with)", "Fewer or cheaper evaluations (--with)", "Solvers (--solver)"};
+
 std::string_view group_of(const EntryInfo& info) {
-  if (info.kind == "solver") return "Solvers (--solver)";
-  return info.goal == Goal::Speed ? "Fewer or cheaper evaluations (--with)" : "Better pictures (--with)";
+  if (info.kind == "solver") return kGroups[2];
+  return kGroups[info.goal == Goal::Speed ? 1 : 0];
 }
 
 Json to_json(const Registry::Entry& entry) {
@@ -136,8 +140,7 @@ int list(const ListArguments& args) {
     print(entries.front());
     return kOk;
   }
-  for (const std::string_view group : {group_of({.kind = "rule"}), group_of({.kind = "", .goal = Goal::Speed}),
-                                       group_of({.kind = "solver"})}) {
+  for (const std::string_view group : kGroups) {
     bool headed = false;
     for (const Registry::Entry& entry : entries) {
       if (group_of(entry.info) != group) continue;

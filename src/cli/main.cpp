@@ -82,18 +82,20 @@ void read_numbers_strictly(CLI::App& command) {
     read_numbers_strictly(*inner);
 }
 
+std::string version_line() { return fmt::format("glint {} (torch {})", version(), torch_version()); }
+
 int print_version(int argc, char** argv) {
   const bool json = argc == 3 && std::string_view(argv[2]) == "--json";
   GLINT_CHECK(argc == 2 || json, InvalidArgument, "--version: unknown argument '{}'; expected --json",
               argv[2]);
-  fmt::print("{}\n", json ? cli::versions().dump()
-                          : fmt::format("glint {} (torch {})", version(), torch_version()));
+  fmt::print("{}\n", json ? cli::versions().dump() : version_line());
   return cli::kOk;
 }
 
 int run(int argc, char** argv) {
   CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
-  app.add_flag("--version", "print the version; with --json those of libraries too");
+  app.set_version_flag("--version", [] { return version_line(); },
+                       "print the version, with --json those of libraries too, and exit");
   app.require_subcommand(1);
   app.footer(
       "Examples:\n"

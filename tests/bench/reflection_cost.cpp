@@ -56,7 +56,7 @@ void reflection_cost(benchmark::State& state, double inverse, int64_t batch) {
     return Sampler({.predictor = {.model = bundle.model(), .rule = builtins().rule({"cfg", {{"scale", 3}}})},
                     .schedule = flow_schedule(schedule.flow, {.steps = kSteps}, solver->grid()),
                     .solver = solver,
-                    .step_strategies = std::move(steps)});
+                    .step_methods = std::move(steps)});
   };
   const Sampler cfg = sampler_of({}),
                 z = sampler_of({builtins().step({"z-sampling", {{"guidance_inverse", inverse}}})});

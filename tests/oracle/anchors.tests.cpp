@@ -54,7 +54,7 @@ Anchor vp_anchor(int steps) {
 
 Anchor flow_anchor(int steps, double shift) {
   return {test::three_gaussians(Parameterization::Velocity, NoiseKind::Flow),
-          flow_schedule({.shift = shift}, {.steps = steps}, GridConvention::FlowEuler), starts()};
+          flow_schedule({.shift = shift}, {.steps = steps}), starts()};
 }
 
 std::shared_ptr<const StepStrategy> zigzag(double forward, double inverse, InvertOptions invert, int span = 1,

@@ -44,7 +44,7 @@ class Experiment {
       GenerateRequest request{.prompt = kPrompts[i],
                               .steps = 12,
                               .rule = rule,
-                              .step_strategies = steps,
+                              .step_methods = steps,
                               .seed = 100 + i,
                               .decode = false};
       if (!rule) request.guidance = guidance;

@@ -25,7 +25,7 @@ std::pair<double, double> share_of_first(std::vector<std::shared_ptr<const StepS
   const Sampler sampler({.predictor = {.model = strong, .rule = std::make_shared<Cfg>(1.0)},
                          .schedule = test::schedule_of(NoiseKind::VariancePreserving, 40),
                          .solver = std::make_shared<Ddim>(),
-                         .step_strategies = std::move(strategies)});
+                         .step_methods = std::move(strategies)});
   const Prompt prompt{strong->condition(), strong->condition()};
   const at::Tensor noise = NoiseStream(5, 1).normal({kSamples, 2, 1}, at::kDouble).squeeze(0);
   const at::Tensor x = sampler.sample({.prompt = prompt, .noise = noise}).latents;

@@ -115,7 +115,7 @@ double error(const json& c, const Bundle& bundle) {
                          .schedule = vp ? vp_schedule(trained.vp, grid, solver->grid())
                                         : flow_schedule(trained.flow, grid, solver->grid()),
                          .solver = solver,
-                         .step_strategies = {strategy(c, bundle)}});
+                         .step_methods = {strategy(c, bundle)}});
   const at::Tensor got = sampler.sample({.prompt = prompt_of(c), .noise = noise}).latents;
   const at::Tensor wanted = golden().at(c.at("name").get<std::string>() + ".latents");
   REQUIRE(got.sizes() == wanted.sizes());

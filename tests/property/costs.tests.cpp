@@ -131,7 +131,7 @@ int64_t counted(int n, const NamedRule& rule, std::vector<std::shared_ptr<const 
                                .schedule = test::schedule_of(NoiseKind::Flow, n),
                                .solver = std::make_shared<Euler>(),
                                .noise_strategies = std::move(noise),
-                               .step_strategies = std::move(steps)})
+                               .step_methods = std::move(steps)})
                           .sample({.prompt = test::prompt_of(), .noise = test::latents(batch)});
   CHECK(result.usage.rows % batch == 0);
   return result.usage.rows / batch;

@@ -52,7 +52,7 @@ SampleResult sample(const NoiseSchedule& grid, std::shared_ptr<const GuidanceRul
   return Sampler({.predictor = {.model = token_model(grid.kind(), 0.0), .rule = std::move(rule)},
                   .schedule = grid,
                   .solver = std::make_shared<Euler>(),
-                  .step_strategies = std::move(strategies)})
+                  .step_methods = std::move(strategies)})
       .sample({.prompt = prompt_of(), .noise = test::latents(), .keep_trajectory = true});
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("A span of K steps weighs the gap with the steps it passes", "[propert
   constexpr int kRepeats = 2;
   for (NoiseKind kind : test::kKinds) {
     const NoiseSchedule grid =
-        kind == NoiseKind::Flow ? flow_schedule({.shift = 3.0}, {.steps = kSteps}, GridConvention::FlowEuler)
+        kind == NoiseKind::Flow ? flow_schedule({.shift = 3.0}, {.steps = kSteps})
                                 : schedule_of(kind, kSteps);
     for (int span : {1, 2, 3}) {
       std::vector<double> scales;
@@ -169,14 +169,14 @@ TEST_CASE("Reflecting between scaled prompts is exact where the velocity is line
   constexpr double kHigh = 3.5, kLow = -1.0, kMixHigh = 0.3, kMixLow = 0.7, kMerge = 0.5;
   const auto mixed = [&](double r) { return prompt.cond.tokens * (1.0 - r) + prompt.uncond.tokens * r; };
   const at::Tensor gap = field(kHigh * mixed(kMixHigh) - kLow * mixed(kMixLow));
-  const NoiseSchedule grid = flow_schedule({.shift = 3.0}, {.steps = kSteps}, GridConvention::FlowEuler);
+  const NoiseSchedule grid = flow_schedule({.shift = 3.0}, {.steps = kSteps});
   for (int span : {1, 2, 3}) {
     const SampleResult result =
         Sampler(
             {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
              .schedule = grid,
              .solver = std::make_shared<FlowEuler>(),
-             .step_strategies = {std::make_shared<Reflect>("rf", predictor(kHigh, kMixHigh), predictor(kLow, kMixLow),
+             .step_methods = {std::make_shared<Reflect>("rf", predictor(kHigh, kMixHigh), predictor(kLow, kMixLow),
                                                            ReflectOptions{.span = span, .merge = kMerge})}})
             .sample({.prompt = prompt, .noise = test::latents(), .keep_trajectory = true});
     for (int i = 0; i < kSteps; ++i) {

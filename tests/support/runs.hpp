@@ -89,7 +89,7 @@ inline SampleResult run(NoiseKind kind, std::shared_ptr<const GuidanceRule> rule
                   .schedule = schedule_of(kind, kRunSteps),
                   .solver = std::make_shared<Euler>(),
                   .noise_strategies = std::move(noise),
-                  .step_strategies = std::move(step)})
+                  .step_methods = std::move(step)})
       .sample({.prompt = prompt_of(), .noise = latents(batch)});
 }
 

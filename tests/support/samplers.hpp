@@ -31,7 +31,7 @@ inline Sampler sampler_of(std::shared_ptr<const Model> model, NoiseSchedule sche
   return Sampler({.predictor = {.model = std::move(model), .rule = std::make_shared<Cfg>(guidance)},
                   .schedule = std::move(schedule),
                   .solver = std::move(solver),
-                  .step_strategies = std::move(strategies)});
+                  .step_methods = std::move(strategies)});
 }
 
 /// Largest absolute difference, relative to the largest absolute value of `expected`.

@@ -122,7 +122,7 @@ TEST_CASE("W2SD's predictors take their scales from one adapter, or from a pair"
   const auto w2sd = [&](OptionValues options, Adapters run = {}) {
     options.emplace("weak_guidance", 3.0);
     GenerateRequest r = request(std::move(run));
-    r.step_strategies = {{.name = "w2sd", .options = std::move(options)}};
+    r.step_methods = {{.name = "w2sd", .options = std::move(options)}};
     return latents(pipeline, r);
   };
   const at::Tensor one = w2sd({{"adapter", "style"}, {"strong_adapter", 1.5}, {"weak_adapter", -1.5}});

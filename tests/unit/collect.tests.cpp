@@ -320,14 +320,14 @@ TEST_CASE("Noise pairs are a reflection at the first step, kept where the score 
   GenerateRequest again{
       .prompt = request.prompts[static_cast<size_t>(prompt)],
       .steps = 2,
-      .step_strategies = {{"z-sampling",
+      .step_methods = {{"z-sampling",
                            {{"guidance_forward", 4.0}, {"guidance_inverse", 0.0}, {"stop", 0.5}}}},
       .seed = static_cast<uint64_t>(shard.at("seed")[0].item<int64_t>()),
       .observer = &refined,
       .decode = false};
   const at::Tensor reflected_end = pipeline.generate(again).sample.latents;
   again.observer = nullptr;
-  again.step_strategies.clear();
+  again.step_methods.clear();
   const at::Tensor plain_end = pipeline.generate(again).sample.latents;
   CHECK(at::allclose(shard.at("reflected")[0], refined.x[0], 1e-5, 1e-5));
   CHECK_FALSE(at::allclose(shard.at("reflected")[0], shard.at("noise")[0], 1e-2, 1e-2));

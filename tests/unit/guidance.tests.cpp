@@ -138,7 +138,7 @@ TEST_CASE("A reflection's predictions do not advance the state of the accepted s
                      .solver = std::make_shared<Euler>()};
   const SampleRequest request{.prompt = prompt_of(1.0), .noise = test::latents(), .keep_trajectory = true};
   const SampleResult plain = Sampler(parts).sample(request);
-  parts.step_strategies = {std::make_shared<Reflect>("same", same, same, ReflectOptions{})};
+  parts.step_methods = {std::make_shared<Reflect>("same", same, same, ReflectOptions{})};
   const SampleResult reflected = Sampler(parts).sample(request);
   // The last step is never reflected, so it is the plain one's displacement if the state is.
   CHECK(test::relative_error(reflected.trajectory[4] - reflected.trajectory[3],

@@ -118,7 +118,7 @@ TEST_CASE("Predictions that do not determine x0 or eps are refused with the way 
 
 TEST_CASE("Parameterizations are known by name, and others are refused", "[unit]") {
   for (Parameterization p : kAll) CHECK(enum_value<Parameterization>(enum_name(p)) == p);
-  CHECK_THAT(failure([] { parse_parameterization("eps"); }),
+  CHECK_THAT(failure([] { enum_value<Parameterization>("eps"); }),
              Contains("parameterization: expected") && Contains("'eps'"));
 }
 
@@ -193,7 +193,7 @@ TEST_CASE("On an unshifted flow grid LinearPrev is Source, on a shifted one it i
   Bench uniform(test::schedule_of(NoiseKind::Flow, 8), model);
   for (int from = 1; from <= 8; ++from)
     CHECK(at::equal(uniform.back(y, from, linear), uniform.back(y, from, source)));
-  Bench shifted(flow_schedule({.shift = 3.0}, {.steps = 8}, GridConvention::FlowEuler), model);
+  Bench shifted(flow_schedule({.shift = 3.0}, {.steps = 8}), model);
   CHECK(relative_error(shifted.back(y, 1, linear), shifted.back(y, 1, source)) > 1e-3);
 }
 

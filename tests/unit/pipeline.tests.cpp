@@ -56,7 +56,7 @@ TEST_CASE("preloading reads what the request needs and nothing else", "[unit]") 
   const Pipeline pipeline = files();
   pipeline.preload(request());
   GenerateRequest weak = request();
-  weak.step_strategies = {{"w2sd", {{"weak_model", "weak_denoiser"}}}};
+  weak.step_methods = {{"w2sd", {{"weak_model", "weak_denoiser"}}}};
   CHECK_THAT(failure([&] { pipeline.preload(weak); }), Contains("components.weak_denoiser"));
   for (const auto& [name, component] : pipeline.bundle().manifest().components)
     std::filesystem::remove(files.folder.path() / component.file);
@@ -115,7 +115,7 @@ TEST_CASE("W2SD's predictors may have prompts of their own", "[unit]") {
   const auto sampled = [&](const Choice& strategy) {
     GenerateRequest r = request(4);
     r.guidance = 1.0;
-    r.step_strategies = {strategy};
+    r.step_methods = {strategy};
     return pipeline.generate(r).sample;
   };
   // The empty prompt is the negative prompt, so this gap is the one between guidance 1 and guidance 0.

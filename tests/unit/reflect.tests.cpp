@@ -53,8 +53,8 @@ TEST_CASE("One reflection displaces by the step times the gap between the predic
 TEST_CASE("Direct forms weigh the gap by the steps they pass over, also from pure noise", "[unit]") {
   const Predictor predictor{.model = token_model(NoiseKind::VariancePreserving), .rule = std::make_shared<Cfg>(1.0)};
   for (bool zero_terminal : {false, true}) {
-    const NoiseSchedule grid = vp_schedule({.zero_terminal_snr = zero_terminal},
-                                           {.steps = 5, .spacing = Spacing::Trailing}, GridConvention::Ddim);
+    const NoiseSchedule grid = Ddim().schedule({.zero_terminal_snr = zero_terminal},
+                                           {.steps = 5, .spacing = Spacing::Trailing});
     REQUIRE((grid.level(0).alpha == 0.0) == zero_terminal);
     const auto length = [&](int i) { return grid.level(i).ratio() - grid.level(i + 1).ratio(); };
     for (int span : {1, 3}) {
@@ -169,7 +169,7 @@ TEST_CASE("Z-Sampling of a guidance-distilled model sets the embedded scale of e
         {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0), .embedded_guidance = 3.5},
          .schedule = schedule_of(NoiseKind::Flow, 3),
          .solver = std::make_shared<FlowEuler>(),
-         .step_strategies = {ZSampling::make(options)}});
+         .step_methods = {ZSampling::make(options)}});
     sampler.sample({.prompt = prompt_of(), .noise = test::latents()});
     return scales;
   };
@@ -198,7 +198,7 @@ TEST_CASE("Each predictor is asked with its own adapters", "[unit]") {
       {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0), .adapters = {{"style", 0.8}}},
        .schedule = schedule_of(NoiseKind::Flow, 2),
        .solver = std::make_shared<FlowEuler>(),
-       .step_strategies = {
+       .step_methods = {
            std::make_shared<Reflect>("gap", at_scale(1.5), at_scale(-1.5), ReflectOptions{})}});
   sampler.sample({.prompt = prompt_of(), .noise = test::latents()});
   CHECK(scales == std::vector{1.5, -1.5, 0.8, 0.8});
@@ -218,7 +218,7 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
       Sampler({.predictor = {.model = model(base), .rule = std::make_shared<Cfg>(1.0)},
                .schedule = schedule_of(NoiseKind::Flow, 4),
                .solver = std::make_shared<Euler>(),
-               .step_strategies = {std::make_shared<Reflect>("gap", unchanged(), std::move(weak), options)}});
+               .step_methods = {std::make_shared<Reflect>("gap", unchanged(), std::move(weak), options)}});
     });
   };
   const auto with_model = [&](auto change) {

@@ -63,7 +63,7 @@ TEST_CASE("Parts that are missing are refused by name", "[unit]") {
              Contains("InvalidArgument: solver: expected"));
   CHECK_THAT(refused_parts([](SamplerParts& p) { p.noise_strategies = {nullptr}; }),
              Contains("noise_strategies: expected"));
-  CHECK_THAT(refused_parts([](SamplerParts& p) { p.step_strategies = {nullptr}; }),
+  CHECK_THAT(refused_parts([](SamplerParts& p) { p.step_methods = {nullptr}; }),
              Contains("step_strategies: expected"));
 }
 
@@ -183,7 +183,7 @@ TEST_CASE("Guidance without a negative prompt is refused by name, by whatever as
     SamplerParts p{.predictor = {.model = token_model(kFlow), .rule = std::move(rule)},
                    .schedule = schedule_of(kFlow, 4),
                    .solver = std::make_shared<Euler>(),
-                   .step_strategies = std::move(strategies)};
+                   .step_methods = std::move(strategies)};
     SampleRequest measured = request;
     measured.effective_guidance = measure;
     return failure([&] { Sampler(p).sample(measured); });
@@ -217,7 +217,7 @@ TEST_CASE("Values that stop being finite are reported, with the step where asked
 
 TEST_CASE("A trajectory holds every level's latents, from the initial ones to the result", "[unit]") {
   const NoiseSchedule grid =
-      vp_schedule({}, {.steps = 5, .spacing = Spacing::Trailing}, GridConvention::Euler);
+      vp_schedule({}, {.steps = 5, .spacing = Spacing::Trailing});
   REQUIRE(grid.initial_scale() < 1.0);
   const Sampler sampler = test::sampler_of(token_model(NoiseKind::VariancePreserving), grid);
   const SampleRequest request{.prompt = prompt_of(), .noise = test::latents(), .keep_trajectory = true};
@@ -266,7 +266,7 @@ TEST_CASE("Noise strategies work in order, before the loop, and are charged unde
                          .solver = std::make_shared<Euler>(),
                          .noise_strategies = {std::make_shared<Rework>("plus", 1.0, 3.0),
                                               std::make_shared<Rework>("times", 2.0, 0.0)},
-                         .step_strategies = {test::reflection({{"stop", 0.5}})}});
+                         .step_methods = {test::reflection({{"stop", 0.5}})}});
   const at::Tensor noise = test::latents();
   const SampleResult result =
       sampler.sample({.prompt = prompt_of(), .noise = noise, .observer = &watcher, .keep_trajectory = true});

@@ -23,7 +23,7 @@ std::vector<double> times(const NoiseSchedule& schedule) {
 }
 
 std::vector<double> vp_times(Spacing spacing, int steps) {
-  return times(vp_schedule({}, {.steps = steps, .spacing = spacing}, GridConvention::Ddim));
+  return times(Ddim().schedule({}, {.steps = steps, .spacing = spacing}));
 }
 
 TEST_CASE("alpha_bar starts at 1 - beta_start and falls to the share of signal Stable Diffusion ends with",
@@ -55,14 +55,14 @@ TEST_CASE("Spacings take the timesteps the field knows", "[unit]") {
   CHECK(vp_times(Spacing::Leading, 4) == std::vector<double>{751, 501, 251, 1});
   CHECK(vp_times(Spacing::Linspace, 4) == std::vector<double>{999, 666, 333, 0});
   CHECK(vp_times(Spacing::Trailing, 1) == std::vector<double>{999});
-  CHECK(times(vp_schedule({}, {.steps = 4}, GridConvention::Lcm)) == std::vector<double>{999, 759, 499, 259});
+  CHECK(times(Lcm().schedule({}, {.steps = 4})) == std::vector<double>{999, 759, 499, 259});
   const std::vector<double> sdxl = vp_times(Spacing::Leading, 50);
   for (size_t i = 0; i < 50; ++i) REQUIRE(sdxl[i] == 981.0 - 20.0 * static_cast<double>(i));
 }
 
 TEST_CASE("SDXL's inversion coefficients are those of the released Z-Sampling, matched and shifted",
           "[unit]") {
-  const NoiseSchedule grid = vp_schedule({}, {.steps = 50}, GridConvention::Ddim);
+  const NoiseSchedule grid = Ddim().schedule({}, {.steps = 50});
   struct Row {
     int i;
     double x, eps, shifted_x, shifted_eps;
@@ -104,31 +104,31 @@ TEST_CASE("The flow shift moves one half to three quarters at 3 and nothing at 1
   CHECK(DynamicShift{}.mu(4096) == Approx(1.15));
   // A dynamic shift is the static shift e^mu, and a run may replace either.
   const NoiseSchedule dynamic =
-      flow_schedule({.dynamic = DynamicShift{}}, {.steps = 5, .tokens = 4096}, GridConvention::FlowEuler);
+      flow_schedule({.dynamic = DynamicShift{}}, {.steps = 5, .tokens = 4096});
   const NoiseSchedule fixed =
-      flow_schedule({}, {.steps = 5, .shift = std::exp(1.15)}, GridConvention::FlowEuler);
+      flow_schedule({}, {.steps = 5, .shift = std::exp(1.15)});
   for (int i = 0; i <= 5; ++i)
     CHECK(dynamic.level(i).sigma == Approx(fixed.level(i).sigma).epsilon(1e-7));  // float32
 }
 
 TEST_CASE("A flow grid is uniform from 1 to 1/N, and ends where shift_terminal says", "[unit]") {
-  const NoiseSchedule grid = flow_schedule({}, {.steps = 8}, GridConvention::FlowEuler);
+  const NoiseSchedule grid = flow_schedule({}, {.steps = 8});
   for (int i = 0; i <= 8; ++i) {
     CHECK(grid.level(i).sigma == 1.0 - i / 8.0);
     CHECK(grid.level(i).model_time == 1000.0 - 125.0 * i);
   }
   const NoiseSchedule stretched =
-      flow_schedule({.shift = 3.0, .shift_terminal = 0.1}, {.steps = 8}, GridConvention::FlowEuler);
+      flow_schedule({.shift = 3.0, .shift_terminal = 0.1}, {.steps = 8});
   CHECK(stretched.level(0).sigma == 1.0);
   CHECK(stretched.level(7).sigma == Approx(0.1).epsilon(1e-6));  // float32
 }
 
 TEST_CASE("Karras and exponential levels are even in their own measure, between the same ends", "[unit]") {
   const auto ratio = [](const NoiseSchedule& grid, int i) { return grid.level(i).ratio(); };
-  const NoiseSchedule model = vp_schedule({}, {.steps = 5}, GridConvention::Euler);
+  const NoiseSchedule model = vp_schedule({}, {.steps = 5});
   for (Sigmas sigmas : {Sigmas::Karras, Sigmas::Exponential}) {
     const NoiseSchedule grid =
-        vp_schedule({}, {.steps = 5, .sigmas = sigmas, .rho = 5.0}, GridConvention::Euler);
+        vp_schedule({}, {.steps = 5, .sigmas = sigmas, .rho = 5.0});
     const auto measure = [&](int i) {
       return sigmas == Sigmas::Karras ? std::pow(ratio(grid, i), 0.2) : std::log(ratio(grid, i));
     };
