@@ -1,5 +1,5 @@
-// A step strategy of one's own, by name like the shipped ones: it adds a little fresh noise to the latents of the first half
-// of the steps, which some models need to get rid of what they guessed too early.
+// A step strategy of one's own, by name like the shipped ones: it adds a little fresh noise to the latents of
+// the first half of the steps, which some models need to get rid of what they guessed too early.
 #include <glint/glint.hpp>
 
 #include <fmt/core.h>

@@ -1,4 +1,5 @@
-// Samples a three-component Gaussian mixture with its exact denoiser, plain and with Z-Sampling. No weights, no files.
+// Samples a three-component Gaussian mixture with its exact denoiser, plain and with Z-Sampling. No weights,
+// no files.
 #include <glint/glint.hpp>
 
 #include <fmt/core.h>

@@ -5,8 +5,7 @@
 
 namespace glint {
 
-WeakNetwork weak_network(const Bundle& bundle, const std::string& component,
-                                std::optional<TextRows> text) {
+WeakNetwork weak_network(const Bundle& bundle, const std::string& component, std::optional<TextRows> text) {
   ComponentCall network(
       bundle, component, "a weak network",
       {"output", "latents", "sigma", "position", "tokens", "pooled", "null_tokens", "null_pooled"});

@@ -5,9 +5,10 @@
 
 namespace glint::detail {
 
-inline constexpr Field kTextRowsField{
-    .help = "what a network of the released architecture reads of the prompts' decomposition; unset = what it was "
-            "trained with"};
+inline constexpr Field kTextRowsField{.help =
+                                          "what a network of the released architecture reads of the prompts' "
+                                          "decomposition; unset = what it was "
+                                          "trained with"};
 
 void add_attention(Registry& registry);
 void add_autoguidance(Registry& registry);

@@ -35,8 +35,9 @@ struct Options : GoldenNoiseOptions {
     visit("network", o.network, Field{.help = "component of the bundle"});
     GoldenNoiseOptions::fields(visit, o);
     visit("svd_attention", o.svd_attention,
-          Field{.help = "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
-                        "inference does not; unset = what the component's file says"});
+          Field{.help =
+                    "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
+                    "inference does not; unset = what the component's file says"});
   }
 };
 

@@ -33,10 +33,11 @@ struct Options {
   }
 };
 
-/// Returns a reflection whose predictors differ in any mixture of model, adapter, prompt, guidance and token embeddings; the
-/// gaps add up to first order. legacy=true is that of W2sd.
+/// Returns a reflection whose predictors differ in any mixture of model, adapter, prompt, guidance and token
+/// embeddings; the gaps add up to first order. legacy=true is that of W2sd.
 /// Cost:    N G + T S (G_strong + G_weak) rows.
-/// Errors:  those of W2sd but one: predictors that do not differ are allowed, and measure the drift of the reflection itself.
+/// Errors:  those of W2sd but one: predictors that do not differ are allowed, and measure the drift of the
+///          reflection itself.
 Product make(const Options& o, const BuildContext& context) {
   constexpr std::string_view kName = Options::info.name;
   check_ranges(kName, o);
@@ -46,8 +47,7 @@ Product make(const Options& o, const BuildContext& context) {
   PredictorChange strong = with_side(own_strong, branches), weak = with_side(own_weak, branches);
   if (o.forward_scale != 0.0)
     strong = strong | with_mixed_tokens(o.forward_scale, o.forward_null_mix, o.uncond);
-  if (o.inverse_scale != 0.0)
-    weak = weak | with_mixed_tokens(o.inverse_scale, o.inverse_null_mix, o.uncond);
+  if (o.inverse_scale != 0.0) weak = weak | with_mixed_tokens(o.inverse_scale, o.inverse_null_mix, o.uncond);
   return reflection(std::string(kName), strong, weak, with_legacy_inversion(kName, options));
 }
 

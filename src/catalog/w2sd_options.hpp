@@ -10,7 +10,8 @@ struct W2sdOptions {
   static constexpr EntryInfo info{
       .kind = "step",
       .name = "w2sd",
-      .summary = "denoise with a strong predictor, invert with a weak one: models, adapters, prompts or guidance",
+      .summary =
+          "denoise with a strong predictor, invert with a weak one: models, adapters, prompts or guidance",
       .cost = "N G + T S (G_strong + G_weak) rows, S = sum of min(span, N-1-i) over active steps i",
       .source = "Bai et al. 2025, arXiv:2502.00473, Alg. 1"};
 
@@ -30,8 +31,9 @@ struct W2sdOptions {
   static void fields(auto& visit, auto& o) {
     visit("strong_model", o.strong_model,
           Field{.help = "denoiser component of the strong predictor; empty = the run's"});
-    visit("weak_model", o.weak_model,
-          Field{.help = "denoiser component of the weak predictor, such as weak_denoiser; empty = the run's"});
+    visit(
+        "weak_model", o.weak_model,
+        Field{.help = "denoiser component of the weak predictor, such as weak_denoiser; empty = the run's"});
     visit("strong_prompt", o.strong_prompt,
           Field{.help = "prompt of the strong predictor, such as a more detailed one; unset = the run's"});
     visit("weak_prompt", o.weak_prompt, Field{.help = "prompt of the weak predictor; unset = the run's"});
@@ -39,20 +41,22 @@ struct W2sdOptions {
     visit("other_adapter", o.other_adapter,
           Field{.help =
                     "adapter that weak_adapter scales instead, of a pair of a strong and a weak direction"});
-    visit(
-        "strong_adapter", o.strong_adapter,
-        Field{.help = "adapter scale of the strong predictor; unset = the run's", .minimum = -100, .maximum = 100});
+    visit("strong_adapter", o.strong_adapter,
+          Field{.help = "adapter scale of the strong predictor; unset = the run's",
+                .minimum = -100,
+                .maximum = 100});
     visit("weak_adapter", o.weak_adapter,
           Field{.help = "adapter scale of the weak predictor, may be negative; unset = the run's",
                 .minimum = -100,
                 .maximum = 100});
-    visit(
-        "strong_guidance", o.strong_guidance,
-        Field{
-            .help = "guidance scale of the strong predictor; unset = the run's", .minimum = -100, .maximum = 1000});
-    visit(
-        "weak_guidance", o.weak_guidance,
-        Field{.help = "guidance scale of the weak predictor; unset = the run's", .minimum = -100, .maximum = 1000});
+    visit("strong_guidance", o.strong_guidance,
+          Field{.help = "guidance scale of the strong predictor; unset = the run's",
+                .minimum = -100,
+                .maximum = 1000});
+    visit("weak_guidance", o.weak_guidance,
+          Field{.help = "guidance scale of the weak predictor; unset = the run's",
+                .minimum = -100,
+                .maximum = 1000});
     visit("branches", o.branches, kBranchesField);
     ReflectOptions::fields(visit, o.reflect);
   }
@@ -63,7 +67,8 @@ struct W2sdSides {
   W2sdSide strong, weak;
 };
 
-/// Errors:  NotFound for a component the bundle lacks; InvalidArgument if there is no bundle to look it up in.
+/// Errors:  NotFound for a component the bundle lacks; InvalidArgument if there is no bundle to look it up
+///          in.
 W2sdSides sides_of(const W2sdOptions& options, const BuildContext& context);
 
 }  // namespace glint::detail

@@ -46,7 +46,8 @@ std::vector<std::string> read_prompts(const std::string& path) {
 void fill_request(CollectArguments& args) {
   CollectRequest& request = args.request;
   if (!args.prompt_file.empty())
-    for (std::string& prompt : read_prompts(args.prompt_file)) request.generate.prompts.push_back(std::move(prompt));
+    for (std::string& prompt : read_prompts(args.prompt_file))
+      request.generate.prompts.push_back(std::move(prompt));
   if (!args.solver.empty()) request.generate.solver = parse_choice(args.solver);
   request.generate.schedule = schedule_options(args.schedule);
   request.stored = args.stored == "float32" ? StoredType::Float32 : StoredType::Float16;
@@ -128,7 +129,8 @@ void add_options(CLI::App& command, CollectArguments& args) {
   CollectRequest& r = args.request;
   command.add_option("prompt", r.generate.prompts, "what to draw; before those of --prompts");
   command.add_option("--prompts", args.prompt_file, "text file with one prompt per line");
-  command.add_option("--output,-o", r.folder, "folder to collect into; a collection begun there is continued")
+  command
+      .add_option("--output,-o", r.folder, "folder to collect into; a collection begun there is continued")
       ->required();
   command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
       ->capture_default_str();

@@ -36,8 +36,8 @@ struct Arguments {
   GenerateRequest request;
 };
 
-/// Takes `--lora` NAME[:scale] of the bundle's own adapters and FILE[:scale] of others, which are then called by their
-/// file's stem, into the request; returns the bundle with those.
+/// Takes `--lora` NAME[:scale] of the bundle's own adapters and FILE[:scale] of others, which are then called
+/// by their file's stem, into the request; returns the bundle with those.
 Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {
   std::map<std::string, fs::path> files;
   for (const std::string& text : given) {
@@ -330,7 +330,8 @@ void add_output_options(CLI::App& command, Arguments& args) {
                      "decode in overlapping tiles of this many px, 0 never; default: in one piece unless the "
                      "picture is large");
   command.add_option("--latents-out", files.latents, "write 'latents' as safetensors");
-  command.add_option("--trajectory-out", files.trajectory, "write the 'trajectory' of latents as safetensors");
+  command.add_option("--trajectory-out", files.trajectory,
+                     "write the 'trajectory' of latents as safetensors");
 }
 
 /// Where it runs, and what is told.

@@ -1,11 +1,11 @@
 // glint inspect: what is in a model bundle, and whether its files are what the manifest says.
 #include "cli/cli.hpp"
 
-#include <glint/attention/policy_options.hpp>
 #include <glint/attention/gain.hpp>
+#include <glint/attention/policy_options.hpp>
+#include <glint/bundle/manifest.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/sha256.hpp>
-#include <glint/bundle/manifest.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
 #include <cmath>
@@ -37,14 +37,15 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
     const bool matches = !missing && sha256_file(file) == component.sha256;
     intact = intact && matches;
     const std::string& dtype = component.compute.empty() ? component.dtype : component.compute;
-    components[role] = {{"file", component.file},
-                        {"backend", is_tokenizer(role) ? enum_name(component.tokenizer) : enum_name(component.backend)},
-                        {"dtype", is_tokenizer(role) ? Json() : Json(dtype)},
-                        {"bytes", missing ? Json() : Json(bytes)},
-                        {"inputs", component.inputs},
-                        {"sha256", missing   ? "missing"
-                                   : matches ? "matches"
-                                             : "differs"}};
+    components[role] = {
+        {"file", component.file},
+        {"backend", is_tokenizer(role) ? enum_name(component.tokenizer) : enum_name(component.backend)},
+        {"dtype", is_tokenizer(role) ? Json() : Json(dtype)},
+        {"bytes", missing ? Json() : Json(bytes)},
+        {"inputs", component.inputs},
+        {"sha256", missing   ? "missing"
+                   : matches ? "matches"
+                             : "differs"}};
   }
   const auto size = [](const std::optional<int64_t>& v) { return v ? Json(*v) : Json(); };
   return {{"name", m.name},
@@ -71,8 +72,8 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
           {"adapters", adapters}};
 }
 
-/// The denoiser's attention layers at its default size. A network without a fixed size runs at two small ones instead:
-/// every count of tokens is linear in the number of latent pixels.
+/// The denoiser's attention layers at its default size. A network without a fixed size runs at two small ones
+/// instead: every count of tokens is linear in the number of latent pixels.
 std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateRequest request) {
   const LatentSpec& latent = pipeline.bundle().manifest().latent;
   if (latent.fixed_size) return pipeline.attention_calls(request);
@@ -173,8 +174,7 @@ void print(const Manifest& m, const Json& d) {
              m.guidance.embedded ? " (an input of the network)" : "");
   fmt::print("  made with   torch {}\n", m.torch.empty() ? "of unknown version" : m.torch);
   fmt::print("components\n");
-  for (const auto& [role, c] : d["components"].items())
-    print_file(role, c["backend"].get<std::string>(), c);
+  for (const auto& [role, c] : d["components"].items()) print_file(role, c["backend"].get<std::string>(), c);
   if (!d["adapters"].empty()) fmt::print("adapters\n");
   for (const auto& [name, a] : d["adapters"].items()) print_file(name, "safetensors", a);
   if (d.contains("attention")) print_attention(d["attention"]);

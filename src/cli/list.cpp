@@ -1,9 +1,9 @@
 // glint list: every solver, rule, strategy and model, with options, cost and source.
 #include "cli/cli.hpp"
 
-#include <glint/core/parameterization.hpp>
 #include <glint/bundle/manifest.hpp>
 #include <glint/catalog/registry.hpp>
+#include <glint/core/parameterization.hpp>
 
 #include <fmt/ranges.h>
 

@@ -1,8 +1,8 @@
 // The glint program: one command per file, errors and exit codes here.
 #include "cli/cli.hpp"
 
-#include <glint/core/nearest.hpp>
 #include <glint/core/error.hpp>
+#include <glint/core/nearest.hpp>
 #include <glint/version.hpp>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -53,8 +53,8 @@ std::string unknown_argument(const CLI::App& app) {
   return fmt::format("unknown argument '{}'{}", name, did_you_mean(name, names));
 }
 
-/// Refuses a text that is not wholly a `Value`, and hands CLI11 the plain decimal form of one that is: by itself it reads 010
-/// as 8, takes -1 for the largest unsigned number, and does not say what it expected.
+/// Refuses a text that is not wholly a `Value`, and hands CLI11 the plain decimal form of one that is: by
+/// itself it reads 010 as 8, takes -1 for the largest unsigned number, and does not say what it expected.
 template <typename Value>
 CLI::Validator reads_as(std::string what) {
   const auto read = [what = std::move(what)](std::string& given) {
@@ -94,8 +94,9 @@ int print_version(int argc, char** argv) {
 
 int run(int argc, char** argv) {
   CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
-  app.set_version_flag("--version", [] { return version_line(); },
-                       "print the version, with --json those of libraries too, and exit");
+  app.set_version_flag(
+      "--version", [] { return version_line(); },
+      "print the version, with --json those of libraries too, and exit");
   app.require_subcommand(1);
   app.footer(
       "Examples:\n"
@@ -129,9 +130,10 @@ int run(int argc, char** argv) {
   }
 }
 
-/// Starts the program again with OpenMP threads that sleep while they wait, unless the user chose. By default they spin, and
-/// where another process holds a core each barrier of a small network then lasts a time slice: 2 s became 40 s on a busy
-/// machine of two cores. libgomp reads the variable when it is loaded, so setting it here would be too late.
+/// Starts the program again with OpenMP threads that sleep while they wait, unless the user chose. By default
+/// they spin, and where another process holds a core each barrier of a small network then lasts a time slice:
+/// 2 s became 40 s on a busy machine of two cores. libgomp reads the variable when it is loaded, so setting
+/// it here would be too late.
 void let_threads_sleep(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") || ::setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
   ::execv("/proc/self/exe", argv);  // returns only if it cannot; the program then runs as it is

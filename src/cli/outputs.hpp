@@ -1,9 +1,9 @@
 // The files a run leaves: their names checked before it, written after it.
 #pragma once
 
+#include <glint/core/tensor.hpp>
 #include <glint/image/png.hpp>
 #include <glint/image/video.hpp>
-#include <glint/core/tensor.hpp>
 
 #include <optional>
 #include <string>
@@ -29,8 +29,8 @@ struct Pictures {
   std::vector<PngTexts> texts;  ///< of each
 };
 
-/// Fails now rather than after minutes of sampling. `frames` is the length of the videos, 0 of pictures; `count` how many of
-/// either there will be.
+/// Fails now rather than after minutes of sampling. `frames` is the length of the videos, 0 of pictures;
+/// `count` how many of either there will be.
 void check_outputs(const OutputFiles& files, int64_t frames, int64_t count);
 
 /// Writes the pictures or videos and the sheet, and returns their paths.

@@ -20,7 +20,8 @@ Json json_of(const OptionValues& options) {
   return object;
 }
 
-/// Everything the content of the files depends on. What is not told is left to the model's own default, which the hashes pin.
+/// Everything the content of the files depends on. What is not told is left to the model's own default, which
+/// the hashes pin.
 Json identity(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector,
               const Plan& plan) {
   const Bundle& bundle = pipeline.bundle();
@@ -59,7 +60,8 @@ void check(const CollectRequest& request) {
   GLINT_CHECK(!generate.prompts.empty(), InvalidArgument, "prompts: expected at least one, got none");
   GLINT_CHECK(generate.with.empty() && generate.adapters.empty() && !generate.conditioning &&
                   !generate.noise.defined(),
-              InvalidArgument, "generate: methods, adapters, conditionings and noise cannot be collected with");
+              InvalidArgument,
+              "generate: methods, adapters, conditionings and noise cannot be collected with");
   for (const std::string& prompt : generate.prompts)
     if (const auto offset = invalid_utf8_offset(prompt))
       fail(ErrorCode::InvalidArgument, "prompts: byte {} of '{}' is not UTF-8", *offset,
@@ -97,7 +99,8 @@ class Shard {
   std::map<std::string, std::vector<at::Tensor>> parts_;
 };
 
-/// The items of one collection in order: what each is sampled with, and what is stored of it beside the collector's own.
+/// The items of one collection in order: what each is sampled with, and what is stored of it beside the
+/// collector's own.
 class Items {
  public:
   Items(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan)
@@ -106,7 +109,8 @@ class Items {
   int64_t total() const { return plan_.samples; }
   const std::set<std::string>& unknown_words() const { return unknown_; }
 
-  /// Returns the request of items first, first + 1, ...; one row of conditioning each, and one of the negative prompt's.
+  /// Returns the request of items first, first + 1, ...; one row of conditioning each, and one of the
+  /// negative prompt's.
   SampleRequest batch(int64_t first, int64_t size) {
     std::vector<Conditioning> rows;
     for (int64_t item = first; item < first + size; ++item)

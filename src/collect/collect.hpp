@@ -20,13 +20,14 @@ struct Collector {
   std::vector<std::string> components =
       {};                    ///< whose networks decide what comes out, the denoiser among them
   TensorMap constants = {};  ///< tensors every shard has
-  /// Returns what is kept of a batch: tensors [k,...], the rows of `item` (which of the batch, [k]) among them; names that
-  /// begin with `candidate_` have a row for every item of the batch instead.
+  /// Returns what is kept of a batch: tensors [k,...], the rows of `item` (which of the batch, [k]) among
+  /// them; names that begin with `candidate_` have a row for every item of the batch instead.
   std::function<TensorMap(const SampleRequest& batch, Usage& usage)> collect = nullptr;
   bool stores_uncond = false;
 };
 
-/// Returns the request's plan.   Errors: InvalidArgument for what cannot be collected; those of Pipeline::resolve.
+/// Returns the request's plan.   Errors: InvalidArgument for what cannot be collected; those of
+/// Pipeline::resolve.
 Plan plan_of(const Pipeline& pipeline, const CollectRequest& request);
 
 /// Collects whatever the folder does not have yet.

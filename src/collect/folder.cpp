@@ -41,7 +41,8 @@ bool holds_json(const fs::path& path, const Json& wanted) {
   }
 }
 
-/// Returns the folder's descriptor, locked, so that two runs do not write into it at once; the lock ends with the process.
+/// Returns the folder's descriptor, locked, so that two runs do not write into it at once; the lock ends with
+/// the process.
 int locked(const fs::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   GLINT_CHECK(descriptor >= 0, InvalidArgument, "folder: {} cannot be opened: {}", folder.string(),
@@ -72,7 +73,8 @@ bool holds(const Json& object, const char* name, const Json& value) {
   return object.is_object() && object.contains(name) && object[name] == value;
 }
 
-/// Whether a file is what a killed run left of one that it was writing: its name, a process, a count, and "tmp".
+/// Whether a file is what a killed run left of one that it was writing: its name, a process, a count, and
+/// "tmp".
 bool is_leftover(const std::string& name) {
   static const std::regex pattern(
       R"((shard-\d{5,}\.safetensors|collection\.json|prompts\.json)\.\d+-\d+\.tmp)");

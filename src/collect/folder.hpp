@@ -11,14 +11,14 @@
 
 namespace glint::detail {
 
-/// The folder of one collection, opened for writing. Every file is written whole or not at all, a shard before the manifest
-/// that lists it, so what a killed run leaves behind can be gone on with.
+/// The folder of one collection, opened for writing. Every file is written whole or not at all, a shard
+/// before the manifest that lists it, so what a killed run leaves behind can be gone on with.
 class CollectionFolder {
  public:
   /// Opens the folder, or makes it. `identity` is everything the files' content depends on, prompts excepted.
-  /// Errors:  InvalidArgument if it cannot be made or written, another process collects into it, or it holds anything but a
-  ///          collection of the same identity and prompts (the message names the first difference); BadModel if its manifest
-  ///          is malformed.
+  /// Errors:  InvalidArgument if it cannot be made or written, another process collects into it, or it holds
+  ///          anything but a collection of the same identity and prompts (the message names the first
+  ///          difference); BadModel if its manifest is malformed.
   CollectionFolder(std::filesystem::path folder, nlohmann::ordered_json identity,
                    const std::vector<std::string>& prompts);
   ~CollectionFolder();

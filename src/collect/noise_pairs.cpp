@@ -1,8 +1,8 @@
 #include "collect/collect.hpp"
 #include "network/torch_errors.hpp"
 
-#include <glint/collect/noise_pairs.hpp>
 #include <glint/catalog/components.hpp>
+#include <glint/collect/noise_pairs.hpp>
 #include <glint/step/reflect.hpp>
 
 #include <ATen/core/grad_mode.h>
@@ -19,7 +19,8 @@ class Pairing {
   Pairing(const Pipeline& pipeline, const Plan& plan, const NoisePairOptions& options)
       : sampler_(plan.sampler),
         scorer_(latent_scorer(pipeline.bundle(), options.scorer)),
-        reflect_(kName, options.guidance_forward ? with_guidance(*options.guidance_forward) : same_predictor(),
+        reflect_(kName,
+                 options.guidance_forward ? with_guidance(*options.guidance_forward) : same_predictor(),
                  with_guidance(options.guidance_inverse),
                  {.span = options.span,
                   .merge = options.merge,
@@ -55,8 +56,9 @@ class Pairing {
     at::Tensor reflected;
     {
       const Run::Stage stage(run, kName, 0);
-      reflected =
-          reflect_.refine(noise.to(device).mul(scale), {run, sampler_.predictor(), 0}).div(scale).to(at::kCPU);
+      reflected = reflect_.refine(noise.to(device).mul(scale), {run, sampler_.predictor(), 0})
+                      .div(scale)
+                      .to(at::kCPU);
     }
     usage += run.total();
     return reflected;

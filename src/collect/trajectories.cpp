@@ -72,8 +72,8 @@ class Recorder {
  private:
   static Sampler with_both_branches(const Plan& plan) {
     SamplerParts parts = plan.sampler.parts();
-    parts.predictor.rule = std::make_shared<const Cfg>(
-        CfgOptions{.scale = plan.guidance, .branches = Branches::LegacyBoth});
+    parts.predictor.rule =
+        std::make_shared<const Cfg>(CfgOptions{.scale = plan.guidance, .branches = Branches::LegacyBoth});
     return Sampler(std::move(parts));
   }
 

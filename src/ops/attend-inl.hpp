@@ -2,8 +2,9 @@
 //
 //   q^T [D,W] scaled by a power of two | P^T [128,W] | O^T [E,W] | maximum, sum, mass, rescale factor [W]
 //
-// At block size 64 and D = E = 128 that is 96 KB, beside one chunk of 128 keys and values: it stays in the second-level
-// cache. Per chunk: scores, then one pass for the exponentials and their sums, then the product with the values.
+// At block size 64 and D = E = 128 that is 96 KB, beside one chunk of 128 keys and values: it stays in the
+// second-level cache. Per chunk: scores, then one pass for the exponentials and their sums, then the product
+// with the values.
 #if defined(GLINT_OPS_ATTEND_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef GLINT_OPS_ATTEND_INL
 #undef GLINT_OPS_ATTEND_INL
@@ -20,8 +21,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace glint::ops::HWY_NAMESPACE {
 
-/// p = 2^(rate (p - max)) for keys rows of W queries, and sum += their column sums. The difference is taken first: it is
-/// exact for the keys that count.
+/// p = 2^(rate (p - max)) for keys rows of W queries, and sum += their column sums. The difference is taken
+/// first: it is exact for the keys that count.
 HWY_INLINE void exponentials(float* p, int64_t keys, int64_t width, const float* max, float rate,
                              float* sum) {
   const FloatTag tag;
@@ -60,7 +61,8 @@ class TileRun {
     sum_ = take(width_);
     mass_ = take(width_);
     rows_ = workspace;
-    // Base-2 logits are rate * (q 2^exponent) . k. Queries are scaled by a power of two (and a sign), which is exact.
+    // Base-2 logits are rate * (q 2^exponent) . k. Queries are scaled by a power of two (and a sign), which
+    // is exact.
     int exponent = 0;
     const double logit_scale = t_.scale * kLog2E;
     rate_ = static_cast<float>(2.0 * std::abs(std::frexp(logit_scale, &exponent)));
@@ -141,7 +143,8 @@ class TileRun {
     }
   }
 
-  /// P^T = factor * weight [W] * q^T: the first-order term is one more product, with D rows of a moment as its values.
+  /// P^T = factor * weight [W] * q^T: the first-order term is one more product, with D rows of a moment as
+  /// its values.
   void weigh_queries(float factor, const float* weight) {
     for (int64_t i = 0; i < t_.d; ++i)
       for (int64_t w = 0; w < width_; ++w) p_[i * width_ + w] = factor * weight[w] * q_[i * width_ + w];

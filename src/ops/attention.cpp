@@ -1,8 +1,8 @@
 #include "ops/attention.hpp"
 
+#include <glint/core/error.hpp>
 #include <glint/ops/attention_scope.hpp>
 #include <glint/ops/sparse_attention.hpp>
-#include <glint/core/error.hpp>
 
 #include "ops/grid.hpp"
 

@@ -7,8 +7,9 @@
 
 namespace glint::ops {
 
-/// Attention as the thread's AttentionScope says; scaled_dot_product_attention where that says nothing or does not apply.
-/// The result lies in memory as [B,N,H,E], whichever computes it, so that a compiled network can rely on its strides.
+/// Attention as the thread's AttentionScope says; scaled_dot_product_attention where that says nothing or
+/// does not apply. The result lies in memory as [B,N,H,E], whichever computes it, so that a compiled network
+/// can rely on its strides.
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const std::optional<at::Tensor>& attn_mask, double dropout_p, bool is_causal,
                      std::optional<double> scale, bool enable_gqa, int64_t layer);

@@ -33,7 +33,8 @@ struct BlockList {
   int64_t count;
 };
 
-/// The decisions of ISA, contiguous; see glint::IsaPlan. [B,H,kept], [B,H,sharp], [B,H,diffuse], [B,H,diffuse,exact].
+/// The decisions of ISA, contiguous; see glint::IsaPlan. [B,H,kept], [B,H,sharp], [B,H,diffuse],
+/// [B,H,diffuse,exact].
 struct PlanLists {
   BlockList context, sharp, diffuse, exact;
 };

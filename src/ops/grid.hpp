@@ -25,15 +25,16 @@ struct Grid {
   Range block(int64_t j) const { return {j * size, std::min(size, tokens - j * size)}; }
 };
 
-/// trunc(share * blocks) in double, at least 1 and at most `blocks`: a float share gives other budgets at some sizes.
+/// trunc(share * blocks) in double, at least 1 and at most `blocks`: a float share gives other budgets at
+/// some sizes.
 inline int64_t budget(double share, int64_t blocks) {
   return std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(blocks)), 1, blocks);
 }
 
 /// The blocks of ISA: main ones, then context ones.
 ///
-/// Aligned, both parts are cut on their own. Padded is the released code: one grid over everything, so that the first
-/// context block begins with what the last whole main block left.
+/// Aligned, both parts are cut on their own. Padded is the released code: one grid over everything, so that
+/// the first context block begins with what the last whole main block left.
 struct IsaGrid {
   static constexpr int64_t kBlock = 64;
   int64_t main, tokens;

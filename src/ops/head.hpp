@@ -13,8 +13,8 @@ inline HeadRows head_rows(const Rows& x, int64_t batch, int64_t head, int64_t to
   return {static_cast<char*>(x.data) + at * bytes(x.element), x.element, x.token_stride};
 }
 
-/// Rows of one head in float32 and one after the other: where they are, or copied. Rows far apart cost more in cache and
-/// page misses than the copy: most models' heads lie side by side within a token.
+/// Rows of one head in float32 and one after the other: where they are, or copied. Rows far apart cost more
+/// in cache and page misses than the copy: most models' heads lie side by side within a token.
 class FloatRows {
  public:
   /// Memory for copies of heads of `x`, if they need any.

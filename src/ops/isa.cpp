@@ -53,8 +53,8 @@ void for_each_coarse_row(const Work& w, const float* q, const float* k, float* w
   }
 }
 
-/// The context blocks that main queries look at most, best first; and the query blocks by the sum of their largest weights on
-/// main blocks: the first `sharp` and the others.
+/// The context blocks that main queries look at most, best first; and the query blocks by the sum of their
+/// largest weights on main blocks: the first `sharp` and the others.
 void choose_context_and_sharp(const Work& w, int64_t head, const float* q, const float* k, float* workspace) {
   const int64_t main = w.grid.main_blocks(), context = w.grid.context_blocks();
   const int64_t count = main == 0 ? 0 : budget(w.options.density, main);

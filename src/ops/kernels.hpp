@@ -1,12 +1,14 @@
-// What is computed with vector instructions, chosen at run time for the machine. Plain pointers, float32 inside.
+// What is computed with vector instructions, chosen at run time for the machine. Plain pointers, float32
+// inside.
 //
 // Queries lie across the lanes of a vector, keys and value columns along the loops:
 //
 //   scores   S^T [keys, W]  =  K [keys, D]   Q^T [D, W]      W: the queries of one tile
 //   result   O^T [E, W]    +=  V^T [E, keys] P^T [keys, W]
 //
-// so a row of K or V is only ever read one element at a time and broadcast. Rows may therefore lie anywhere: no packing,
-// no padding, no mask for short blocks. Maximum, sum and rescaling of the softmax are plain vector arithmetic.
+// so a row of K or V is only ever read one element at a time and broadcast. Rows may therefore lie anywhere:
+// no packing, no padding, no mask for short blocks. Maximum, sum and rescaling of the softmax are plain
+// vector arithmetic.
 #pragma once
 
 #include <glint/export.hpp>
@@ -91,7 +93,8 @@ void mean_of_rows(const HeadRows& from, int64_t rows, int64_t columns, float* to
 /// The name of the instruction set in use, e.g. "AVX3".
 GLINT_API const char* kernel_target();
 
-/// Uses vectors of at most so many bytes from now on, in the whole process: 64, 32, 16 or 4. For tests and benchmarks.
+/// Uses vectors of at most so many bytes from now on, in the whole process: 64, 32, 16 or 4. For tests and
+/// benchmarks.
 GLINT_API void limit_vectors(int64_t bytes);
 
 }  // namespace glint::ops

@@ -13,8 +13,8 @@
 
 namespace glint::ops {
 
-/// Calls function(task, workspace) for every task, each once, in any order and on any thread; a thread takes the next task
-/// when it is done with one. `floats`: the workspace of each thread.
+/// Calls function(task, workspace) for every task, each once, in any order and on any thread; a thread takes
+/// the next task when it is done with one. `floats`: the workspace of each thread.
 template <typename Function>
 void for_each_task(int64_t tasks, int64_t floats, Function&& function) {
   std::atomic<int64_t> next{0};

@@ -1,5 +1,5 @@
-// PISA in three parallel stages per group of heads: statistics over runs of key blocks, selection over heads, attention over
-// query blocks.
+// PISA in three parallel stages per group of heads: statistics over runs of key blocks, selection over heads,
+// attention over query blocks.
 #include "ops/engine.hpp"
 #include "ops/head.hpp"
 #include "ops/parallel.hpp"
@@ -108,7 +108,8 @@ void select_blocks(const Work& w, const HeadState& s, int64_t head, float* works
   }
 }
 
-/// After the statistics of a head: the sum of all moments into the first run's, in the order of runs; then the selection.
+/// After the statistics of a head: the sum of all moments into the first run's, in the order of runs; then
+/// the selection.
 void finish_head(const Work& w, const HeadState& s, int64_t head, float* workspace) {
   float* sum = s.run_moments.data();
   for (int64_t run = 1; w.shared_order() && run < w.runs; ++run)

@@ -1,5 +1,5 @@
-// Register-blocked products: kRows x (vectors of lanes) accumulators, one broadcast and kRows x vectors FMAs per step.
-// Included once per instruction set by Highway's foreach_target.
+// Register-blocked products: kRows x (vectors of lanes) accumulators, one broadcast and kRows x vectors FMAs
+// per step. Included once per instruction set by Highway's foreach_target.
 #if defined(GLINT_OPS_PRODUCT_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef GLINT_OPS_PRODUCT_INL
 #undef GLINT_OPS_PRODUCT_INL
@@ -63,8 +63,9 @@ struct AlongRow {
   HWY_INLINE const float* operator()(int64_t k) const { return rows[k] + column; }
 };
 
-/// Calls visit.template operator()<R, N>(row, column) for every register block of a rows x width result; width is a
-/// multiple of the lanes. Rows are shared out evenly, so that no block is much smaller than the others.
+/// Calls visit.template operator()<R, N>(row, column) for every register block of a rows x width result;
+/// width is a multiple of the lanes. Rows are shared out evenly, so that no block is much smaller than the
+/// others.
 template <int N, typename Visit>
 HWY_INLINE void for_each_row_block(int64_t rows, int64_t column, const Visit& visit) {
   const int64_t blocks = (rows + kRows - 1) / kRows;
@@ -89,7 +90,8 @@ HWY_INLINE void for_each_block(int64_t rows, int64_t width, const Visit& visit) 
   for (; column < width; column += kLanes) for_each_row_block<1>(rows, column, visit);
 }
 
-/// Terms of a sum that are added up before they join the others: a large sum of n terms is rounded n / 32 times, not n.
+/// Terms of a sum that are added up before they join the others: a large sum of n terms is rounded n / 32
+/// times, not n.
 constexpr int64_t kSegment = 32;
 
 /// total += the whole product, segment by segment; `a` gives the broadcasts from a step on.

@@ -1,4 +1,5 @@
-// The operators' schemas, which are public, and their registration. Shape functions let them be exported and compiled.
+// The operators' schemas, which are public, and their registration. Shape functions let them be exported and
+// compiled.
 #include <glint/ops/sparse_attention.hpp>
 
 #include "ops/arguments.hpp"
@@ -48,8 +49,7 @@ at::Tensor isa_op(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 Plan isa_plan_op(const at::Tensor& q, const at::Tensor& k, const at::Tensor&, int64_t main_length,
                  double density, double context_keep, double sharp_share, std::optional<double> scale,
                  bool padded_tail) {
-  IsaPlan plan =
-      glint::isa_plan(q, k, {main_length, density, context_keep, sharp_share, scale, padded_tail});
+  IsaPlan plan = glint::isa_plan(q, k, {main_length, density, context_keep, sharp_share, scale, padded_tail});
   return {plan.context_blocks, plan.sharp_blocks, plan.diffuse_blocks, plan.exact_blocks};
 }
 
@@ -62,8 +62,9 @@ at::Tensor isa_planned_op(const at::Tensor& q, const at::Tensor& k, const at::Te
                     gate);
 }
 
-// --- Shapes alone. Token counts may be symbols; numbers of blocks depend on them through a product with a share, so
-// they are specialized. ------------------------------------------------------------------------------------------------
+// --- Shapes alone. Token counts may be symbols; numbers of blocks depend on them through a product with a
+// share, so they are specialized.
+// ------------------------------------------------------------------------------------------------
 
 at::Tensor attention_shape(const at::Tensor& q, const at::Tensor& v) {
   if (q.dim() != 4)

@@ -76,7 +76,8 @@ HWY_INLINE void load_half(const hwy::float16_t* from, int64_t n, float* to) {
   std::memcpy(to + i, wide, static_cast<size_t>(n - i) * sizeof(float));
 }
 
-/// To nearest, ties to even, on every instruction set: Highway truncates where there is no instruction for it.
+/// To nearest, ties to even, on every instruction set: Highway truncates where there is no instruction for
+/// it.
 HWY_INLINE uint16_t half_of(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);

@@ -48,7 +48,8 @@ NoiseSchedule plan_schedule(const GenerateRequest& request, const Manifest& mani
   return spec.kind == NoiseKind::Flow ? solver.schedule(spec.flow, grid) : solver.schedule(spec.vp, grid);
 }
 
-/// The rule by name. Its scale is the guidance scale, unless that is the network's input: never both, never nobody's.
+/// The rule by name. Its scale is the guidance scale, unless that is the network's input: never both, never
+/// nobody's.
 class RulePlan {
  public:
   RulePlan(const GenerateRequest& request, const Registry& registry, const SolverPlan& solver,

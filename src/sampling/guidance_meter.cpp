@@ -66,21 +66,19 @@ GuidanceMeter::GuidanceMeter(const Predictor& predictor) {
 void GuidanceMeter::measure(Run& run, const at::Tensor& x, const at::Tensor& next, int step) {
   const Run::Stage stage(run, "effective-guidance", step);
   const NoiseSchedule& schedule = run.schedule();
-  const Affine taken = move_coefficients(predictors_[0].model->info().parameterization,
-                                         schedule.level(step), schedule.landing(step));
+  const Affine taken = move_coefficients(predictors_[0].model->info().parameterization, schedule.level(step),
+                                         schedule.landing(step));
   const std::vector<Prediction> outputs = run.predict(predictors_, x, schedule.level(step), step);
   const at::Tensor &cond = outputs[0].output, &uncond = outputs[1].output;
   const at::Tensor implied = next.sub(x, taken.of_x).div_(taken.of_output).to(at::kDouble);
   const at::Tensor difference = cond.sub(uncond), delta = implied.sub_(uncond);
   const at::Tensor squared = per_sample::dot(difference, difference);
   const double unknown = std::numeric_limits<double>::quiet_NaN();
-  const at::Tensor along =
-      per_sample::ratio(per_sample::dot(delta, difference), squared, unknown, 1e-12);
+  const at::Tensor along = per_sample::ratio(per_sample::dot(delta, difference), squared, unknown, 1e-12);
   const at::Tensor rest = delta.sub(per_sample::scaled(difference.to(at::kDouble), along));
   // Kept on the device until the run is over: no synchronisation inside the loop.
   along_.push_back(along);
-  orthogonal_.push_back(
-      per_sample::ratio(per_sample::dot(rest, rest), squared, unknown, 1e-12).sqrt());
+  orthogonal_.push_back(per_sample::ratio(per_sample::dot(rest, rest), squared, unknown, 1e-12).sqrt());
 }
 
 std::vector<EffectiveGuidance> GuidanceMeter::result() const {

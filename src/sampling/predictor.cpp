@@ -12,7 +12,8 @@ namespace {
 void check_weak_branch(std::string_view owner, const Predictor& predictor) {
   const WeakBranch* weak = predictor.rule->weak_branch();
   GLINT_CHECK(weak, InvalidArgument, "{}rule: asks for a weak branch but does not say what it is", owner);
-  if (weak->model) check_same_latents(fmt::format("{}rule, weak branch: ", owner), *weak->model, *predictor.model);
+  if (weak->model)
+    check_same_latents(fmt::format("{}rule, weak branch: ", owner), *weak->model, *predictor.model);
 }
 
 /// Combines through the first `count` filters.
@@ -67,15 +68,16 @@ void check_predictor(std::string_view owner, const Predictor& predictor, int ste
     needs_weak = needs_weak || wanted.weak;
   }
   if (needs_weak) check_weak_branch(owner, predictor);
-  GLINT_CHECK(info.uncond_branch || !needs_uncond, InvalidArgument,
-              "{}rule: model '{}' has no unconditional branch, so guidance by difference cannot apply; use scale 1{}",
-              owner, info.name, info.embedded_guidance ? " and the embedded guidance" : "");
+  GLINT_CHECK(
+      info.uncond_branch || !needs_uncond, InvalidArgument,
+      "{}rule: model '{}' has no unconditional branch, so guidance by difference cannot apply; use scale 1{}",
+      owner, info.name, info.embedded_guidance ? " and the embedded guidance" : "");
   GLINT_CHECK(!predictor.embedded_guidance || info.embedded_guidance, InvalidArgument,
               "{}embedded guidance: model '{}' does not take it", owner, info.name);
-  GLINT_CHECK(!info.embedded_guidance || (predictor.embedded_guidance && std::isfinite(*predictor.embedded_guidance)),
-              InvalidArgument,
-              "{}embedded guidance: model '{}' takes the scale as an input; expected a finite one", owner,
-              info.name);
+  GLINT_CHECK(
+      !info.embedded_guidance || (predictor.embedded_guidance && std::isfinite(*predictor.embedded_guidance)),
+      InvalidArgument, "{}embedded guidance: model '{}' takes the scale as an input; expected a finite one",
+      owner, info.name);
   check_attention(owner, predictor.attention);
   GLINT_CHECK(!predictor.attention.sparse() || info.attention_layers > 0, InvalidArgument,
               "{}attention: model '{}' has no attention layers that could be made sparse (compiled packages "

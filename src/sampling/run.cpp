@@ -89,8 +89,7 @@ class BranchList {
 
   Branch base(const Predictor& predictor) const {
     const AttentionPolicy& attention = predictor.attention;
-    const bool sparse =
-        attention.sparse() && attention.window.contains(position_.step, position_.steps);
+    const bool sparse = attention.sparse() && attention.window.contains(position_.step, position_.steps);
     return {.model = predictor.model.get(),
             .adapters = &predictor.adapters,
             .embedded_guidance = predictor.embedded_guidance,

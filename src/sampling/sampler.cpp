@@ -84,7 +84,8 @@ void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_v
                   : "an undefined tensor");
 }
 
-/// Returns the accepted prediction, with what the terms add to it. `memory` is the rule's along the accepted steps.
+/// Returns the accepted prediction, with what the terms add to it. `memory` is the rule's along the accepted
+/// steps.
 Prediction predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
                         GuidanceState* memory) {
   std::vector<Predictor> predictors{parts.predictor};
@@ -101,8 +102,8 @@ Prediction predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x
       run.predict(predictors, x, run.schedule().level(step), step, memory, parts.solver->reads());
   Prediction accepted = std::move(made.front());
   for (size_t g = 0; g < weights.size(); ++g)
-    accepted.output = accepted.output.add(made[2 * g + 1].output, weights[g])
-                          .sub_(made[2 * g + 2].output, weights[g]);
+    accepted.output =
+        accepted.output.add(made[2 * g + 1].output, weights[g]).sub_(made[2 * g + 2].output, weights[g]);
   return accepted;
 }
 

@@ -14,7 +14,8 @@ namespace glint::detail {
 /// Checks the options of an encoder or decoder called `what`.   Errors: InvalidArgument.
 void check_vae(const std::string& what, bool networks, const VaeOptions& options);
 
-/// Checks `call` for these options.   Errors: InvalidArgument unless tile is 0 or a positive multiple of 4 spatial_scale.
+/// Checks `call` for these options.   Errors: InvalidArgument unless tile is 0 or a positive multiple of 4
+/// spatial_scale.
 void check_call(const VaeCall& call, const VaeOptions& options);
 
 /// Checks latents [B,C,(F,)H,W] with `rank` dimensions.   Errors: ShapeMismatch, UnsupportedDtype.
@@ -35,8 +36,8 @@ void ask(const VaeCall& call, int64_t done, int64_t total);
 at::Tensor run_network(const std::string& what, const Network& network, const at::Tensor& input,
                        const std::vector<int64_t>& expected, const VaeOptions& options);
 
-/// As run_network for a network that remembers: it is given the state's tensors too, and returns those of the next state.
-/// `state` is changed only if all goes well.
+/// As run_network for a network that remembers: it is given the state's tensors too, and returns those of the
+/// next state. `state` is changed only if all goes well.
 at::Tensor run_network(const std::string& what, const Network& network, const at::Tensor& input,
                        const std::vector<int64_t>& expected, const VaeOptions& options, VideoState& state);
 

@@ -1,8 +1,8 @@
-// What adapters cost: glint_bench_adapters BUNDLE [RANK [ROUNDS]]. A random LoRA of that rank on every Linear and Conv of
-// the denoiser; prints the time to form a set of scales, the first and later ones, to change between sets that are kept, and of
-// a denoiser call with and without, one thread, medians of ROUNDS.
-#include <glint/core/rng.hpp>
+// What adapters cost: glint_bench_adapters BUNDLE [RANK [ROUNDS]]. A random LoRA of that rank on every Linear
+// and Conv of the denoiser; prints the time to form a set of scales, the first and later ones, to change
+// between sets that are kept, and of a denoiser call with and without, one thread, medians of ROUNDS.
 #include <glint/bundle/network_model.hpp>
+#include <glint/core/rng.hpp>
 #include <glint/pipeline/pipeline.hpp>
 #include <glint/text/text_encoder.hpp>
 

@@ -1,12 +1,13 @@
-// Sparse against dense attention, in one process and on the same threads: a table, or CSV for tools/bench/attention_plot.py.
+// Sparse against dense attention, in one process and on the same threads: a table, or CSV for
+// tools/bench/attention_plot.py.
 //
 //   glint_bench_attention [--threads N] [--max-tokens N] [--vector-bytes 64|32|16] [--csv FILE]
 //
-// Dense and sparse take turns. Times are the fastest of all rounds; the ratio is the median of those of neighbouring runs,
-// which other programs disturb alike. Inputs are float32 [1,4,N,d] of unit variance: pictures that vary smoothly over about
-// four tokens, plus a tenth of noise, with tokens in patches of 8 x 8.
-#include <glint/ops/sparse_attention.hpp>
+// Dense and sparse take turns. Times are the fastest of all rounds; the ratio is the median of those of
+// neighbouring runs, which other programs disturb alike. Inputs are float32 [1,4,N,d] of unit variance:
+// pictures that vary smoothly over about four tokens, plus a tenth of noise, with tokens in patches of 8 x 8.
 #include <glint/core/tensor.hpp>
+#include <glint/ops/sparse_attention.hpp>
 
 #include "ops/grid.hpp"
 #include "ops/kernels.hpp"

@@ -1,12 +1,14 @@
-// What sparse attention gains of a whole forward pass, on the networks that tools/bench/attention_models.py writes.
+// What sparse attention gains of a whole forward pass, on the networks that tools/bench/attention_models.py
+// writes.
 //
-//   attention_end_to_end FOLDER [KIND[:FRAMESxHEIGHTxWIDTH]...]      KIND: flux, wan, wan_editing; sizes of the latents
+//   attention_end_to_end FOLDER [KIND[:FRAMESxHEIGHTxWIDTH]...]      KIND: flux, wan, wan_editing; sizes of
+//   the latents
 //
 // One thread count: OMP_NUM_THREADS. Times are the best of two passes, the policies interleaved.
 #include <glint/attention/gain.hpp>
 #include <glint/attention/token_order.hpp>
-#include <glint/core/rng.hpp>
 #include <glint/core/error.hpp>
+#include <glint/core/rng.hpp>
 #include <glint/network/network.hpp>
 
 #include <ATen/Parallel.h>
@@ -35,7 +37,8 @@ struct Measured {
   at::Tensor output;
 };
 
-/// The network's inputs in its order. Weights are random, so anything of the right shape is as good as a prompt.
+/// The network's inputs in its order. Weights are random, so anything of the right shape is as good as a
+/// prompt.
 std::vector<at::Tensor> inputs_of(const std::string& kind, const Size& s, bool patches) {
   const auto normal = [](uint64_t seed, std::vector<int64_t> shape) {
     return NoiseStream(seed, 1).normal(shape);

@@ -1,9 +1,10 @@
-// What a row of Z-Sampling costs beside a row of plain guidance, on the bundled model: whole runs, alternating, each pair
-// judged by itself. `ratio` is the median over pairs of seconds per counted row, Z-Sampling's over CFG's; `cpu_ratio` that
-// of the thread's own processor time, which a busy machine disturbs less.
-#include <glint/core/schedule_flow.hpp>
+// What a row of Z-Sampling costs beside a row of plain guidance, on the bundled model: whole runs,
+// alternating, each pair judged by itself. `ratio` is the median over pairs of seconds per counted row,
+// Z-Sampling's over CFG's; `cpu_ratio` that of the thread's own processor time, which a busy machine disturbs
+// less.
 #include <glint/bundle/bundle.hpp>
 #include <glint/catalog/registry.hpp>
+#include <glint/core/schedule_flow.hpp>
 #include <glint/sampling/sampler.hpp>
 #include <glint/text/text_encoder.hpp>
 

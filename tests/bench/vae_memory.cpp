@@ -61,7 +61,8 @@ void measure(const std::filesystem::path& folder, const std::string& text) {
 int main(int argc, char** argv) {
   try {
     GLINT_CHECK(argc >= 3, InvalidArgument, "vae_memory FOLDER KIND:WIDTHxHEIGHTxFRAMES:TILE...");
-    // A process of its own for each would be cleaner; memory of the one before is given back, or counted as held.
+    // A process of its own for each would be cleaner; memory of the one before is given back, or counted as
+    // held.
     for (int i = 2; i < argc; ++i) glint::measure(argv[1], argv[i]);
   } catch (const glint::Error& error) {
     std::fprintf(stderr, "vae_memory: %s\n", error.what());

@@ -158,8 +158,8 @@ TEST_CASE("The bundled model has CoRe2's weak network and a golden-noise network
   INFO(core2.err);
   REQUIRE(core2.exit_code == 0);
   CHECK(json::parse(core2.out)["rows"] == 8);  // half of guidance's
-  // At pure noise, where guidance is strongest: one step of it is imitated to half the distance of the prompt alone. (Measured
-  // over held-out prompts: to a ninth; below a time of 0.7 little, see the model's README.)
+  // At pure noise, where guidance is strongest: one step of it is imitated to half the distance of the prompt
+  // alone. (Measured over held-out prompts: to a ninth; below a time of 0.7 little, see the model's README.)
   const auto ends = [&](const std::string& options) {
     REQUIRE(glint("generate 'red apple' crown umbrella --steps 1 -q -o x.png --latents-out l.safetensors " +
                   options)

@@ -1,6 +1,7 @@
-// Published-style anchors of the reflection operator on a three-Gaussian model: how far a same-field zigzag drifts from
-// plain sampling, how well Z-Sampling matches CFG at its effective scale, and what each compatibility switch does.
-// The values were computed independently in float64 NumPy, from 2000 other starts; 15 % covers both samplings.
+// Published-style anchors of the reflection operator on a three-Gaussian model: how far a same-field zigzag
+// drifts from plain sampling, how well Z-Sampling matches CFG at its effective scale, and what each
+// compatibility switch does. The values were computed independently in float64 NumPy, from 2000 other starts;
+// 15 % covers both samplings.
 #include <glint/core/schedule_flow.hpp>
 #include <glint/step/z_sampling.hpp>
 

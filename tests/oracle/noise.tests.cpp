@@ -1,4 +1,5 @@
-// Noise selection and optimization on Gaussian data, where the round trip is a diagonal matrix and everything is known.
+// Noise selection and optimization on Gaussian data, where the round trip is a diagonal matrix and everything
+// is known.
 #include <glint/noise/golden_noise.hpp>
 #include <glint/noise/reward_selection.hpp>
 #include <glint/noise/stability_optimization.hpp>
@@ -121,14 +122,14 @@ TEST_CASE("Perturbation finds an ascent direction without gradients", "[oracle]"
 }
 
 TEST_CASE("Backpropagation is refused when built for a model without gradients", "[oracle]") {
-  CHECK_THAT(
-      test::failure([] {
-        Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(1.0)},
-                 .schedule = test::schedule_of(NoiseKind::Flow, 4),
-                 .solver = std::make_shared<Euler>(),
-                 .noise_strategies = {std::make_shared<StabilityOptimization>()}});
-      }),
-      test::Contains("gradient=perturbation works without"));
+  CHECK_THAT(test::failure([] {
+               Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow),
+                                      .rule = std::make_shared<Cfg>(1.0)},
+                        .schedule = test::schedule_of(NoiseKind::Flow, 4),
+                        .solver = std::make_shared<Euler>(),
+                        .noise_strategies = {std::make_shared<StabilityOptimization>()}});
+             }),
+             test::Contains("gradient=perturbation works without"));
 }
 
 TEST_CASE("Best of K never falls with K; one candidate is the baseline to the bit", "[oracle]") {

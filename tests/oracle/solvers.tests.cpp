@@ -1,5 +1,5 @@
-// Solvers against exact answers: Gaussian data has a closed-form probability-flow endpoint, a point mass is returned
-// exactly, and a guided pair of Gaussians is again a Gaussian.
+// Solvers against exact answers: Gaussian data has a closed-form probability-flow endpoint, a point mass is
+// returned exactly, and a guided pair of Gaussians is again a Gaussian.
 #include <glint/core/schedule_flow.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
@@ -24,9 +24,9 @@ at::Tensor normal_batch(int64_t batch, uint64_t seed = 7) {
   return NoiseStream(seed, batch).normal({2, 1}, at::kDouble);
 }
 
-// Levels evenly spaced in lambda = log(alpha/sigma), the variable the multistep solvers expand in. They end at a level
-// with noise: UniPC's inner steps are of third order and its last of first, whose O(h^2) share of the error only shows
-// at these step counts where the last level still has noise to remove.
+// Levels evenly spaced in lambda = log(alpha/sigma), the variable the multistep solvers expand in. They end
+// at a level with noise: UniPC's inner steps are of third order and its last of first, whose O(h^2) share of
+// the error only shows at these step counts where the last level still has noise to remove.
 NoiseSchedule log_snr_grid(NoiseKind kind, int steps, double first = -2.0, double last = 0.5) {
   std::vector<Level> levels;
   for (int i = 0; i <= steps; ++i) {
@@ -127,7 +127,8 @@ TEST_CASE("Moving back along the same prediction undoes the move", "[oracle]") {
   double worst = 0.0;
   for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow}) {
     const NoiseSchedule grid = log_snr_grid(kind, 20);
-    // x0 models are left out: the same x0 prediction means another eps at the other level, so no round trip exists.
+    // x0 models are left out: the same x0 prediction means another eps at the other level, so no round trip
+    // exists.
     for (Parameterization p : {Parameterization::Epsilon, Parameterization::Velocity}) {
       if (kind == NoiseKind::VariancePreserving && p == Parameterization::Velocity) continue;
       for (int i = 0; i < grid.steps(); ++i) {
@@ -174,7 +175,8 @@ TEST_CASE("Stochastic solvers keep the marginal variance of Gaussian data", "[or
     const at::Tensor samples = test::sampler_of(model, grid, solver)
                                    .sample({.prompt = {model->condition(), {}}, .noise = normal_batch(4000)})
                                    .latents;
-    // 8000 values: the standard error of the deviation is 0.8 / sqrt(16000) = 0.006; discretisation adds as much.
+    // 8000 values: the standard error of the deviation is 0.8 / sqrt(16000) = 0.006; discretisation adds as
+    // much.
     CHECK(samples.mean().item<double>() == Approx(0.5).margin(0.04));
     CHECK(samples.std().item<double>() == Approx(0.8).margin(0.03));
   }

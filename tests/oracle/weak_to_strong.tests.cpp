@@ -33,7 +33,8 @@ std::pair<double, double> share_of_first(std::vector<std::shared_ptr<const StepS
   return {share, 1.96 * std::sqrt(share * (1.0 - share) / kSamples)};
 }
 
-// Two-model W2SD without a bundle: the predictors are given directly. The weak model's condition is its own weights.
+// Two-model W2SD without a bundle: the predictors are given directly. The weak model's condition is its own
+// weights.
 std::shared_ptr<const StepStrategy> reflection(const std::shared_ptr<const GaussianMixtureModel>& strong,
                                                const std::shared_ptr<const GaussianMixtureModel>& weak) {
   const auto on = [](const std::shared_ptr<const GaussianMixtureModel>& model) {

@@ -1,7 +1,8 @@
-// LoRA at a scale against diffusers' fused weights (tools/golden/adapters.py), on tiny models with random weights.
+// LoRA at a scale against diffusers' fused weights (tools/golden/adapters.py), on tiny models with random
+// weights.
+#include <glint/bundle/bundle.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/lora/adapter.hpp>
-#include <glint/bundle/bundle.hpp>
 #include <glint/text/prompt_encoder.hpp>
 
 #include "tests/support/catch.hpp"
@@ -14,7 +15,8 @@ using namespace glint;
 
 namespace {
 
-// Both sides compute in float32 with the same kernels; they differ in the order of the sums that form a weight.
+// Both sides compute in float32 with the same kernels; they differ in the order of the sums that form a
+// weight.
 constexpr double kTolerance = 1e-5;
 
 std::filesystem::path lora(const std::string& family, const std::string& name) {

@@ -1,6 +1,7 @@
-// Encoders and decoders against diffusers' own, whole and in tiles; tools/golden/autoencoders.py wrote the files.
-#include <glint/io/safetensors.hpp>
+// Encoders and decoders against diffusers' own, whole and in tiles; tools/golden/autoencoders.py wrote the
+// files.
 #include <glint/bundle/bundle.hpp>
+#include <glint/io/safetensors.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/image_encoder.hpp>
 #include <glint/vae/video_decoder.hpp>
@@ -13,8 +14,8 @@ using namespace glint;
 
 namespace {
 
-// The same kernels on the same inputs; weights of a frozen graph may be folded, which rounds once more. A pixel of 1/255 is
-// 8e-3 of the range [-1,1].
+// The same kernels on the same inputs; weights of a frozen graph may be folded, which rounds once more. A
+// pixel of 1/255 is 8e-3 of the range [-1,1].
 constexpr double kTolerance = 1e-4;
 
 double difference(const at::Tensor& a, const at::Tensor& b) {

@@ -1,5 +1,5 @@
-// SDXL, SD3.5, FLUX and Wan bundles against diffusers' pipelines on the same tiny networks: embeddings, whole runs,
-// pictures. tests/data/families is made by tools/golden/families.py.
+// SDXL, SD3.5, FLUX and Wan bundles against diffusers' pipelines on the same tiny networks: embeddings, whole
+// runs, pictures. tests/data/families is made by tools/golden/families.py.
 #include <glint/text/prompt_encoder.hpp>
 
 #include "tests/support/catch.hpp"
@@ -58,7 +58,8 @@ void check_embeddings(const std::string& family) {
                  their_error = test::largest_difference(theirs, exact);
     test::report("{:5} {:6} {:.1e} from diffusers in float64, {:.1e} in float32, which itself is {:.1e} off",
                  family, name, error, test::largest_difference(ours, theirs), their_error);
-    // T5 does not scale its attention scores, so that float32 alone is off by more than 1e-5 of these embeddings.
+    // T5 does not scale its attention scores, so that float32 alone is off by more than 1e-5 of these
+    // embeddings.
     CHECK(error < std::max(1e-5, 2.0 * their_error));
   };
   compare("tokens", tokens);

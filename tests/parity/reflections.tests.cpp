@@ -1,11 +1,12 @@
-// Z-Sampling, W2SD and RF-Sampling against a Python transcription of the papers and of their released code that uses diffusers'
-// schedulers and LoRA (tools/golden/reflections.py), on tiny SDXL, SD3, FLUX and Wan models with random weights.
+// Z-Sampling, W2SD and RF-Sampling against a Python transcription of the papers and of their released code
+// that uses diffusers' schedulers and LoRA (tools/golden/reflections.py), on tiny SDXL, SD3, FLUX and Wan
+// models with random weights.
+#include <glint/bundle/bundle.hpp>
+#include <glint/catalog/registry.hpp>
 #include <glint/core/schedule_flow.hpp>
 #include <glint/core/schedule_vp.hpp>
 #include <glint/guidance/cfg.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/bundle/bundle.hpp>
-#include <glint/catalog/registry.hpp>
 #include <glint/sampling/sampler.hpp>
 #include <glint/solver/solver.hpp>
 #include <glint/step/reflect.hpp>
@@ -27,8 +28,8 @@ const TensorMap& golden() {
   return tensors;
 }
 
-/// Both sides compute in float32. Rounding grows along a run of 8 steps and up to 40 predictions: the golden latents, made twice,
-/// came out up to 1.1e-5 of the largest apart.
+/// Both sides compute in float32. Rounding grows along a run of 8 steps and up to 40 predictions: the golden
+/// latents, made twice, came out up to 1.1e-5 of the largest apart.
 constexpr double kTolerance = 1e-4;
 
 Conditioning conditioning(const std::string& prefix) {
@@ -51,7 +52,8 @@ void as_released(const json& c, Choice& choice) {
     choice.options.emplace("coefficients", "legacy-shifted");
 }
 
-/// The case's strategy. True CFG beside an embedded scale has no name: the named presets set the scale of such models.
+/// The case's strategy. True CFG beside an embedded scale has no name: the named presets set the scale of
+/// such models.
 std::shared_ptr<const StepStrategy> strategy(const json& c, const Bundle& bundle) {
   const bool legacy = c.at("mode") == "legacy";
   Choice choice{.name = c.at("strategy").get<std::string>()};
@@ -81,7 +83,8 @@ std::shared_ptr<const StepStrategy> strategy(const json& c, const Bundle& bundle
   return builtins().step(choice, {.bundle = &bundle});
 }
 
-/// The embeddings of the prompt, and of the empty one where RF-Sampling mixes it in; the released code mixes in the prompt.
+/// The embeddings of the prompt, and of the empty one where RF-Sampling mixes it in; the released code mixes
+/// in the prompt.
 Prompt prompt_of(const json& c) {
   const std::string family = c.at("family").get<std::string>() + ".";
   const bool empty = c.at("strategy") == "rf-sampling" && (c.at("mode") == "matched" || family == "flux.");
@@ -132,7 +135,8 @@ Bundle loaded(const std::string& family, const std::string& adapter) {
 }  // namespace
 
 TEST_CASE(
-    "reflections are the transcribed papers' and the released code's, with LoRA predictors, guidance and embedded "
+    "reflections are the transcribed papers' and the released code's, with LoRA predictors, guidance and "
+    "embedded "
     "guidance, on pictures and videos",
     "[parity]") {
   const json cases = json::parse(test::read_bytes(test::data("families/reflections.json")));

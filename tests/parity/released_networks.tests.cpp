@@ -1,4 +1,5 @@
-// NPNet and CoRe2's weak network, layer by layer, against the values tools/golden/released_networks.py recorded.
+// NPNet and CoRe2's weak network, layer by layer, against the values tools/golden/released_networks.py
+// recorded.
 #include "network/released/core2_network.hpp"
 #include "network/released/npnet.hpp"
 
@@ -18,8 +19,9 @@ using released::Core2Network;
 using released::Npnet;
 using test::relative_error;
 
-// Both sides sum the same float32 products, in another order where this one attends with a fused kernel or adds a
-// correction in place: some 1e-6 of a layer's largest value after eight layers. Singular vectors come from float64.
+// Both sides sum the same float32 products, in another order where this one attends with a fused kernel or
+// adds a correction in place: some 1e-6 of a layer's largest value after eight layers. Singular vectors come
+// from float64.
 constexpr double kTolerance = 1e-5;
 
 struct File {
@@ -84,8 +86,9 @@ TEST_CASE("CoRe2's weak network is the transcription, layer by layer", "[parity]
     stored.settings["text"] = text;
     const Core2Network network(stored.weights(file));
     const TensorMap expected = recorded(name);
-    compare(expected,
-            [&](const released::Trace& trace) { return network.forward(inputs_of(network, expected), trace); });
+    compare(expected, [&](const released::Trace& trace) {
+      return network.forward(inputs_of(network, expected), trace);
+    });
   }
 }
 
@@ -228,7 +231,8 @@ File full_size(const std::string& name) {
   return file;
 }
 
-/// Compares samples of every layer; a value is judged by the layer's root mean square, of which its norm tells.
+/// Compares samples of every layer; a value is judged by the layer's root mean square, of which its norm
+/// tells.
 released::Trace against_samples(const std::string& name, size_t& compared) {
   const auto expected =
       std::make_shared<const TensorMap>(read_safetensors(test::data("nets/full_size.safetensors")));

@@ -1,5 +1,6 @@
 // Whole trajectories against diffusers' schedulers: grids, model times, conversions, updates and noise draws.
-// tests/data/parity is made by tools/golden/schedulers.py; its manifest states versions, model and tolerances.
+// tests/data/parity is made by tools/golden/schedulers.py; its manifest states versions, model and
+// tolerances.
 #include <glint/core/schedule_flow.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/solver/dpmpp_2m.hpp>

@@ -1,6 +1,6 @@
 // Token ids of 200 prompts against transformers' tokenizers: exact, for every id is an index.
-#include <glint/io/safetensors.hpp>
 #include <glint/bundle/bundle.hpp>
+#include <glint/io/safetensors.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include "tests/support/catch.hpp"

@@ -1,6 +1,6 @@
 // What must hold for every encoder and decoder, however its input is cut: into frames, tiles or batches.
-#include <glint/image/png.hpp>
 #include <glint/bundle/bundle.hpp>
+#include <glint/image/png.hpp>
 #include <glint/vae/image_decoder.hpp>
 #include <glint/vae/image_encoder.hpp>
 #include <glint/vae/video_decoder.hpp>
@@ -25,8 +25,8 @@ using test::failure;
 
 namespace {
 
-// Kernels of other sizes add up in another order, and a normalization that divides by little enlarges that: up to 3e-4 over
-// many random inputs with these random weights. 1/255 is 8e-3 of [-1,1].
+// Kernels of other sizes add up in another order, and a normalization that divides by little enlarges that:
+// up to 3e-4 over many random inputs with these random weights. 1/255 is 8e-3 of [-1,1].
 constexpr double kTolerance = 1e-3;
 
 Bundle family(const std::string& name) { return Bundle::load(test::data("families") / name); }

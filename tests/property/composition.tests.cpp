@@ -1,5 +1,5 @@
-// Every noise strategy with every step strategy under every rule runs, or is refused when it is built; the direct form is
-// exact guidance; rows are those the formulas say.
+// Every noise strategy with every step strategy under every rule runs, or is refused when it is built; the
+// direct form is exact guidance; rows are those the formulas say.
 #include <glint/catalog/registry.hpp>
 #include <glint/step/z_core2.hpp>
 
@@ -58,14 +58,16 @@ TEST_CASE("All pairs run or are refused with the reason", "[property]") {
 }
 
 TEST_CASE("The first-order forms are exact guidance for any model", "[property]") {
-  // With the gap inside the prediction there is nothing to expand: Z's direct form is CFG at 2 g1 - g2 but for the last step.
+  // With the gap inside the prediction there is nothing to expand: Z's direct form is CFG at 2 g1 - g2 but
+  // for the last step.
   for (NoiseKind kind : test::kKinds) {
     const auto direct = builtins().step({"z-sampling", {{"guidance_inverse", 0.5}, {"form", "direct"}}});
     const auto schedule = builtins().rule({"cfg-schedule", {{"scales", "3.5x4+2"}}});
     const SampleResult z = run(kind, std::make_shared<Cfg>(2.0), {}, {direct});
     const SampleResult cfg = run(kind, schedule, {}, {});
     CHECK(relative_error(z.latents, cfg.latents) < 1e-12);
-    CHECK(z.usage.rows == cfg.usage.rows);  // no row more: the predictors share the accepted prediction's branches
+    CHECK(z.usage.rows ==
+          cfg.usage.rows);  // no row more: the predictors share the accepted prediction's branches
     CHECK(z.usage.calls == cfg.usage.calls);
   }
 }
@@ -112,8 +114,8 @@ TEST_CASE("RF-Sampling's compatibility switches", "[property]") {
   CHECK_FALSE(at::equal(rf({{"merge", 0.0}, {"legacy", true}}), plain));
   CHECK(at::equal(rf({{"merge", 0.0}, {"legacy", true}}), rf({{"merge", 1.0}, {"legacy", true}})));
   // With the prompt in the null's place the mix shares have no effect.
-  CHECK(
-      at::equal(rf({{"uncond", "legacy-prompt"}, {"forward_null_mix", 0.9}}), rf({{"uncond", "legacy-prompt"}})));
+  CHECK(at::equal(rf({{"uncond", "legacy-prompt"}, {"forward_null_mix", 0.9}}),
+                  rf({{"uncond", "legacy-prompt"}})));
   CHECK_FALSE(at::equal(rf({{"forward_null_mix", 0.9}}), rf({})));
 }
 
@@ -209,13 +211,14 @@ TEST_CASE("Noise strategies choose the same for a sample whatever its batch, and
     const auto noise = builtins().noise(small(name));
     const SampleResult both = run(NoiseKind::Flow, apg, {noise}, {});
     for (int64_t b : {0, 1}) {
-      const SampleResult one = Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow), .rule = apg},
-                                        .schedule = test::schedule_of(NoiseKind::Flow, kSteps),
-                                        .solver = std::make_shared<Euler>(),
-                                        .noise_strategies = {noise}})
-                                   .sample({.prompt = test::prompt_of(),
-                                            .seed = static_cast<uint64_t>(b),
-                                            .noise = test::latents().narrow(0, b, 1)});
+      const SampleResult one =
+          Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow), .rule = apg},
+                   .schedule = test::schedule_of(NoiseKind::Flow, kSteps),
+                   .solver = std::make_shared<Euler>(),
+                   .noise_strategies = {noise}})
+              .sample({.prompt = test::prompt_of(),
+                       .seed = static_cast<uint64_t>(b),
+                       .noise = test::latents().narrow(0, b, 1)});
       CHECK(relative_error(one.latents, both.latents.narrow(0, b, 1)) < 1e-12);
     }
   }

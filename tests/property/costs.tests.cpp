@@ -1,4 +1,5 @@
-// The rows a run counts are those its strategies' formulas say, for every pair of strategies under every rule.
+// The rows a run counts are those its strategies' formulas say, for every pair of strategies under every
+// rule.
 #include <glint/guidance/autoguidance.hpp>
 #include <glint/guidance/core2.hpp>
 #include <glint/guidance/perturbation.hpp>
@@ -127,12 +128,13 @@ std::vector<NamedNoise> noises(int n) {
 int64_t counted(int n, const NamedRule& rule, std::vector<std::shared_ptr<const NoiseStrategy>> noise,
                 std::vector<std::shared_ptr<const StepStrategy>> steps, int64_t batch = 1) {
   std::erase(noise, nullptr);
-  const auto result = Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow, 0.3), .rule = rule.rule},
-                               .schedule = test::schedule_of(NoiseKind::Flow, n),
-                               .solver = std::make_shared<Euler>(),
-                               .noise_strategies = std::move(noise),
-                               .step_methods = std::move(steps)})
-                          .sample({.prompt = test::prompt_of(), .noise = test::latents(batch)});
+  const auto result =
+      Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow, 0.3), .rule = rule.rule},
+               .schedule = test::schedule_of(NoiseKind::Flow, n),
+               .solver = std::make_shared<Euler>(),
+               .noise_strategies = std::move(noise),
+               .step_methods = std::move(steps)})
+          .sample({.prompt = test::prompt_of(), .noise = test::latents(batch)});
   CHECK(result.usage.rows % batch == 0);
   return result.usage.rows / batch;
 }
@@ -224,7 +226,8 @@ TEST_CASE("Direct forms pay for what the accepted prediction does not evaluate, 
       }
       for (int i = 0; i < n - 1; ++i) {
         const int64_t g = rule.rows(i, n);
-        // The negative prompt, where the rule does without it at this step; every rule here evaluates the prompt.
+        // The negative prompt, where the rule does without it at this step; every rule here evaluates the
+        // prompt.
         const bool evaluated =
             rule.uncond || (rule.name == "cfg-zero-star" && i > 0) || (rule.name == "core2" && i < 2);
         if (asks_uncond && !evaluated) rows += 1;
@@ -267,8 +270,9 @@ TEST_CASE("Fifty steps cost what the papers' repositories and their pruned forms
                   {}) == 2 * slow + (n - slow));
   CHECK(counted(n, cfg, {builtins().noise({"stability-selection", {{"candidates", 2}, {"steps", n}}})}, {}) ==
         100 + 200 * 2);
-  // FLUX.1-dev and -lite under RF-Sampling, which have no guidance rows: the published code repeats the last step where
-  // ours shortens the reflection, hence 2 K fewer evaluations at the last step and 2 (K-1) ... 2 before it.
+  // FLUX.1-dev and -lite under RF-Sampling, which have no guidance rows: the published code repeats the last
+  // step where ours shortens the reflection, hence 2 K fewer evaluations at the last step and 2 (K-1) ... 2
+  // before it.
   const auto rf = [](int span) { return builtins().step({"rf-sampling", {{"span", span}}}); };
   CHECK(counted(28, rule("cfg 1"), {}, {rf(1)}) == 84 - 2);
   CHECK(counted(28, rule("cfg 1"), {}, {rf(2)}) == 140 - 4 - 2);

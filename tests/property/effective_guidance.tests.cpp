@@ -1,4 +1,5 @@
-// The measured effective guidance scale: of CFG it is the scale, of CFG++ a closed form, and off it costs nothing.
+// The measured effective guidance scale: of CFG it is the scale, of CFG++ a closed form, and off it costs
+// nothing.
 #include <glint/guidance/per_sample.hpp>
 #include <glint/solver/cfgpp.hpp>
 #include <glint/step/z_sampling.hpp>
@@ -104,7 +105,8 @@ TEST_CASE("CFG++ between equal predictions is the plain step of its order", "[pr
 }
 
 TEST_CASE("CFG++ of order 2 is its formula, written for data scaled to alpha 1", "[property]") {
-  // X' = y + (S'/S) (X - m) + (1 - S'/S) (y - m_prev) h / (2 h_prev), X = x / alpha, S = sigma / alpha, h = log(S / S').
+  // X' = y + (S'/S) (X - m) + (1 - S'/S) (y - m_prev) h / (2 h_prev), X = x / alpha, S = sigma / alpha, h =
+  // log(S / S').
   constexpr double kLambda = 0.4, kSlope = 0.3, kCond = 0.7, kNull = -0.2;
   const NoiseKind kind = NoiseKind::VariancePreserving;
   const auto solver = std::make_shared<CfgPlusPlus>(CfgPlusPlusOptions{2});

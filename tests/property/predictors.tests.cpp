@@ -1,5 +1,5 @@
-// What the predictors of a reflection share with the run, and what they do not: its filters, what its rule remembers, and the
-// released code's switches.
+// What the predictors of a reflection share with the run, and what they do not: its filters, what its rule
+// remembers, and the released code's switches.
 #include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"

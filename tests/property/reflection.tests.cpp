@@ -40,7 +40,8 @@ class SteppedCfg final : public GuidanceRule {
   explicit SteppedCfg(std::vector<double> scales) : scales_(std::move(scales)) {}
   BranchSet branches(const StepPosition&) const override { return {.cond = true, .uncond = true}; }
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step, GuidanceState*) const override {
-    return outputs.uncond + scales_[static_cast<size_t>(step.position.step)] * (outputs.cond - outputs.uncond);
+    return outputs.uncond +
+           scales_[static_cast<size_t>(step.position.step)] * (outputs.cond - outputs.uncond);
   }
 
  private:
@@ -106,9 +107,8 @@ TEST_CASE("A span of K steps weighs the gap with the steps it passes", "[propert
   constexpr double kForward = 4.0, kInverse = 1.0, kMerge = 0.7;
   constexpr int kRepeats = 2;
   for (NoiseKind kind : test::kKinds) {
-    const NoiseSchedule grid =
-        kind == NoiseKind::Flow ? flow_schedule({.shift = 3.0}, {.steps = kSteps})
-                                : schedule_of(kind, kSteps);
+    const NoiseSchedule grid = kind == NoiseKind::Flow ? flow_schedule({.shift = 3.0}, {.steps = kSteps})
+                                                       : schedule_of(kind, kSteps);
     for (int span : {1, 2, 3}) {
       std::vector<double> scales;
       for (int i = 0; i < kSteps; ++i)
@@ -137,7 +137,9 @@ TEST_CASE("RF-Sampling's mix: its share means nothing between equal embeddings, 
   const at::Tensor tokens = NoiseStream(5, 1).normal({4, 3}, at::kDouble);
   const Prompt same{{.tokens = tokens}, {.tokens = tokens.clone()}};
   const auto mixed = [&](double s, double r) {
-    return RfSampling::with_tokens_mixed(s, r, UncondEmbedding::Faithful)(Predictor{}).condition(same).cond.tokens;
+    return RfSampling::with_tokens_mixed(s, r, UncondEmbedding::Faithful)(Predictor{})
+        .condition(same)
+        .cond.tokens;
   };
   CHECK(relative_error(mixed(2.5, 0.3), tokens * 3.5) < 1e-15);
   CHECK(relative_error(mixed(2.5, 0.9), mixed(2.5, 0.1)) < 1e-15);
@@ -172,12 +174,12 @@ TEST_CASE("Reflecting between scaled prompts is exact where the velocity is line
   const NoiseSchedule grid = flow_schedule({.shift = 3.0}, {.steps = kSteps});
   for (int span : {1, 2, 3}) {
     const SampleResult result =
-        Sampler(
-            {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
-             .schedule = grid,
-             .solver = std::make_shared<FlowEuler>(),
-             .step_methods = {std::make_shared<Reflect>("rf", predictor(kHigh, kMixHigh), predictor(kLow, kMixLow),
-                                                           ReflectOptions{.span = span, .merge = kMerge})}})
+        Sampler({.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0)},
+                 .schedule = grid,
+                 .solver = std::make_shared<FlowEuler>(),
+                 .step_methods = {std::make_shared<Reflect>("rf", predictor(kHigh, kMixHigh),
+                                                            predictor(kLow, kMixLow),
+                                                            ReflectOptions{.span = span, .merge = kMerge})}})
             .sample({.prompt = prompt, .noise = test::latents(), .keep_trajectory = true});
     for (int i = 0; i < kSteps; ++i) {
       const auto at = static_cast<size_t>(i);

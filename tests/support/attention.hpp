@@ -1,9 +1,9 @@
 // Inputs for attention tests, and the scalar reference on tensors.
 #pragma once
 
-#include <glint/ops/sparse_attention.hpp>
 #include <glint/core/rng.hpp>
 #include <glint/core/tensor.hpp>
+#include <glint/ops/sparse_attention.hpp>
 
 #include "tests/support/attention_reference.hpp"
 #include "tests/support/catch.hpp"

@@ -1,4 +1,5 @@
-// PISA and ISA as their definitions read, in double and without any blocking: what the kernels are compared with.
+// PISA and ISA as their definitions read, in double and without any blocking: what the kernels are compared
+// with.
 //
 // One head at a time.   n: queries   m: keys   d: head size   e: value size   b: block size   j: key block
 #pragma once

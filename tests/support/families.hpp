@@ -1,4 +1,5 @@
-// The tiny bundles of the published families and their golden runs; tests/data/families is made by tools/golden.
+// The tiny bundles of the published families and their golden runs; tests/data/families is made by
+// tools/golden.
 #pragma once
 
 #include <glint/io/safetensors.hpp>
@@ -11,8 +12,8 @@
 
 namespace glint::test {
 
-/// A family's bundle in a folder of its own, with changes to its manifest. Its files are links to the test data, so a test
-/// that damages one has to replace it.
+/// A family's bundle in a folder of its own, with changes to its manifest. Its files are links to the test
+/// data, so a test that damages one has to replace it.
 struct FamilyBundle {
   TemporaryFolder folder;
 
@@ -31,7 +32,8 @@ struct FamilyBundle {
   Bundle load(const LoadOptions& options = {}) const { return Bundle::load(folder.path(), options); }
 };
 
-/// The runs of a family: what each asked for, and the tensors "CASE.noise", "CASE.latents", some "CASE.pictures".
+/// The runs of a family: what each asked for, and the tensors "CASE.noise", "CASE.latents", some
+/// "CASE.pictures".
 struct GoldenRuns {
   nlohmann::json told;
   TensorMap tensors;

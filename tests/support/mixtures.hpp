@@ -20,8 +20,8 @@ inline std::shared_ptr<const GaussianMixtureModel> gaussian(double mean, double 
       p, kind);
 }
 
-/// Three Gaussians in the plane with standard deviation sqrt(0.15) and equal weights; component 0 is the condition of
-/// the guided experiments.
+/// Three Gaussians in the plane with standard deviation sqrt(0.15) and equal weights; component 0 is the
+/// condition of the guided experiments.
 inline std::shared_ptr<const GaussianMixtureModel> three_gaussians(Parameterization p, NoiseKind kind) {
   return std::make_shared<GaussianMixtureModel>(
       GaussianMixture{.means = at::tensor({2.0, 0.0, -1.0, 1.5, -1.0, -1.5}, at::kDouble).reshape({3, 2, 1}),

@@ -1,5 +1,5 @@
-// Where the sources and the program under test lie. The paths are compiled into one small file, so that all other object
-// files are the same in every checkout and a compiler cache can share them.
+// Where the sources and the program under test lie. The paths are compiled into one small file, so that all
+// other object files are the same in every checkout and a compiler cache can share them.
 #pragma once
 
 #include <filesystem>

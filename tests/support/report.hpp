@@ -1,4 +1,5 @@
-// Figures of a test, for documentation: printed when GLINT_TEST_REPORT is set, so that quoted numbers can be had again.
+// Figures of a test, for documentation: printed when GLINT_TEST_REPORT is set, so that quoted numbers can be
+// had again.
 #pragma once
 
 #include <fmt/core.h>

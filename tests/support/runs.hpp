@@ -2,8 +2,8 @@
 // computes the bits its samples compute alone.
 #pragma once
 
-#include <glint/core/schedule_flow.hpp>
 #include <glint/catalog/registry.hpp>
+#include <glint/core/schedule_flow.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>

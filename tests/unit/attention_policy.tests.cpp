@@ -1,5 +1,5 @@
-#include <glint/attention/policy_options.hpp>
 #include <glint/attention/gain.hpp>
+#include <glint/attention/policy_options.hpp>
 #include <glint/attention/token_order.hpp>
 #include <glint/bundle/network_model.hpp>
 #include <glint/catalog/registry.hpp>
@@ -68,7 +68,7 @@ struct Witness final : Network {
 };
 
 Predictor leg_of(const std::shared_ptr<const Network>& module,
-           NetworkInputs inputs = {.names = {"latents", "time"}}) {
+                 NetworkInputs inputs = {.names = {"latents", "time"}}) {
   ModelInfo info{.name = "witness",
                  .parameterization = Parameterization::Velocity,
                  .noise_kind = NoiseKind::Flow,
@@ -259,7 +259,8 @@ TEST_CASE("the bound on the gain is that of the multiply-adds", "[unit]") {
   const auto bound = [](AttentionPolicy policy, int64_t tokens, int64_t head) {
     return gain_bound(policy, {.queries = tokens, .keys = tokens, .head_size = head, .kind = policy.kind});
   };
-  // Cost table of PISA: FLUX at 1024 px keeps 10 of 72 blocks; 1/64 for means, d/N for moments and first-order term.
+  // Cost table of PISA: FLUX at 1024 px keeps 10 of 72 blocks; 1/64 for means, d/N for moments and
+  // first-order term.
   CHECK(bound(pisa(), 4608, 128) == Approx(1.0 / (10.0 / 72 + 1.0 / 64 + 128.0 / 4608 + 0.5 / 4096)));
   CHECK(bound(pisa(), 4096, 128) == Approx(5.3).margin(0.05));
   CHECK(bound(pisa(0.125), 32768, 128) == Approx(6.9).margin(0.05));

@@ -1,7 +1,7 @@
-#include <glint/ops/attention_scope.hpp>
-#include <glint/network/attention_rewrite.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/network/attention_rewrite.hpp>
 #include <glint/network/network.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -84,7 +84,8 @@ TEST_CASE("every attention of a TorchScript module is rewritten, inlined or not,
   CHECK(count_nodes(module, "aten::scaled_dot_product_attention") == 0);
   CHECK(count_nodes(module, "glint::attention") == 4);
 
-  // Bit-identical without a policy and with a dense one; layers are numbered as they run, the shared one twice.
+  // Bit-identical without a policy and with a dense one; layers are numbered as they run, the shared one
+  // twice.
   for (const auto& x : {tokens(), tokens(2, 33)}) {
     const auto expected = run(original, x);
     CHECK(at::equal(run(module, x), expected));

@@ -1,6 +1,6 @@
+#include <glint/bundle/bundle.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/bundle/bundle.hpp>
 #include <glint/model/model.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>

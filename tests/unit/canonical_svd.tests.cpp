@@ -22,7 +22,8 @@ at::Tensor normal(int64_t m, int64_t n, uint64_t seed) {
 double largest(const at::Tensor& t) { return t.abs().max().item<double>(); }
 
 void check_same(const Svd& a, const Svd& b) {
-  // Condition of singular vectors: 1e-16 over the smallest relative distance of singular values, some 1e-3 here.
+  // Condition of singular vectors: 1e-16 over the smallest relative distance of singular values, some 1e-3
+  // here.
   CHECK(largest(a.u - b.u) < 1e-11);
   CHECK(largest(a.s - b.s) < 1e-12);
   CHECK(largest(a.vh - b.vh) < 1e-11);

@@ -1,4 +1,5 @@
-// Collections: what is stored is what sampling does, an interrupted run ends in the same files, nothing foreign is touched.
+// Collections: what is stored is what sampling does, an interrupted run ends in the same files, nothing
+// foreign is touched.
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>
 #include <glint/io/safetensors.hpp>
@@ -168,7 +169,8 @@ TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
   const CollectResult nothing = collect_trajectories(pipeline, request);
   CHECK(nothing.resumed_items == 9);
   CHECK(nothing.usage.rows == 0);
-  // A shard that is not what the manifest says is made again, and so are prompts that are not those of the shards.
+  // A shard that is not what the manifest says is made again, and so are prompts that are not those of the
+  // shards.
   test::write_bytes(request.folder / "shard-00001.safetensors", "damaged");
   CHECK(collect_trajectories(pipeline, request).resumed_items == 4);
   CHECK(content(request.folder) == content(tiny.folder / "whole"));
@@ -320,8 +322,7 @@ TEST_CASE("Noise pairs are a reflection at the first step, kept where the score 
   GenerateRequest again{
       .prompt = request.prompts[static_cast<size_t>(prompt)],
       .steps = 2,
-      .step_methods = {{"z-sampling",
-                           {{"guidance_forward", 4.0}, {"guidance_inverse", 0.0}, {"stop", 0.5}}}},
+      .step_methods = {{"z-sampling", {{"guidance_forward", 4.0}, {"guidance_inverse", 0.0}, {"stop", 0.5}}}},
       .seed = static_cast<uint64_t>(shard.at("seed")[0].item<int64_t>()),
       .observer = &refined,
       .decode = false};

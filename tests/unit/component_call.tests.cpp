@@ -1,7 +1,7 @@
-#include <glint/guidance/guidance_rule.hpp>
-#include <glint/io/safetensors.hpp>
 #include <glint/bundle/bundle.hpp>
 #include <glint/bundle/component_call.hpp>
+#include <glint/guidance/guidance_rule.hpp>
+#include <glint/io/safetensors.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -48,8 +48,9 @@ Prompt prompt(const std::string& tokens) {
 
 }  // namespace
 
-TEST_CASE("a component's inputs are found by name, in the caller's tensors, the prompt and the negative prompt",
-          "[unit]") {
+TEST_CASE(
+    "a component's inputs are found by name, in the caller's tensors, the prompt and the negative prompt",
+    "[unit]") {
   const at::Tensor x = expected().at("a.latents"), time = expected().at("a.time");
   const at::Tensor want = expected().at("a.output");
   const Files plain(json{"latents", "time", "tokens", "pooled"});

@@ -24,7 +24,8 @@ std::string load_failure(const std::string& family, const Change& change) {
   return test::failure([&] { files.load(); });
 }
 
-/// What the denoiser of a changed file says, whose hash the manifest has and which torch 2.10 is said to have made.
+/// What the denoiser of a changed file says, whose hash the manifest has and which torch 2.10 is said to have
+/// made.
 std::string damaged_failure(const std::string& manifest, const std::function<void(std::string&)>& damage) {
   const std::string file = manifest == "pt2.json" ? "denoiser.pt2" : "denoiser.pt";
   std::string bytes = test::read_bytes(test::data("families/sdxl") / file);

@@ -100,9 +100,10 @@ class Fading final : public GuidanceRule {
 
 TEST_CASE("A rule's state lives through the accepted steps of one run and is fresh in the next", "[unit]") {
   std::atomic<int> begun = 0;
-  const Sampler sampler({.predictor = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
-                         .schedule = test::schedule_of(kFlow, 4),
-                         .solver = std::make_shared<Euler>()});
+  const Sampler sampler(
+      {.predictor = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
+       .schedule = test::schedule_of(kFlow, 4),
+       .solver = std::make_shared<Euler>()});
   const SampleRequest request{.prompt = prompt_of(1.0), .noise = test::latents()};
   const at::Tensor first = sampler.sample(request).latents;
   CHECK(begun == 1);
@@ -131,7 +132,8 @@ TEST_CASE("Predictions remember along the trajectory they belong to, and others 
 
 TEST_CASE("A reflection's predictions do not advance the state of the accepted steps", "[unit]") {
   std::atomic<int> begun = 0;
-  // Both predictors predict with the run's own rule; equal predictors under constant velocity change nothing but its state.
+  // Both predictors predict with the run's own rule; equal predictors under constant velocity change nothing
+  // but its state.
   const PredictorChange same = [](const Predictor& predictor) { return predictor; };
   SamplerParts parts{.predictor = {.model = token_model(kFlow, 0.0), .rule = std::make_shared<Fading>(begun)},
                      .schedule = test::schedule_of(kFlow, 4),

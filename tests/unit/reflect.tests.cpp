@@ -1,4 +1,5 @@
-// The reflection operator: its displacement, its cost, what each predictor is asked, and the predictors it refuses.
+// The reflection operator: its displacement, its cost, what each predictor is asked, and the predictors it
+// refuses.
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
@@ -28,7 +29,8 @@ at::Tensor reflected(const StepStrategy& strategy, const Predictor& predictor, c
   return strategy.refine(x, {run, predictor, i});
 }
 
-TEST_CASE("One reflection displaces by the step times the gap between the predictors' predictions", "[unit]") {
+TEST_CASE("One reflection displaces by the step times the gap between the predictors' predictions",
+          "[unit]") {
   const at::Tensor x = test::latents();
   const Prompt prompt = prompt_of(0.7, -0.2);
   for (NoiseKind kind : test::kKinds) {
@@ -51,10 +53,11 @@ TEST_CASE("One reflection displaces by the step times the gap between the predic
 }
 
 TEST_CASE("Direct forms weigh the gap by the steps they pass over, also from pure noise", "[unit]") {
-  const Predictor predictor{.model = token_model(NoiseKind::VariancePreserving), .rule = std::make_shared<Cfg>(1.0)};
+  const Predictor predictor{.model = token_model(NoiseKind::VariancePreserving),
+                            .rule = std::make_shared<Cfg>(1.0)};
   for (bool zero_terminal : {false, true}) {
-    const NoiseSchedule grid = Ddim().schedule({.zero_terminal_snr = zero_terminal},
-                                           {.steps = 5, .spacing = Spacing::Trailing});
+    const NoiseSchedule grid =
+        Ddim().schedule({.zero_terminal_snr = zero_terminal}, {.steps = 5, .spacing = Spacing::Trailing});
     REQUIRE((grid.level(0).alpha == 0.0) == zero_terminal);
     const auto length = [&](int i) { return grid.level(i).ratio() - grid.level(i + 1).ratio(); };
     for (int span : {1, 3}) {
@@ -108,7 +111,8 @@ TEST_CASE("Near the end the span is shortened, so that the terminal level is nev
     const Predictor predictor{.model = token_model(kind), .rule = std::make_shared<Cfg>(2.0)};
     const at::Tensor x = test::latents();
     const auto span = [&](int k, int i) {
-      return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = {.span = k}}), predictor, grid, x, i);
+      return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = {.span = k}}), predictor, grid,
+                       x, i);
     };
     CHECK(at::equal(span(5, 2), span(3, 2)));
     CHECK(at::equal(span(3, 4), span(1, 4)));
@@ -198,8 +202,7 @@ TEST_CASE("Each predictor is asked with its own adapters", "[unit]") {
       {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0), .adapters = {{"style", 0.8}}},
        .schedule = schedule_of(NoiseKind::Flow, 2),
        .solver = std::make_shared<FlowEuler>(),
-       .step_methods = {
-           std::make_shared<Reflect>("gap", at_scale(1.5), at_scale(-1.5), ReflectOptions{})}});
+       .step_methods = {std::make_shared<Reflect>("gap", at_scale(1.5), at_scale(-1.5), ReflectOptions{})}});
   sampler.sample({.prompt = prompt_of(), .noise = test::latents()});
   CHECK(scales == std::vector{1.5, -1.5, 0.8, 0.8});
 }
@@ -237,10 +240,11 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
                  Contains("'base' velocity") && Contains("must agree"));
   CHECK_THAT(refusal(with_model([](ModelInfo& i) { i.noise_kind = NoiseKind::VariancePreserving; })),
              Contains("'other' predicts velocity of variance-preserving noise"));
-  CHECK_THAT(refusal(with_model([](ModelInfo& i) {
-               i.latent_shape = {16, -1, -1};
-             })),
-             Contains("gap, weak predictor: model 'other' works on latents [16,-1,-1]") && Contains("[4,-1,-1]"));
+  CHECK_THAT(
+      refusal(with_model([](ModelInfo& i) {
+        i.latent_shape = {16, -1, -1};
+      })),
+      Contains("gap, weak predictor: model 'other' works on latents [16,-1,-1]") && Contains("[4,-1,-1]"));
   CHECK_THAT(refusal([](Predictor predictor) { return predictor.rule = nullptr, predictor; }),
              Contains("gap, weak predictor: rule: expected"));
   CHECK_THAT(refusal([](Predictor predictor) { return predictor.model = nullptr, predictor; }),

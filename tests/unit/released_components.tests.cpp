@@ -1,7 +1,7 @@
 // Bundles whose npnet and core2_weak are weights of the released architectures: found, checked, used by name.
-#include <glint/io/safetensors.hpp>
 #include <glint/bundle/bundle.hpp>
 #include <glint/catalog/registry.hpp>
+#include <glint/io/safetensors.hpp>
 #include <glint/sampling/sampler.hpp>
 #include <glint/solver/first_order.hpp>
 

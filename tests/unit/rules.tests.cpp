@@ -140,7 +140,8 @@ TEST_CASE("TCFG projects the unconditional prediction as a dense SVD does", "[un
   for (const at::Tensor& uncond : {u, c * 0.3 + u * 0.1, u - c}) {
     const at::Tensor rows = at::stack({c.flatten(1), uncond.flatten(1)}, 1);  // [B,2,D]
     const at::Tensor v1 = std::get<2>(at::linalg_svd(rows, false)).select(1, 0);
-    const at::Tensor damped = per_sample::scaled(v1, per_sample::dot(uncond.flatten(1), v1)).reshape(c.sizes());
+    const at::Tensor damped =
+        per_sample::scaled(v1, per_sample::dot(uncond.flatten(1), v1)).reshape(c.sizes());
     CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, uncond, {}}), cfg(4.0, c, damped)) < 1e-11);
   }
   CHECK(relative_error(combine(Tcfg({.scale = 4.0}), {c, 0.7 * c, {}}), cfg(4.0, c, 0.7 * c)) < kExact);

@@ -97,7 +97,7 @@ TEST_CASE("Parts that do not fit each other are refused with the reason", "[unit
         info.noise_kind = NoiseKind::VariancePreserving;
         info.parameterization = Parameterization::Epsilon;
         p.predictor = {.model = echo(info),
-                 .rule = builtins().filter({"interval"})(builtins().rule({"cfg-zero-star"}))};
+                       .rule = builtins().filter({"interval"})(builtins().rule({"cfg-zero-star"}))};
       }),
       Contains("cfg-zero-star.zero_steps: a zero prediction means standing still for velocity models") &&
           Contains("expected 0 for model 'net', which predicts epsilon, got 1"));
@@ -216,8 +216,7 @@ TEST_CASE("Values that stop being finite are reported, with the step where asked
 }
 
 TEST_CASE("A trajectory holds every level's latents, from the initial ones to the result", "[unit]") {
-  const NoiseSchedule grid =
-      vp_schedule({}, {.steps = 5, .spacing = Spacing::Trailing});
+  const NoiseSchedule grid = vp_schedule({}, {.steps = 5, .spacing = Spacing::Trailing});
   REQUIRE(grid.initial_scale() < 1.0);
   const Sampler sampler = test::sampler_of(token_model(NoiseKind::VariancePreserving), grid);
   const SampleRequest request{.prompt = prompt_of(), .noise = test::latents(), .keep_trajectory = true};

@@ -103,10 +103,8 @@ TEST_CASE("The flow shift moves one half to three quarters at 3 and nothing at 1
   CHECK(DynamicShift{}.mu(1024) == Approx(0.63));
   CHECK(DynamicShift{}.mu(4096) == Approx(1.15));
   // A dynamic shift is the static shift e^mu, and a run may replace either.
-  const NoiseSchedule dynamic =
-      flow_schedule({.dynamic = DynamicShift{}}, {.steps = 5, .tokens = 4096});
-  const NoiseSchedule fixed =
-      flow_schedule({}, {.steps = 5, .shift = std::exp(1.15)});
+  const NoiseSchedule dynamic = flow_schedule({.dynamic = DynamicShift{}}, {.steps = 5, .tokens = 4096});
+  const NoiseSchedule fixed = flow_schedule({}, {.steps = 5, .shift = std::exp(1.15)});
   for (int i = 0; i <= 5; ++i)
     CHECK(dynamic.level(i).sigma == Approx(fixed.level(i).sigma).epsilon(1e-7));  // float32
 }
@@ -117,8 +115,7 @@ TEST_CASE("A flow grid is uniform from 1 to 1/N, and ends where shift_terminal s
     CHECK(grid.level(i).sigma == 1.0 - i / 8.0);
     CHECK(grid.level(i).model_time == 1000.0 - 125.0 * i);
   }
-  const NoiseSchedule stretched =
-      flow_schedule({.shift = 3.0, .shift_terminal = 0.1}, {.steps = 8});
+  const NoiseSchedule stretched = flow_schedule({.shift = 3.0, .shift_terminal = 0.1}, {.steps = 8});
   CHECK(stretched.level(0).sigma == 1.0);
   CHECK(stretched.level(7).sigma == Approx(0.1).epsilon(1e-6));  // float32
 }
@@ -127,8 +124,7 @@ TEST_CASE("Karras and exponential levels are even in their own measure, between 
   const auto ratio = [](const NoiseSchedule& grid, int i) { return grid.level(i).ratio(); };
   const NoiseSchedule model = vp_schedule({}, {.steps = 5});
   for (Sigmas sigmas : {Sigmas::Karras, Sigmas::Exponential}) {
-    const NoiseSchedule grid =
-        vp_schedule({}, {.steps = 5, .sigmas = sigmas, .rho = 5.0});
+    const NoiseSchedule grid = vp_schedule({}, {.steps = 5, .sigmas = sigmas, .rho = 5.0});
     const auto measure = [&](int i) {
       return sigmas == Sigmas::Karras ? std::pow(ratio(grid, i), 0.2) : std::log(ratio(grid, i));
     };

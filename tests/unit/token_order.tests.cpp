@@ -25,7 +25,8 @@ bool is_permutation_of_all(std::vector<int64_t> order) {
   return order == all;
 }
 
-/// Mean squared distance of a run of tokens to its own centre: a full 8 x 8 patch has 10.5, a 4 x 4 x 4 one 3.75.
+/// Mean squared distance of a run of tokens to its own centre: a full 8 x 8 patch has 10.5, a 4 x 4 x 4 one
+/// 3.75.
 double spread(const std::vector<int64_t>& order, const Grid& grid, int64_t begin, int64_t count) {
   double sum = 0.0;
   for (const int64_t stride : {int64_t{1}, grid.width, grid.width * grid.height}) {
@@ -80,8 +81,8 @@ TEST_CASE("blocks are whole patches where the sides are multiples of a patch's",
 }
 
 TEST_CASE("blocks are compact at any size and wherever they begin", "[unit]") {
-  // FLUX at 1024, 1088 x 832 and 720 x 1280 px; Wan at 480 x 832, 81 frames. An 8 x 8 patch has a spread of 10.5; in
-  // raster order the same blocks are lines of 64, whose spread is above 300.
+  // FLUX at 1024, 1088 x 832 and 720 x 1280 px; Wan at 480 x 832, 81 frames. An 8 x 8 patch has a spread of
+  // 10.5; in raster order the same blocks are lines of 64, whose spread is above 300.
   for (const Grid& grid : {Grid{1, 64, 64}, Grid{1, 68, 52}, Grid{1, 45, 80}, Grid{1, 33, 47}})
     for (const int64_t offset : {0, 13, 51}) {
       CAPTURE(grid.height, grid.width, offset);

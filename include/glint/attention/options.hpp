@@ -35,10 +35,11 @@ struct PisaOptions {
   friend bool operator==(const PisaOptions&, const PisaOptions&) = default;
 };
 
-/// ISA: attention over main tokens followed by context tokens, of which only the most looked-at blocks are kept.
+/// ISA: attention over main tokens followed by context tokens, of which only the most looked-at blocks are
+/// kept.
 struct IsaOptions {
   int64_t main_length = 0;      ///< tokens before the context, in [1, tokens]; 0 = the first half
-  double density = 0.0625;     ///< share of key blocks that a diffuse query block reads exactly, in [0,1]
+  double density = 0.0625;      ///< share of key blocks that a diffuse query block reads exactly, in [0,1]
   double context_keep = 0.125;  ///< share of context blocks kept, in [0,1]
   double sharp_share = 0.5;     ///< share of query blocks that read every kept key, in [0,1]
   std::optional<double> scale = std::nullopt;  ///< of the scores; 1/sqrt(head size) if not given

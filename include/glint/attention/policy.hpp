@@ -10,15 +10,16 @@ enum class AttentionKind { Dense, Pisa, Isa };
 
 /// What a network's attention layers do. Dense is torch's scaled_dot_product_attention, bit for bit.
 ///
-/// A call stays dense whatever `kind` says if its layer is below `first_dense_layers`, if queries or keys are fewer
-/// than `min_tokens`, if it has a mask, dropout, causality or grouped queries, if a gradient is wanted, or if its
-/// shape, type or device has no sparse kernel. Isa also needs as many queries as keys and more than main_length.
+/// A call stays dense whatever `kind` says if its layer is below `first_dense_layers`, if queries or keys are
+/// fewer than `min_tokens`, if it has a mask, dropout, causality or grouped queries, if a gradient is wanted,
+/// or if its shape, type or device has no sparse kernel. Isa also needs as many queries as keys and more than
+/// main_length.
 struct AttentionPolicy {
   AttentionKind kind = AttentionKind::Dense;
   int64_t first_dense_layers = 4;  ///< layers; PISA's value for FLUX, whose first layers approximate badly
   int64_t min_tokens = 2048;       ///< tokens; below, the saving does not pay for the statistics
-  StepWindow window = {};  ///< the steps of a run it is in force at; else it is dense
-  bool reorder = true;  ///< bring image tokens into patches, if the network takes a `token_order`
+  StepWindow window = {};          ///< the steps of a run it is in force at; else it is dense
+  bool reorder = true;             ///< bring image tokens into patches, if the network takes a `token_order`
   PisaOptions pisa = {};
   IsaOptions isa = {};
 

@@ -63,7 +63,8 @@ struct PolicyOptions : AttentionPolicy {
   }
 };
 
-/// Throws InvalidArgument naming `owner`attention and the field unless every field of the policy is in its range.
+/// Throws InvalidArgument naming `owner`attention and the field unless every field of the policy is in its
+/// range.
 GLINT_API void check_attention(std::string_view owner, const AttentionPolicy& policy);
 
 }  // namespace glint

@@ -10,8 +10,8 @@
 
 namespace glint {
 
-/// What GenerateRequest::with lists: a name of the registry with options, as {"z-sampling", {{"merge", 0.5}}}, or what a
-/// program made itself.
+/// What GenerateRequest::with lists: a name of the registry with options, as {"z-sampling", {{"merge",
+/// 0.5}}}, or what a program made itself.
 class Method {
  public:
   Method(Choice choice) : value_(std::move(choice)) {}

@@ -1,10 +1,10 @@
-// Options by name, as they come from a command line or a JSON document, and the two visitors that connect them to an
-// options struct: one fills it, one describes it.
+// Options by name, as they come from a command line or a JSON document, and the two visitors that connect
+// them to an options struct: one fills it, one describes it.
 #pragma once
 
 #include <glint/core/nearest.hpp>
-#include <glint/export.hpp>
 #include <glint/core/options.hpp>
+#include <glint/export.hpp>
 
 #include <fmt/format.h>
 
@@ -18,7 +18,8 @@
 
 namespace glint {
 
-/// A value as given. Texts are converted to what the field holds, so "0.5" and 0.5 are the same; "unset" empties an optional one.
+/// A value as given. Texts are converted to what the field holds, so "0.5" and 0.5 are the same; "unset"
+/// empties an optional one.
 struct OptionValue : std::variant<bool, double, std::string> {
   OptionValue(bool value) : variant(value) {}
   template <typename T>

@@ -1,4 +1,5 @@
-// Rules, filters, solvers, strategies and attention policies by name: what the program and configuration files go through.
+// Rules, filters, solvers, strategies and attention policies by name: what the program and configuration
+// files go through.
 #pragma once
 
 #include <glint/attention/policy.hpp>

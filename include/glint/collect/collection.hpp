@@ -26,9 +26,10 @@ struct CollectProgress {
 
 /// What to collect. Item i is noise i % count of prompt i / count, drawn with seed + i.
 struct CollectRequest {
-  std::filesystem::path folder = {};  ///< made if it is absent; a collection of the same request there is continued
-  /// Prompts, sizes, steps, guidance scale of CFG, solver, schedule; `count` noises per prompt, `batch` items sampled at once.
-  /// Methods, adapters, noise and conditionings cannot be collected with.
+  std::filesystem::path folder =
+      {};  ///< made if it is absent; a collection of the same request there is continued
+  /// Prompts, sizes, steps, guidance scale of CFG, solver, schedule; `count` noises per prompt, `batch` items
+  /// sampled at once. Methods, adapters, noise and conditionings cannot be collected with.
   GenerateRequest generate = {};
   int64_t shard = 64;  ///< items per file; what is kept in memory, and lost when a run is killed
   StoredType stored = StoredType::Float16;

@@ -1,4 +1,5 @@
-// Noises and better ones, found by reflection and confirmed by a scorer: what a golden-noise network learns from.
+// Noises and better ones, found by reflection and confirmed by a scorer: what a golden-noise network learns
+// from.
 #pragma once
 
 #include <glint/collect/collection.hpp>
@@ -51,17 +52,17 @@ struct NoisePairOptions {
   }
 };
 
-/// Reflects every item's noise at the first steps, samples both noises with CFG, and stores the pairs whose reflected noise
-/// makes the picture that the bundle's scorer likes better.
-/// Shapes:  a shard of n items of which k are kept has `noise` and `reflected` [k,C,...] and `scores` [k,2] float32 (of the
-///          noise, of the reflected one); `prompt` and `seed` [k]; `tokens` [k,L,D] and `pooled` [k,P] of the models that have
-///          them; and `candidate_scores` [n,2] of all items.
+/// Reflects every item's noise at the first steps, samples both noises with CFG, and stores the pairs whose
+/// reflected noise makes the picture that the bundle's scorer likes better.
+/// Shapes:  a shard of n items of which k are kept has `noise` and `reflected` [k,C,...] and `scores` [k,2]
+///          float32 (of the noise, of the reflected one); `prompt` and `seed` [k]; `tokens` [k,L,D] and
+///          `pooled` [k,P] of the models that have them; and `candidate_scores` [n,2] of all items.
 /// Cost:    T K (G_forward + G_inverse) + 2 N G rows and 2 decodes per item.
-/// Errors:  as collect_trajectories; NotFound if the bundle has no scorer or no decoder; InvalidArgument for options out of
-///          range and fewer than 2 steps.
+/// Errors:  as collect_trajectories; NotFound if the bundle has no scorer or no decoder; InvalidArgument for
+///          options out of range and fewer than 2 steps.
 /// Random:  as collect_trajectories.
-/// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502. Deviation: matched coefficients;
-///          coefficients=legacy-shifted is the released code's.
+/// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502. Deviation: matched
+///          coefficients; coefficients=legacy-shifted is the released code's.
 GLINT_API CollectResult collect_noise_pairs(const Pipeline& pipeline, const CollectRequest& request,
                                             const NoisePairOptions& options);
 

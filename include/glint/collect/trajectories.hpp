@@ -9,15 +9,18 @@ namespace glint {
 class Pipeline;
 
 /// Samples every item with CFG and stores what the network said at each step.
-/// Shapes:  a shard of n items of N steps has `latents`, `output` (under the prompt) and `uncond_output` [n,N,C,...];
-///          `sigma`, `model_time` and `position` (i / N) [N]; `prompt` and `seed` [n]; the conditionings that the
-///          model has, `tokens` [n,L,D] and `pooled` [n,P], and `null_tokens`, `null_pooled` of one row. The guided
-///          prediction is uncond_output + guidance (output - uncond_output), guidance being in collection.json.
+/// Shapes:  a shard of n items of N steps has `latents`, `output` (under the prompt) and `uncond_output`
+///          [n,N,C,...]; `sigma`, `model_time` and `position` (i / N) [N]; `prompt` and `seed` [n]; the
+///          conditionings that the model has, `tokens` [n,L,D] and `pooled` [n,P], and `null_tokens`,
+///          `null_pooled` of one row. The guided prediction is uncond_output + guidance (output -
+///          uncond_output), guidance being in collection.json.
 /// Cost:    2 N rows per item, whatever the guidance.
-/// Errors:  InvalidArgument if there is no prompt, a size is not positive, the folder cannot be written, is in use, or
-///          holds another collection or anything else; Cancelled, after which the same call goes on; those of Pipeline.
-/// Random:  as Pipeline::generate, so an item's latents are those of the picture with its seed. The same request gives the
-///          same files, interrupted or not, on the same processor with the same number of threads.
+/// Errors:  InvalidArgument if there is no prompt, a size is not positive, the folder cannot be written, is
+///          in use, or holds another collection or anything else; Cancelled, after which the same call goes
+///          on; those of Pipeline.
+/// Random:  as Pipeline::generate, so an item's latents are those of the picture with its seed. The same
+///          request gives the same files, interrupted or not, on the same processor with the same number of
+///          threads.
 /// Source:  Shao et al., "CoRe^2", arXiv:2503.09662, the Collect stage.
 GLINT_API CollectResult collect_trajectories(const Pipeline& pipeline, const CollectRequest& request);
 

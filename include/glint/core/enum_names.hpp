@@ -8,8 +8,8 @@
 
 namespace glint {
 
-/// Specialise with `static constexpr std::array<std::string_view, N> values`: the names in the order of the enumerators, whose
-/// numbers count up from 0.
+/// Specialise with `static constexpr std::array<std::string_view, N> values`: the names in the order of the
+/// enumerators, whose numbers count up from 0.
 template <typename E>
 struct EnumNames;
 

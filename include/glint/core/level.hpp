@@ -1,4 +1,5 @@
-// One noise level: the pair (alpha, sigma) of x = alpha x0 + sigma eps, and the time label the network is given.
+// One noise level: the pair (alpha, sigma) of x = alpha x0 + sigma eps, and the time label the network is
+// given.
 #pragma once
 
 #include <glint/core/enum_names.hpp>

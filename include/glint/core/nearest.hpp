@@ -11,9 +11,10 @@
 
 namespace glint {
 
-/// Returns the least number of insertions, deletions, substitutions and swaps of neighbours that turn a into b.
-/// Source:  Damerau, "A technique for computer detection and correction of spelling errors", 1964, in the form that
-///          edits no substring twice.   Cost: a.size() * b.size().
+/// Returns the least number of insertions, deletions, substitutions and swaps of neighbours that turn a into
+/// b.
+/// Source:  Damerau, "A technique for computer detection and correction of spelling errors", 1964, in the
+///          form that edits no substring twice.   Cost: a.size() * b.size().
 inline size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1), above(b.size() + 1), row(b.size() + 1);
   std::iota(above.begin(), above.end(), size_t{0});
@@ -30,8 +31,8 @@ inline size_t edit_distance(std::string_view a, std::string_view b) {
   return above[b.size()];
 }
 
-/// Returns the name closest to `name` (the first of several), if at most a third of its letters differ (one at least
-/// is always allowed). `names` is any range of strings.
+/// Returns the name closest to `name` (the first of several), if at most a third of its letters differ (one
+/// at least is always allowed). `names` is any range of strings.
 template <typename Names>
 std::optional<std::string> nearest_name(std::string_view name, const Names& names) {
   constexpr size_t kLongestName = 128;  // longer input is not a misspelt name, and the distance is quadratic

@@ -1,5 +1,5 @@
-// How an options struct describes itself once, and everything else (JSON, the command line, --help, range checks,
-// documentation) follows from that description.
+// How an options struct describes itself once, and everything else (JSON, the command line, --help, range
+// checks, documentation) follows from that description.
 //
 // A struct of options has a static template `fields(visit, o)` that calls, for each field,
 //   visit("name", o.name, {.help = "what it does", .minimum = 0, .maximum = 1});

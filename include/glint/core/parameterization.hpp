@@ -1,8 +1,9 @@
-// What a network predicts, and the exact way from any prediction to the pair (x0, eps) and to the next latent.
+// What a network predicts, and the exact way from any prediction to the pair (x0, eps) and to the next
+// latent.
 #pragma once
 
-#include <glint/core/level.hpp>
 #include <glint/core/error.hpp>
+#include <glint/core/level.hpp>
 #include <glint/core/tensor.hpp>
 
 #include <string_view>
@@ -22,8 +23,8 @@ struct EnumNames<Parameterization> {
   static constexpr std::array<std::string_view, 4> values{"epsilon", "v", "x0", "velocity"};
 };
 
-/// The scalars of `value = of_x * x + of_output * output`. Every conversion and every first-order update is one
-/// such combination, so conversions compose in double precision and tensors are touched once.
+/// The scalars of `value = of_x * x + of_output * output`. Every conversion and every first-order update is
+/// one such combination, so conversions compose in double precision and tensors are touched once.
 struct Affine {
   double of_x = 0.0;
   double of_output = 0.0;
@@ -72,9 +73,9 @@ inline Affine epsilon_from(Parameterization p, const Level& level) {
   fail(ErrorCode::Internal, "parameterization: unknown value {}", static_cast<int>(p));
 }
 
-/// Returns the first-order update from one level to another, x_to = alpha_to x0 + sigma_to eps, as a combination of
-/// x (at `from`) and the raw output. It is the DDIM step for VP, the Euler step for flow, and the inversion of both
-/// when `to` is the noisier level.
+/// Returns the first-order update from one level to another, x_to = alpha_to x0 + sigma_to eps, as a
+/// combination of x (at `from`) and the raw output. It is the DDIM step for VP, the Euler step for flow, and
+/// the inversion of both when `to` is the noisier level.
 /// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, Eq. 12 with eta = 0.
 inline Affine move_coefficients(Parameterization p, const Level& from, const Level& to) {
   if (from.alpha == to.alpha && from.sigma == to.sigma) return {1.0, 0.0};
@@ -92,8 +93,8 @@ inline Affine move_coefficients(Parameterization p, const Level& from, const Lev
   }
 }
 
-/// Returns x carried from one level to another along a prediction, in either direction. With the same prediction
-/// move(b, a) undoes move(a, b) to rounding.
+/// Returns x carried from one level to another along a prediction, in either direction. With the same
+/// prediction move(b, a) undoes move(a, b) to rounding.
 /// Shapes:  x, output of one shape; returns that shape.   Cost: two passes, one allocation.
 /// Errors:  Numerical where the conversion is singular (see denoised_from, epsilon_from).
 inline at::Tensor move(const at::Tensor& x, const at::Tensor& output, Parameterization p, const Level& from,

@@ -1,8 +1,8 @@
 // The noise grid of a run: where each step starts and lands. A value of doubles; knows nothing of tensors.
 #pragma once
 
-#include <glint/core/level.hpp>
 #include <glint/core/error.hpp>
+#include <glint/core/level.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -16,8 +16,10 @@ namespace glint {
 class NoiseSchedule {
  public:
   /// Shapes:  levels N+1 >= 2, sigma/alpha never rising.
-  /// Units:   initial_scale in standard deviations of the first latents (1, but for grids that start at sigma < 1).
-  /// Errors:  InvalidArgument for fewer than 2 levels, values that are not finite or negative, or noise that rises.
+  /// Units:   initial_scale in standard deviations of the first latents (1, but for grids that start at sigma
+  ///          < 1).
+  /// Errors:  InvalidArgument for fewer than 2 levels, values that are not finite or negative, or noise that
+  ///          rises.
   NoiseSchedule(NoiseKind kind, std::vector<Level> levels, double train_steps = 1000.0,
                 double initial_scale = 1.0)
       : kind_(kind), levels_(std::move(levels)), train_steps_(train_steps), initial_scale_(initial_scale) {
@@ -51,8 +53,9 @@ class NoiseSchedule {
     return landings_.empty() ? level(i + 1) : landings_[static_cast<size_t>(i)];
   }
 
-  /// Returns this grid with steps that land beside the next level, as diffusers' DDIM does wherever its timesteps
-  /// are not spaced by exactly train_steps / N. Needed for pictures identical to diffusers'; nothing else wants it.
+  /// Returns this grid with steps that land beside the next level, as diffusers' DDIM does wherever its
+  /// timesteps are not spaced by exactly train_steps / N. Needed for pictures identical to diffusers';
+  /// nothing else wants it.
   NoiseSchedule with_landings(std::vector<Level> landings) const {
     GLINT_CHECK(landings.size() == static_cast<size_t>(steps()), InvalidArgument,
                 "landings: expected one per step ({}), got {}", steps(), landings.size());
@@ -61,7 +64,8 @@ class NoiseSchedule {
     return copy;
   }
 
-  /// Returns whether noise falls at every step but perhaps the last. Multistep solvers divide by the previous fall.
+  /// Returns whether noise falls at every step but perhaps the last. Multistep solvers divide by the previous
+  /// fall.
   bool strictly_falling() const {
     for (size_t i = 1; i + 1 < levels_.size(); ++i)
       if (!(levels_[i - 1].sigma * levels_[i].alpha > levels_[i].sigma * levels_[i - 1].alpha)) return false;

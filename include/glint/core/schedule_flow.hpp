@@ -5,7 +5,8 @@
 
 namespace glint {
 
-/// Returns sigma moved by a static shift s: s sigma / (1 + (s - 1) sigma). The exponential dynamic shift is s = e^mu.
+/// Returns sigma moved by a static shift s: s sigma / (1 + (s - 1) sigma). The exponential dynamic shift is s
+/// = e^mu.
 /// Source: Esser et al., SD3, arXiv:2403.03206, Eq. 23.
 inline double shift_sigma(double sigma, double shift) {
   return shift * sigma / (1.0 + (shift - 1.0) * sigma);
@@ -43,7 +44,8 @@ inline std::vector<double> flow_sigmas(const FlowTraining& training, int n, doub
   return sigmas;
 }
 
-/// Levels at the sigmas, and the terminal one. The network is told train_steps sigma, in float32 or as a whole number.
+/// Levels at the sigmas, and the terminal one. The network is told train_steps sigma, in float32 or as a
+/// whole number.
 inline NoiseSchedule sigma_schedule(const FlowTraining& training, const std::vector<double>& sigmas,
                                     bool whole_times) {
   std::vector<Level> levels;
@@ -59,8 +61,8 @@ inline NoiseSchedule sigma_schedule(const FlowTraining& training, const std::vec
 
 }  // namespace detail
 
-/// Returns N levels of a flow model as diffusers' flow Euler scheduler places them; sigma = 1 - alpha, model_time =
-/// train_steps sigma.
+/// Returns N levels of a flow model as diffusers' flow Euler scheduler places them; sigma = 1 - alpha,
+/// model_time = train_steps sigma.
 /// Errors: InvalidArgument if steps is not in [1, train_steps], or an option is out of range.
 /// Source: diffusers 0.42 FlowMatchEulerDiscreteScheduler; FLUX's dynamic shift.
 inline NoiseSchedule flow_schedule(const FlowTraining& training, const GridOptions& grid) {

@@ -71,8 +71,8 @@ struct DynamicShift {
   }
 };
 
-/// Where the unshifted sigmas of a flow grid of N steps end: at 1/N, as FLUX's pipeline hands them to its solver, or
-/// at the smallest one trained on, as SD3's does.
+/// Where the unshifted sigmas of a flow grid of N steps end: at 1/N, as FLUX's pipeline hands them to its
+/// solver, or at the smallest one trained on, as SD3's does.
 enum class FlowSpacing { PerStep, Training };
 template <>
 struct EnumNames<FlowSpacing> {

@@ -8,11 +8,12 @@
 
 namespace glint {
 
-/// Returns alpha_bar, the share of signal variance left after each training step; train_steps values, falling.
-/// Computed in float32 where the reference implementations do: 1 - beta loses digits that show in the last steps of a
-/// run, and the models were trained with what is left.
+/// Returns alpha_bar, the share of signal variance left after each training step; train_steps values,
+/// falling. Computed in float32 where the reference implementations do: 1 - beta loses digits that show in
+/// the last steps of a run, and the models were trained with what is left.
 /// Errors: InvalidArgument for betas outside (0, 1) or fewer than 2 training steps.
-/// Source: Ho et al., DDPM, arXiv:2006.11239; Nichol and Dhariwal 2021, Eq. 17; Lin et al., arXiv:2305.08891, Alg. 1.
+/// Source: Ho et al., DDPM, arXiv:2006.11239; Nichol and Dhariwal 2021, Eq. 17; Lin et al., arXiv:2305.08891,
+///          Alg. 1.
 inline std::vector<double> alpha_bars(const VpTraining& training) {
   const int n = training.train_steps;
   GLINT_CHECK(n >= 2, InvalidArgument, "train_steps: expected at least 2, got {}", n);
@@ -43,8 +44,8 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
   }
   if (!training.zero_terminal_snr) return table;
 
-  // Shift sqrt(alpha_bar) so that it ends at 0 and scale it so that its first value stays, then go through the betas
-  // again as the reference does.
+  // Shift sqrt(alpha_bar) so that it ends at 0 and scale it so that its first value stays, then go through
+  // the betas again as the reference does.
   const float kept = std::sqrt(static_cast<float>(table.front())),
               lost = std::sqrt(static_cast<float>(table.back()));
   float before = 1.0f;
@@ -94,8 +95,8 @@ class TrainingTable {
     return ratios_[low] + (time - static_cast<double>(low)) * (ratios_[high] - ratios_[low]);
   }
 
-  /// The (fractional) timestep whose log ratio is that of S. The table's logarithms are float32 in the references, which
-  /// decides what an integer timestep truncates to.
+  /// The (fractional) timestep whose log ratio is that of S. The table's logarithms are float32 in the
+  /// references, which decides what an integer timestep truncates to.
   double time_of(double ratio) const {
     const double target = std::log(std::max(ratio, 1e-10));
     const auto log_ratio = [this](size_t i) {
@@ -174,15 +175,16 @@ inline void check_grid(const VpTraining& training, const GridOptions& grid) {
   check_ranges("schedule", grid);
 }
 
-/// The training table for grids in S = sigma/alpha. Without signal S is infinite; the references put 2^-24 in the place of
-/// that alpha_bar.
+/// The training table for grids in S = sigma/alpha. Without signal S is infinite; the references put 2^-24 in
+/// the place of that alpha_bar.
 inline TrainingTable ratio_table(const VpTraining& training) {
   std::vector<double> bars = alpha_bars(training);
   if (training.zero_terminal_snr) bars.back() = std::pow(2.0, -24);
   return TrainingTable(std::move(bars));
 }
 
-/// Levels at the timesteps and ratios, and the terminal one. A scaled grid starts at X = S_max z instead of sqrt(S^2 + 1) z.
+/// Levels at the timesteps and ratios, and the terminal one. A scaled grid starts at X = S_max z instead of
+/// sqrt(S^2 + 1) z.
 inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid,
                                     const TrainingTable& table, const std::vector<double>& times,
                                     const std::vector<double>& ratios, bool scaled = false) {
@@ -199,7 +201,8 @@ inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOption
 
 /// Returns N levels of a variance-preserving model as diffusers' Euler schedulers place them.
 /// Errors: InvalidArgument if steps is not in [1, train_steps].
-/// Source: diffusers 0.42 EulerDiscreteScheduler; Karras et al. 2022, Eq. 5; Lin et al. 2024, arXiv:2305.08891, Tab. 2.
+/// Source: diffusers 0.42 EulerDiscreteScheduler; Karras et al. 2022, Eq. 5; Lin et al. 2024,
+///          arXiv:2305.08891, Tab. 2.
 inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& grid) {
   detail::check_grid(training, grid);
   const detail::TrainingTable table = detail::ratio_table(training);

@@ -1,5 +1,5 @@
-// The one gateway to ATen. Every header whose body computes with tensors includes this and nothing else of torch;
-// each further operator needs its own line here, so the cost of a compile stays visible.
+// The one gateway to ATen. Every header whose body computes with tensors includes this and nothing else of
+// torch; each further operator needs its own line here, so the cost of a compile stays visible.
 #pragma once
 
 #include <ATen/core/Generator.h>

@@ -14,7 +14,8 @@ struct EnumNames<ApgSpace> {
   static constexpr std::array<std::string_view, 2> values{"x0", "raw"};
 };
 
-/// What the guided prediction starts from: the conditional one (paper) or the unconditional one (diffusers' guider).
+/// What the guided prediction starts from: the conditional one (paper) or the unconditional one (diffusers'
+/// guider).
 enum class ApgForm { Paper, Diffusers };
 template <>
 struct EnumNames<ApgForm> {
@@ -53,11 +54,12 @@ struct ApgOptions {
   }
 };
 
-/// Returns c + (w - 1) n, n the difference c - u with momentum, clipped to a norm, its part parallel to c times eta.
-/// "APG-mix", as HunyuanImage-2.1 samples: scale=10, eta=0, threshold=10, momentum=-0.5, warmup_steps=6.
+/// Returns c + (w - 1) n, n the difference c - u with momentum, clipped to a norm, its part parallel to c
+/// times eta. "APG-mix", as HunyuanImage-2.1 samples: scale=10, eta=0, threshold=10, momentum=-0.5,
+/// warmup_steps=6.
 /// Cost:    2 rows per sample and step.
-/// Source:  Sadat et al., "Eliminating Oversaturation and Artifacts of High Guidance Scales in Diffusion Models", ICLR
-///          2025, arXiv:2410.02416, Alg. 1.
+/// Source:  Sadat et al., "Eliminating Oversaturation and Artifacts of High Guidance Scales in Diffusion
+///          Models", ICLR 2025, arXiv:2410.02416, Alg. 1.
 class Apg final : public DifferenceRule {
  public:
   using Options = ApgOptions;

@@ -20,9 +20,11 @@ struct AutoGuidanceOptions {
   }
 };
 
-/// Returns k + w (p - k), k the conditional prediction of a weaker model, p the strong one's (with CFG if asked for).
+/// Returns k + w (p - k), k the conditional prediction of a weaker model, p the strong one's (with CFG if
+/// asked for).
 /// Cost:    2 rows per sample and step, one of them through the weak model; 3 with CFG.
-/// Source:  Karras et al., "Guiding a Diffusion Model with a Bad Version of Itself", NeurIPS 2024, arXiv:2406.02507.
+/// Source:  Karras et al., "Guiding a Diffusion Model with a Bad Version of Itself", NeurIPS 2024,
+///          arXiv:2406.02507.
 class AutoGuidance final : public GuidanceRule {
  public:
   using Options = AutoGuidanceOptions;

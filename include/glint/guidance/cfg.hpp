@@ -1,8 +1,8 @@
 // Classifier-free guidance.
 #pragma once
 
-#include <glint/guidance/guidance_rule.hpp>
 #include <glint/core/options.hpp>
+#include <glint/guidance/guidance_rule.hpp>
 
 namespace glint {
 
@@ -25,14 +25,17 @@ struct CfgOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale,
-          {.help = "guidance scale; 1 is off, 0 is the negative prompt alone", .minimum = -100, .maximum = 1000});
+          {.help = "guidance scale; 1 is off, 0 is the negative prompt alone",
+           .minimum = -100,
+           .maximum = 1000});
     visit("branches", o.branches, kBranchesField);
   }
 };
 
 /// Returns uncond + scale (cond - uncond). At scale 1 or 0 only one branch is evaluated.
 /// Cost:    2 rows per sample and step; 1 at scale 0 or 1, unless both branches are asked for.
-/// Source:  Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, Eq. 6 with scale = 1 + w.
+/// Source:  Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, Eq. 6 with scale = 1 +
+///          w.
 class Cfg final : public GuidanceRule {
  public:
   using Options = CfgOptions;

@@ -19,8 +19,8 @@ struct CfgZeroStarOptions {
   }
 };
 
-/// Returns a u + w (c - a u) with a = <c,u> / |u|^2 per sample; zero on the first steps, which for a velocity is to stand
-/// still.
+/// Returns a u + w (c - a u) with a = <c,u> / |u|^2 per sample; zero on the first steps, which for a velocity
+/// is to stand still.
 /// Cost:    2 rows per sample and step; 1 on a zeroed one.
 /// Errors:  InvalidArgument for zero steps with a model that does not predict a velocity.
 /// Source:  Fan et al., "CFG-Zero*", arXiv:2503.18886, Alg. 1.
@@ -44,7 +44,8 @@ class CfgZeroStar final : public GuidanceRule {
 
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
     if (!o.uncond.defined()) return at::zeros_like(o.cond);
-    const at::Tensor fit = per_sample::dot(o.cond, o.uncond).div(per_sample::dot(o.uncond, o.uncond).add(1e-8));
+    const at::Tensor fit =
+        per_sample::dot(o.cond, o.uncond).div(per_sample::dot(o.uncond, o.uncond).add(1e-8));
     return at::lerp(per_sample::scaled(o.uncond, fit), o.cond, options_.scale);
   }
 

@@ -1,4 +1,5 @@
-// CoRe2: a small network imitates classifier-free guidance; it saves the unconditional row, or is what guidance is steered away from.
+// CoRe2: a small network imitates classifier-free guidance; it saves the unconditional row, or is what
+// guidance is steered away from.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -31,7 +32,8 @@ struct Core2Options {
 
 /// Returns the weak network's prediction R(c) in fast steps, and R(c) + g (CFG_w - R(c)) in slow ones.
 /// Cost:    2 rows per sample in slow steps, 1 in fast ones, and one evaluation of R.
-/// Source:  Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster", arXiv:2503.09662.
+/// Source:  Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster",
+///          arXiv:2503.09662.
 class Core2 final : public GuidanceRule {
  public:
   using Options = Core2Options;

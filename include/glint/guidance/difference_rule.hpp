@@ -1,9 +1,9 @@
 // What the rules that start from the conditional and the unconditional prediction have in common.
 #pragma once
 
+#include <glint/core/options.hpp>
 #include <glint/guidance/guidance_rule.hpp>
 #include <glint/guidance/per_sample.hpp>
-#include <glint/core/options.hpp>
 
 namespace glint {
 

@@ -31,12 +31,12 @@ struct FdgOptions {
   }
 };
 
-/// Returns c + (w_high - 1) high(c - u) + (w_low - 1) low(c - u), split by one level of a Laplacian pyramid: low = up(down),
-/// high = the rest, so that equal scales are CFG. `parallel` weighs the part of each band's difference along c's band. Frames of
-/// a video are filtered one by one.
+/// Returns c + (w_high - 1) high(c - u) + (w_low - 1) low(c - u), split by one level of a Laplacian pyramid:
+/// low = up(down), high = the rest, so that equal scales are CFG. `parallel` weighs the part of each band's
+/// difference along c's band. Frames of a video are filtered one by one.
 /// Cost:    2 rows per sample and step.
-/// Source:  Sadat et al., "Guidance in the Frequency Domain Enables High-Fidelity Sampling at Low CFG Scales",
-///          arXiv:2506.19713.
+/// Source:  Sadat et al., "Guidance in the Frequency Domain Enables High-Fidelity Sampling at Low CFG
+///          Scales", arXiv:2506.19713.
 class Fdg final : public DifferenceRule {
  public:
   using Options = FdgOptions;

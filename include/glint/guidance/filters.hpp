@@ -32,7 +32,8 @@ struct IntervalOptions {
 };
 
 /// The prompt's prediction outside an interval of steps, or of noise levels.
-/// Cost:    the rule's inside the steps, 1 row outside; a step whose sigma is outside still costs the rule's rows.
+/// Cost:    the rule's inside the steps, 1 row outside; a step whose sigma is outside still costs the rule's
+///          rows.
 /// Source:  Kynkaanniemi et al., "Applying Guidance in a Limited Interval", NeurIPS 2024, arXiv:2404.07724.
 class Interval final : public GuidanceFilter {
  public:
@@ -69,8 +70,10 @@ struct RescaleOptions {
   }
 };
 
-/// The guided prediction y with the standard deviation of the conditional one, blended: phi y std(c)/std(y) + (1-phi) y.
-/// Source:  Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024, arXiv:2305.08891, 3.4.
+/// The guided prediction y with the standard deviation of the conditional one, blended: phi y std(c)/std(y) +
+/// (1-phi) y.
+/// Source:  Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024,
+///          arXiv:2305.08891, 3.4.
 class Rescale final : public GuidanceFilter {
  public:
   using Options = RescaleOptions;
@@ -100,8 +103,8 @@ struct DynamicOptions {
   }
 };
 
-/// Guidance that sets in during the run: c + f (y - c), f = (1 - cos(pi (i/N)^p)) / 2. With CFG the scale at step i is
-/// 1 + (w - 1) f, CogVideoX's schedule with its scale being w - 1.
+/// Guidance that sets in during the run: c + f (y - c), f = (1 - cos(pi (i/N)^p)) / 2. With CFG the scale at
+/// step i is 1 + (w - 1) f, CogVideoX's schedule with its scale being w - 1.
 /// Source:  Yang et al., "CogVideoX", ICLR 2025, arXiv:2408.06072, and its diffusers pipeline.
 class Dynamic final : public GuidanceFilter {
  public:

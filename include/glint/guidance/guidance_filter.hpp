@@ -1,4 +1,5 @@
-// Interface of a guidance filter: it changes when a rule applies, how strongly, or what its prediction looks like.
+// Interface of a guidance filter: it changes when a rule applies, how strongly, or what its prediction looks
+// like.
 #pragma once
 
 #include <glint/guidance/guidance_rule.hpp>
@@ -7,7 +8,8 @@
 
 namespace glint {
 
-/// A change of what a rule predicts. Filters form a list around the rule; the first is the innermost. Immutable.
+/// A change of what a rule predicts. Filters form a list around the rule; the first is the innermost.
+/// Immutable.
 /// Thread:  const calls are safe concurrently.
 class GuidanceFilter {
  public:
@@ -16,7 +18,8 @@ class GuidanceFilter {
 
   virtual ~GuidanceFilter() = default;
 
-  /// Returns what to evaluate, given what is wanted inside: that and the prompt, unless a filter says otherwise.
+  /// Returns what to evaluate, given what is wanted inside: that and the prompt, unless a filter says
+  /// otherwise.
   virtual BranchSet branches(BranchSet inner, const StepPosition& /*position*/) const {
     inner.cond = true;
     return inner;

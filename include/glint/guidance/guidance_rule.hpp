@@ -18,8 +18,8 @@ struct StepPosition {
   int steps = 1;  ///< steps of the run
 };
 
-/// What a rule's weak branch evaluates: another model, another prompt, or both. A weak branch of the predictor's own model is
-/// part of the same batch; one of another model is a call of its own.
+/// What a rule's weak branch evaluates: another model, another prompt, or both. A weak branch of the
+/// predictor's own model is part of the same batch; one of another model is a call of its own.
 struct WeakBranch {
   std::shared_ptr<const Model> model = {};                         ///< empty = the predictor's own
   std::function<Conditioning(const Prompt&)> condition = nullptr;  ///< empty = the prompt
@@ -39,7 +39,8 @@ struct GuidanceState {
   virtual ~GuidanceState() = default;
 };
 
-/// A way to combine conditional and unconditional predictions. Immutable: state lives in GuidanceState, per trajectory.
+/// A way to combine conditional and unconditional predictions. Immutable: state lives in GuidanceState, per
+/// trajectory.
 /// Thread:  const calls are safe concurrently.
 class GuidanceRule {
  public:
@@ -58,7 +59,8 @@ class GuidanceRule {
   /// Returns fresh state for one trajectory, or null if the rule has none.
   virtual std::unique_ptr<GuidanceState> begin() const { return nullptr; }
 
-  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the rule cannot work with the model.
+  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the rule cannot work with
+  /// the model.
   virtual void validate(const ModelInfo& /*model*/) const {}
 };
 

@@ -1,4 +1,5 @@
-// Reductions over everything but the batch, in double precision: what rules that look at lengths and angles share.
+// Reductions over everything but the batch, in double precision: what rules that look at lengths and angles
+// share.
 #pragma once
 
 #include <glint/core/tensor.hpp>

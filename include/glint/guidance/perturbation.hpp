@@ -36,11 +36,12 @@ struct PerturbationOptions {
   }
 };
 
-/// Returns u + w (c - u) + g' (c - k), g' = max(0, g - a (1000 - t)) with t the model's time in thousandths, k the prediction of the perturbed network, on steps floor(start N) < i < floor(stop N);
-/// plain CFG elsewhere. At w = 1 the negative prompt is not evaluated: c + g (c - k), as PAG's pipelines compute it.
+/// Returns u + w (c - u) + g' (c - k), g' = max(0, g - a (1000 - t)) with t the model's time in thousandths,
+/// k the prediction of the perturbed network, on steps floor(start N) < i < floor(stop N); plain CFG
+/// elsewhere. At w = 1 the negative prompt is not evaluated: c + g (c - k), as PAG's pipelines compute it.
 /// Cost:    3 rows per sample on perturbed steps (2 at scale 1), else those of CFG.
-/// Source:  Ahn et al., "PAG", ECCV 2024, arXiv:2403.17377; Hong, "SEG", NeurIPS 2024, arXiv:2408.00760; window and default of
-///          diffusers' skip-layer guidance.
+/// Source:  Ahn et al., "PAG", ECCV 2024, arXiv:2403.17377; Hong, "SEG", NeurIPS 2024, arXiv:2408.00760;
+///          window and default of diffusers' skip-layer guidance.
 class Perturbation final : public GuidanceRule {
  public:
   using Options = PerturbationOptions;
@@ -60,8 +61,9 @@ class Perturbation final : public GuidanceRule {
   BranchSet branches(const StepPosition& p) const override {
     const StepWindow& window = options_.window;
     const bool perturbed = window.first(p.steps) < p.step && p.step < window.end(p.steps);
-    return {
-        .cond = true, .uncond = options_.scale != 1.0, .weak = perturbed && options_.perturbation_scale != 0.0};
+    return {.cond = true,
+            .uncond = options_.scale != 1.0,
+            .weak = perturbed && options_.perturbation_scale != 0.0};
   }
   const WeakBranch* weak_branch() const override { return &weak_; }
 

@@ -10,8 +10,9 @@ struct TcfgOptions {
   static void fields(auto& visit, auto& o) { visit("scale", o.scale, kScaleField); }
 };
 
-/// Returns u' + w (c - u'), u' the projection of u on the first right-singular vector of the two rows (c, u), from their
-/// 2 x 2 Gram matrix. Plain CFG where both singular values are equal, since the vector is then not determined.
+/// Returns u' + w (c - u'), u' the projection of u on the first right-singular vector of the two rows (c, u),
+/// from their 2 x 2 Gram matrix. Plain CFG where both singular values are equal, since the vector is then not
+/// determined.
 /// Cost:    2 rows per sample and step.
 /// Source:  Kwon et al., "TCFG: Tangential Damping Classifier-free Guidance", CVPR 2025, arXiv:2503.18137.
 class Tcfg final : public DifferenceRule {
@@ -29,7 +30,8 @@ class Tcfg final : public DifferenceRule {
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
     const at::Tensor cc = per_sample::dot(o.cond, o.cond), cu = per_sample::dot(o.cond, o.uncond),
                      uu = per_sample::dot(o.uncond, o.uncond);
-    // Eigenvector (p, q) of [[cc, cu], [cu, uu]] to the larger eigenvalue; two forms, the one that does not cancel.
+    // Eigenvector (p, q) of [[cc, cu], [cu, uu]] to the larger eigenvalue; two forms, the one that does not
+    // cancel.
     const at::Tensor half = cc.sub(uu).div(2.0);
     const at::Tensor root = half.square().add(cu.square()).sqrt();
     const at::Tensor larger = cc.add(uu).div(2.0).add(root);

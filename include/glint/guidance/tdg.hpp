@@ -38,18 +38,20 @@ struct TdgOptions {
   }
 };
 
-/// Returns r (c-k) g/(beta+1) + (c-u) g beta/(beta+1) + (k+u)/2 with g = w gamma, r = |c-u|/|c-k| and k the prediction for the
-/// prompt with half of its token embeddings replaced by the negative prompt's. CFG at g where c = k.
+/// Returns r (c-k) g/(beta+1) + (c-u) g beta/(beta+1) + (k+u)/2 with g = w gamma, r = |c-u|/|c-k| and k the
+/// prediction for the prompt with half of its token embeddings replaced by the negative prompt's. CFG at g
+/// where c = k.
 /// Cost:    3 rows per sample and step.
 /// Source:  arXiv:2602.22570 and its released code.   Random: positions from `seed`, the same at every step.
 class Tdg final : public GuidanceRule {
  public:
   using Options = TdgOptions;
-  static constexpr EntryInfo info{.kind = "rule",
-                                  .name = "tdg",
-                                  .summary = "guidance away from the negative prompt and from a degraded prompt",
-                                  .cost = "3 N rows",
-                                  .source = "arXiv:2602.22570"};
+  static constexpr EntryInfo info{
+      .kind = "rule",
+      .name = "tdg",
+      .summary = "guidance away from the negative prompt and from a degraded prompt",
+      .cost = "3 N rows",
+      .source = "arXiv:2602.22570"};
 
   explicit Tdg(TdgOptions options = {})
       : options_(options), weak_{.condition = [o = options](const Prompt& p) { return degraded(p, o); }} {
@@ -73,8 +75,8 @@ class Tdg final : public GuidanceRule {
     return at::where(per_sample::broadcast(same, rule).to(at::kBool), o.uncond.add(to_uncond, g), rule);
   }
 
-  /// Returns the prompt with half of its token positions, or half of the channels of tokens and pooled vector, those of the
-  /// negative prompt.
+  /// Returns the prompt with half of its token positions, or half of the channels of tokens and pooled
+  /// vector, those of the negative prompt.
   static Conditioning degraded(const Prompt& prompt, const TdgOptions& options) {
     const at::Tensor& c = prompt.cond.tokens;
     GLINT_CHECK(c.defined() && prompt.uncond.tokens.defined() && prompt.uncond.tokens.sizes() == c.sizes(),

@@ -7,9 +7,9 @@ namespace glint {
 
 /// The branches one prediction evaluates. Each costs one row per sample.
 struct BranchSet {
-  bool cond = true;   ///< under the prompt
+  bool cond = true;     ///< under the prompt
   bool uncond = false;  ///< under the negative prompt
-  bool weak = false;  ///< as the rule's WeakBranch says
+  bool weak = false;    ///< as the rule's WeakBranch says
 };
 
 /// Raw network outputs of the branches asked for; the others are undefined.

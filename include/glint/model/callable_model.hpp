@@ -2,15 +2,16 @@
 #pragma once
 
 #include <glint/core/error.hpp>
-#include <glint/model/model.hpp>
 #include <glint/core/tensor.hpp>
+#include <glint/model/model.hpp>
 
 #include <functional>
 #include <utility>
 
 namespace glint {
 
-/// Wraps a function with the signature of Model::predict. Checks that it returns one tensor of x's shape and dtype per branch.
+/// Wraps a function with the signature of Model::predict. Checks that it returns one tensor of x's shape and
+/// dtype per branch.
 class CallableModel final : public Model {
  public:
   using Function = std::function<std::vector<at::Tensor>(const ModelInput&)>;

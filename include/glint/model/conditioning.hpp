@@ -1,4 +1,5 @@
-// What a prompt becomes: the tensors a network is conditioned on, with linear arithmetic on the token embeddings.
+// What a prompt becomes: the tensors a network is conditioned on, with linear arithmetic on the token
+// embeddings.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -49,7 +50,8 @@ inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
   return conditioning;
 }
 
-/// Returns c with token and pooled embeddings of zeros, which some families take for an absent negative prompt.
+/// Returns c with token and pooled embeddings of zeros, which some families take for an absent negative
+/// prompt.
 inline Conditioning zeroed(Conditioning c) {
   for (at::Tensor* tensor : {&c.tokens, &c.pooled})
     if (tensor->defined()) *tensor = tensor->new_zeros(tensor->sizes());

@@ -3,8 +3,8 @@
 
 #include <glint/core/parameterization.hpp>
 #include <glint/export.hpp>
-#include <glint/model/model.hpp>
 #include <glint/model/conditioning.hpp>
+#include <glint/model/model.hpp>
 
 namespace glint {
 
@@ -15,8 +15,9 @@ struct GaussianMixture {
   at::Tensor weights;    ///< [K], float64, > 0; need not sum to one
 };
 
-/// Predicts E[eps|x], E[x0|x] or their combinations exactly, for VP and flow levels alike. A condition is a choice of
-/// components; the unconditional condition is all of them. It is carried by the token embeddings: [B,1,K] component weights.
+/// Predicts E[eps|x], E[x0|x] or their combinations exactly, for VP and flow levels alike. A condition is a
+/// choice of components; the unconditional condition is all of them. It is carried by the token embeddings:
+/// [B,1,K] component weights.
 /// Cost:    O(B K D) for D values per sample.   Thread: stateless.
 /// Source:  Bayes' rule for x = alpha x0 + sigma eps with x0 normal in each component.
 class GLINT_API GaussianMixtureModel final : public Model {
@@ -27,7 +28,8 @@ class GLINT_API GaussianMixtureModel final : public Model {
   const ModelInfo& info() const override { return info_; }
   std::vector<at::Tensor> predict(const ModelInput& input) const override;
 
-  /// Returns the conditioning on a subset of components (with their weights); empty = all of them, the negative prompt.
+  /// Returns the conditioning on a subset of components (with their weights); empty = all of them, the
+  /// negative prompt.
   Conditioning condition(const std::vector<int64_t>& components = {}) const;
 
  private:

@@ -24,7 +24,7 @@ struct ModelInfo {
   Parameterization parameterization = {};
   NoiseKind noise_kind = NoiseKind::VariancePreserving;
   std::vector<int64_t> latent_shape = {};  ///< without the batch dimension; -1 where any size is accepted
-  bool uncond_branch = true;         ///< can be conditioned on nothing, so classifier-free guidance applies
+  bool uncond_branch = true;       ///< can be conditioned on nothing, so classifier-free guidance applies
   bool embedded_guidance = false;  ///< takes the guidance scale as an input (guidance-distilled)
   std::string device = "cpu";      ///< where latents and conditionings have to be: cpu | cuda | cuda:N
   bool gradients = false;          ///< outputs are differentiable with respect to x
@@ -54,7 +54,8 @@ class Model {
 
   /// Returns the raw network output for each branch, in x's shape and dtype.
   /// Cost:    B * branches.size() rows through the network, one batch where memory allows.
-  /// Errors:  ShapeMismatch, UnsupportedDtype if x does not fit info(); whatever the engine reports as Internal.
+  /// Errors:  ShapeMismatch, UnsupportedDtype if x does not fit info(); whatever the engine reports as
+  ///          Internal.
   virtual std::vector<at::Tensor> predict(const ModelInput& input) const = 0;
 };
 

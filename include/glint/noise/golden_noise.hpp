@@ -21,12 +21,13 @@ struct GoldenNoiseOptions {
   }
 };
 
-/// Returns x + amount (network(x, prompt) - x). The component (inputs latents [B,C,...], tokens [B,L,D], pooled) decides which
-/// latents and prompts fit; NPNet's released weights know 4 x 128 x 128 and 77 tokens only. Reports the mean and the
-/// standard deviation of what comes out, since nothing re-standardises it.
+/// Returns x + amount (network(x, prompt) - x). The component (inputs latents [B,C,...], tokens [B,L,D],
+/// pooled) decides which latents and prompts fit; NPNet's released weights know 4 x 128 x 128 and 77 tokens
+/// only. Reports the mean and the standard deviation of what comes out, since nothing re-standardises it.
 /// Cost:    no rows; one pass of the network.
-/// Errors:  NotFound if the bundle has no such component; InvalidArgument for svd_attention if it is not NPNet; ShapeMismatch,
-///          naming network and sizes, where it does not fit: when it is made if the run's size is known, else at the run.
+/// Errors:  NotFound if the bundle has no such component; InvalidArgument for svd_attention if it is not
+///          NPNet; ShapeMismatch, naming network and sizes, where it does not fit: when it is made if the
+///          run's size is known, else at the run.
 /// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502.
 class GoldenNoise final : public NoiseStrategy {
  public:

@@ -32,12 +32,12 @@ struct RewardSelectionOptions {
   }
 };
 
-/// Returns, for each sample, the noise of K whose first-order run ends in the best-scored picture. After `prune_at` of the steps
-/// previews are scored and only the best candidates go on. Reports score_before (the run's own noise, or its preview if it was
-/// dropped) and score_after.
+/// Returns, for each sample, the noise of K whose first-order run ends in the best-scored picture. After
+/// `prune_at` of the steps previews are scored and only the best candidates go on. Reports score_before (the
+/// run's own noise, or its preview if it was dropped) and score_after.
 /// Cost:    about G (K p N + ceil(keep K) (1-p) N) rows and K + ceil(keep K) decodes, before the run.
-/// Source:  best-of-n by a reward; Ma et al., "Inference-Time Scaling for Diffusion Models beyond Scaling Denoising Steps",
-///          CVPR 2025, arXiv:2501.09732, random search with a verifier.
+/// Source:  best-of-n by a reward; Ma et al., "Inference-Time Scaling for Diffusion Models beyond Scaling
+///          Denoising Steps", CVPR 2025, arXiv:2501.09732, random search with a verifier.
 class RewardSelection final : public NoiseStrategy {
  public:
   using Options = RewardSelectionOptions;
@@ -83,8 +83,8 @@ class RewardSelection final : public NoiseStrategy {
       }
     } else {
       before = scores.front();
-      // Which candidates go on differs from sample to sample: rank r of every sample is gathered into one batch. What a rule
-      // remembered of each is not gathered with it, so momentum begins anew there.
+      // Which candidates go on differs from sample to sample: rank r of every sample is gathered into one
+      // batch. What a rule remembered of each is not gathered with it, so momentum begins anew there.
       const at::Tensor ranks = at::cat(scores).view({k, x.size(0)}).argsort(0, /*descending=*/true);
       const at::Tensor all_noises = stacked(noises), all_states = stacked(states);
       for (int r = 0; r < kept; ++r) {

@@ -10,8 +10,8 @@
 
 namespace glint {
 
-/// The round trip F that stability is measured with; it is part of the measure's definition, since with infinitely many
-/// steps F is the identity.
+/// The round trip F that stability is measured with; it is part of the measure's definition, since with
+/// infinitely many steps F is the identity.
 struct RoundTripOptions {
   int steps = 10;
   std::optional<double> guidance = std::nullopt;
@@ -34,7 +34,8 @@ struct RoundTripOptions {
 class RoundTrip {
  public:
   RoundTrip(const RoundTripOptions& options, const NoiseSchedule& schedule, const Predictor& predictor)
-      : predictor_(options.guidance ? with_guidance(*options.guidance)(predictor) : predictor), invert_(options.invert) {
+      : predictor_(options.guidance ? with_guidance(*options.guidance)(predictor) : predictor),
+        invert_(options.invert) {
     const int n = schedule.steps(), t = std::min(options.steps, n);
     for (int j = 0; j <= t; ++j) positions_.push_back(static_cast<int>(std::lround(double(j) * n / t)));
   }
@@ -42,11 +43,13 @@ class RoundTrip {
   /// Number of first-order maps F is made of: 2 steps.
   int size() const { return 2 * static_cast<int>(positions_.size() - 1); }
 
-  /// Returns the k-th map of F applied to x. FixedPoint starts at x itself.   Cost: one prediction (or `iterations`).
+  /// Returns the k-th map of F applied to x. FixedPoint starts at x itself.   Cost: one prediction (or
+  /// `iterations`).
   at::Tensor map(Run& run, const at::Tensor& x, int k, const Predictor& predictor) const {
     const int t = size() / 2;
     if (k < t)
-      return denoise(run, predictor, x, positions_[static_cast<size_t>(k)], positions_[static_cast<size_t>(k) + 1]);
+      return denoise(run, predictor, x, positions_[static_cast<size_t>(k)],
+                     positions_[static_cast<size_t>(k) + 1]);
     const size_t from = static_cast<size_t>(2 * t - k);
     return invert(run, predictor, x, positions_[from], positions_[from - 1], invert_);
   }
@@ -87,11 +90,13 @@ inline Predictor repeated(const Predictor& predictor, int64_t copies) {
     for (auto& [name, tensor] : c.extras) tile(tensor);
     return c;
   };
-  return with_condition([repeat](const Prompt& p) { return Prompt{repeat(p.cond), repeat(p.uncond)}; })(predictor);
+  return with_condition([repeat](const Prompt& p) {
+    return Prompt{repeat(p.cond), repeat(p.uncond)};
+  })(predictor);
 }
 
-/// Returns candidate k of every sample: 0 is x, the others are independent draws; more candidates are the same ones and some
-/// more, and a sample's do not depend on its batch.
+/// Returns candidate k of every sample: 0 is x, the others are independent draws; more candidates are the
+/// same ones and some more, and a sample's do not depend on its batch.
 inline at::Tensor candidate(Run& run, const at::Tensor& x, std::string_view owner, int k) {
   if (k == 0) return x;
   const at::Tensor noise = run.noise().fork(fmt::format("{} {}", owner, k)).normal_like(x);

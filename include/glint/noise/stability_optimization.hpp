@@ -41,14 +41,15 @@ struct StabilityOptimizationOptions {
   }
 };
 
-/// Returns the noise after gradient descent with momentum on J = 1 - cos(x, F(x)), F a round trip of denoise and inversion.
-/// The chain of 2 steps maps is differentiated map by map, each computed again when its turn comes: memory of one
-/// prediction's graph whatever `steps` is. Reports stability_before and stability_after.
-/// Cost:    with R = min(steps, N): iterations (4 R forward + 2 R backward) G rows + 4 R G rows for the reports; a backward
-///          counts as no row. gradient=perturbation: iterations 4 R G rows + the reports.
+/// Returns the noise after gradient descent with momentum on J = 1 - cos(x, F(x)), F a round trip of denoise
+/// and inversion. The chain of 2 steps maps is differentiated map by map, each computed again when its turn
+/// comes: memory of one prediction's graph whatever `steps` is. Reports stability_before and stability_after.
+/// Cost:    with R = min(steps, N): iterations (4 R forward + 2 R backward) G rows + 4 R G rows for the
+///          reports; a backward counts as no row. gradient=perturbation: iterations 4 R G rows + the reports.
 /// Errors:  InvalidArgument when built, if backprop is asked of a model without gradients.
-/// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041: 100 steps, rate 100, momentum 0.5. The
-///          norm is ours: the gradient is orthogonal to x where F is homogeneous, so plain descent can only lengthen x.
+/// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041: 100 steps, rate 100, momentum
+///          0.5. The norm is ours: the gradient is orthogonal to x where F is homogeneous, so plain descent
+///          can only lengthen x.
 class StabilityOptimization final : public NoiseStrategy {
  public:
   using Options = StabilityOptimizationOptions;
@@ -88,7 +89,8 @@ class StabilityOptimization final : public NoiseStrategy {
   }
 
   void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
-    check_predictor("stability-optimization: ", RoundTrip(options_.trip, schedule, predictor).predictor(), schedule.steps());
+    check_predictor("stability-optimization: ", RoundTrip(options_.trip, schedule, predictor).predictor(),
+                    schedule.steps());
     GLINT_CHECK(
         options_.iterations == 0 || options_.gradient != GradientSource::Backprop ||
             predictor.model->info().gradients,

@@ -23,8 +23,9 @@ struct StabilitySelectionOptions {
   }
 };
 
-/// Returns, for each sample, the noise of K with the largest cos(x, F(x)), F a round trip of denoise and inversion. Reports
-/// stability_before and stability_after. On small models this chose no better than chance; reward-selection does.
+/// Returns, for each sample, the noise of K with the largest cos(x, F(x)), F a round trip of denoise and
+/// inversion. Reports stability_before and stability_after. On small models this chose no better than chance;
+/// reward-selection does.
 /// Cost:    2 min(steps, N) K rows of the guided prediction, before the run. 0 for one candidate.
 /// Memory:  `batch` candidates at once.
 /// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041. Deviation: matched levels.
@@ -65,7 +66,8 @@ class StabilitySelection final : public NoiseStrategy {
   }
 
   void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
-    check_predictor("stability-selection: ", RoundTrip(options_.trip, schedule, predictor).predictor(), schedule.steps());
+    check_predictor("stability-selection: ", RoundTrip(options_.trip, schedule, predictor).predictor(),
+                    schedule.steps());
   }
 
  private:

@@ -8,11 +8,11 @@
 
 namespace glint {
 
-/// The policy in force on this thread, while it lives. Scopes nest; without any, attention is dense. Layers that a network
-/// runs on other threads (TorchScript's fork) do not see it and stay dense.
+/// The policy in force on this thread, while it lives. Scopes nest; without any, attention is dense. Layers
+/// that a network runs on other threads (TorchScript's fork) do not see it and stay dense.
 ///
-/// A scope per model call lets threads share a network under different policies, and lets a policy change between
-/// calls, without touching the network.
+/// A scope per model call lets threads share a network under different policies, and lets a policy change
+/// between calls, without touching the network.
 /// Cost: two pointer writes.   Thread: belongs to the thread that made it; must end there, in reverse order.
 class GLINT_API AttentionScope {
  public:

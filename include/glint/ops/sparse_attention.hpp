@@ -1,5 +1,5 @@
-// Block-sparse attention on tensors: PISA and ISA. The same functions are operators of the library glint_ops, as
-// torch.ops.glint.pisa, pisa_select, isa and isa_plan.
+// Block-sparse attention on tensors: PISA and ISA. The same functions are operators of the library glint_ops,
+// as torch.ops.glint.pisa, pisa_select, isa and isa_plan.
 #pragma once
 
 #include <glint/attention/options.hpp>
@@ -11,23 +11,25 @@
 
 namespace glint {
 
-/// Returns attention in which every query block reads its best key blocks exactly and the rest by their statistics.
+/// Returns attention in which every query block reads its best key blocks exactly and the rest by their
+/// statistics.
 ///
-/// `block_indices` are the selected blocks of every query block, if they are not to be computed; in any order.
-/// Shapes:  q [B,H,N,D], k [B,H,M,D], v [B,H,M,E] -> [B,H,N,E], in memory [B,N,H,E] as torch's own CPU attention;
-///          block_indices [B,H,ceil(N/b),kappa], kappa = clamp(trunc(density * ceil(M/b)), 1, ceil(M/b)).
-///          D and E up to 256. A short last block counts with its true length.
+/// `block_indices` are the selected blocks of every query block, if they are not to be computed; in any
+/// order.
+/// Shapes:  q [B,H,N,D], k [B,H,M,D], v [B,H,M,E] -> [B,H,N,E], in memory [B,N,H,E] as torch's own CPU
+///          attention; block_indices [B,H,ceil(N/b),kappa], kappa = clamp(trunc(density * ceil(M/b)), 1,
+///          ceil(M/b)). D and E up to 256. A short last block counts with its true length.
 /// Dtype:   float32, float16 or bfloat16; float32 inside.
 /// Cost:    (density + 1/b + D/M) of dense attention for order hybrid; memory: see docs/attention.md.
 /// Errors:  ShapeMismatch, UnsupportedDtype, UnsupportedDevice, InvalidArgument, each naming the argument.
-/// Source:  xie-lab-ml/piecewise-sparse-attention (PISA), 2026. Deviations: float32 statistics; the mass of the
-///          approximated blocks follows the running maximum, which the released kernel misses.
+/// Source:  xie-lab-ml/piecewise-sparse-attention (PISA), 2026. Deviations: float32 statistics; the mass of
+///          the approximated blocks follows the running maximum, which the released kernel misses.
 GLINT_API at::Tensor pisa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                           const PisaOptions& options = {},
                           const std::optional<at::Tensor>& block_indices = std::nullopt);
 
-/// Returns the blocks pisa selects: int32 [B,H,ceil(N/b),kappa], ascending. Scores are float32; ties go to the lowest
-/// index.   Errors: as pisa.
+/// Returns the blocks pisa selects: int32 [B,H,ceil(N/b),kappa], ascending. Scores are float32; ties go to
+/// the lowest index.   Errors: as pisa.
 GLINT_API at::Tensor pisa_select(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const PisaOptions& options = {});
 
@@ -43,11 +45,13 @@ struct IsaPlan {
 /// Returns the decisions isa takes.   Shapes: q, k [B,H,S,D].   Errors: as isa.
 GLINT_API IsaPlan isa_plan(const at::Tensor& q, const at::Tensor& k, const IsaOptions& options);
 
-/// Returns in-context sparse attention: `main_length` tokens and then a context of which few blocks are kept. Query
-/// blocks whose coarse attention is sharp read every kept key, the others some blocks exactly and the rest as means.
+/// Returns in-context sparse attention: `main_length` tokens and then a context of which few blocks are kept.
+/// Query blocks whose coarse attention is sharp read every kept key, the others some blocks exactly and the
+/// rest as means.
 ///
-/// `gate` adds that multiple of the coarse attention (between block means) to each token; without it nothing is added.
-/// Context blocks begin at main_length whatever its size, and count with their true length, unless padded_tail is set.
+/// `gate` adds that multiple of the coarse attention (between block means) to each token; without it nothing
+/// is added. Context blocks begin at main_length whatever its size, and count with their true length, unless
+/// padded_tail is set.
 /// Shapes:  q, k [B,H,S,D], v [B,H,S,E] -> [B,H,S,E], in memory [B,S,H,E]; gate [B,S] or [B,H,S].
 /// Dtype:   float32, float16 or bfloat16; float32 inside.
 /// Errors:  ShapeMismatch, UnsupportedDtype, UnsupportedDevice, InvalidArgument, each naming the argument.

@@ -19,10 +19,10 @@ class GLINT_API Pipeline {
 
   const Bundle& bundle() const { return bundle_; }
 
-  /// Returns everything about the request but its prompts: sampler, shapes, scale, tiles. Loads the denoiser, and whatever
-  /// the request's methods need of the bundle.
-  /// Errors:  InvalidArgument for options, sizes and names; NotFound for a component the request needs and the bundle
-  ///          lacks; those of Sampler and Bundle.
+  /// Returns everything about the request but its prompts: sampler, shapes, scale, tiles. Loads the denoiser,
+  /// and whatever the request's methods need of the bundle.
+  /// Errors:  InvalidArgument for options, sizes and names; NotFound for a component the request needs and
+  ///          the bundle lacks; those of Sampler and Bundle.
   Plan resolve(const GenerateRequest& request) const;
 
   /// Loads the components that the request needs, and no others, so that generate() waits for no file.
@@ -30,7 +30,8 @@ class GLINT_API Pipeline {
   void preload(const GenerateRequest& request) const;
 
   /// Returns pictures for the request.
-  /// Errors:  as resolve; those of PromptEncoder and Sampler. Nothing is left changed by a failed or cancelled call.
+  /// Errors:  as resolve; those of PromptEncoder and Sampler. Nothing is left changed by a failed or
+  ///          cancelled call.
   GenerateResult generate(const GenerateRequest& request) const;
 
   /// Returns the conditionings of one of the request's prompts. `words` gets its tokens.
@@ -38,7 +39,8 @@ class GLINT_API Pipeline {
   Prompt encode(const Plan& plan, const GenerateRequest& request, const std::string& prompt,
                 TokenizedPrompt* words = nullptr) const;
 
-  /// Returns what the denoiser's attention layers meet in one model call of the request, in the order they run.
+  /// Returns what the denoiser's attention layers meet in one model call of the request, in the order they
+  /// run.
   /// Cost:    one row through the network.   Errors: as generate.
   std::vector<AttentionCall> attention_calls(const GenerateRequest& request) const;
 

@@ -16,9 +16,9 @@ struct Plan {
   std::vector<int64_t> latent_shape;  ///< of one sample, [C,H,W] or [C,F,H,W]
   PictureSize size;                   ///< px
   std::string solver;
-  std::string rule;      ///< empty for a rule that the program made itself
-  double guidance = 1.0;  ///< the rule's scale, or the input of a guidance-distilled model
-  int64_t vae_tile = 0;   ///< px; 0: decoded in one piece
+  std::string rule;        ///< empty for a rule that the program made itself
+  double guidance = 1.0;   ///< the rule's scale, or the input of a guidance-distilled model
+  int64_t vae_tile = 0;    ///< px; 0: decoded in one piece
   int64_t per_prompt = 1;  ///< pictures
   int64_t samples = 1;     ///< pictures of all prompts
 };

@@ -10,9 +10,10 @@
 
 namespace glint {
 
-/// How strong guidance was in effect for one sample, whatever strategies and rules the run had: one value per step. A step's
-/// latents are turned back into the prediction P* that a first-order step would have needed; then
-/// P* - P_uncond is split along D = P_cond - P_uncond. Steps where |D|^2 < 1e-12 are NaN and not part of the means.
+/// How strong guidance was in effect for one sample, whatever strategies and rules the run had: one value per
+/// step. A step's latents are turned back into the prediction P* that a first-order step would have needed;
+/// then P* - P_uncond is split along D = P_cond - P_uncond. Steps where |D|^2 < 1e-12 are NaN and not part of
+/// the means.
 /// Source:  arXiv:2602.22570 (GA-Eval).
 struct EffectiveGuidance {
   std::vector<double> signed_scale = {};    ///< <P* - P_uncond, D> / <D, D>: CFG at w gives w

@@ -1,4 +1,5 @@
-// Denoise and invert: one first-order step towards the data or towards the noise, along a predictor's prediction.
+// Denoise and invert: one first-order step towards the data or towards the noise, along a predictor's
+// prediction.
 #pragma once
 
 #include <glint/core/options.hpp>
@@ -6,7 +7,8 @@
 
 namespace glint {
 
-/// Where an inversion evaluates the network. The exact inverse needs the prediction at the state it is looking for.
+/// Where an inversion evaluates the network. The exact inverse needs the prediction at the state it is
+/// looking for.
 enum class Evaluation {
   Destination,  ///< the state at hand, under the label of the level it goes to (what the published code does)
   Source,      ///< the state at hand, under its own level's label: the textbook Euler step of the reverse ODE
@@ -45,8 +47,8 @@ struct InvertOptions {
   Coefficients coefficients = Coefficients::Matched;
 };
 
-/// Returns x carried from grid position `from` to the cleaner position `to` along the predictor's prediction at `from`; `memory` as
-/// in Run::predict.
+/// Returns x carried from grid position `from` to the cleaner position `to` along the predictor's prediction
+/// at `from`; `memory` as in Run::predict.
 /// Cost: 1 model call.   Errors: InvalidArgument unless 0 <= from < to <= steps; those of Run::predict.
 inline at::Tensor denoise(Run& run, const Predictor& predictor, const at::Tensor& x, int from, int to,
                           GuidanceState* memory = nullptr) {
@@ -58,11 +60,11 @@ inline at::Tensor denoise(Run& run, const Predictor& predictor, const at::Tensor
 }
 
 /// Returns y carried from grid position `from` to the noisier position `to`, approximately undoing `denoise`.
-/// `guess` is where FixedPoint starts (the state before the denoise, if known: then equal predictors give it back exactly);
-/// y itself if not given.
+/// `guess` is where FixedPoint starts (the state before the denoise, if known: then equal predictors give it
+/// back exactly); y itself if not given.
 /// Cost:    1 model call; `iterations` calls for FixedPoint.
-/// Errors:  InvalidArgument unless 0 <= to < from <= steps, or FixedPoint with iterations < 1; Numerical where the
-///          parameterization is singular (x0 models at the terminal level); those of Run::predict.
+/// Errors:  InvalidArgument unless 0 <= to < from <= steps, or FixedPoint with iterations < 1; Numerical
+///          where the parameterization is singular (x0 models at the terminal level); those of Run::predict.
 /// Source:  DDIM inversion (Song et al. 2021); Picard iteration: Pan et al., "AIDI", ICCV 2023, Eq. 9.
 inline at::Tensor invert(Run& run, const Predictor& predictor, const at::Tensor& y, int from, int to,
                          const InvertOptions& options, const at::Tensor* guess = nullptr) {
@@ -70,9 +72,9 @@ inline at::Tensor invert(Run& run, const Predictor& predictor, const at::Tensor&
   GLINT_CHECK(0 <= to && to < from && from <= schedule.steps(), InvalidArgument,
               "invert: expected 0 <= to < from <= {}, got from {} to {}", schedule.steps(), from, to);
   const int shift = level_shift(options.coefficients);
-  const Affine step =
-      move_coefficients(predictor.model->info().parameterization, schedule.level(schedule.clamp(from + shift)),
-                        schedule.level(schedule.clamp(to + shift)));
+  const Affine step = move_coefficients(predictor.model->info().parameterization,
+                                        schedule.level(schedule.clamp(from + shift)),
+                                        schedule.level(schedule.clamp(to + shift)));
   switch (options.evaluation) {
     case Evaluation::Destination: return step(y, run.predict(predictor, y, schedule.level(to), to));
     case Evaluation::Source: return step(y, run.predict(predictor, y, schedule.level(from), to));
@@ -90,7 +92,8 @@ inline at::Tensor invert(Run& run, const Predictor& predictor, const at::Tensor&
       GLINT_CHECK(options.iterations >= 1, InvalidArgument, "iterations: expected at least 1, got {}",
                   options.iterations);
       at::Tensor z = guess ? *guess : y;
-      for (int k = 0; k < options.iterations; ++k) z = step(y, run.predict(predictor, z, schedule.level(to), to));
+      for (int k = 0; k < options.iterations; ++k)
+        z = step(y, run.predict(predictor, z, schedule.level(to), to));
       return z;
     }
   }

@@ -24,7 +24,8 @@ class NoiseStrategy {
   /// Returns improved initial latents. Never writes into x.   Shapes: x [B,...]; returns the same shape.
   virtual at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const = 0;
 
-  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work there.
+  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work
+  /// there.
   virtual void validate(const NoiseSchedule& /*schedule*/, const Predictor& /*predictor*/) const {}
 };
 

@@ -48,17 +48,19 @@ struct StepEvent {
   at::Tensor denoised() const { return denoised_from(parameterization, from)(x_refined, output); }
 };
 
-/// What a host overrides to watch or stop a run. Called on the thread that samples; never called after the run.
+/// What a host overrides to watch or stop a run. Called on the thread that samples; never called after the
+/// run.
 class Observer {
  public:
   virtual ~Observer() = default;
 
-  /// Asked before every model call, inside inversion and optimization loops too, and before every call of a decoder, so
-  /// between tiles and between frames. False cancels the run.
+  /// Asked before every model call, inside inversion and optimization loops too, and before every call of a
+  /// decoder, so between tiles and between frames. False cancels the run.
   virtual bool keep_going() { return true; }
 
-  /// Told when a stage begins: "denoise" at the start of the run, a strategy's name each time that strategy works. Then
-  /// "decode", before every call of the decoder, with the calls done and the calls of the picture or video.
+  /// Told when a stage begins: "denoise" at the start of the run, a strategy's name each time that strategy
+  /// works. Then "decode", before every call of the decoder, with the calls done and the calls of the picture
+  /// or video.
   virtual void on_stage(std::string_view /*name*/, int /*step*/, int /*steps*/) {}
 
   /// Told after every accepted step. False cancels the run.

@@ -1,4 +1,5 @@
-// A way to predict: a model with its adapters, what it is conditioned on, and how its branches become one prediction.
+// A way to predict: a model with its adapters, what it is conditioned on, and how its branches become one
+// prediction.
 #pragma once
 
 #include <glint/attention/policy.hpp>
@@ -14,7 +15,8 @@
 
 namespace glint {
 
-/// A way to predict. Reflections hold two, a strong and a weak one; the sampler holds one. Cheap to copy, immutable in use.
+/// A way to predict. Reflections hold two, a strong and a weak one; the sampler holds one. Cheap to copy,
+/// immutable in use.
 struct GLINT_API Predictor {
   std::shared_ptr<const Model> model = {};
   std::shared_ptr<const GuidanceRule> rule = {};
@@ -32,12 +34,13 @@ struct GLINT_API Predictor {
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step, GuidanceState* state) const;
 };
 
-/// Throws InvalidArgument, its message led by `owner`, unless the predictor's model can do what is asked of it: it has the
-/// branches of the rule, the adapters, an input for the embedded guidance, and attention layers for the policy.
+/// Throws InvalidArgument, its message led by `owner`, unless the predictor's model can do what is asked of
+/// it: it has the branches of the rule, the adapters, an input for the embedded guidance, and attention
+/// layers for the policy.
 GLINT_API void check_predictor(std::string_view owner, const Predictor& predictor, int steps);
 
-/// Throws InvalidArgument, its message led by `owner`, unless `other` predicts the same quantity of the same latents as
-/// `own`, so that their predictions can be added.
+/// Throws InvalidArgument, its message led by `owner`, unless `other` predicts the same quantity of the same
+/// latents as `own`, so that their predictions can be added.
 GLINT_API void check_same_latents(std::string_view owner, const Model& other, const Model& own);
 
 }  // namespace glint

@@ -1,4 +1,5 @@
-// Ways to make a predictor of a reflection from the run's own: another guidance scale, adapters, model, or prompt.
+// Ways to make a predictor of a reflection from the run's own: another guidance scale, adapters, model, or
+// prompt.
 #pragma once
 
 #include <glint/guidance/cfg.hpp>
@@ -29,7 +30,8 @@ inline PredictorChange with_rule(std::shared_ptr<const GuidanceRule> rule) {
 
 /// Returns the predictor at another guidance scale: of CFG, or the input of a guidance-distilled model.
 inline PredictorChange with_guidance(double scale, Branches branches = Branches::Needed) {
-  return [scale, guided = with_rule(std::make_shared<const Cfg>(CfgOptions{scale, branches}))](Predictor predictor) {
+  return [scale,
+          guided = with_rule(std::make_shared<const Cfg>(CfgOptions{scale, branches}))](Predictor predictor) {
     if (!predictor.model->info().embedded_guidance) return guided(predictor);
     predictor.embedded_guidance = scale;
     return predictor;
@@ -44,7 +46,8 @@ inline PredictorChange with_adapter(std::string name, double scale) {
   };
 }
 
-/// Returns the predictor on another model of the same latents. Adapters belong to the model they were made for.
+/// Returns the predictor on another model of the same latents. Adapters belong to the model they were made
+/// for.
 inline PredictorChange with_model(std::shared_ptr<const Model> model) {
   return [model = std::move(model)](Predictor predictor) {
     predictor.model = model;
@@ -67,8 +70,9 @@ inline PredictorChange with_condition(std::function<Prompt(const Prompt&)> chang
 
 /// Returns one change after another.
 inline PredictorChange operator|(PredictorChange first, PredictorChange second) {
-  return
-      [first = std::move(first), second = std::move(second)](const Predictor& predictor) { return second(first(predictor)); };
+  return [first = std::move(first), second = std::move(second)](const Predictor& predictor) {
+    return second(first(predictor));
+  };
 }
 
 }  // namespace glint

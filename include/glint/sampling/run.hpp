@@ -4,8 +4,8 @@
 #include <glint/core/rng.hpp>
 #include <glint/core/schedule.hpp>
 #include <glint/export.hpp>
-#include <glint/sampling/predictor.hpp>
 #include <glint/sampling/observer.hpp>
+#include <glint/sampling/predictor.hpp>
 
 #include <map>
 #include <span>
@@ -25,7 +25,8 @@ struct Prediction {
   BranchOutputs branches;
 };
 
-/// Counts, cancels, and makes guided predictions. Everything mutable about a run is here or in the loop's locals.
+/// Counts, cancels, and makes guided predictions. Everything mutable about a run is here or in the loop's
+/// locals.
 /// Thread:  owned by one run on one thread.
 class GLINT_API Run {
  public:
@@ -39,17 +40,18 @@ class GLINT_API Run {
   NoiseStream& noise() { return noise_; }
   Observer* observer() const { return observer_; }
 
-  /// Returns the predictor's guided raw output for x, evaluated as if x were at `level`. `memory` is the state of its rule along
-  /// one trajectory, from GuidanceRule::begin(); without it the prediction stands alone, as a reflection's do.
-  /// Cost:    one model call, and one more if the rule's weak branch has a model of its own; B rows for each branch the
-  ///          rule asks for at this step.
+  /// Returns the predictor's guided raw output for x, evaluated as if x were at `level`. `memory` is the
+  /// state of its rule along one trajectory, from GuidanceRule::begin(); without it the prediction stands
+  /// alone, as a reflection's do.
+  /// Cost:    one model call, and one more if the rule's weak branch has a model of its own; B rows for each
+  ///          branch the rule asks for at this step.
   /// Errors:  Cancelled if the observer says stop; whatever the model throws.
   at::Tensor predict(const Predictor& predictor, const at::Tensor& x, const Level& level, int step,
                      GuidanceState* memory = nullptr);
 
-  /// Returns what each predictor predicts for the same x. What they have in common (the same model, adapters and
-  /// conditioning) is evaluated once; branches of one model with the same adapters are one call. `memory` and `also`, which
-  /// adds to the raw outputs returned, are the first predictor's; the others stand alone.
+  /// Returns what each predictor predicts for the same x. What they have in common (the same model, adapters
+  /// and conditioning) is evaluated once; branches of one model with the same adapters are one call. `memory`
+  /// and `also`, which adds to the raw outputs returned, are the first predictor's; the others stand alone.
   /// Errors:  as predict.
   std::vector<Prediction> predict(std::span<const Predictor> predictors, const at::Tensor& x,
                                   const Level& level, int step, GuidanceState* memory = nullptr,

@@ -4,8 +4,8 @@
 #include <glint/export.hpp>
 #include <glint/sampling/noise_strategy.hpp>
 #include <glint/sampling/request.hpp>
-#include <glint/solver/solver.hpp>
 #include <glint/sampling/step_strategy.hpp>
+#include <glint/solver/solver.hpp>
 
 #include <memory>
 #include <vector>
@@ -18,7 +18,7 @@ struct SamplerParts {
   NoiseSchedule schedule;
   std::shared_ptr<const Solver> solver;
   std::vector<std::shared_ptr<const NoiseStrategy>> noise_strategies = {};  ///< before the loop, in order
-  std::vector<StepMethod> step_methods = {};  ///< at each step, in order
+  std::vector<StepMethod> step_methods = {};                                ///< at each step, in order
 };
 
 /// Samples latents from noise. Immutable after construction; a failed or cancelled run changes nothing.
@@ -29,9 +29,10 @@ class GLINT_API Sampler {
   explicit Sampler(SamplerParts parts);
 
   /// Returns latents for the request.
-  /// Cost:    steps() guided predictions, and what the strategies say.   Dtype: that of request.noise, else float32.
-  /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for noise or latents that
-  ///          are not finite; Cancelled; whatever the model throws.
+  /// Cost:    steps() guided predictions, and what the strategies say.   Dtype: that of request.noise, else
+  ///          float32.
+  /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for noise or
+  ///          latents that are not finite; Cancelled; whatever the model throws.
   SampleResult sample(const SampleRequest& request) const;
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }

@@ -33,7 +33,8 @@ class StepStrategy {
   /// Returns x_i' for x_i. Never writes into x.   Shapes: x [B,...]; returns the same shape.
   virtual at::Tensor refine(const at::Tensor& x, const StepContext& context) const = 0;
 
-  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work there.
+  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work
+  /// there.
   virtual void validate(const NoiseSchedule& /*schedule*/, const Predictor& /*predictor*/) const {}
 };
 
@@ -43,14 +44,15 @@ struct Gap {
   double weight;
 };
 
-/// Adds to the accepted prediction of a step: sum of weight (P_strong - P_weak), evaluated in one batch with it. Immutable;
-/// const calls are safe concurrently.
+/// Adds to the accepted prediction of a step: sum of weight (P_strong - P_weak), evaluated in one batch with
+/// it. Immutable; const calls are safe concurrently.
 class PredictionTerm {
  public:
   virtual ~PredictionTerm() = default;
 
   /// Returns what is added at a step, nothing where the term is not active. `predictor` is the run's own.
-  virtual std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Predictor& predictor) const = 0;
+  virtual std::vector<Gap> gaps(const NoiseSchedule& schedule, int step,
+                                const Predictor& predictor) const = 0;
 
   /// As StepStrategy::validate.
   virtual void validate(const NoiseSchedule& /*schedule*/, const Predictor& /*predictor*/) const {}

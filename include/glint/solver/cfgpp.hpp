@@ -22,15 +22,16 @@ struct CfgPlusPlusOptions {
   }
 };
 
-/// With y the guided and m the negative prompt's x0 estimate, lambda = log(alpha/sigma), h = lambda' - lambda:
+/// With y the guided and m the negative prompt's x0 estimate, lambda = log(alpha/sigma), h = lambda' -
+/// lambda:
 ///   order 1: x' = alpha' y + sqrt(sigma'^2 - s^2) eps(uncond) + s z, s = ancestral_sigma(eta), 0 by default
 ///   order 2: x' = alpha' y + (sigma'/sigma) (x - alpha m) + alpha' (1 - e^-h) (y - m_prev) h / (2 h_prev).
-/// The guidance scale is lambda in [0, 1], 0.6 by default: it interpolates, and lambda 1 is not the unguided run, since the
-/// noise still comes from the unconditional prediction. Where both prompts predict the same, order 1 is DDIM and order 2 is
-/// DPM-Solver++ (2M).
+/// The guidance scale is lambda in [0, 1], 0.6 by default: it interpolates, and lambda 1 is not the unguided
+/// run, since the noise still comes from the unconditional prediction. Where both prompts predict the same,
+/// order 1 is DDIM and order 2 is DPM-Solver++ (2M).
 /// Cost:    N predictions with the negative prompt's branch, which guidance has anyway.
-/// Source:  Chung et al., "CFG++: Manifold-constrained Classifier Free Guidance", ICLR 2025, arXiv:2406.08070, Alg. 2; order
-///          2 as their released code has it.
+/// Source:  Chung et al., "CFG++: Manifold-constrained Classifier Free Guidance", ICLR 2025,
+///          arXiv:2406.08070, Alg. 2; order 2 as their released code has it.
 class CfgPlusPlus final : public Solver {
  public:
   using Options = CfgPlusPlusOptions;
@@ -74,10 +75,11 @@ class CfgPlusPlus final : public Solver {
   BranchSet reads() const override { return {.cond = false, .uncond = true}; }
   void validate(const NoiseSchedule& schedule, const ModelInfo& model) const override {
     if (options_.order == 2) detail::check_multistep(info.name, schedule);
-    GLINT_CHECK(model.uncond_branch, InvalidArgument,
-                "solver cfgpp: it renoises with the unconditional prediction, and model '{}' has no unconditional "
-                "branch",
-                model.name);
+    GLINT_CHECK(
+        model.uncond_branch, InvalidArgument,
+        "solver cfgpp: it renoises with the unconditional prediction, and model '{}' has no unconditional "
+        "branch",
+        model.name);
   }
 
  private:

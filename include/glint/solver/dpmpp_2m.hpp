@@ -14,9 +14,9 @@ inline void check_multistep(std::string_view solver, const NoiseSchedule& schedu
               solver);
 }
 
-/// Levels of a variance-preserving model as diffusers' multistep solvers place them: N + 1 timesteps of which the cleanest is
-/// dropped; sigmas spread over the whole training range. The network is told integers; those of Karras' sigmas are
-/// rounded if the solver rounds them, others truncated.
+/// Levels of a variance-preserving model as diffusers' multistep solvers place them: N + 1 timesteps of which
+/// the cleanest is dropped; sigmas spread over the whole training range. The network is told integers; those
+/// of Karras' sigmas are rounded if the solver rounds them, others truncated.
 inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOptions& grid,
                                         bool rounds_karras) {
   check_grid(training, grid);
@@ -52,8 +52,9 @@ inline bool first_order_at(const SolverStep& s) {
 /// h = lambda' - lambda of the step.
 inline double log_snr_step(const SolverStep& s) { return s.to().lambda() - s.from().lambda(); }
 
-/// Returns of_x x + of_x0 (m0 + (m0 - m1) / (2 r)) and keeps m0: the second-order update in whichever form gives the two
-/// factors. 1 / r = h / h_prev, 0 where the previous interval began at pure noise and so was infinitely long.
+/// Returns of_x x + of_x0 (m0 + (m0 - m1) / (2 r)) and keeps m0: the second-order update in whichever form
+/// gives the two factors. 1 / r = h / h_prev, 0 where the previous interval began at pure noise and so was
+/// infinitely long.
 inline at::Tensor second_order_update(const SolverStep& s, SolverHistory& history, double of_x,
                                       double of_x0) {
   const at::Tensor m0 = s.denoised();
@@ -81,7 +82,8 @@ class OnMultistepGrid : public Solver {
 
 /// With m the x0 estimates, lambda = log(alpha/sigma), h = lambda' - lambda, r = h_prev / h:
 ///   x' = (sigma'/sigma) x - alpha' (e^-h - 1) (m0 + (m0 - m1) / (2 r)).
-/// First order (DDIM) on the first step, and on the last where it lands on sigma = 0 or the run has under 15 steps.
+/// First order (DDIM) on the first step, and on the last where it lands on sigma = 0 or the run has under 15
+/// steps.
 /// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Alg. 2 (midpoint).
 class Dpmpp2m final : public OnMultistepGrid {
  public:

@@ -1,4 +1,5 @@
-// The first-order solvers: DDIM, Euler, Euler ancestral, flow Euler. One update; they differ in grid and in eta.
+// The first-order solvers: DDIM, Euler, Euler ancestral, flow Euler. One update; they differ in grid and in
+// eta.
 #pragma once
 
 #include <glint/core/schedule_flow.hpp>
@@ -7,9 +8,10 @@
 
 namespace glint {
 
-/// Returns the standard deviation of fresh noise in a step between two levels: eta times that of the exact posterior
-/// of the noising process, sigma' sqrt(1 - (S'/S)^2) with S = sigma/alpha.
-/// Source:  Song et al., "DDIM", ICLR 2021, Eq. 16; the same number is sigma_up of Karras et al. 2022 ancestral steps.
+/// Returns the standard deviation of fresh noise in a step between two levels: eta times that of the exact
+/// posterior of the noising process, sigma' sqrt(1 - (S'/S)^2) with S = sigma/alpha.
+/// Source:  Song et al., "DDIM", ICLR 2021, Eq. 16; the same number is sigma_up of Karras et al. 2022
+///          ancestral steps.
 inline double ancestral_sigma(const Level& from, const Level& to, double eta) {
   if (eta == 0.0 || to.sigma == 0.0) return 0.0;
   const double quotient = (to.sigma * from.alpha) / (to.alpha * from.sigma);  // S'/S, finite where alpha is 0
@@ -97,7 +99,8 @@ class Ddim final : public Solver {
 };
 
 /// The Euler method on dX/dS = eps, with X = x/alpha, S = sigma/alpha. In x it is the DDIM update.
-/// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 without correction.
+/// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 without
+///          correction.
 class Euler final : public OnEulerGrid {
  public:
   using Options = NoOptions;

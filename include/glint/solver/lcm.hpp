@@ -7,8 +7,8 @@ namespace glint {
 
 /// Jumps to the consistency function's estimate of x0 and re-noises it to the next level:
 ///   x' = alpha' (c_out x0 + c_skip x) + sigma' z, no noise at the end.
-/// c_skip = d^2 / ((10 t)^2 + d^2), c_out = 10 t / sqrt((10 t)^2 + d^2), d = 0.5, t the timestep. Flow models have no
-/// such boundary scalings: c_skip = 0, c_out = 1.
+/// c_skip = d^2 / ((10 t)^2 + d^2), c_out = 10 t / sqrt((10 t)^2 + d^2), d = 0.5, t the timestep. Flow models
+/// have no such boundary scalings: c_skip = 0, c_out = 1.
 /// Source:  Luo et al., "Latent Consistency Models", arXiv:2310.04378, Alg. 3.
 class Lcm final : public Solver {
  public:

@@ -36,7 +36,8 @@ struct SolverHistory {
 };
 
 /// One update rule. Immutable; state is an argument.
-/// Thread:  const calls are safe concurrently.   Random: stochastic solvers draw from `noise`, one draw per step.
+/// Thread:  const calls are safe concurrently.   Random: stochastic solvers draw from `noise`, one draw per
+///          step.
 class Solver {
  public:
   virtual ~Solver() = default;
@@ -44,8 +45,8 @@ class Solver {
   /// Returns the latents at step.to(). Never writes into step.x or step.output.
   virtual at::Tensor step(const SolverStep& step, SolverHistory& history, NoiseStream& noise) const = 0;
 
-  /// Returns the levels of a run with this solver through a model trained so, where diffusers' solver of this name has
-  /// them.
+  /// Returns the levels of a run with this solver through a model trained so, where diffusers' solver of this
+  /// name has them.
   /// Errors:  InvalidArgument if steps is not in [1, train_steps], or an option does not apply to the solver.
   virtual NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const = 0;
   virtual NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const = 0;

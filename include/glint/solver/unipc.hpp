@@ -5,9 +5,9 @@
 
 namespace glint {
 
-/// UniPC-2 with B(h) = e^h - 1 ("bh2"), on x0 estimates. Each step first corrects the latents it was handed with the
-/// prediction made at them, then predicts the next ones. Orders go 1, 2, ..., 2, 1.
-/// With lambda = log(alpha/sigma), hh = -h, phi = e^hh - 1, D1 = (m1 - m0) / r, r = (lambda_1 - lambda_0) / h:
+/// UniPC-2 with B(h) = e^h - 1 ("bh2"), on x0 estimates. Each step first corrects the latents it was handed
+/// with the prediction made at them, then predicts the next ones. Orders go 1, 2, ..., 2, 1. With lambda =
+/// log(alpha/sigma), hh = -h, phi = e^hh - 1, D1 = (m1 - m0) / r, r = (lambda_1 - lambda_0) / h:
 ///   predict: x' = (sigma'/sigma) x - alpha' phi (m0 + D1 / 2)
 ///   correct: x  = (sigma/sigma_0) x_0 - alpha phi (m0 + rho_1 D1 + rho_2 (m - m0)).
 /// Source:  Zhao et al., "UniPC", NeurIPS 2023, arXiv:2302.04867, Alg. 5 and 6.
@@ -44,7 +44,8 @@ class UniPc final : public Solver {
   }
 
  private:
-  /// -r: the previous interval in units of this one, negative because it lies behind. 1/r is 0 for an infinite one.
+  /// -r: the previous interval in units of this one, negative because it lies behind. 1/r is 0 for an
+  /// infinite one.
   static double behind(const NoiseSchedule& g, int index, double h) {
     return (g.level(index - 1).lambda() - g.level(index).lambda()) / h;
   }

@@ -1,4 +1,5 @@
-// The one operator behind Z-Sampling, W2SD, RF-Sampling and Z-CoRe2: denoise with one predictor, invert with another.
+// The one operator behind Z-Sampling, W2SD, RF-Sampling and Z-CoRe2: denoise with one predictor, invert with
+// another.
 #pragma once
 
 #include <glint/sampling/moves.hpp>
@@ -15,7 +16,8 @@
 
 namespace glint {
 
-/// Throws InvalidArgument, its message led by `name`, unless both predictors of a reflection can work beside the run's own.
+/// Throws InvalidArgument, its message led by `name`, unless both predictors of a reflection can work beside
+/// the run's own.
 inline void check_sides(std::string_view name, const Predictor& strong, const Predictor& weak,
                         const NoiseSchedule& schedule, const Predictor& own) {
   for (const auto& [which, side] : {std::pair{"strong", &strong}, std::pair{"weak", &weak}}) {
@@ -25,14 +27,17 @@ inline void check_sides(std::string_view name, const Predictor& strong, const Pr
   }
 }
 
-/// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong predictor, I^W inverts them with the weak.
-/// To first order the next prediction gains T m (P_strong - P_weak): the gap between the predictors, at no change of level.
-/// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction of that predictor
-///          (fixed-point: G_weak times its iterations).
-/// Errors:  InvalidArgument for options out of range, or predictors whose models differ in parameterization or noise kind.
+/// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong predictor, I^W inverts them
+/// with the weak. To first order the next prediction gains T m (P_strong - P_weak): the gap between the
+/// predictors, at no change of level.
+/// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction
+///          of that predictor (fixed-point: G_weak times its iterations).
+/// Errors:  InvalidArgument for options out of range, or predictors whose models differ in parameterization
+///          or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
-///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of repeating
-///          the last step, so the terminal level is never inverted (unless repeat_last asks for it).
+///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of
+///          repeating the last step, so the terminal level is never inverted (unless repeat_last asks for
+///          it).
 class Reflect final : public StepStrategy {
  public:
   Reflect(std::string name, PredictorChange strong, PredictorChange weak, ReflectOptions options)
@@ -88,7 +93,8 @@ class Reflect final : public StepStrategy {
   ReflectOptions options_;
 };
 
-/// The first-order effect of a reflection, inside the prediction: T m (P_strong - P_weak) for each step of the span.
+/// The first-order effect of a reflection, inside the prediction: T m (P_strong - P_weak) for each step of
+/// the span.
 /// Cost:    the branches of the predictors that the accepted prediction does not evaluate anyway.
 class DirectReflection final : public PredictionTerm {
  public:

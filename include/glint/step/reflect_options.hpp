@@ -25,8 +25,8 @@ struct ReflectOptions {
   InvertOptions invert = {};
   Form form = Form::Reflect;
   bool legacy = false;  ///< the released code as it is; each strategy says what that means
-  /// At the end of the grid repeat the last step instead of shortening the span, and reflect before the last step too, as
-  /// the released RF-Sampling code does. No option of its own: its legacy=true sets it.
+  /// At the end of the grid repeat the last step instead of shortening the span, and reflect before the last
+  /// step too, as the released RF-Sampling code does. No option of its own: its legacy=true sets it.
   bool repeat_last = false;
 
   /// The fields every reflection strategy has, for their own `fields` to call.
@@ -61,13 +61,14 @@ struct ReflectOptions {
   }
 };
 
-/// Returns whether a reflection does anything at step i of n. The last step is left out: the terminal level cannot be left
-/// again for every parameterization, and there is nothing after it to gain.
+/// Returns whether a reflection does anything at step i of n. The last step is left out: the terminal level
+/// cannot be left again for every parameterization, and there is nothing after it to gain.
 inline bool reflects_at(const ReflectOptions& o, int i, int n) {
   return o.repeats > 0 && o.merge != 0.0 && o.window.contains(i, n) && (i < n - 1 || o.repeat_last);
 }
 
-/// Returns the options with legacy=true spelled out: inversions like the released code's, `coefficients` at the destination.
+/// Returns the options with legacy=true spelled out: inversions like the released code's, `coefficients` at
+/// the destination.
 /// Errors:  InvalidArgument for legacy with the direct form, which no released code has.
 inline ReflectOptions with_legacy_inversion(std::string_view owner, ReflectOptions o,
                                             Coefficients coefficients = Coefficients::LegacyShifted) {

@@ -1,5 +1,5 @@
-// RF-Sampling: reflect between amplified and attenuated token embeddings. It needs no guidance, so it works on distilled
-// flow models.
+// RF-Sampling: reflect between amplified and attenuated token embeddings. It needs no guidance, so it works
+// on distilled flow models.
 #pragma once
 
 #include <glint/step/reflect.hpp>
@@ -9,8 +9,9 @@ namespace glint {
 /// What the unconditional embedding of RF-Sampling's mix is.
 enum class UncondEmbedding {
   Faithful,  ///< the encoding of the empty prompt, as published
-  /// The prompt's own, as the released code computes by mistake: the mix shares then have no effect on it. Where guidance
-  /// evaluates the negative prompt too, its embedding is mixed with the prompt's, as the released SD3.5 code does.
+  /// The prompt's own, as the released code computes by mistake: the mix shares then have no effect on it.
+  /// Where guidance evaluates the negative prompt too, its embedding is mixed with the prompt's, as the
+  /// released SD3.5 code does.
   LegacyPrompt
 };
 template <>
@@ -52,7 +53,8 @@ struct RfSamplingOptions {
 };
 
 /// Returns the predictor whose token embeddings are c + s ((1 - r) c + r c_uncond).
-/// Errors:  InvalidArgument, when it predicts, where the negative prompt's embeddings are missing or of another shape.
+/// Errors:  InvalidArgument, when it predicts, where the negative prompt's embeddings are missing or of
+///          another shape.
 inline PredictorChange with_mixed_tokens(double s, double r, UncondEmbedding uncond) {
   return with_condition([s, r, uncond](const Prompt& prompt) {
     const bool alike =
@@ -62,21 +64,23 @@ inline PredictorChange with_mixed_tokens(double s, double r, UncondEmbedding unc
     };
     if (uncond == UncondEmbedding::LegacyPrompt)
       return Prompt{scale(prompt.cond, 1.0 + s), alike ? mixed(prompt.uncond, prompt.cond) : prompt.uncond};
-    GLINT_CHECK(alike, InvalidArgument,
-                "rf-sampling: needs the negative prompt's token embeddings in the shape of the prompt's; give "
-                "them, or uncond=legacy-prompt");
+    GLINT_CHECK(
+        alike, InvalidArgument,
+        "rf-sampling: needs the negative prompt's token embeddings in the shape of the prompt's; give "
+        "them, or uncond=legacy-prompt");
     return Prompt{mixed(prompt.cond, prompt.uncond), prompt.uncond};
   });
 }
 
-/// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_uncond) on the token embeddings alone, with a large s to denoise and a
-/// small one to invert; pooled embedding and guidance stay. Under CFG form=direct has the same first-order effect in 2
-/// rows more than the step's own, since the negative prompt's row is shared.
-/// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy S = span times the active steps,
-///          the last among them.
-/// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful unconditional embedding, merge 0 is off;
-///          legacy=true is the released code: coefficients=legacy-upper, uncond=legacy-prompt, merge 0 means 1, and the last
-///          step is active too, repeated where the span passes the end.
+/// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_uncond) on the token embeddings alone, with a large s to
+/// denoise and a small one to invert; pooled embedding and guidance stay. Under CFG form=direct has the same
+/// first-order effect in 2 rows more than the step's own, since the negative prompt's row is shared.
+/// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy S = span times
+///          the active steps, the last among them.
+/// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful unconditional
+///          embedding, merge 0 is off; legacy=true is the released code: coefficients=legacy-upper,
+///          uncond=legacy-prompt, merge 0 means 1, and the last step is active too, repeated where the span
+///          passes the end.
 inline StepMethod rf_sampling(RfSamplingOptions o = {}) {
   constexpr std::string_view kName = RfSamplingOptions::info.name;
   check_ranges(kName, o);

@@ -35,14 +35,16 @@ inline PredictorChange with_side(const W2sdSide& side, Branches branches = Branc
   return change;
 }
 
-/// Returns W2SD: a reflection whose forward predictor is strong and whose inverse predictor is weak, in weights, adapters, prompt,
-/// guidance or all of them. To first order the step's prediction becomes P + T m (P_strong - P_weak); with only the guidance
-/// different it is Z-Sampling to the bit. Two models need the memory of both.
+/// Returns W2SD: a reflection whose forward predictor is strong and whose inverse predictor is weak, in
+/// weights, adapters, prompt, guidance or all of them. To first order the step's prediction becomes P + T m
+/// (P_strong - P_weak); with only the guidance different it is Z-Sampling to the bit. Two models need the
+/// memory of both.
 /// Cost:    N G + T S (G_strong + G_weak) rows, S as for Z-Sampling.
-/// Errors:  InvalidArgument if nothing tells the predictors apart, or for an adapter scale without an adapter.
-/// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviations: matched
-///          coefficients, no branch that cannot matter; legacy=true is the released code: coefficients=legacy-shifted,
-///          branches=legacy-both.
+/// Errors:  InvalidArgument if nothing tells the predictors apart, or for an adapter scale without an
+///          adapter.
+/// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviations:
+///          matched coefficients, no branch that cannot matter; legacy=true is the released code:
+///          coefficients=legacy-shifted, branches=legacy-both.
 inline StepMethod w2sd(const W2sdSide& strong, const W2sdSide& weak, const ReflectOptions& options = {},
                        Branches branches = Branches::Needed) {
   constexpr std::string_view kName = "w2sd";

@@ -68,12 +68,13 @@ class PredictAfterReflection final : public PredictionTerm {
   std::shared_ptr<const PredictionTerm> reflection_;
 };
 
-/// Returns Z-CoRe2: a reflection whose inversion predicts c + g (R(c) - c), R the weak network that imitates CFG at a scale w0.
-/// To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_uncond): it pushes the wrong way for g > (g1-1)/(w0-1), so choose g
-/// for the network at hand.
-/// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R. guidance_final shares the branches of the run's CFG.
-/// Source:  Shao et al., "CoRe^2", arXiv:2503.09662. Deviation: matched coefficients; legacy=true is the released SDXL code
-///          (coefficients=legacy-shifted), guidance_final=3.5 the released SD3.5 code.
+/// Returns Z-CoRe2: a reflection whose inversion predicts c + g (R(c) - c), R the weak network that imitates
+/// CFG at a scale w0. To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_uncond): it pushes the
+/// wrong way for g > (g1-1)/(w0-1), so choose g for the network at hand.
+/// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R. guidance_final shares the branches of the
+///          run's CFG.
+/// Source:  Shao et al., "CoRe^2", arXiv:2503.09662. Deviation: matched coefficients; legacy=true is the
+///          released SDXL code (coefficients=legacy-shifted), guidance_final=3.5 the released SD3.5 code.
 inline StepMethod z_core2(WeakNetwork network, const ZCore2Options& o = {}) {
   constexpr std::string_view kName = ZCore2Options::info.name;
   check_ranges(kName, o);

@@ -35,14 +35,14 @@ struct ZSamplingOptions {
   }
 };
 
-/// Returns Z-Sampling: a reflection whose predictors differ in the guidance scale alone. To first order a run with CFG g1
-/// behaves like CFG at g1 + T m (g1 - g2), so compare it with that. A guidance-distilled model has the scale as an input
-/// instead, and the predictors set that.
+/// Returns Z-Sampling: a reflection whose predictors differ in the guidance scale alone. To first order a run
+/// with CFG g1 behaves like CFG at g1 + T m (g1 - g2), so compare it with that. A guidance-distilled model
+/// has the scale as an input instead, and the predictors set that.
 /// Cost:    T min(K, N-1-i) (G(g1) + G(g2)) extra rows at active step i, G(0) = G(1) = 1, else 2
 ///          (branches=legacy-both: always 2).
-/// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection", ICLR 2025,
-///          arXiv:2412.10891, Alg. 1. Deviations: matched coefficients, no branch that cannot matter; legacy=true is the
-///          released SDXL code: coefficients=legacy-shifted, branches=legacy-both.
+/// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection",
+///          ICLR 2025, arXiv:2412.10891, Alg. 1. Deviations: matched coefficients, no branch that cannot
+///          matter; legacy=true is the released SDXL code: coefficients=legacy-shifted, branches=legacy-both.
 inline StepMethod z_sampling(const ZSamplingOptions& o = {}) {
   constexpr std::string_view kName = ZSamplingOptions::info.name;
   check_ranges(kName, o);

@@ -17,10 +17,11 @@ class GLINT_API ImageDecoder {
   /// Errors:  InvalidArgument if the network is null, a size is not positive or scaling_factor is 0.
   ImageDecoder(std::shared_ptr<const Network> network, VaeOptions options);
 
-  /// Returns the pictures of `latents`: network(latents / scaling_factor + shift_factor), nominally in [-1,1].
+  /// Returns the pictures of `latents`: network(latents / scaling_factor + shift_factor), nominally in
+  /// [-1,1].
   /// Shapes:  latents [B,C,H,W]; returns [B,3,s H,s W], float32 on the CPU.
-  /// Errors:  ShapeMismatch, UnsupportedDtype for latents; InvalidArgument for a tile size; BadModel if the network returns
-  ///          another shape; Cancelled; OutOfMemory; Internal.
+  /// Errors:  ShapeMismatch, UnsupportedDtype for latents; InvalidArgument for a tile size; BadModel if the
+  ///          network returns another shape; Cancelled; OutOfMemory; Internal.
   at::Tensor decode(const at::Tensor& latents, const VaeCall& call = {}) const;
 
   const VaeOptions& options() const { return options_; }

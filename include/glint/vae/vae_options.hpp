@@ -20,10 +20,11 @@ struct VaeOptions {
 
 /// How one call of an encoder or decoder goes.
 struct VaeCall {
-  /// Side of the square tiles that a larger picture is cut into, px: a multiple of 4 spatial_scale, or 0 for one piece.
-  /// Tiles overlap by a quarter of their side and are blended there; a picture that fits into one is not cut, and comes
-  /// out as with 0. Bounds the memory of the network, not that of the result. Near the overlaps the result differs from
-  /// that of one piece, since a tile's network sees nothing of its neighbours.
+  /// Side of the square tiles that a larger picture is cut into, px: a multiple of 4 spatial_scale, or 0 for
+  /// one piece. Tiles overlap by a quarter of their side and are blended there; a picture that fits into one
+  /// is not cut, and comes out as with 0. Bounds the memory of the network, not that of the result. Near the
+  /// overlaps the result differs from that of one piece, since a tile's network sees nothing of its
+  /// neighbours.
   /// Source:  diffusers 0.42.1, AutoencoderKL and AutoencoderKLWan with enable_tiling, which this equals.
   int64_t tile = 0;
   /// Asked before every call of the network with the calls done and the calls of all; false cancels.

@@ -7,8 +7,8 @@
 
 namespace glint {
 
-/// The memory of a video encoder or decoder between calls; empty before the first frame. Assigning {} starts anew.
-/// Copies share their tensors, which nothing changes: a copy continues from the same frame.
+/// The memory of a video encoder or decoder between calls; empty before the first frame. Assigning {} starts
+/// anew. Copies share their tensors, which nothing changes: a copy continues from the same frame.
 struct VideoState {
   std::vector<at::Tensor> tensors = {};
   std::vector<int64_t> frame = {};  ///< shape [B,C,H,W] of one input frame, which all frames must have
