@@ -11,7 +11,8 @@ namespace glint {
 enum class TaylorOrder {
   Zeroth,  ///< each block as its mean key and its summed values
   Hybrid,  ///< that, and one first-order term shared by all blocks: the method as released
-  First  ///< that, and every block's own first-order term: the most accurate, costs about as much as dense attention
+  First    ///< that, and every block's own first-order term: the most accurate, costs about as much as dense
+           ///< attention
 };
 
 /// What PISA ranks key blocks by, for every query block.

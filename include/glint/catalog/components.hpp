@@ -16,8 +16,9 @@ namespace glint {
 
 /// What the released architecture of CoRe2's weak network makes of the decomposed prompts U S Vh.
 enum class TextRows {
-  LegacyRows,  ///< the first rows of U, as the released code takes them by mistake and its weights were trained with
-  Columns  ///< the first columns: the prompts' best approximation of that rank
+  LegacyRows,  ///< the first rows of U, as the released code takes them by mistake and its weights were
+               ///< trained with
+  Columns      ///< the first columns: the prompts' best approximation of that rank
 };
 template <>
 struct EnumNames<TextRows> {
