@@ -51,7 +51,7 @@ int main() {
       });
   const glint::Sampler sampler(
       {.predictor = {.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
-       .schedule = glint::vp_schedule({}, {.steps = 10}, glint::GridConvention::Ddim),
+       .schedule = glint::Ddim().schedule(glint::VpTraining{}, {.steps = 10}),
        .solver = registry.solver({"ddim"}),
        .step_methods = {registry.step(glint::parse_choice("jitter:amount=0.1"))}});
   const glint::SampleResult result = sampler.sample({.seed = 1, .latent_shape = {4, 8, 8}});

@@ -18,10 +18,10 @@ int main() {
 
   glint::SamplerParts parts{
       .predictor = {.model = model, .rule = std::make_shared<glint::Cfg>(1.5)},
-      .schedule = glint::flow_schedule({}, {.steps = 30}, glint::GridConvention::FlowEuler),
+      .schedule = glint::flow_schedule({}, {.steps = 30}),
       .solver = std::make_shared<glint::FlowEuler>()};
   for (const bool reflect : {false, true}) {
-    if (reflect) parts.step_methods = {glint::ZSampling::make({.guidance_inverse = 0.0})};
+    if (reflect) parts.step_methods = {glint::z_sampling({.guidance_inverse = 0.0})};
     const glint::SampleResult result =
         glint::Sampler(parts).sample({.prompt = prompt, .seed = 1, .batch = 1000});
     const at::Tensor mean = result.latents.mean(0).flatten();

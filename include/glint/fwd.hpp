@@ -1,4 +1,4 @@
-// Forward declarations of the public types: what an interface header may include and stay cheap.
+// Forward declarations: what an interface header may use without including it.
 #pragma once
 
 namespace at {
@@ -7,23 +7,10 @@ class Tensor;
 
 namespace glint {
 
-class Error;
 class Model;
-class NoiseSchedule;
-class GuidanceRule;
-class Solver;
-class NoiseStrategy;
-class StepStrategy;
-class Observer;
-class Sampler;
-class Run;
-class NoiseStream;
 struct AttentionPolicy;
 struct Conditioning;
-struct Predictor;
 struct Level;
 struct Prompt;
-struct SampleRequest;
-struct SampleResult;
 
 }  // namespace glint

@@ -318,9 +318,9 @@ void add_output_options(CLI::App& command, Arguments& args) {
   OutputFiles& files = args.files;
   command.add_option(
       "--output,-o", files.pictures,
-      "PNG to write; of a video an animated WebP, PNGs like clip_%04d.png, or a folder of them; "
+      "PNG or WebP to write; of a video an animated WebP, PNGs like clip_%04d.png, or a folder of them; "
       "several get -1, -2, ...; default: glint.png, glint.webp");
-  command.add_option("--sheet", files.sheet, "PNG with all pictures, or all frames, side by side");
+  command.add_option("--sheet", files.sheet, "picture with all pictures, or all frames, side by side");
   command.add_option("--enlarge", files.enlarge, "make pictures this many times as large")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();

@@ -1,6 +1,7 @@
 #include "cli/outputs.hpp"
 
 #include <glint/core/error.hpp>
+#include <glint/image/image_file.hpp>
 #include <glint/image/webp.hpp>
 
 #include <fmt/ranges.h>
@@ -69,14 +70,15 @@ void check_folder(const std::string& path, const fs::path& folder) {
   GLINT_CHECK(access(folder.c_str(), W_OK) == 0, InvalidArgument, "{}: cannot be written", path);
 }
 
-void check_file(const std::string& path, std::string_view extension) {
+void check_file(const std::string& path, const std::vector<std::string>& extensions) {
   if (path.empty()) return;
   std::error_code ignored;
   check_folder(path, fs::absolute(path).parent_path());
   GLINT_CHECK(!fs::is_directory(path, ignored), InvalidArgument, "{}: cannot be written", path);
-  GLINT_CHECK(fs::path(path).extension() == extension || !fs::path(path).has_extension() ||
-                  fs::is_other(path, ignored),
-              InvalidArgument, "{}: expected a {} file", path, extension);
+  const std::string extension = fs::path(path).extension().string();
+  const bool known = std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
+  GLINT_CHECK(known || extension.empty() || fs::is_other(path, ignored), InvalidArgument,
+              "{}: expected a {} file", path, fmt::join(extensions, " or "));
 }
 
 void check_video(const std::string& path, int64_t frames) {
@@ -121,14 +123,14 @@ void check_outputs(const OutputFiles& files, int64_t frames, int64_t count) {
   if (frames > 0)
     check_video(files.pictures, frames);
   else
-    check_file(files.pictures, ".png");
+    check_file(files.pictures, image_extensions());
   GLINT_CHECK(frames > 0 || !files.frames_per_second, InvalidArgument,
               "fps: the model makes pictures, not videos");
   if (files.frames_per_second)
     GLINT_CHECK(is_frame_rate(*files.frames_per_second), InvalidArgument, "fps: expected {} to {}, got {}",
                 kSlowestRate, kFastestRate, *files.frames_per_second);
-  check_file(files.sheet, ".png");
-  for (const std::string* path : {&files.latents, &files.trajectory}) check_file(*path, ".safetensors");
+  check_file(files.sheet, image_extensions());
+  for (const std::string* path : {&files.latents, &files.trajectory}) check_file(*path, {".safetensors"});
   std::vector<std::string> names;
   for (const std::string* path : {&files.pictures, &files.sheet, &files.latents, &files.trajectory}) {
     if (path->empty()) continue;
@@ -151,7 +153,7 @@ std::vector<std::string> write_pictures(const OutputFiles& files, Pictures made)
   if (!files.pictures.empty()) {
     for (size_t i = 0; i < made.images.size(); ++i) {
       const fs::path path = numbered(files.pictures, i, made.images.size());
-      write_png(path, made.images[i], made.texts[i]);
+      write_image(path, made.images[i], made.texts[i]);
       paths.push_back(path.string());
     }
     for (size_t i = 0; i < made.videos.size(); ++i) {
@@ -170,7 +172,7 @@ std::vector<std::string> write_pictures(const OutputFiles& files, Pictures made)
       std::move(video.frames.begin(), video.frames.end(), std::back_inserter(cells));
     }
     if (!cells.empty()) {
-      write_png(files.sheet, contact_sheet(cells, sheet));
+      write_image(files.sheet, contact_sheet(cells, sheet));
       paths.push_back(files.sheet);
     }
   }

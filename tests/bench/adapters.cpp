@@ -77,7 +77,7 @@ void run(const std::string& folder, int64_t rank, int rounds) {
   fmt::print("change between kept sets: {:.4f} ms\n",
              median(1000, [&](int i) { adapted.at(i % 2 ? one : two); }));
 
-  const Sampler sampler = pipeline.sampler({.prompt = "x", .steps = 1});
+  const Sampler sampler = pipeline.sampler({.prompts = {"x"}, .steps = 1});
   const Model& plain = *sampler.predictor().model;
   const Component& component = pipeline.bundle().manifest().components.at("denoiser");
   const NetworkModel model(adapted, plain.info(), {.names = component.inputs, .time = component.time});

@@ -52,7 +52,7 @@ void reflection_cost(benchmark::State& state, double inverse, int64_t batch) {
   const Bundle bundle = Bundle::load(std::string(GLINT_SOURCE_DIR) + "/models/emoji-flow");
   const auto encoder = bundle.text_encoder();
   const auto& schedule = bundle.manifest().schedule;
-  const auto sampler_of = [&](std::vector<std::shared_ptr<const StepStrategy>> steps) {
+  const auto sampler_of = [&](std::vector<StepMethod> steps) {
     const auto solver = builtins().solver({.name = "euler"});
     return Sampler({.predictor = {.model = bundle.model(), .rule = builtins().rule({"cfg", {{"scale", 3}}})},
                     .schedule = flow_schedule(schedule.flow, {.steps = kSteps}, solver->grid()),

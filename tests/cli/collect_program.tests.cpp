@@ -154,7 +154,7 @@ TEST_CASE("collect says what is wrong", "[cli]") {
 
 TEST_CASE("The bundled model has CoRe2's weak network and a golden-noise network", "[cli]") {
   const Program glint;
-  const Outcome core2 = glint("generate 'red apple' --rule core2 --steps 8 -q --json -o core2.png");
+  const Outcome core2 = glint("generate 'red apple' --with core2 --steps 8 -q --json -o core2.png");
   INFO(core2.err);
   REQUIRE(core2.exit_code == 0);
   CHECK(json::parse(core2.out)["rows"] == 8);  // half of guidance's
@@ -167,12 +167,12 @@ TEST_CASE("The bundled model has CoRe2's weak network and a golden-noise network
     return read_safetensors(glint.folder / "l.safetensors").at("latents");
   };
   const at::Tensor guided = ends("");
-  const double imitated = ends("--rule core2").sub(guided).norm().item<double>();
+  const double imitated = ends("--with core2").sub(guided).norm().item<double>();
   const double plain = ends("--guidance 1").sub(guided).norm().item<double>();
   CHECK(imitated < 0.5 * plain);
 
   REQUIRE(glint("generate 'red apple' --steps 8 -q -o cfg.png").exit_code == 0);
-  const Outcome golden = glint("generate 'red apple' --noise golden-noise --steps 8 -q --json -o g.png");
+  const Outcome golden = glint("generate 'red apple' --with golden-noise --steps 8 -q --json -o g.png");
   INFO(golden.err);
   REQUIRE(golden.exit_code == 0);
   const json report = json::parse(golden.out);

@@ -15,6 +15,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <sstream>
 #include <thread>
 
 using namespace glint;
@@ -55,7 +56,7 @@ TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
   const Program glint;
   const Outcome run = glint(
       "generate 'red star' -m tiny --count 2 --seed 010 --steps 4 --quiet --json "
-      "--step z-sampling:guidance_inverse=1");
+      "--with z-sampling:guidance_inverse=1");
   REQUIRE(run.exit_code == 0);
   CHECK(run.err.empty());
   const json report = json::parse(run.out);
@@ -145,15 +146,15 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x --stesp 4", "unknown argument '--stesp'; did you mean '--steps'?"},
       {"generate x -m tiny --solver flow-eule", "unknown solver 'flow-eule'; did you mean 'flow-euler'?"},
       {"generate x -m tiny --solver z-sampling", "'z-sampling' is a step strategy, not a solver"},
-      {"generate x -m tiny --step z-sampling:guidance_inverze=0",
+      {"generate x -m tiny --with z-sampling:guidance_inverze=0",
        "unknown option 'guidance_inverze'; did you mean 'guidance_inverse'?"},
-      {"generate x -m tiny --step z-sampling:merge=lots", "z-sampling.merge: expected a number, got 'lots'"},
-      {"generate x -m tiny --step z-sampling:start=1.5",
+      {"generate x -m tiny --with z-sampling:merge=lots", "z-sampling.merge: expected a number, got 'lots'"},
+      {"generate x -m tiny --with z-sampling:start=1.5",
        "z-sampling.start: expected a value in [0, 1], got 1.5"},
-      {"generate x -m tiny --step z-sampling:evaluation=sourc", "did you mean 'source'?"},
-      {"generate x -m tiny --step z-sampling:merge", "expected key=value, got 'merge'"},
-      {"generate x -m tiny --rule cgf", "unknown rule 'cgf'; did you mean 'cfg'?"},
-      {"generate x -m tiny --noise nothing", "unknown noise strategy 'nothing'"},
+      {"generate x -m tiny --with z-sampling:evaluation=sourc", "did you mean 'source'?"},
+      {"generate x -m tiny --with z-sampling:merge", "expected key=value, got 'merge'"},
+      {"generate x -m tiny --with cgf", "unknown method 'cgf'; did you mean 'cfg'?"},
+      {"generate x -m tiny --with nothing", "unknown method 'nothing'"},
       {"generate x -m tiny --schedule karas", "unknown schedule 'karas'; did you mean 'karras'?"},
       {"generate x -m tiny --schedule default:rhoo=3", "unknown option 'rhoo'; did you mean 'rho'?"},
       {"generate x -m tiny --steps 0", "steps: expected 1 to 1000, got 0"},
@@ -185,7 +186,7 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x -m tiny --threads two", "--threads: expected an integer, got 'two'"},
       {"generate x -m tiny -o a.jpg", "a.jpg: expected a .png file"},
       {"generate x -m tiny -o a.png --sheet ./a.png", "given for two outputs"},
-      {"generate x -m tiny --guidance 2 --rule cfg:scale=3", "is given a scale of its own"},
+      {"generate x -m tiny --guidance 2 --with cfg:scale=3", "is given a scale of its own"},
       {"generate x -m tiny --schedule trailing", "schedule.spacing: does not apply to a flow model"},
       {"list nonsense", "nonsense"},
   };
@@ -258,24 +259,62 @@ TEST_CASE("list shows every entry with options, cost and source, for people and 
       CHECK(entry.contains(key));
   const Outcome steps = glint("list step");
   CHECK(steps.exit_code == 0);
-  CHECK_THAT(steps.out,
-             Contains("z-sampling") && Contains("guidance_inverse") && Contains("arXiv:2412.10891"));
+  CHECK_THAT(steps.out, Contains("Better pictures (--with)") && Contains("z-sampling") && !Contains("cfgpp"));
+  CHECK_THAT(glint("list z-sampling").out, Contains("guidance_inverse=0") && Contains("arXiv:2412.10891") &&
+                                               Contains("N G + T S (G(forward) + G(inverse)) rows"));
+  const Outcome everything = glint("list");
+  for (const char* heading : {"Better pictures", "Fewer or cheaper evaluations", "Solvers", "Models"})
+    CHECK_THAT(everything.out, Contains(heading));
+  std::istringstream lines(everything.out);
+  for (std::string line; std::getline(lines, line);) CHECK(line.size() <= 100);
+  CHECK_THAT(glint("list z-samplin").err, Contains("did you mean 'z-sampling'?"));
   CHECK_THAT(glint("list model").out, Contains("tiny"));
   std::filesystem::create_directory(glint.folder / "broken");
   test::write_bytes(glint.folder / "broken/model.json", "{");
   CHECK_THAT(glint("list model").out, Contains("tiny") && Contains("broken"));
   CHECK(glint("list model").exit_code == 0);
-  CHECK(json::parse(glint("--version").out).contains("glint"));
-  CHECK(glint("--help").exit_code == 0);
-  CHECK(glint("").exit_code == 2);
+}
+
+TEST_CASE("bare glint and every --help show examples; --version is one line", "[cli]") {
+  const Program glint;
+  const Outcome version = glint("--version");
+  CHECK_THAT(version.out, Catch::StartsWith("glint ") && Contains("(torch "));
+  CHECK(std::count(version.out.begin(), version.out.end(), '\n') == 1);
+  CHECK(json::parse(glint("--version --json").out).contains("torch"));
+  for (const char* arguments :
+       {"", "--help", "generate --help", "list --help", "inspect --help", "collect --help"}) {
+    const Outcome help = glint(arguments);
+    CAPTURE(arguments);
+    CHECK(help.exit_code == 0);
+    const size_t examples = help.out.find("Examples:");
+    REQUIRE(examples != std::string::npos);
+    size_t count = 0;
+    for (size_t at = examples; (at = help.out.find("\n  glint ", at)) != std::string::npos; ++at) ++count;
+    CHECK(count == 3);
+  }
+}
+
+TEST_CASE("several prompts are one batch, and each keeps its own seed", "[cli]") {
+  const Program glint;
+  const Outcome run =
+      glint("generate 'red star' 'blue circle' -m tiny --count 2 --seed 7 -q --json -o p.png");
+  REQUIRE(run.exit_code == 0);
+  const json report = json::parse(run.out);
+  CHECK(report["calls"] == report["steps"]);
+  CHECK(report["nfe"] == 2 * report["steps"].get<int>());
+  CHECK(report["images"].size() == 4);
+  PngTexts texts;
+  read_png(glint.folder / "p-4.png", &texts);
+  CHECK(texts.at("prompt") == "blue circle");
+  CHECK(texts.at("seed") == "8");
 }
 
 TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]") {
   const Program glint;
   const std::string generate = "generate 'red circle' --model tiny --seed 3 --quiet --latents-out ";
   CHECK(glint(generate + "plain.safetensors -o plain.png").exit_code == 0);
-  CHECK(glint(generate + "dense.safetensors -o dense.png --attention dense").exit_code == 0);
-  CHECK(glint(generate + "pisa.safetensors -o pisa.png --attention "
+  CHECK(glint(generate + "dense.safetensors -o dense.png --with dense").exit_code == 0);
+  CHECK(glint(generate + "pisa.safetensors -o pisa.png --with "
                          "pisa:first_dense_layers=0,min_tokens=4,block_size=4,density=0.2")
             .exit_code == 0);
   const auto latents = [&](const char* file) { return read_safetensors(glint.folder / file).at("latents"); };
@@ -283,9 +322,9 @@ TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]
   CHECK_FALSE(at::equal(latents("pisa.safetensors"), latents("plain.safetensors")));
   PngTexts texts;
   read_png(glint.folder / "pisa.png", &texts);
-  CHECK_THAT(texts.at("attention"), Contains("pisa:first_dense_layers=0"));
+  CHECK_THAT(texts.at("with"), Contains("pisa:first_dense_layers=0"));
 
-  const auto wrong = glint(generate + "x.safetensors --attention pisa:densty=1");
+  const auto wrong = glint(generate + "x.safetensors --with pisa:densty=1");
   CHECK(wrong.exit_code == 2);
   CHECK_THAT(wrong.err, Contains("pisa: unknown option 'densty'") && Contains("density"));
 
@@ -301,7 +340,7 @@ TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]
   CHECK(layer["kind"] == "pisa");
   CHECK(layer["gain_bound"].get<double>() ==
         Approx(1.0 / (0.5 + 0.25 + 0.5 / 16.0)));  // one of two blocks exact
-  CHECK_FALSE(json::parse(glint("inspect tiny --json --attention none").out).contains("attention"));
+  CHECK_FALSE(json::parse(glint("inspect tiny --json").out).contains("attention"));
 }
 
 TEST_CASE("exported families generate and are inspected like any model", "[cli]") {
@@ -335,7 +374,7 @@ TEST_CASE("exported families generate and are inspected like any model", "[cli]"
 
   for (const char* family : {"sdxl", "sd3", "flux", "wan"}) {
     CAPTURE(family);
-    const Outcome run = glint("inspect --json " + families + "/" + family);
+    const Outcome run = glint("inspect --json --attention pisa " + families + "/" + family);
     CAPTURE(run.err);
     REQUIRE(run.exit_code == 0);
     const json report = json::parse(run.out);
@@ -345,10 +384,10 @@ TEST_CASE("exported families generate and are inspected like any model", "[cli]"
     CHECK(report["components"]["denoiser"]["dtype"] == "float32");
     CAPTURE(report["attention"].dump());
     CHECK(report["attention"].contains("layers"));
-    CHECK(glint("inspect --attention none " + families + "/" + family).exit_code == 0);
+    CHECK_THAT(glint("inspect " + families + "/" + family).out, Contains("matches model.json"));
   }
   // FLUX at 128 x 128 latents has 64 x 64 image tokens behind 512 of the text.
-  const json flux = json::parse(glint("inspect --json " + families + "/flux").out);
+  const json flux = json::parse(glint("inspect --json --attention pisa " + families + "/flux").out);
   CHECK(flux["attention"]["layers"][0]["queries"] == 64 * 64 + 512);
 }
 
@@ -383,7 +422,7 @@ TEST_CASE("generate takes LoRA files with scales, and says what is wrong with th
   CHECK_FALSE(at::equal(style, base));
   CHECK(at::equal(latents("--lora ./style.safetensors:1"), style));
   CHECK_FALSE(at::equal(latents("--lora style.safetensors:-1.5"), style));
-  CHECK_FALSE(at::equal(latents("--lora style.safetensors:0 --step "
+  CHECK_FALSE(at::equal(latents("--lora style.safetensors:0 --with "
                                 "w2sd:adapter=style,strong_adapter=1.5,weak_adapter=-1.5"),
                         base));
   latents("--lora style.safetensors:0.5");

@@ -41,7 +41,7 @@ struct Anchor {
   NoiseSchedule grid;
   at::Tensor x;
 
-  at::Tensor sample(double guidance, std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) const {
+  at::Tensor sample(double guidance, std::vector<StepMethod> strategies = {}) const {
     return test::sampler_of(model, grid, std::make_shared<Euler>(), guidance, std::move(strategies))
         .sample({.prompt = {model->condition({0}), model->condition()}, .noise = x})
         .latents;
@@ -60,9 +60,9 @@ Anchor flow_anchor(int steps, double shift) {
 
 std::shared_ptr<const StepStrategy> zigzag(double forward, double inverse, InvertOptions invert, int span = 1,
                                            StepWindow window = {}) {
-  return ZSampling::make({.guidance_forward = forward,
-                          .guidance_inverse = inverse,
-                          .reflect = {.span = span, .window = window, .invert = invert}});
+  return z_sampling({.guidance_forward = forward,
+                     .guidance_inverse = inverse,
+                     .reflect = {.span = span, .window = window, .invert = invert}});
 }
 
 constexpr InvertOptions kDestination{};

@@ -37,16 +37,16 @@ class Experiment {
   explicit Experiment(const std::string& name)
       : pipeline_(Bundle::load(test::source_dir() / "models" / name)) {}
 
-  std::vector<at::Tensor> latents(double guidance, std::vector<Choice> steps = {},
+  std::vector<at::Tensor> latents(double guidance, std::vector<Choice> methods = {},
                                   std::optional<Choice> rule = {}) const {
     std::vector<at::Tensor> result;
     for (size_t i = 0; i < kPrompts.size(); ++i) {
-      GenerateRequest request{.prompt = kPrompts[i],
+      GenerateRequest request{.prompts = {kPrompts[i]},
                               .steps = 12,
-                              .rule = rule,
-                              .step_methods = steps,
+                              .with = {methods.begin(), methods.end()},
                               .seed = 100 + i,
                               .decode = false};
+      if (rule) request.with.emplace_back(*rule);
       if (!rule) request.guidance = guidance;
       result.push_back(pipeline_.generate(request).sample.latents);
     }

@@ -20,7 +20,7 @@ std::shared_ptr<const GaussianMixtureModel> modes(double first_weight) {
 }
 
 // Share of the samples that end on the side of the first mode, and half its 95 % interval.
-std::pair<double, double> share_of_first(std::vector<std::shared_ptr<const StepStrategy>> strategies,
+std::pair<double, double> share_of_first(std::vector<StepMethod> strategies,
                                          const std::shared_ptr<const GaussianMixtureModel>& strong) {
   const Sampler sampler({.predictor = {.model = strong, .rule = std::make_shared<Cfg>(1.0)},
                          .schedule = test::schedule_of(NoiseKind::VariancePreserving, 40),
@@ -35,8 +35,8 @@ std::pair<double, double> share_of_first(std::vector<std::shared_ptr<const StepS
 
 // Two-model W2SD without a bundle: the predictors are given directly. The weak model's condition is its own
 // weights.
-std::shared_ptr<const StepStrategy> reflection(const std::shared_ptr<const GaussianMixtureModel>& strong,
-                                               const std::shared_ptr<const GaussianMixtureModel>& weak) {
+StepMethod reflection(const std::shared_ptr<const GaussianMixtureModel>& strong,
+                      const std::shared_ptr<const GaussianMixtureModel>& weak) {
   const auto on = [](const std::shared_ptr<const GaussianMixtureModel>& model) {
     return with_model(model) | with_condition([c = model->condition()](const Prompt&) {
              return Prompt{c, c};
@@ -61,7 +61,7 @@ TEST_CASE("W2SD puts more mass on the mode the weak model misses, swapped predic
 TEST_CASE("W2SD between equal models is the plain run with FixedPoint, and nearly that without", "[oracle]") {
   const auto strong = modes(0.5);
   const auto run = [&](std::optional<Evaluation> evaluation, int steps) {
-    std::vector<std::shared_ptr<const StepStrategy>> strategies;
+    std::vector<StepMethod> strategies;
     if (evaluation)
       strategies.push_back(std::make_shared<Reflect>("w2sd", same_predictor(), same_predictor(),
                                                      ReflectOptions{.invert = {.evaluation = *evaluation}}));

@@ -121,7 +121,7 @@ TEST_CASE("a picture does not depend on the batch it is made in", "[parity]") {
       CAPTURE(family, manifest);
       const test::FamilyBundle files(family, manifest);
       const Pipeline pipeline(files.load());
-      GenerateRequest request{.prompt = "a fox", .negative = "blurry", .steps = 2, .count = 5};
+      GenerateRequest request{.prompts = {"a fox"}, .negative = "blurry", .steps = 2, .count = 5};
       request.height = 48;
       request.width = 16;
       request.decode = false;
@@ -175,8 +175,9 @@ TEST_CASE("a conditioning in place of a prompt needs no more than the family's e
     Conditioning all = encoder->encode(prompt, {}).conditioning;
     return Conditioning{.tokens = all.tokens, .pooled = all.pooled};
   };
-  request.conditioning = Prompt{.cond = embeddings(request.prompt), .uncond = embeddings(*request.negative)};
-  request.prompt.clear();
+  request.conditioning =
+      Prompt{.cond = embeddings(request.prompts.front()), .uncond = embeddings(*request.negative)};
+  request.prompts.clear();
   request.negative.reset();
   CHECK(at::equal(pipeline.generate(request).sample.latents, expected));
 }
@@ -189,7 +190,7 @@ TEST_CASE("the order of image tokens changes no prediction", "[parity]") {
     const auto& run = golden.cases()[0];
     GenerateRequest request = golden.request(run);
     // Every block of keys is selected, so only the order differs from dense attention.
-    request.attention = parse_choice("pisa:density=1,reorder=true,min_tokens=1,first_dense_layers=0");
+    request.with = {parse_choice("pisa:density=1,reorder=true,min_tokens=1,first_dense_layers=0")};
     CHECK(test::largest_difference(pipeline.generate(request).sample.latents,
                                    golden.tensors.at(run["name"].get<std::string>() + ".latents")) < 1e-4);
   }
@@ -212,7 +213,7 @@ TEST_CASE("words that do not fit and words that are not known are told", "[parit
 TEST_CASE("sizes a family cannot make are refused by name", "[parity]") {
   const auto refused = [](const std::string& family, const std::function<void(GenerateRequest&)>& change) {
     const Pipeline pipeline(Bundle::load(test::data("families/" + family)));
-    GenerateRequest request{.prompt = "a fox", .steps = 1, .decode = false};
+    GenerateRequest request{.prompts = {"a fox"}, .steps = 1, .decode = false};
     change(request);
     return test::failure([&] { pipeline.generate(request); });
   };

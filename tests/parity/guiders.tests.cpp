@@ -29,36 +29,36 @@ std::shared_ptr<const GuidanceRule> bare_rule_of(const Json& choice) {
   // By name these two take a weak model from a bundle; here its outputs are given.
   if (name == AutoGuidance::info.name) {
     const auto o = read_options<AutoGuidanceOptions>(name, options);
-    return std::make_shared<AutoGuidance>(WeakBranch{}, o.scale, o.cfg_scale);
+    return std::make_shared<AutoGuidance>(WeakBranch{}, o);
   }
   if (name == Perturbation::info.name)
     return std::make_shared<Perturbation>(WeakBranch{}, read_options<PerturbationOptions>(name, options));
   return builtins().rule({name, options});
 }
 
-std::shared_ptr<const GuidanceRule> rule_of(const Json& c) {
-  std::shared_ptr<const GuidanceRule> rule = bare_rule_of(c["rule"]);
+Predictor predictor_of(const Json& c) {
+  Predictor predictor{.rule = bare_rule_of(c["rule"])};
   for (const Json& filter : c["filters"])
-    rule = builtins().filter({filter["name"], parse_options(filter["options"].dump())})(std::move(rule));
-  return rule;
+    predictor.filters.push_back(builtins().filter({filter["name"], parse_options(filter["options"].dump())}));
+  return predictor;
 }
 
-/// Returns what the rule makes of these outputs, of which it is given those it asks for.
-at::Tensor guided(const GuidanceRule& rule, BranchOutputs outputs, const StepPosition& position,
+/// Returns what the predictor makes of these outputs, of which it is given those it asks for.
+at::Tensor guided(const Predictor& predictor, BranchOutputs outputs, const StepPosition& position,
                   GuidanceState* state) {
-  const BranchSet asked = rule.branches(position);
+  const BranchSet asked = predictor.branches(position);
   const at::Tensor x = at::zeros_like(outputs.cond);
   if (!asked.cond) outputs.cond = at::Tensor();
-  if (!asked.null) outputs.null = at::Tensor();
+  if (!asked.uncond) outputs.uncond = at::Tensor();
   if (!asked.weak) outputs.weak = at::Tensor();
   const Level level{500, 0.5, 0.5};
-  return rule.combine(outputs,
-                      {.position = position,
-                       .x = x,
-                       .level = level,
-                       .parameterization = Parameterization::Velocity,
-                       .prompt = {}},
-                      state);
+  return predictor.combine(outputs,
+                           {.position = position,
+                            .x = x,
+                            .level = level,
+                            .parameterization = Parameterization::Velocity,
+                            .prompt = {}},
+                           state);
 }
 
 double error_of(const at::Tensor& actual, const at::Tensor& expected) {
@@ -85,8 +85,9 @@ TEST_CASE("Every rule combines as diffusers' guider of that name, or as document
   for (const Json& c : manifest["cases"]) {
     const std::string name = c["case"], inputs = c["inputs"];
     CAPTURE(name);
-    const std::shared_ptr<const GuidanceRule> rule = rule_of(c);
-    const std::unique_ptr<GuidanceState> state = rule->begin(), exact_state = rule->begin();
+    const Predictor predictor = predictor_of(c);
+    const std::unique_ptr<GuidanceState> state = predictor.rule->begin(),
+                                         exact_state = predictor.rule->begin();
     Figures& figures = all[c["guider"]];
     ++figures.cases;
     const std::vector<int> calls = c["calls"];
@@ -98,11 +99,11 @@ TEST_CASE("Every rule combines as diffusers' guider of that name, or as document
         return golden.at(tensor).select(0, static_cast<int64_t>(i));
       };
       const BranchOutputs given{row(inputs + "/cond"), row(inputs + "/uncond"), row(inputs + "/weak")};
-      const BranchOutputs exact{given.cond.to(at::kDouble), given.null.to(at::kDouble),
+      const BranchOutputs exact{given.cond.to(at::kDouble), given.uncond.to(at::kDouble),
                                 given.weak.to(at::kDouble)};
       const at::Tensor expected = row(name + "/guided");
-      const at::Tensor result = guided(*rule, given, position, state.get());
-      const at::Tensor unrounded = guided(*rule, exact, position, exact_state.get());
+      const at::Tensor result = guided(predictor, given, position, state.get());
+      const at::Tensor unrounded = guided(predictor, exact, position, exact_state.get());
       if (std::find(others.begin(), others.end(), calls[i]) != others.end()) {
         const std::string why = c["differs"]["why"];
         CAPTURE(why);

@@ -54,7 +54,7 @@ void as_released(const json& c, Choice& choice) {
 
 /// The case's strategy. True CFG beside an embedded scale has no name: the named presets set the scale of
 /// such models.
-std::shared_ptr<const StepStrategy> strategy(const json& c, const Bundle& bundle) {
+StepMethod strategy(const json& c, const Bundle& bundle) {
   const bool legacy = c.at("mode") == "legacy";
   Choice choice{.name = c.at("strategy").get<std::string>()};
   if (choice.name == "rf-sampling") {

@@ -24,14 +24,14 @@ test::FamilyBundle bundle(const std::function<void(json&)>& change = [](json&) {
 
 GenerateRequest request(bool golden_noise, bool core2) {
   static const TensorMap stored = read_safetensors(test::data("families/sdxl/released.safetensors"));
-  GenerateRequest request{.prompt = "a small golden fox in the snow", .decode = false};
+  GenerateRequest request{.prompts = {"a small golden fox in the snow"}, .decode = false};
   request.negative = "blurry";
   request.steps = 6;
   request.guidance = 5.0;
   request.solver = Choice{.name = "euler"};
   request.noise = stored.at("noise");
-  if (golden_noise) request.noise_strategies = {{.name = "golden-noise"}};
-  if (core2) request.rule = Choice{.name = "core2", .options = {{"gap_scale", 1.5}, {"slow_steps", 2}}};
+  if (golden_noise) request.with.emplace_back("golden-noise");
+  if (core2) request.with.emplace_back(Choice{"core2", {{"gap_scale", 1.5}, {"slow_steps", 2}}});
   return request;
 }
 

@@ -57,12 +57,13 @@ std::shared_ptr<const Solver> solver_of(const Json& c) {
   return std::make_shared<Dpmpp2m>();
 }
 
-GridConvention convention_of(const std::string& scheduler) {
-  if (scheduler == "DDIMScheduler") return GridConvention::Ddim;
-  if (scheduler == "LCMScheduler") return GridConvention::Lcm;
-  if (scheduler == "UniPCMultistepScheduler") return GridConvention::UniPc;
-  if (scheduler == "DPMSolverMultistepScheduler") return GridConvention::Multistep;
-  return scheduler.starts_with("FlowMatch") ? GridConvention::FlowEuler : GridConvention::Euler;
+/// The solver whose grid is the scheduler's.
+std::shared_ptr<const Solver> grid_solver_of(const std::string& scheduler) {
+  if (scheduler == "DDIMScheduler") return std::make_shared<Ddim>();
+  if (scheduler == "LCMScheduler") return std::make_shared<Lcm>();
+  if (scheduler == "UniPCMultistepScheduler") return std::make_shared<UniPc>();
+  if (scheduler == "DPMSolverMultistepScheduler") return std::make_shared<Dpmpp2m>();
+  return std::make_shared<Euler>();
 }
 
 NoiseSchedule schedule_of(const Json& c) {
@@ -85,18 +86,18 @@ NoiseSchedule schedule_of(const Json& c) {
         training.dynamic.reset();
       }
     }
-    return flow_schedule(training, grid, convention_of(scheduler));
+    return grid_solver_of(scheduler)->schedule(training, grid);
   }
   grid.spacing = parse<Spacing>(config["timestep_spacing"]);
   grid.steps_offset = config["steps_offset"];
   if (config.value("final_sigmas_type", "zero") == "sigma_min") grid.terminal = Terminal::SigmaMin;
-  return vp_schedule(
-      {.betas = parse<Betas>(config["beta_schedule"]),
-       .beta_start = config["beta_start"],
-       .beta_end = config["beta_end"],
-       .zero_terminal_snr = config.value("rescale_betas_zero_snr", false),
-       .final_alpha = config.value("set_alpha_to_one", true) ? FinalAlpha::One : FinalAlpha::First},
-      grid, convention_of(scheduler));
+  const VpTraining training{
+      .betas = parse<Betas>(config["beta_schedule"]),
+      .beta_start = config["beta_start"],
+      .beta_end = config["beta_end"],
+      .zero_terminal_snr = config.value("rescale_betas_zero_snr", false),
+      .final_alpha = config.value("set_alpha_to_one", true) ? FinalAlpha::One : FinalAlpha::First};
+  return grid_solver_of(scheduler)->schedule(training, grid);
 }
 
 at::Tensor levels_tensor(const NoiseSchedule& schedule) {

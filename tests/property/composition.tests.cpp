@@ -1,10 +1,13 @@
 // Every noise strategy with every step strategy under every rule runs, or is refused when it is built; the
 // direct form is exact guidance; rows are those the formulas say.
-#include <glint/catalog/registry.hpp>
+#include <glint/pipeline/pipeline.hpp>
 #include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"
+
+#include <ATen/ops/isfinite.h>
 
 namespace glint {
 namespace {
@@ -14,17 +17,6 @@ using test::run;
 
 constexpr int kSteps = test::kRunSteps;
 
-// Made by name, or nothing where the bundle it needs is missing.
-template <typename Make>
-auto made(Make make) -> decltype(make()) {
-  try {
-    return make();
-  } catch (const Error& error) {
-    CHECK(std::string(error.what()).find("needs a model bundle") != std::string::npos);
-    return nullptr;
-  }
-}
-
 Choice small(std::string_view name) {
   Choice choice{.name = std::string(name)};
   if (name == "stability-selection") choice.options = {{"candidates", 3}, {"steps", 2}};
@@ -33,28 +25,84 @@ Choice small(std::string_view name) {
   return choice;
 }
 
-TEST_CASE("All pairs run or are refused with the reason", "[property]") {
-  const Registry& names = builtins();
+/// Everything that ships runs on this bundle: it has each kind of component.
+const Pipeline& pipeline() {
+  static const Pipeline all(Bundle::load(test::source_dir() / "models/emoji-flow"));
+  return all;
+}
+
+/// Entries of a kind; with `bundle`, those that need one and no others.
+std::vector<Choice> entries(std::string_view kind, bool bundle) {
+  std::vector<Choice> choices;
+  for (const auto& entry : builtins().entries()) {
+    if (entry.info.kind != kind) continue;
+    const std::string message = test::failure([&] { entry.make({}, {}); });
+    if ((message.find("needs a model bundle") != std::string::npos) == bundle)
+      choices.push_back(small(entry.info.name));
+  }
+  return choices;
+}
+
+TEST_CASE("Every noise and step strategy under every rule: finite, repeatable, and the costs add up",
+          "[property]") {
+  const auto product = [](const Choice& choice) { return builtins().make(choice); };
   int runs = 0;
-  for (const auto& a : names.entries()) {
-    if (a.info.kind != "noise") continue;
-    const auto noise = made([&] { return names.noise(small(a.info.name)); });
-    if (!noise) continue;
-    for (const auto& b : names.entries()) {
-      if (b.info.kind != "step") continue;
-      const auto step = made([&] { return names.step(small(b.info.name)); });
-      if (!step) continue;
-      for (const auto& r : names.entries()) {
-        if (r.info.kind != "rule") continue;
-        const auto rule = made([&] { return names.rule({.name = std::string(r.info.name)}); });
-        if (!rule) continue;
-        CAPTURE(std::string(a.info.name), std::string(b.info.name), std::string(r.info.name));
-        CHECK_NOTHROW(run(NoiseKind::Flow, rule, {noise}, {step}));
+  for (const Choice& r : entries("rule", false)) {
+    const auto rule = std::get<std::shared_ptr<const GuidanceRule>>(product(r));
+    const SampleResult plain = run(NoiseKind::Flow, rule, {}, {});
+    for (const Choice& a : entries("noise", false)) {
+      const auto noise = std::get<std::shared_ptr<const NoiseStrategy>>(product(a));
+      const SampleResult with_noise = run(NoiseKind::Flow, rule, {noise}, {});
+      CHECK_FALSE(at::equal(with_noise.latents, plain.latents));
+      for (const Choice& b : entries("step", false)) {
+        CAPTURE(r.name, a.name, b.name);
+        const StepMethod step = std::get<StepMethod>(product(b));
+        const SampleResult with_step = run(NoiseKind::Flow, rule, {}, {step});
+        const SampleResult both = run(NoiseKind::Flow, rule, {noise}, {step});
+        CHECK(at::isfinite(both.latents).all().item<bool>());
+        CHECK(at::equal(run(NoiseKind::Flow, rule, {noise}, {step}).latents, both.latents));
+        CHECK(both.usage.rows - plain.usage.rows ==
+              (with_noise.usage.rows - plain.usage.rows) + (with_step.usage.rows - plain.usage.rows));
         ++runs;
       }
     }
   }
   CHECK(runs >= 2 * 4 * 8);
+}
+
+TEST_CASE("What needs a bundle composes with everything else there", "[property]") {
+  const auto sampled = [](std::vector<Method> with) {
+    return pipeline()
+        .generate({.prompts = {"red apple"},
+                   .steps = 3,
+                   .with = std::move(with),
+                   .seed = 5,
+                   .width = 64,
+                   .height = 64,
+                   .decode = false})
+        .sample;
+  };
+  const SampleResult plain = sampled({});
+  const Choice others[] = {
+      {"apg", {{"momentum", -0.5}}}, {"z-sampling"}, small("stability-selection"), {"rescale"}};
+  int runs = 0;
+  for (const char* kind : {"rule", "step", "noise"})
+    for (Choice own : entries(kind, true)) {
+      if (own.name == "perturbation") own.options.emplace("weak_model", "weak_denoiser");
+      const SampleResult alone = sampled({own});
+      CAPTURE(own.name);
+      CHECK_FALSE(at::equal(alone.latents, plain.latents));
+      for (const Choice& other : others) {
+        if (builtins().entry(other.name).info.kind == "rule" && std::string_view(kind) == "rule") continue;
+        CAPTURE(other.name);
+        const SampleResult both = sampled({own, other});
+        CHECK(at::isfinite(both.latents).all().item<bool>());
+        CHECK(both.usage.rows >= alone.usage.rows);
+        CHECK(at::equal(sampled({own, other}).latents, both.latents));
+        ++runs;
+      }
+    }
+  CHECK(runs >= 20);
 }
 
 TEST_CASE("The first-order forms are exact guidance for any model", "[property]") {
@@ -139,7 +187,8 @@ TEST_CASE("Evaluating both branches where one is needed costs rows and changes n
 TEST_CASE("A step after a reflection at a scale of its own is a run at that scale, but for the last step",
           "[property]") {
   const auto z = builtins().step({"z-sampling", {{"guidance_forward", 7.0}}});
-  const auto fixed = std::make_shared<ReflectThenGuide>(z, with_guidance(3.5));
+  StepMethod fixed = z;
+  fixed.term = std::make_shared<PredictAfterReflection>(with_guidance(3.5), ReflectOptions{});
   for (NoiseKind kind : test::kKinds) {
     const SampleResult result = run(kind, std::make_shared<Cfg>(7.0), {}, {fixed});
     const SampleResult expected =

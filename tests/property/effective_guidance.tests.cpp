@@ -13,7 +13,7 @@ namespace {
 constexpr int kSteps = 6;
 
 SampleResult measured(NoiseKind kind, std::shared_ptr<const Solver> solver, double scale, bool measure = true,
-                      std::vector<std::shared_ptr<const StepStrategy>> strategies = {}, double slope = 0.3) {
+                      std::vector<StepMethod> strategies = {}, double slope = 0.3) {
   return test::sampler_of(test::token_model(kind, slope), test::schedule_of(kind, kSteps, solver->grid()),
                           solver, scale, std::move(strategies))
       .sample({.prompt = test::prompt_of(), .noise = test::latents(), .effective_guidance = measure});
@@ -133,7 +133,7 @@ TEST_CASE("CFG++ of order 2 is its formula, written for data scaled to alpha 1",
 
 TEST_CASE("Z-Sampling of constant predictions measures g1 + (g1 - g2), without its last step", "[property]") {
   const EffectiveGuidance g = *measured(NoiseKind::Flow, std::make_shared<Euler>(), 2.0, true,
-                                        {ZSampling::make({.guidance_inverse = 0.5})}, 0.0)
+                                        {z_sampling({.guidance_inverse = 0.5})}, 0.0)
                                    .effective_guidance;
   for (size_t i = 0; i + 1 < kSteps; ++i) CHECK(g.signed_scale[i] == Approx(3.5).epsilon(1e-9));
   CHECK(g.signed_scale.back() == Approx(2.0).epsilon(1e-9));

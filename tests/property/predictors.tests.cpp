@@ -48,16 +48,23 @@ TEST_CASE("A fixed-point inversion gives equal predictors back exactly, for ever
 TEST_CASE("A predictor at another scale keeps the run's filters", "[property]") {
   for (const Choice& filter : {Choice{"rescale"}, Choice{"dynamic", {{"power", 1.0}}},
                                Choice{"interval", {{"start", 0.25}, {"stop", 0.75}}}}) {
-    const auto filtered = [&](double scale) {
-      return builtins().filter(filter)(std::make_shared<Cfg>(scale));
+    const auto filtered = [&](std::vector<StepMethod> methods) {
+      return Sampler({.predictor = {.model = test::token_model(NoiseKind::Flow),
+                                    .rule = std::make_shared<Cfg>(3.0),
+                                    .filters = {builtins().filter(filter)}},
+                      .schedule = test::schedule_of(NoiseKind::Flow, test::kRunSteps),
+                      .solver = std::make_shared<Euler>(),
+                      .step_methods = std::move(methods)})
+          .sample({.prompt = test::prompt_of(), .noise = test::latents()})
+          .latents;
     };
     const auto z = [&](double inverse) {
       return builtins().step({"z-sampling", {{"guidance_inverse", inverse}, {"form", "direct"}}});
     };
     CAPTURE(filter.name);
-    const at::Tensor plain = run(NoiseKind::Flow, filtered(3.0), {}, {}).latents;
-    CHECK(relative_error(run(NoiseKind::Flow, filtered(3.0), {}, {z(3.0)}).latents, plain) < 1e-12);
-    CHECK(relative_error(run(NoiseKind::Flow, filtered(3.0), {}, {z(1.0)}).latents, plain) > 1e-3);
+    const at::Tensor plain = filtered({});
+    CHECK(relative_error(filtered({z(3.0)}), plain) < 1e-12);
+    CHECK(relative_error(filtered({z(1.0)}), plain) > 1e-3);
   }
 }
 

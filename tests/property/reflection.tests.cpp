@@ -49,7 +49,7 @@ class SteppedCfg final : public GuidanceRule {
 };
 
 SampleResult sample(const NoiseSchedule& grid, std::shared_ptr<const GuidanceRule> rule,
-                    std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) {
+                    std::vector<StepMethod> strategies = {}) {
   return Sampler({.predictor = {.model = token_model(grid.kind(), 0.0), .rule = std::move(rule)},
                   .schedule = grid,
                   .solver = std::make_shared<Euler>(),
@@ -62,21 +62,21 @@ TEST_CASE("No repeats, no merge or an empty window is the baseline to the bit, a
       {.repeats = 0}, {.merge = 0.0}, {.window = {.start = 0.5, .stop = 0.5}}, {.window = {.stop = 0.0}}};
   for (NoiseKind kind : test::kKinds) {
     for (const auto& [name, solver] : test::solvers_for(kind)) {
-      const auto run = [&](std::vector<std::shared_ptr<const StepStrategy>> strategies) {
+      const auto run = [&](std::vector<StepMethod> strategies) {
         return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
                                 std::move(strategies))
             .sample({.prompt = prompt_of(), .noise = test::latents()});
       };
       const SampleResult baseline = run({});
       for (const ReflectOptions& options : off) {
-        const SampleResult result = run({ZSampling::make({.guidance_forward = 5.0, .reflect = options})});
+        const SampleResult result = run({z_sampling({.guidance_forward = 5.0, .reflect = options})});
         CAPTURE(enum_name(kind), name);
         CHECK(at::equal(result.latents, baseline.latents));
         CHECK(result.usage.calls == baseline.usage.calls);
         CHECK(result.usage.rows == baseline.usage.rows);
         CHECK(result.by_stage.size() == 1);
       }
-      CHECK_FALSE(at::equal(run({ZSampling::make({})}).latents, baseline.latents));
+      CHECK_FALSE(at::equal(run({z_sampling()}).latents, baseline.latents));
     }
   }
 }
@@ -88,9 +88,9 @@ TEST_CASE("With constant predictions Z-Sampling is CFG at g1 + T m (g1 - g2) unt
     for (const auto& [g1, g2] : {std::pair{5.5, 0.0}, std::pair{2.0, 1.0}, std::pair{1.5, 3.0}}) {
       for (int repeats : {1, 3}) {
         for (double merge : {1.0, 0.5}) {
-          const SampleResult z = sample(
-              grid, std::make_shared<Cfg>(g1),
-              {ZSampling::make({.guidance_inverse = g2, .reflect = {.merge = merge, .repeats = repeats}})});
+          const SampleResult z =
+              sample(grid, std::make_shared<Cfg>(g1),
+                     {z_sampling({.guidance_inverse = g2, .reflect = {.merge = merge, .repeats = repeats}})});
           const SampleResult cfg = sample(grid, std::make_shared<Cfg>(g1 + repeats * merge * (g1 - g2)));
           CAPTURE(enum_name(kind), g1, g2, repeats, merge);
           for (size_t i = 0; i < kSteps; ++i)
@@ -115,7 +115,7 @@ TEST_CASE("A span of K steps weighs the gap with the steps it passes", "[propert
         scales.push_back(kForward + kRepeats * kMerge * span_weight(grid, i, span) * (kForward - kInverse));
       const ReflectOptions options{.span = span, .merge = kMerge, .repeats = kRepeats};
       const SampleResult z = sample(grid, std::make_shared<Cfg>(kForward),
-                                    {ZSampling::make({.guidance_inverse = kInverse, .reflect = options})});
+                                    {z_sampling({.guidance_inverse = kInverse, .reflect = options})});
       CAPTURE(enum_name(kind), span);
       CHECK(relative_error(z.latents, sample(grid, std::make_shared<SteppedCfg>(scales)).latents) < 1e-12);
     }
@@ -125,7 +125,7 @@ TEST_CASE("A span of K steps weighs the gap with the steps it passes", "[propert
 TEST_CASE("Two reflections add their displacements where predictions are constant", "[property]") {
   const NoiseSchedule grid = schedule_of(NoiseKind::Flow, kSteps);
   const auto z = [](double g1, double g2) {
-    return ZSampling::make({.guidance_forward = g1, .guidance_inverse = g2});
+    return z_sampling({.guidance_forward = g1, .guidance_inverse = g2});
   };
   const SampleResult both = sample(grid, std::make_shared<Cfg>(2.0), {z(3.0, 1.0), z(0.5, 0.0)});
   const SampleResult cfg = sample(grid, std::make_shared<Cfg>(2.0 + 2.0 + 0.5));
@@ -137,9 +137,7 @@ TEST_CASE("RF-Sampling's mix: its share means nothing between equal embeddings, 
   const at::Tensor tokens = NoiseStream(5, 1).normal({4, 3}, at::kDouble);
   const Prompt same{{.tokens = tokens}, {.tokens = tokens.clone()}};
   const auto mixed = [&](double s, double r) {
-    return RfSampling::with_tokens_mixed(s, r, UncondEmbedding::Faithful)(Predictor{})
-        .condition(same)
-        .cond.tokens;
+    return with_mixed_tokens(s, r, UncondEmbedding::Faithful)(Predictor{}).condition(same).cond.tokens;
   };
   CHECK(relative_error(mixed(2.5, 0.3), tokens * 3.5) < 1e-15);
   CHECK(relative_error(mixed(2.5, 0.9), mixed(2.5, 0.1)) < 1e-15);
@@ -213,7 +211,7 @@ TEST_CASE("What a strategy adds reaches the next latents, and no corrector takes
         test::model_of(Parameterization::X0, kind, [&](const at::Tensor&, const Level&) { return data; });
     for (size_t k = 0; k < std::size(solvers); ++k) {
       const NoiseSchedule grid = schedule_of(kind, kSteps, solvers[k]->grid());
-      const auto run = [&](std::vector<std::shared_ptr<const StepStrategy>> strategies) {
+      const auto run = [&](std::vector<StepMethod> strategies) {
         return test::sampler_of(model, grid, solvers[k], 1.0, std::move(strategies))
             .sample({.prompt = prompt_of(), .noise = noise, .keep_trajectory = true})
             .trajectory;

@@ -51,7 +51,7 @@ struct GoldenRuns {
 
   /// The request of a run, for latents only.
   GenerateRequest request(const nlohmann::json& run) const {
-    GenerateRequest request{.prompt = told["prompt"], .decode = false};
+    GenerateRequest request{.prompts = {told["prompt"].get<std::string>()}, .decode = false};
     if (!run["negative"].is_null()) request.negative = run["negative"].get<std::string>();
     request.steps = run["steps"].get<int>();
     request.guidance = run["guidance"].get<double>();

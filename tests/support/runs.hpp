@@ -18,10 +18,9 @@
 
 namespace glint::test {
 
-inline NoiseSchedule schedule_of(NoiseKind kind, int steps,
-                                 GridConvention convention = GridConvention::Euler) {
-  return kind == NoiseKind::Flow ? flow_schedule({}, {.steps = steps}, convention)
-                                 : vp_schedule({}, {.steps = steps}, convention);
+inline NoiseSchedule schedule_of(NoiseKind kind, int steps, const Solver& solver = Euler()) {
+  return kind == NoiseKind::Flow ? solver.schedule(FlowTraining{}, {.steps = steps})
+                                 : solver.schedule(VpTraining{}, {.steps = steps});
 }
 
 /// What the models of this file predict on a schedule of that kind.
@@ -51,7 +50,7 @@ inline std::shared_ptr<const Model> token_model(NoiseKind kind, double slope = 0
 }
 
 /// Some reflection, by name, so that only the tests of a strategy are compiled again when its header changes.
-inline std::shared_ptr<const StepStrategy> reflection(OptionValues options = {}) {
+inline StepMethod reflection(OptionValues options = {}) {
   return builtins().step({.name = "z-sampling", .options = std::move(options)});
 }
 
@@ -82,9 +81,8 @@ constexpr int kRunSteps = 5;
 
 /// A short run of the model above from fixed noise.
 inline SampleResult run(NoiseKind kind, std::shared_ptr<const GuidanceRule> rule,
-                        std::vector<std::shared_ptr<const NoiseStrategy>> noise,
-                        std::vector<std::shared_ptr<const StepStrategy>> step, int64_t batch = 2,
-                        double slope = 0.3) {
+                        std::vector<std::shared_ptr<const NoiseStrategy>> noise, std::vector<StepMethod> step,
+                        int64_t batch = 2, double slope = 0.3) {
   return Sampler({.predictor = {.model = token_model(kind, slope), .rule = std::move(rule)},
                   .schedule = schedule_of(kind, kRunSteps),
                   .solver = std::make_shared<Euler>(),

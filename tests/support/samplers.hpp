@@ -26,12 +26,11 @@ inline std::shared_ptr<const Model> model_of(
 
 inline Sampler sampler_of(std::shared_ptr<const Model> model, NoiseSchedule schedule,
                           std::shared_ptr<const Solver> solver = std::make_shared<Euler>(),
-                          double guidance = 1.0,
-                          std::vector<std::shared_ptr<const StepStrategy>> strategies = {}) {
+                          double guidance = 1.0, std::vector<StepMethod> methods = {}) {
   return Sampler({.predictor = {.model = std::move(model), .rule = std::make_shared<Cfg>(guidance)},
                   .schedule = std::move(schedule),
                   .solver = std::move(solver),
-                  .step_methods = std::move(strategies)});
+                  .step_methods = std::move(methods)});
 }
 
 /// Largest absolute difference, relative to the largest absolute value of `expected`.

@@ -225,13 +225,13 @@ TEST_CASE("policies out of range are refused by their option's name", "[unit]") 
 }
 
 TEST_CASE("policies are chosen by name, with PISA's defaults for FLUX", "[unit]") {
-  const auto policy = *builtins().attention(parse_choice("pisa"));
+  const auto policy = builtins().attention(parse_choice("pisa"));
   CHECK((policy.kind == AttentionKind::Pisa));
   CHECK(policy.first_dense_layers == 4);
   CHECK(policy.pisa.density == 0.15);
   CHECK((policy.pisa.order == TaylorOrder::Hybrid));
   CHECK((policy.pisa.selection == BlockSelection::Covariance));
-  const auto other = *builtins().attention(
+  const auto other = builtins().attention(
       parse_choice("pisa:density=0.3,order=zeroth,selection=variance,block_size=32,min_tokens=7,start=0.5"));
   CHECK(other.pisa.density == 0.3);
   CHECK((other.pisa.order == TaylorOrder::Zeroth));
@@ -239,8 +239,8 @@ TEST_CASE("policies are chosen by name, with PISA's defaults for FLUX", "[unit]"
   CHECK(other.pisa.block_size == 32);
   CHECK(other.min_tokens == 7);
   CHECK(other.start == 0.5);
-  CHECK(builtins().attention(parse_choice("isa:sharp_share=0.25"))->isa.sharp_share == 0.25);
-  CHECK_FALSE(builtins().attention(parse_choice("dense"))->sparse());
+  CHECK(builtins().attention(parse_choice("isa:sharp_share=0.25")).isa.sharp_share == 0.25);
+  CHECK_FALSE(builtins().attention(parse_choice("dense")).sparse());
   const auto failure = [](const char* text) {
     return test::failure([&] { builtins().attention(parse_choice(text)); });
   };

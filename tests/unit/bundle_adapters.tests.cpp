@@ -55,7 +55,7 @@ struct Files {
 };
 
 GenerateRequest request(Adapters adapters = {}) {
-  return {.prompt = "red star", .steps = 3, .adapters = std::move(adapters), .seed = 3};
+  return {.prompts = {"red star"}, .steps = 3, .adapters = std::move(adapters), .seed = 3};
 }
 
 at::Tensor latents(const Pipeline& pipeline, const GenerateRequest& request) {
@@ -122,7 +122,7 @@ TEST_CASE("W2SD's predictors take their scales from one adapter, or from a pair"
   const auto w2sd = [&](OptionValues options, Adapters run = {}) {
     options.emplace("weak_guidance", 3.0);
     GenerateRequest r = request(std::move(run));
-    r.step_methods = {{.name = "w2sd", .options = std::move(options)}};
+    r.with = {{"w2sd", std::move(options)}};
     return latents(pipeline, r);
   };
   const at::Tensor one = w2sd({{"adapter", "style"}, {"strong_adapter", 1.5}, {"weak_adapter", -1.5}});

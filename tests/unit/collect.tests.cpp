@@ -1,9 +1,9 @@
 // Collections: what is stored is what sampling does, an interrupted run ends in the same files, nothing
 // foreign is touched.
+#include <glint/catalog/components.hpp>
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/noise/reward_selection.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/files.hpp"
@@ -29,12 +29,12 @@ struct Tiny {
   Pipeline pipeline() const { return Pipeline(Bundle::load(folder / "tiny")); }
   CollectRequest request(const std::string& name) const {
     return {.folder = folder / name,
-            .prompts = {"red star", "blue circle", "small red star"},
-            .steps = 4,
-            .guidance = 2.5,
-            .seed = 11,
-            .count = 3,
-            .batch = 2,
+            .generate = {.prompts = {"red star", "blue circle", "small red star"},
+                         .steps = 4,
+                         .guidance = 2.5,
+                         .seed = 11,
+                         .count = 3,
+                         .batch = 2},
             .shard = 4,
             .stored = StoredType::Float32};
   }
@@ -77,7 +77,7 @@ TEST_CASE("Trajectories are the latents and predictions of generate", "[unit]") 
   CHECK(manifest["options"]["guidance"] == 2.5);
   CHECK(manifest["shards"][2]["items"] == 1);
   CHECK(nlohmann::json::parse(test::read_bytes(request.folder / "prompts.json")) ==
-        nlohmann::json(request.prompts));
+        nlohmann::json(request.generate.prompts));
 
   const TensorMap second = read_safetensors(request.folder / "shard-00001.safetensors");  // items 4 to 7
   CHECK(second.at("latents").sizes() == at::IntArrayRef({4, 4, 4, 8, 8}));
@@ -87,12 +87,13 @@ TEST_CASE("Trajectories are the latents and predictions of generate", "[unit]") 
     const int64_t item = 4 + row, prompt = item / 3;
     CHECK(second.at("prompt")[row].item<int64_t>() == prompt);
     CHECK(second.at("seed")[row].item<int64_t>() == 11 + item);
-    const GenerateResult picture = pipeline.generate({.prompt = request.prompts[static_cast<size_t>(prompt)],
-                                                      .steps = 4,
-                                                      .guidance = 2.5,
-                                                      .seed = static_cast<uint64_t>(11 + item),
-                                                      .keep_trajectory = true,
-                                                      .decode = false});
+    const GenerateResult picture =
+        pipeline.generate({.prompts = {request.generate.prompts[static_cast<size_t>(prompt)]},
+                           .steps = 4,
+                           .guidance = 2.5,
+                           .seed = static_cast<uint64_t>(11 + item),
+                           .keep_trajectory = true,
+                           .decode = false});
     for (int64_t step = 0; step < 4; ++step) {
       const at::Tensor x = second.at("latents")[row][step], cond = second.at("output")[row][step],
                        uncond = second.at("null_output")[row][step];
@@ -104,8 +105,8 @@ TEST_CASE("Trajectories are the latents and predictions of generate", "[unit]") 
       CHECK_FALSE(at::allclose(cond, uncond, 1e-3, 1e-3));
     }
   }
-  CHECK(second.at("time").sizes() == at::IntArrayRef({4}));
-  CHECK(second.at("time")[1].item<float>() == 0.75f);
+  CHECK(second.at("sigma").sizes() == at::IntArrayRef({4}));
+  CHECK(second.at("sigma")[1].item<float>() == 0.75f);
   CHECK(second.at("position")[1].item<float>() == 0.25f);
 }
 
@@ -113,20 +114,19 @@ TEST_CASE("Without a negative prompt the negative prompt is the family's own: ze
   const test::TemporaryFolder folder;
   const Pipeline pipeline(Bundle::load(test::data("families/sdxl")));
   CollectRequest request{.folder = folder / "absent",
-                         .prompts = {"a fox"},
-                         .steps = 2,
-                         .seed = 3,
+                         .generate = {.prompts = {"a fox"}, .steps = 2, .seed = 3},
                          .stored = StoredType::Float32};
   collect_trajectories(pipeline, request);
   const TensorMap absent = read_safetensors(request.folder / "shard-00000.safetensors");
   CHECK(absent.at("null_tokens").abs().max().item<double>() == 0.0);
   CHECK(manifest_of(request.folder)["options"]["negative"].is_null());
   const at::Tensor last =
-      pipeline.generate({.prompt = "a fox", .steps = 2, .seed = 3, .keep_trajectory = true, .decode = false})
+      pipeline
+          .generate({.prompts = {"a fox"}, .steps = 2, .seed = 3, .keep_trajectory = true, .decode = false})
           .sample.trajectory.at(1);
   CHECK(at::equal(absent.at("latents").select(1, 1), last));
   request.folder = folder / "empty";
-  request.negative = "";
+  request.generate.negative = "";
   collect_trajectories(pipeline, request);
   const TensorMap empty = read_safetensors(request.folder / "shard-00000.safetensors");
   CHECK(empty.at("null_tokens").abs().max().item<double>() > 0.1);
@@ -143,7 +143,7 @@ TEST_CASE("Stored as float16, a collection is the rounded one", "[unit]") {
                   rounded = read_safetensors(tiny.folder / "half/shard-00000.safetensors");
   for (const char* name : {"latents", "output", "null_output", "tokens", "null_tokens"})
     CHECK(at::equal(rounded.at(name), exact.at(name).to(at::kHalf)));
-  CHECK(at::equal(rounded.at("time"), exact.at("time")));
+  CHECK(at::equal(rounded.at("sigma"), exact.at("sigma")));
 }
 
 TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
@@ -153,7 +153,7 @@ TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
   CollectRequest request = tiny.request("parts");
   for (int stop : {0, 3, 9, 10}) {  // before anything; in the first shard; in the second; in the last
     StopAt observer(stop);
-    request.observer = &observer;
+    request.generate.observer = &observer;
     CAPTURE(stop);
     CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, request); }), Contains("Cancelled"));
     CHECK(manifest_of(request.folder)["complete"] == false);
@@ -161,7 +161,7 @@ TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
   // What a kill can leave: a file half written, and a shard that is not listed yet.
   test::write_bytes(request.folder / "shard-00002.safetensors.123-0.tmp", "half");
   test::write_bytes(request.folder / "shard-00002.safetensors", "unlisted");
-  request.observer = nullptr;
+  request.generate.observer = nullptr;
   const CollectResult rest = collect_trajectories(pipeline, request);
   CHECK(rest.resumed_items == 8);
   CHECK(content(request.folder) == content(tiny.folder / "whole"));
@@ -218,24 +218,29 @@ TEST_CASE("A collection refuses what it cannot do, and leaves other folders alon
     change(request);
     return test::failure([&] { collect_trajectories(pipeline, request); });
   };
-  CHECK_THAT(refused([](CollectRequest& r) { r.prompts.clear(); }),
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.prompts.clear(); }),
              Contains("InvalidArgument: prompts: expected at least one, got none"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.prompts = {"a", "\xff"}; }), Contains("not UTF-8"));
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.prompts = {"a", "\xff"}; }), Contains("not UTF-8"));
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.with = {"z-sampling"}; }),
+             Contains("methods, adapters, conditionings and noise cannot be collected with"));
   CHECK_THAT(refused([](CollectRequest& r) { r.shard = 0; }), Contains("shard: expected at least 1, got 0"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.batch = -1; }),
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.batch = -1; }),
              Contains("batch: expected at least 1, got -1"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.count = 0; }), Contains("count: expected at least 1, got 0"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.seed = uint64_t{1} << 63; }),
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.count = 0; }),
+             Contains("count: expected at least 1, got 0"));
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.seed = uint64_t{1} << 63; }),
              Contains("seed: 9223372036854775808 and the 9 after it are stored as int64"));
   CHECK_THAT(refused([](CollectRequest& r) { r.folder.clear(); }), Contains("folder: expected one"));
   CHECK_THAT(refused([](CollectRequest& r) { r.folder = "/proc/nowhere/collection"; }),
              Contains("cannot be made"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.guidance = 3.0; }),
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.guidance = 3.0; }),
              Contains("its options.guidance is 2.5, this run's is 3.0"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.seed = 12; }),
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.seed = 12; }),
              Contains("its options.seed is 11, this run's is 12"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.prompts.pop_back(); }), Contains("its prompts.count is 3"));
-  CHECK_THAT(refused([](CollectRequest& r) { r.prompts.back() += "s"; }), Contains("prompts.sha256"));
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.prompts.pop_back(); }),
+             Contains("its prompts.count is 3"));
+  CHECK_THAT(refused([](CollectRequest& r) { r.generate.prompts.back() += "s"; }),
+             Contains("prompts.sha256"));
   CHECK(content(good.folder) == before);
 
   // Another model of the same name.
@@ -284,19 +289,20 @@ TEST_CASE("A folder of somebody else's is left as it is", "[unit]") {
   CHECK_THAT(refused("prompts.json", "my own list"), Contains("holds something else (prompts.json)"));
   // What a run leaves that was killed at its beginning.
   test::write_bytes(request.folder / "collection.json.123-4.tmp", "{");
-  test::write_bytes(request.folder / "prompts.json", nlohmann::json(request.prompts).dump());
+  test::write_bytes(request.folder / "prompts.json", nlohmann::json(request.generate.prompts).dump());
   CHECK(collect_trajectories(pipeline, request).items == 9);
 }
 
 TEST_CASE("Noise pairs are a reflection at the first step, kept where the score rises", "[unit]") {
   const test::TemporaryFolder folder;
   const Pipeline pipeline(Bundle::load(test::source_dir() / "models/emoji-flow"));
-  const CollectRequest request{.folder = folder / "pairs",
-                               .prompts = {"red apple", "a small key left of a red star", "crown"},
-                               .steps = 2,
-                               .seed = 5,
-                               .count = 2,
-                               .batch = 3};
+  const CollectRequest request{
+      .folder = folder / "pairs",
+      .generate = {.prompts = {"red apple", "a small key left of a red star", "crown"},
+                   .steps = 2,
+                   .seed = 5,
+                   .count = 2,
+                   .batch = 3}};
   const NoisePairOptions options{.guidance_forward = 4.0, .guidance_inverse = 0.0};
   const CollectResult result = collect_noise_pairs(pipeline, request, options);
   CHECK(result.items == 6);
@@ -320,26 +326,26 @@ TEST_CASE("Noise pairs are a reflection at the first step, kept where the score 
   } refined;
   const int64_t prompt = shard.at("prompt")[0].item<int64_t>();
   GenerateRequest again{
-      .prompt = request.prompts[static_cast<size_t>(prompt)],
+      .prompts = {request.generate.prompts[static_cast<size_t>(prompt)]},
       .steps = 2,
-      .step_methods = {{"z-sampling", {{"guidance_forward", 4.0}, {"guidance_inverse", 0.0}, {"stop", 0.5}}}},
+      .with = {{"z-sampling", {{"guidance_forward", 4.0}, {"guidance_inverse", 0.0}, {"stop", 0.5}}}},
       .seed = static_cast<uint64_t>(shard.at("seed")[0].item<int64_t>()),
       .observer = &refined,
       .decode = false};
   const at::Tensor reflected_end = pipeline.generate(again).sample.latents;
   again.observer = nullptr;
-  again.step_methods.clear();
+  again.with.clear();
   const at::Tensor plain_end = pipeline.generate(again).sample.latents;
   CHECK(at::allclose(shard.at("reflected")[0], refined.x[0], 1e-5, 1e-5));
   CHECK_FALSE(at::allclose(shard.at("reflected")[0], shard.at("noise")[0], 1e-2, 1e-2));
   const LatentScorer scorer = latent_scorer(pipeline.bundle(), "scorer");
-  const Prompt words = pipeline.sample_request(again).prompt;
+  const Prompt words = pipeline.encode(pipeline.resolve(again), again, again.prompts.front());
   CHECK(scores[0][0].item<double>() == Approx(scorer(plain_end, words).item<double>()).margin(1e-4));
   CHECK(scores[0][1].item<double>() == Approx(scorer(reflected_end, words).item<double>()).margin(1e-4));
 
   CollectRequest strict = request;
   strict.folder = folder / "none";
-  strict.prompts = {"crown"};
+  strict.generate.prompts = {"crown"};
   const CollectResult none = collect_noise_pairs(pipeline, strict, {.margin = 10.0});
   CHECK(none.kept == 0);
   const TensorMap empty = read_safetensors(strict.folder / "shard-00000.safetensors");
@@ -354,7 +360,7 @@ TEST_CASE("Noise pairs need a scorer, and a step that can be inverted", "[unit]"
              Contains("NotFound: noise-pairs: model 'tiny' has no component 'scorer'"));
   const Pipeline pipeline(Bundle::load(test::source_dir() / "models/emoji-flow"));
   CollectRequest one = request;
-  one.steps = 1;
+  one.generate.steps = 1;
   CHECK_THAT(test::failure([&] { collect_noise_pairs(pipeline, one, {}); }),
              Contains("InvalidArgument: steps: expected at least 2"));
   CHECK_THAT(test::failure([&] { collect_noise_pairs(pipeline, request, {.repeats = 0}); }),

@@ -80,7 +80,7 @@ TEST_CASE("a bundle that lacks one of its family's components is refused by name
   const test::FamilyBundle undecoded("sdxl", "model.json",
                                      [](json& j) { j["components"].erase("vae_decoder"); });
   const Pipeline pipeline(undecoded.load());
-  GenerateRequest request{.prompt = "a fox", .steps = 1};
+  GenerateRequest request{.prompts = {"a fox"}, .steps = 1};
   CHECK_THAT(test::failure([&] { pipeline.generate(request); }),
              Contains("NotFound: ") && Contains("no component 'vae_decoder'"));
   request.decode = false;

@@ -216,7 +216,7 @@ TEST_CASE("Evaluations show the network the state and label they say", "[unit]")
 
 TEST_CASE("Legacy coefficients come from the neighbouring pair of levels, clamped at the ends", "[unit]") {
   constexpr int kSteps = 5;
-  const NoiseSchedule grid = test::schedule_of(NoiseKind::VariancePreserving, kSteps, GridConvention::Ddim);
+  const NoiseSchedule grid = test::schedule_of(NoiseKind::VariancePreserving, kSteps, Ddim());
   const double kPrediction = 0.37;
   Bench bench(
       grid, test::model_of(Parameterization::Epsilon, NoiseKind::VariancePreserving,

@@ -56,14 +56,14 @@ TEST_CASE("NaN and infinity are outside every range", "[unit]") {
     CHECK_THAT(failure([&] { Ddim solver(EtaOptions{value}); }), Contains("InvalidArgument: ddim.eta"));
     CHECK_THAT(failure([&] { EulerAncestral solver(AncestralOptions{value}); }),
                Contains("euler-ancestral.eta"));
-    CHECK_THAT(failure([&] { ZSampling::make({.guidance_inverse = value}); }),
+    CHECK_THAT(failure([&] { z_sampling({.guidance_inverse = value}); }),
                Contains("z-sampling.guidance_inverse"));
   }
 }
 
 TEST_CASE("Every option of a reflection is checked when it is made", "[unit]") {
   const auto refused = [](ReflectOptions options) {
-    return failure([&] { ZSampling::make({.reflect = options}); });
+    return failure([&] { z_sampling({.reflect = options}); });
   };
   CHECK(refused({}) == "no error");
   CHECK_THAT(refused({.span = 0}), Contains("z-sampling.span: expected a value in [1, 1000], got 0"));

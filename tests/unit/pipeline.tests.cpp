@@ -1,4 +1,8 @@
+#include <glint/guidance/cfg.hpp>
+#include <glint/guidance/filters.hpp>
 #include <glint/pipeline/pipeline.hpp>
+#include <glint/solver/first_order.hpp>
+#include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -7,6 +11,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
 
+#include <atomic>
 #include <thread>
 
 using namespace glint;
@@ -27,7 +32,7 @@ struct TinyPipeline {
   Pipeline operator()() const { return Pipeline(Bundle::load(folder.path())); }
 };
 
-GenerateRequest request(int steps = 3) { return {.prompt = "red star", .steps = steps, .seed = 3}; }
+GenerateRequest request(int steps = 3) { return {.prompts = {"red star"}, .steps = steps, .seed = 3}; }
 
 }  // namespace
 
@@ -56,7 +61,7 @@ TEST_CASE("preloading reads what the request needs and nothing else", "[unit]") 
   const Pipeline pipeline = files();
   pipeline.preload(request());
   GenerateRequest weak = request();
-  weak.step_methods = {{"w2sd", {{"weak_model", "weak_denoiser"}}}};
+  weak.with = {{"w2sd", {{"weak_model", "weak_denoiser"}}}};
   CHECK_THAT(failure([&] { pipeline.preload(weak); }), Contains("components.weak_denoiser"));
   for (const auto& [name, component] : pipeline.bundle().manifest().components)
     std::filesystem::remove(files.folder.path() / component.file);
@@ -83,14 +88,14 @@ TEST_CASE("guidance is the rule's scale unless the rule says otherwise", "[unit]
   r.guidance = 2.0;
   const at::Tensor by_guidance = pipeline.generate(r).sample.latents;
   r.guidance.reset();
-  r.rule = parse_choice("cfg:scale=2");
+  r.with = {parse_choice("cfg:scale=2")};
   const GenerateResult by_rule = pipeline.generate(r);
   CHECK(at::equal(by_rule.sample.latents, by_guidance));
   CHECK(by_rule.guidance == 2.0);
   r.guidance = 7.0;
   CHECK_THAT(failure([&] { pipeline.generate(r); }),
              Contains("guidance: rule 'cfg' is given a scale of its own"));
-  r.rule.reset();
+  r.with.clear();
   CHECK_FALSE(at::equal(pipeline.generate(r).sample.latents, by_guidance));
   r.guidance = 1.0;
   CHECK(pipeline.generate(r).sample.usage.rows == 3);  // no unconditional branch
@@ -103,7 +108,7 @@ TEST_CASE("a negative prompt takes the negative prompt's place", "[unit]") {
   const at::Tensor plain = pipeline.generate(r).sample.latents;
   r.negative = "blue";
   CHECK_FALSE(at::equal(pipeline.generate(r).sample.latents, plain));
-  r.negative = r.prompt;  // nothing to steer away from but itself: guidance does nothing
+  r.negative = r.prompts.front();  // nothing to steer away from but itself: guidance does nothing
   const at::Tensor itself = pipeline.generate(r).sample.latents;
   r.guidance = 1.0;
   CHECK((pipeline.generate(r).sample.latents - itself).abs().max().item<double>() < 1e-4);
@@ -115,7 +120,7 @@ TEST_CASE("W2SD's predictors may have prompts of their own", "[unit]") {
   const auto sampled = [&](const Choice& strategy) {
     GenerateRequest r = request(4);
     r.guidance = 1.0;
-    r.step_methods = {strategy};
+    r.with = {strategy};
     return pipeline.generate(r).sample;
   };
   // The empty prompt is the negative prompt, so this gap is the one between guidance 1 and guidance 0.
@@ -132,6 +137,82 @@ TEST_CASE("W2SD's predictors may have prompts of their own", "[unit]") {
              Contains("w2sd: needs a model bundle to encode a prompt"));
 }
 
+TEST_CASE("methods are names or objects, in one list", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  const auto latents = [&](std::vector<Method> with, std::optional<double> guidance = {}) {
+    GenerateRequest r = request();
+    r.with = std::move(with);
+    r.guidance = guidance;
+    return pipeline.generate(r).sample.latents;
+  };
+  const at::Tensor by_name =
+      latents({{"cfg", {{"scale", 2}}}, "z-sampling", {"rescale", {{"phi", 0.5}}}, {"dense"}});
+  const at::Tensor by_object = latents({z_sampling(), std::make_shared<const Rescale>(RescaleOptions{0.5}),
+                                        std::make_shared<const Cfg>(2.0), AttentionPolicy{}});
+  CHECK(at::equal(by_name, by_object));
+  const auto refused = [&](std::vector<Method> with, std::optional<double> guidance = {}) {
+    return failure([&] { latents(std::move(with), guidance); });
+  };
+  CHECK_THAT(refused({"cfg", "apg"}), Contains("with: expected one rule at most, got two"));
+  CHECK_THAT(refused({"pisa", "isa"}), Contains("with: expected one attention policy at most, got two"));
+  CHECK_THAT(refused({"euler"}), Contains("with: 'euler' is a solver; give it as the solver"));
+  CHECK_THAT(refused({"z-samplin"}), Contains("unknown method 'z-samplin'; did you mean 'z-sampling'?"));
+  CHECK_THAT(refused({std::make_shared<const Cfg>(2.0)}, 3.0),
+             Contains("guidance: the rule is an object with a scale of its own"));
+}
+
+TEST_CASE("several prompts are sampled in one batch, each as by itself", "[unit]") {
+  const TinyPipeline files;
+  const Pipeline pipeline = files();
+  GenerateRequest r = request();
+  r.prompts = {"red star", "blue circle", "red star"};
+  r.count = 2;
+  r.effective_guidance = true;
+  const GenerateResult all = pipeline.generate(r);
+  CHECK(all.images.size() == 6);
+  CHECK(all.prompts.size() == 3);
+  CHECK(all.sample.usage.calls == 3 + 3);  // the run's and the measurement's: one batch of six
+  CHECK(all.sample.nfe() == 3 * 2 + 3 * 2);
+  CHECK(all.sample.effective_guidance.size() == 6);
+  CHECK(at::equal(all.sample.latents.slice(0, 0, 2), all.sample.latents.slice(0, 4, 6)));
+  for (size_t p = 0; p < 2; ++p) {
+    GenerateRequest one = r;
+    one.prompts = {r.prompts[p]};
+    // Matrix products of other heights round differently in the last bits.
+    const at::Tensor alone = pipeline.generate(one).sample.latents,
+                     together = all.sample.latents.narrow(0, static_cast<int64_t>(2 * p), 2);
+    CHECK((together - alone).abs().max().item<double>() < 1e-5);
+  }
+  CHECK_THAT(failure([&] {
+               r.prompts.clear();
+               pipeline.generate(r);
+             }),
+             Contains("prompts: expected at least one, got none"));
+}
+
+TEST_CASE("a request is resolved once: one solver, one shape, one sampler", "[unit]") {
+  static std::atomic<int> made = 0;
+  struct Counted {
+    static constexpr EntryInfo info{
+        .kind = "solver", .name = "counted", .summary = "s", .cost = "c", .source = "s"};
+    static void fields(auto&, auto&) {}
+  };
+  Registry registry = builtins();
+  registry.add<Counted>([](const Counted&) -> std::shared_ptr<const Solver> {
+    ++made;
+    return std::make_shared<const FlowEuler>();
+  });
+  const TinyPipeline files;
+  const Pipeline pipeline(Bundle::load(files.folder.path()), registry);
+  GenerateRequest r = request();
+  r.solver = {"counted"};
+  r.count = 5;
+  r.batch = 2;
+  CHECK(pipeline.generate(r).images.size() == 5);
+  CHECK(made == 1);
+}
+
 TEST_CASE("CFG++ takes scales between 0 and 1, wherever they are given", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
@@ -142,9 +223,9 @@ TEST_CASE("CFG++ takes scales between 0 and 1, wherever they are given", "[unit]
   const char* refused = "guidance: solver 'cfgpp' takes scales in [0, 1], got 5";
   CHECK_THAT(failure([&] { pipeline.generate(r); }), Contains(refused));
   r.guidance.reset();
-  r.rule = {"cfg", {{"scale", "5"}}};
+  r.with = {{"cfg", {{"scale", "5"}}}};
   CHECK_THAT(failure([&] { pipeline.generate(r); }), Contains(refused));
-  r.rule.reset();
+  r.with.clear();
   r.solver = {"cfgpp", {{"order", 2}, {"eta", 0.5}}};
   CHECK_THAT(failure([&] { pipeline.generate(r); }), Contains("cfgpp.eta: order 2 has no fresh noise"));
 }
@@ -163,7 +244,7 @@ TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
   CHECK_THAT(refused([](auto& r) { r.batch = 0; }), Contains("batch"));
   CHECK_THAT(refused([](auto& r) { r.width = 7; }),
              Contains("width: expected a positive multiple of 2, got 7"));
-  CHECK_THAT(refused([](auto& r) { r.prompt = "\xff"; }), Contains("UTF-8"));
+  CHECK_THAT(refused([](auto& r) { r.prompts = {"\xff"}; }), Contains("UTF-8"));
   CHECK_THAT(refused([](auto& r) { r.solver = Choice{"eulr"}; }), Contains("did you mean 'euler'?"));
   CHECK_THAT(refused([](auto& r) {
                r.noise = at::randn({1, 3, 8, 8});

@@ -23,10 +23,10 @@ PredictorChange unchanged() {
 }
 
 // x' of one reflection at step i.
-at::Tensor reflected(const StepStrategy& strategy, const Predictor& predictor, const NoiseSchedule& schedule,
+at::Tensor reflected(const StepMethod& method, const Predictor& predictor, const NoiseSchedule& schedule,
                      const at::Tensor& x, int i, const Prompt& prompt = prompt_of()) {
   Run run(schedule, prompt, NoiseStream(0, x.size(0)), nullptr);
-  return strategy.refine(x, {run, predictor, i});
+  return method.strategy->refine(x, {run, predictor, i});
 }
 
 TEST_CASE("One reflection displaces by the step times the gap between the predictors' predictions",
@@ -34,7 +34,7 @@ TEST_CASE("One reflection displaces by the step times the gap between the predic
   const at::Tensor x = test::latents();
   const Prompt prompt = prompt_of(0.7, -0.2);
   for (NoiseKind kind : test::kKinds) {
-    const auto strategy = ZSampling::make({.guidance_forward = 5.5, .guidance_inverse = 0.0});
+    const auto strategy = z_sampling({.guidance_forward = 5.5, .guidance_inverse = 0.0});
     const NoiseSchedule grid = schedule_of(kind, 10);
     const Predictor predictor{.model = token_model(kind), .rule = std::make_shared<Cfg>(1.0)};
     const auto predicted = [](const at::Tensor& y, double token) { return y * 0.3 + token; };
@@ -46,7 +46,7 @@ TEST_CASE("One reflection displaces by the step times the gap between the predic
       const double step =
           kind == NoiseKind::Flow ? from.sigma - to.sigma : from.alpha * (from.ratio() - to.ratio());
       CAPTURE(enum_name(kind), i);
-      CHECK(relative_error(reflected(*strategy, predictor, grid, x, i, prompt) - x, step * (weak - strong)) <
+      CHECK(relative_error(reflected(strategy, predictor, grid, x, i, prompt) - x, step * (weak - strong)) <
             1e-12);
     }
   }
@@ -56,20 +56,20 @@ TEST_CASE("Direct forms weigh the gap by the steps they pass over, also from pur
   const Predictor predictor{.model = token_model(NoiseKind::VariancePreserving),
                             .rule = std::make_shared<Cfg>(1.0)};
   for (bool zero_terminal : {false, true}) {
-    const NoiseSchedule grid =
-        Ddim().schedule({.zero_terminal_snr = zero_terminal}, {.steps = 5, .spacing = Spacing::Trailing});
+    const NoiseSchedule grid = Ddim().schedule(VpTraining{.zero_terminal_snr = zero_terminal},
+                                               {.steps = 5, .spacing = Spacing::Trailing});
     REQUIRE((grid.level(0).alpha == 0.0) == zero_terminal);
     const auto length = [&](int i) { return grid.level(i).ratio() - grid.level(i + 1).ratio(); };
     for (int span : {1, 3}) {
       const auto strategy =
-          ZSampling::make({.reflect = {.span = span, .merge = 0.75, .repeats = 2, .form = Form::Direct}});
+          z_sampling({.reflect = {.span = span, .merge = 0.75, .repeats = 2, .form = Form::Direct}});
       for (int i : {0, 1, 3}) {
         CAPTURE(zero_terminal, span, i);
         double passed = 0.0;
         for (int j = i; j < std::min(i + span, 4); ++j) passed += length(j);
         // All other steps are nothing beside one of infinite length.
         const double expected = 1.5 * (zero_terminal && i == 0 ? 1.0 : passed / length(i));
-        CHECK(strategy->gaps(grid, i, predictor).at(0).weight == Approx(expected).epsilon(1e-12));
+        CHECK(strategy.term->gaps(grid, i, predictor).at(0).weight == Approx(expected).epsilon(1e-12));
       }
     }
   }
@@ -96,7 +96,7 @@ TEST_CASE("Merge keeps a share of the displacement, and repeats reflect again", 
   const Predictor predictor{.model = token_model(NoiseKind::Flow), .rule = std::make_shared<Cfg>(3.0)};
   const at::Tensor x = test::latents();
   const auto z = [&](ReflectOptions o, const at::Tensor& at) {
-    return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = o}), predictor, grid, at, 1);
+    return reflected(z_sampling({.guidance_inverse = 0.0, .reflect = o}), predictor, grid, at, 1);
   };
   const at::Tensor once = z({}, x);
   CHECK(relative_error(z({.merge = 0.4}, x), x + 0.4 * (once - x)) < 1e-15);
@@ -111,8 +111,7 @@ TEST_CASE("Near the end the span is shortened, so that the terminal level is nev
     const Predictor predictor{.model = token_model(kind), .rule = std::make_shared<Cfg>(2.0)};
     const at::Tensor x = test::latents();
     const auto span = [&](int k, int i) {
-      return reflected(*ZSampling::make({.guidance_inverse = 0.0, .reflect = {.span = k}}), predictor, grid,
-                       x, i);
+      return reflected(z_sampling({.guidance_inverse = 0.0, .reflect = {.span = k}}), predictor, grid, x, i);
     };
     CHECK(at::equal(span(5, 2), span(3, 2)));
     CHECK(at::equal(span(3, 4), span(1, 4)));
@@ -132,7 +131,7 @@ TEST_CASE("A reflection costs the rows its formula says", "[unit]") {
           for (int iterations : {0, 1, 3}) {  // 0: not a fixed point
             InvertOptions invert;
             if (iterations > 0) invert = {.evaluation = Evaluation::FixedPoint, .iterations = iterations};
-            const auto z = ZSampling::make(
+            const auto z = z_sampling(
                 {.guidance_inverse = g2, .reflect = {.span = span, .repeats = repeats, .invert = invert}});
             const SampleResult result =
                 test::sampler_of(token_model(NoiseKind::Flow), grid, std::make_shared<Euler>(), g1, {z})
@@ -173,7 +172,7 @@ TEST_CASE("Z-Sampling of a guidance-distilled model sets the embedded scale of e
         {.predictor = {.model = model, .rule = std::make_shared<Cfg>(1.0), .embedded_guidance = 3.5},
          .schedule = schedule_of(NoiseKind::Flow, 3),
          .solver = std::make_shared<FlowEuler>(),
-         .step_methods = {ZSampling::make(options)}});
+         .step_methods = {z_sampling(options)}});
     sampler.sample({.prompt = prompt_of(), .noise = test::latents()});
     return scales;
   };
@@ -260,7 +259,7 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
   distilled.uncond_branch = false;
   CHECK_THAT(failure([&] {
                test::sampler_of(model(distilled), schedule_of(NoiseKind::Flow, 4), std::make_shared<Euler>(),
-                                1.0, {ZSampling::make({})});
+                                1.0, {z_sampling()});
              }),
              Contains("z-sampling, weak predictor: rule: model 'base' has no unconditional branch"));
 }

@@ -1,5 +1,4 @@
 #include <glint/catalog/registry.hpp>
-#include <glint/step/w2sd.hpp>
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
@@ -74,23 +73,31 @@ TEST_CASE("values of the wrong type or range are refused by name", "[unit]") {
 }
 
 TEST_CASE("the word unset empties an option that may be, whatever its default", "[unit]") {
-  const auto read = [](OptionValues values) { return read_options<W2sdOptions>("w2sd", values); };
-  CHECK(read({}).weak_guidance == 1.0);
-  CHECK(read({{"weak_guidance", 2.0}}).weak_guidance == 2.0);
-  CHECK_FALSE(read({{"weak_guidance", "unset"}}).weak_guidance.has_value());
+  struct Optional {
+    std::optional<double> scale = 1.0;
+    double merge = 1.0;
+    static void fields(auto& visit, auto& o) {
+      visit("scale", o.scale, Field{});
+      visit("merge", o.merge, Field{});
+    }
+  };
+  const auto read = [](OptionValues values) { return read_options<Optional>("some", values); };
+  CHECK(read({}).scale == 1.0);
+  CHECK(read({{"scale", 2.0}}).scale == 2.0);
+  CHECK_FALSE(read({{"scale", "unset"}}).scale.has_value());
   CHECK_THAT(failure([&] {
                read({{"merge", "unset"}});
              }),
-             Contains("w2sd.merge: expected a number, got 'unset'"));
+             Contains("some.merge: expected a number, got 'unset'"));
 }
 
 TEST_CASE("a host adds its own entries to a copy, and names stay unique", "[unit]") {
   Registry mine = builtins();
-  CHECK_THAT(failure([&] { mine.add<ZSampling>(); }), Contains("the name is taken"));
-  Registry::Entry entry = builtins().entry("step", "z-sampling");
+  CHECK_THAT(failure([&] { mine.add<ZSamplingOptions>(z_sampling); }), Contains("the name is taken"));
+  Registry::Entry entry = builtins().entry("z-sampling", "step");
   entry.info.name = "mine";
   mine.add(entry);
-  CHECK(mine.step({.name = "mine"}) != nullptr);
+  CHECK(mine.step({.name = "mine"}).strategy != nullptr);
   CHECK_THAT(failure([&] { builtins().step({.name = "mine"}); }), Contains("unknown step strategy 'mine'"));
   entry.info.kind = "stepp";
   entry.info.name = "other";

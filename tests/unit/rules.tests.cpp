@@ -11,7 +11,7 @@
 #include <glint/guidance/perturbation.hpp>
 #include <glint/guidance/tcfg.hpp>
 #include <glint/guidance/tdg.hpp>
-#include <glint/step/z_core2.hpp>
+#include <glint/sampling/predictor.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -224,11 +224,12 @@ TEST_CASE("TDG's degraded prompt has half of its tokens from the negative prompt
 }
 
 TEST_CASE("AutoGuidance steers from the weak prediction, and evaluates what matters only", "[unit]") {
-  CHECK(relative_error(combine(AutoGuidance({}, 2.5)), k + 2.5 * (c - k)) < kExact);
-  CHECK(relative_error(combine(AutoGuidance({}, 2.5, 3.0)), k + 2.5 * (cfg(3.0) - k)) < kExact);
-  CHECK_FALSE(AutoGuidance({}, 2.5).branches({}).uncond);
-  CHECK_FALSE(AutoGuidance({}, 1.0, 3.0).branches({}).weak);
-  CHECK(relative_error(combine(AutoGuidance({}, 1.0, 3.0)), cfg(3.0)) < kExact);
+  CHECK(relative_error(combine(AutoGuidance({}, {.scale = 2.5})), k + 2.5 * (c - k)) < kExact);
+  CHECK(relative_error(combine(AutoGuidance({}, {.scale = 2.5, .cfg_scale = 3.0})),
+                       k + 2.5 * (cfg(3.0) - k)) < kExact);
+  CHECK_FALSE(AutoGuidance({}, {.scale = 2.5}).branches({}).uncond);
+  CHECK_FALSE(AutoGuidance({}, {.scale = 1.0, .cfg_scale = 3.0}).branches({}).weak);
+  CHECK(relative_error(combine(AutoGuidance({}, {.scale = 1.0, .cfg_scale = 3.0})), cfg(3.0)) < kExact);
 }
 
 TEST_CASE("Perturbed guidance adds c - k in its window, whose first step is left out", "[unit]") {
@@ -266,54 +267,60 @@ TEST_CASE("CoRe2's slow and fast steps, with an identity and an exact weak netwo
   CHECK(relative_error(combine(Core2Inverse(exact, 1.5)), c + 1.5 * (cfg(5.0) - c)) < kExact);
 }
 
-TEST_CASE("Filters around a rule", "[unit]") {
-  const auto inner = std::make_shared<const Cfg>(4.0);
-  const Interval window(inner, {.start = 0.2, .stop = 0.5});
-  CHECK(relative_error(combine(window, {c, u, {}}, {4, 10}), cfg(4.0)) < kExact);
+/// What a predictor with CFG at 4 inside these filters makes of the branches it asks for.
+at::Tensor filtered(std::vector<std::shared_ptr<const GuidanceFilter>> filters,
+                    StepPosition position = {3, 10}, const Level& level = {600, 0.4, 0.6},
+                    double scale = 4.0) {
+  const Predictor predictor{.rule = std::make_shared<const Cfg>(scale), .filters = std::move(filters)};
+  const BranchSet set = predictor.branches(position);
+  return predictor.combine({.cond = set.cond ? c : at::Tensor(), .uncond = set.uncond ? u : at::Tensor()},
+                           {.position = position,
+                            .x = x,
+                            .level = level,
+                            .parameterization = Parameterization::Velocity,
+                            .prompt = kPrompt},
+                           nullptr);
+}
+
+TEST_CASE("The interval filter guides inside its steps and noise levels only", "[unit]") {
+  const auto interval = [](IntervalOptions options) { return std::make_shared<const Interval>(options); };
+  const auto window = interval({.window = {.start = 0.2, .stop = 0.5}});
+  CHECK(relative_error(filtered({window}, {4, 10}), cfg(4.0)) < kExact);
   for (int step : {1, 5}) {
-    CHECK_FALSE(window.branches({step, 10}).uncond);
-    CHECK(at::equal(combine(window, {c, u, {}}, {step, 10}), c));
+    CHECK_FALSE(
+        Predictor{.rule = std::make_shared<const Cfg>(4.0), .filters = {window}}.branches({step, 10}).uncond);
+    CHECK(at::equal(filtered({window}, {step, 10}), c));
   }
-  CHECK(at::equal(combine(Interval(inner, {.sigma_min = 2.0})), c));  // sigma / alpha is 1.5 here
-  CHECK(relative_error(combine(Interval(inner, {.sigma_max = 1.5})), cfg(4.0)) < kExact);
+  CHECK(at::equal(filtered({interval({.sigma_min = 2.0})}), c));  // sigma / alpha is 1.5 here
+  CHECK(relative_error(filtered({interval({.sigma_max = 1.5})}), cfg(4.0)) < kExact);
   // Pure noise has no finite sigma / alpha; only a limit that was given can leave it out.
   const Level pure{1000, 0.0, 1.0};
-  const auto at_pure_noise = [&](const IntervalOptions& options) {
-    return Interval(inner, options)
-        .combine({c, u, {}},
-                 {.position = {0, 10},
-                  .x = x,
-                  .level = pure,
-                  .parameterization = Parameterization::Velocity,
-                  .prompt = kPrompt},
-                 nullptr);
-  };
-  CHECK(relative_error(at_pure_noise({}), cfg(4.0)) < kExact);
-  CHECK(at::equal(at_pure_noise({.sigma_max = 1e9}), c));
+  CHECK(relative_error(filtered({interval({})}, {0, 10}, pure), cfg(4.0)) < kExact);
+  CHECK(at::equal(filtered({interval({.sigma_max = 1e9})}, {0, 10}, pure), c));
+}
 
-  const at::Tensor rescaled = combine(Rescale(inner, {.phi = 1.0}));
-  CHECK(relative_error(rescaled.flatten(1).std(1), c.flatten(1).std(1)) < kExact);
-  CHECK(at::equal(combine(Rescale(inner, {.phi = 0.0})), combine(*inner)));
+TEST_CASE("The rescale and dynamic filters change the guided prediction as their formulas say", "[unit]") {
+  const auto rescale = [](double phi) { return std::make_shared<const Rescale>(RescaleOptions{phi}); };
+  CHECK(relative_error(filtered({rescale(1.0)}).flatten(1).std(1), c.flatten(1).std(1)) < kExact);
+  CHECK(at::equal(filtered({rescale(0.0)}), combine(Cfg(4.0))));
 
-  const Dynamic dynamic(inner, {.power = 1.0});
-  CHECK(at::equal(combine(dynamic, {c, u, {}}, {0, 10}), c));
-  CHECK(relative_error(combine(dynamic, {c, u, {}}, {5, 10}), cfg(1.0 + 3.0 * 0.5)) < kExact);
-  // Filters nest, and pass a rule that does not ask for the prompt what it asked for.
-  const auto uncond_only = std::make_shared<const Cfg>(0.0);
-  CHECK(relative_error(
-            combine(Dynamic(std::make_shared<Interval>(uncond_only, IntervalOptions{}), {.power = 1.0}),
-                    {c, u, {}}, {5, 10}),
-            0.5 * (c + u)) < kExact);
+  const auto dynamic = std::make_shared<const Dynamic>(DynamicOptions{.power = 1.0});
+  CHECK(at::equal(filtered({dynamic}, {0, 10}), c));
+  CHECK(relative_error(filtered({dynamic}, {5, 10}), cfg(1.0 + 3.0 * 0.5)) < kExact);
+}
 
-  // Around another rule they are the same filters, and a plain rule has none.
-  const auto other = std::make_shared<const Cfg>(2.0);
-  CHECK(inner->refiltered(other) == other);
-  const Rescale nested(std::make_shared<Interval>(inner, IntervalOptions{.start = 0.5}), {.phi = 0.4});
-  const auto moved = nested.refiltered(other);
-  const Rescale expected(std::make_shared<Interval>(other, IntervalOptions{.start = 0.5}), {.phi = 0.4});
+TEST_CASE("Filters nest in their order, and a rule sees no branch that it did not ask for", "[unit]") {
+  const auto dynamic = std::make_shared<const Dynamic>(DynamicOptions{.power = 1.0});
+  const auto interval = std::make_shared<const Interval>(IntervalOptions{});
+  // At scale 0 the rule asks for the unconditional branch alone; the filters ask for the prompt's too.
+  CHECK(relative_error(filtered({interval, dynamic}, {5, 10}, {600, 0.4, 0.6}, 0.0), 0.5 * (c + u)) < kExact);
+
+  const auto late = std::make_shared<const Interval>(IntervalOptions{.window = {.start = 0.5}});
+  const auto rescale = std::make_shared<const Rescale>(RescaleOptions{0.4});
   for (int step : {4, 5}) {
-    CHECK(moved->branches({step, 10}).uncond == (step == 5));
-    CHECK(at::equal(combine(*moved, {c, u, {}}, {step, 10}), combine(expected, {c, u, {}}, {step, 10})));
+    const at::Tensor guided = step == 5 ? cfg(4.0) : c;
+    const at::Tensor factor = c.flatten(1).std(1).div(guided.flatten(1).std(1)).mul(0.4).add(0.6);
+    CHECK(relative_error(filtered({late, rescale}, {step, 10}), guided * factor.view({2, 1, 1, 1})) < kExact);
   }
 }
 

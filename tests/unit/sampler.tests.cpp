@@ -63,7 +63,7 @@ TEST_CASE("Parts that are missing are refused by name", "[unit]") {
              Contains("InvalidArgument: solver: expected"));
   CHECK_THAT(refused_parts([](SamplerParts& p) { p.noise_strategies = {nullptr}; }),
              Contains("noise_strategies: expected"));
-  CHECK_THAT(refused_parts([](SamplerParts& p) { p.step_methods = {nullptr}; }),
+  CHECK_THAT(refused_parts([](SamplerParts& p) { p.step_methods = {StepMethod()}; }),
              Contains("step_strategies: expected"));
 }
 
@@ -97,7 +97,8 @@ TEST_CASE("Parts that do not fit each other are refused with the reason", "[unit
         info.noise_kind = NoiseKind::VariancePreserving;
         info.parameterization = Parameterization::Epsilon;
         p.predictor = {.model = echo(info),
-                       .rule = builtins().filter({"interval"})(builtins().rule({"cfg-zero-star"}))};
+                       .rule = builtins().rule({"cfg-zero-star"}),
+                       .filters = {builtins().filter({"interval"})}};
       }),
       Contains("cfg-zero-star.zero_steps: a zero prediction means standing still for velocity models") &&
           Contains("expected 0 for model 'net', which predicts epsilon, got 1"));
@@ -179,11 +180,13 @@ TEST_CASE("A size or batch that cannot be drawn is refused by name, with what ca
 TEST_CASE("Guidance without a negative prompt is refused by name, by whatever asks for it", "[unit]") {
   const SampleRequest request{.prompt = {.cond = prompt_of().cond}, .noise = test::latents()};
   const auto refused = [&](std::shared_ptr<const GuidanceRule> rule, bool measure,
-                           std::vector<std::shared_ptr<const StepStrategy>> strategies) {
-    SamplerParts p{.predictor = {.model = token_model(kFlow), .rule = std::move(rule)},
-                   .schedule = schedule_of(kFlow, 4),
-                   .solver = std::make_shared<Euler>(),
-                   .step_methods = std::move(strategies)};
+                           std::vector<StepMethod> methods,
+                           std::vector<std::shared_ptr<const GuidanceFilter>> filters = {}) {
+    SamplerParts p{
+        .predictor = {.model = token_model(kFlow), .rule = std::move(rule), .filters = std::move(filters)},
+        .schedule = schedule_of(kFlow, 4),
+        .solver = std::make_shared<Euler>(),
+        .step_methods = std::move(methods)};
     SampleRequest measured = request;
     measured.effective_guidance = measure;
     return failure([&] { Sampler(p).sample(measured); });
@@ -193,7 +196,7 @@ TEST_CASE("Guidance without a negative prompt is refused by name, by whatever as
   for (const std::string& message :
        {refused(std::make_shared<Cfg>(2.0), false, {}), refused(plain, true, {}),
         refused(plain, false, {test::reflection()}), refused(builtins().rule({"cfg-zero-star"}), false, {}),
-        refused(builtins().filter({"interval", {{"start", 0.5}}})(std::make_shared<Cfg>(2.0)), false, {})})
+        refused(std::make_shared<Cfg>(2.0), false, {}, {builtins().filter({"interval", {{"start", 0.5}}})})})
     CHECK_THAT(message, Contains("null_tokens: guidance at step ") && Contains("give them, or guidance 1"));
 }
 

@@ -23,7 +23,7 @@ std::vector<double> times(const NoiseSchedule& schedule) {
 }
 
 std::vector<double> vp_times(Spacing spacing, int steps) {
-  return times(Ddim().schedule({}, {.steps = steps, .spacing = spacing}));
+  return times(Ddim().schedule(VpTraining{}, {.steps = steps, .spacing = spacing}));
 }
 
 TEST_CASE("alpha_bar starts at 1 - beta_start and falls to the share of signal Stable Diffusion ends with",
@@ -55,14 +55,14 @@ TEST_CASE("Spacings take the timesteps the field knows", "[unit]") {
   CHECK(vp_times(Spacing::Leading, 4) == std::vector<double>{751, 501, 251, 1});
   CHECK(vp_times(Spacing::Linspace, 4) == std::vector<double>{999, 666, 333, 0});
   CHECK(vp_times(Spacing::Trailing, 1) == std::vector<double>{999});
-  CHECK(times(Lcm().schedule({}, {.steps = 4})) == std::vector<double>{999, 759, 499, 259});
+  CHECK(times(Lcm().schedule(VpTraining{}, {.steps = 4})) == std::vector<double>{999, 759, 499, 259});
   const std::vector<double> sdxl = vp_times(Spacing::Leading, 50);
   for (size_t i = 0; i < 50; ++i) REQUIRE(sdxl[i] == 981.0 - 20.0 * static_cast<double>(i));
 }
 
 TEST_CASE("SDXL's inversion coefficients are those of the released Z-Sampling, matched and shifted",
           "[unit]") {
-  const NoiseSchedule grid = Ddim().schedule({}, {.steps = 50});
+  const NoiseSchedule grid = Ddim().schedule(VpTraining{}, {.steps = 50});
   struct Row {
     int i;
     double x, eps, shifted_x, shifted_eps;
@@ -83,13 +83,15 @@ TEST_CASE("SDXL's inversion coefficients are those of the released Z-Sampling, m
 }
 
 TEST_CASE("Levels of a variance-preserving grid lie on the circle, of a flow grid on the line", "[unit]") {
-  for (GridConvention convention : {GridConvention::Ddim, GridConvention::Euler, GridConvention::Multistep,
-                                    GridConvention::UniPc, GridConvention::Lcm}) {
-    const NoiseSchedule vp = vp_schedule({}, {.steps = 7}, convention);
+  const std::vector<std::shared_ptr<const Solver>> solvers{
+      std::make_shared<Ddim>(), std::make_shared<Euler>(), std::make_shared<Dpmpp2m>(),
+      std::make_shared<UniPc>(), std::make_shared<Lcm>()};
+  for (const auto& solver : solvers) {
+    const NoiseSchedule vp = solver->schedule(VpTraining{}, {.steps = 7});
     for (const Level& l : vp.levels())
       CHECK(l.alpha * l.alpha + l.sigma * l.sigma == Approx(1.0).epsilon(1e-15));
     CHECK(vp.strictly_falling());
-    const NoiseSchedule flow = flow_schedule({.shift = 3.0}, {.steps = 7}, convention);
+    const NoiseSchedule flow = solver->schedule(FlowTraining{.shift = 3.0}, {.steps = 7});
     for (const Level& l : flow.levels()) CHECK(l.alpha + l.sigma == 1.0);
     CHECK(flow.strictly_falling());
     CHECK(flow.level(7).sigma == 0.0);
@@ -136,19 +138,18 @@ TEST_CASE("Karras and exponential levels are even in their own measure, between 
 }
 
 TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
-  const auto vp = [](VpTraining training, GridOptions grid, GridConvention c = GridConvention::Euler) {
-    return failure([&] { vp_schedule(training, grid, c); });
+  const auto vp = [](VpTraining training, GridOptions grid, const Solver& solver = Euler()) {
+    return failure([&] { solver.schedule(training, grid); });
   };
-  const auto flow = [](FlowTraining training, GridOptions grid,
-                       GridConvention c = GridConvention::FlowEuler) {
-    return failure([&] { flow_schedule(training, grid, c); });
+  const auto flow = [](FlowTraining training, GridOptions grid, const Solver& solver = Euler()) {
+    return failure([&] { solver.schedule(training, grid); });
   };
   for (int steps : {0, -1, 1001}) {
     const std::string expected = "InvalidArgument: steps: expected 1 to 1000, got " + std::to_string(steps);
     CHECK(vp({}, {.steps = steps}) == expected);
     CHECK(flow({}, {.steps = steps}) == expected);
   }
-  CHECK_THAT(vp({}, {.steps = 51}, GridConvention::Lcm), Contains("InvalidArgument: steps: solver lcm"));
+  CHECK_THAT(vp({}, {.steps = 51}, Lcm()), Contains("InvalidArgument: steps: solver lcm"));
   CHECK_THAT(vp({.train_steps = 1}, {.steps = 1}), Contains("train_steps"));
   for (double beta : {0.0, -0.1, 1.0, 2.0, kNan}) {
     CHECK_THAT(vp({.beta_start = beta}, {}), Contains("InvalidArgument: beta_start"));
@@ -156,7 +157,7 @@ TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
   }
   CHECK_THAT(vp({}, {.steps_offset = -1}), Contains("steps_offset") && Contains("-1"));
   CHECK_THAT(vp({}, {.rho = kNan}), Contains("rho") && Contains("nan"));
-  CHECK_THAT(vp({}, {.sigmas = Sigmas::Karras}, GridConvention::Ddim), Contains("sigmas: solver ddim"));
+  CHECK_THAT(vp({}, {.sigmas = Sigmas::Karras}, Ddim()), Contains("sigmas: solver ddim"));
   for (double shift : {0.0, -3.0, kNan}) {
     CHECK_THAT(flow({.shift = shift}, {}), Contains("InvalidArgument: shift: expected > 0"));
     CHECK_THAT(flow({}, {.shift = shift}), Contains("schedule.shift"));
@@ -165,7 +166,7 @@ TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
   CHECK_THAT(flow({.dynamic = DynamicShift{}}, {.tokens = -5}), Contains("tokens") && Contains("-5"));
   for (double end : {-0.1, 1.0, 2.0, kNan})
     CHECK_THAT(flow({.shift_terminal = end}, {}), Contains("shift_terminal"));
-  CHECK_THAT(flow({}, {.sigmas = Sigmas::Karras}, GridConvention::UniPc), Contains("sigmas: karras"));
+  CHECK_THAT(flow({}, {.sigmas = Sigmas::Karras}, UniPc()), Contains("sigmas: karras"));
 }
 
 TEST_CASE("Levels that rise, are not finite, or are none are refused", "[unit]") {
