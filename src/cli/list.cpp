@@ -77,12 +77,12 @@ void print_wrapped(std::string_view text, size_t indent) {
   while (!text.empty()) {
     const std::string_view word = text.substr(0, text.find(' '));
     text.remove_prefix(std::min(text.size(), word.size() + 1));
-    if (column > indent && column + word.size() > kWidth) {
+    if (column > indent && column + 1 + word.size() > kWidth) {
       fmt::print("\n{:{}}", "", indent);
       column = indent;
     }
-    fmt::print("{}{}", word, text.empty() ? "" : " ");
-    column += word.size() + 1;
+    fmt::print("{}{}", column > indent ? " " : "", word);
+    column += word.size() + (column > indent ? 1 : 0);
   }
   fmt::print("\n");
 }

@@ -70,7 +70,7 @@ void check_folder(const std::string& path, const fs::path& folder) {
   GLINT_CHECK(access(folder.c_str(), W_OK) == 0, InvalidArgument, "{}: cannot be written", path);
 }
 
-void check_file(const std::string& path, const std::vector<std::string>& extensions) {
+void check_file(const std::string& path, const std::vector<std::string_view>& extensions) {
   if (path.empty()) return;
   std::error_code ignored;
   check_folder(path, fs::absolute(path).parent_path());
