@@ -109,7 +109,7 @@ def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> Non
     run(
         glint, "generate", "--model", bundle, "--cond-in", tmp_path / "conditioning.safetensors",
         "--noise-in", tmp_path / "noise.safetensors", "--steps", "1", "--guidance", "1", "--solver", "flow-euler",
-        "--latents-out", latents, "--quiet", "--attention", "pisa:first_dense_layers=0,min_tokens=1",
+        "--latents-out", latents, "--quiet", "--with", "pisa:first_dense_layers=0,min_tokens=1",
     )  # fmt: skip
     # One Euler step from pure noise to data. One block of keys: PISA computes what dense attention does.
     velocity = seeded(Denoiser(), 1)(noise, torch.ones(1), tokens[None], pooled[None])

@@ -30,13 +30,13 @@ def weak_figures(bundle: Bundle, folder: Path) -> None:
     """Prints the errors of `core2_weak` on the trajectories in a folder, of this bundle: a SystemExit if they are another's."""
     collection = Collection(folder, "trajectories")
     collection.check_model(bundle.manifest)
-    data, times = Predictions(collection), collection.tensors["time"].tolist()
-    made, plain, size = (x.numpy().reshape(-1, len(times)) for x in errors(bundle.component("core2_weak"), data))
+    data, sigmas = Predictions(collection), collection.tensors["sigma"].tolist()
+    made, plain, size = (x.numpy().reshape(-1, len(sigmas)) for x in errors(bundle.component("core2_weak"), data))
 
     def ratio(items: np.ndarray) -> float:
         return float(np.sqrt(made[items].sum() / plain[items].sum()))
 
-    print(f"core2_weak: {len(made)} held-out prompts, {len(times)} steps, guidance {data.guidance:g}", end=", ")
+    print(f"core2_weak: {len(made)} held-out prompts, {len(sigmas)} steps, guidance {data.guidance:g}", end=", ")
     print("at 1 row a step instead of 2")
     print(
         f"relative error of the guided prediction (root of summed squares): {np.sqrt(made.sum() / size.sum()):.4f}, "
@@ -44,7 +44,7 @@ def weak_figures(bundle: Bundle, folder: Path) -> None:
     )
     print("ratio {:.3f} [{:.3f}, {:.3f}]".format(*interval(ratio, len(made))), end=", ")
     print(f"of the means of every row's own {np.sqrt(made / size).mean() / np.sqrt(plain / size).mean():.3f}")
-    print("time:  " + " ".join(f"{time:5.2f}" for time in times))
+    print("sigma: " + " ".join(f"{sigma:5.2f}" for sigma in sigmas))
     print("ratio: " + " ".join(f"{value:5.2f}" for value in np.sqrt(made.sum(0) / plain.sum(0))))
 
 

@@ -42,7 +42,7 @@ def write_collection(folder: Path, kind: str, bundle: Bundle, prompts: list[str]
     if kind == "trajectories":
         output = torch.randn(count, steps, 4, 16, 16)
         tensors = shared | {"latents": output.half(), "output": output.half(), "null_output": (output / 2).half(),
-                            "time": torch.tensor([1.0, 0.6, 0.2]), "position": torch.arange(steps) / steps}  # fmt: skip
+                            "sigma": torch.tensor([1.0, 0.6, 0.2]), "position": torch.arange(steps) / steps}  # fmt: skip
     else:
         noise = torch.randn(count, 4, 16, 16)
         scores = torch.tensor([[0.2, 0.4]]).repeat(count, 1)
@@ -93,7 +93,7 @@ def test_noise_network_begins_as_the_identity_and_reads_the_prompt() -> None:
 
 
 def test_weak_network_begins_with_blocks_of_the_denoiser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all blocks kept and all of the null branch's share it is guidance itself; it is told output, latents and time."""
+    """With all blocks and the null branch's full share it is guidance itself, and it reads all its inputs."""
     torch.manual_seed(0)
     chosen = WeakNetwork()
     whole, nulls = Denoiser(), torch.randn(1, 16, 192)
@@ -110,17 +110,17 @@ def test_weak_network_begins_with_blocks_of_the_denoiser(monkeypatch: pytest.Mon
     network = WeakNetwork()
     network.start_from(whole, nulls, 3.0)
     torch.nn.init.constant_(network.time2.bias, 30.0)  # sigmoid: 1
-    output, latents, time = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([0.9, 0.4])
-    null = whole(latents, time, nulls.expand(2, -1, -1), torch.zeros(2, 192))
-    made = network(output, latents, time)
+    output, latents, sigma = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([0.9, 0.4])
+    null = whole(latents, sigma, nulls.expand(2, -1, -1), torch.zeros(2, 192))
+    made = network(output, latents, sigma)
     assert torch.allclose(made, null + 3 * (output - null), atol=1e-5)
     torch.nn.init.normal_(network.denoiser.transformer.x_embedder.weight)
 
-    def guessed(output: Tensor, latents: Tensor, time: Tensor) -> Tensor:
-        return output - (network(output, latents, time) - output) / 2  # the null prompt's prediction
+    def guessed(output: Tensor, latents: Tensor, sigma: Tensor) -> Tensor:
+        return output - (network(output, latents, sigma) - output) / 2  # the null prompt's prediction
 
-    null = guessed(output, latents, time)
-    for changed in ((output, latents, time * 0.5), (output, latents + 1, time), (output + 1, latents, time)):
+    null = guessed(output, latents, sigma)
+    for changed in ((output, latents, sigma * 0.5), (output, latents + 1, sigma), (output + 1, latents, sigma)):
         assert not torch.allclose(guessed(*changed), null, atol=1e-3)
 
 
@@ -146,7 +146,7 @@ def test_small_networks_are_trained_exported_and_measured(
     run("export_networks", "--work", str(collected), "--bundle", str(folder))
     bundle = Bundle(folder)
     entry = bundle.manifest["components"]["core2_weak"]
-    assert entry["inputs"] == ["output", "latents", "time"] and sha256(folder / entry["file"]) == entry["sha256"]
+    assert entry["inputs"] == ["output", "latents", "sigma"] and sha256(folder / entry["file"]) == entry["sha256"]
     printed = run("measure_networks", "--bundle", str(folder), "--work", str(collected))
     assert "ratio" in printed and "golden-noise and CFG" in printed
 

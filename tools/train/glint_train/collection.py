@@ -13,7 +13,7 @@ from torch import Tensor
 from .archive import sha256
 
 FOLDERS = {"trajectories": ("trajectories", "trajectories-fine"), "noise-pairs": ("noise-pairs",)}  # the first must exist
-SHARED = ("time", "model_time", "position", "null_tokens", "null_pooled")  # the same in every shard
+SHARED = ("sigma", "model_time", "position", "null_tokens", "null_pooled")  # the same in every shard
 
 
 class Collection:
@@ -74,7 +74,7 @@ class Predictions:
         self.latents, self.outputs, self.nulls = (
             torch.cat([part[name].flatten(0, 1) for part in parts]) for name in ("latents", "output", "null_output")
         )
-        self.times = torch.cat([part["time"].repeat(len(part["output"])) for part in parts])
+        self.sigmas = torch.cat([part["sigma"].repeat(len(part["output"])) for part in parts])
         self.null_tokens = parts[0]["null_tokens"].float()
         scales = {float(collection.manifest["options"]["guidance"]) for collection in collections}
         if len(scales) > 1:
@@ -85,6 +85,6 @@ class Predictions:
         return len(self.outputs)
 
     def batch(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What a weak network is given (conditional prediction, latents, time), and the guided prediction."""
+        """What a weak network is given (conditional prediction, latents, sigma), and the guided prediction."""
         latents, output, null = (x[rows].float() for x in (self.latents, self.outputs, self.nulls))
-        return (output, latents, self.times[rows]), null + self.guidance * (output - null)
+        return (output, latents, self.sigmas[rows]), null + self.guidance * (output - null)

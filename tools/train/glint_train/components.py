@@ -41,6 +41,7 @@ def example(name: str, batch: int, words: int) -> Tensor:
         "latents": lambda: torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
         "output": lambda: torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
         "time": lambda: torch.rand(batch),
+        "sigma": lambda: torch.rand(batch),
         "tokens": lambda: torch.randn(batch, MAX_TOKENS, WIDTH),
         "pooled": lambda: torch.zeros(batch, WIDTH),
         "guidance": lambda: 1.0 + 5.0 * torch.rand(batch),

@@ -79,15 +79,16 @@ class PromptedUNet(nn.Module):
 
 
 class WeakNetwork(nn.Module):
-    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, latents, time [B]) to the guided output.
+    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, latents, sigma [B]) to the guided output.
 
-    What it has to guess is the output under the null prompt, which is a function of latents and time that half of the
-    denoiser's blocks, begun with the denoiser's own weights, can learn; the output beside the latents tells it what the whole
-    denoiser makes of them. The authors' network sees the output alone, and knows the time by a bank of adapters that a step's
-    number selects; here the time is an input, so any number of steps will do. Before `start_from` it is the identity.
+    It guesses the output under the null prompt: a function of latents and sigma that half of the denoiser's
+    blocks, started from the denoiser's own weights, can learn. The output beside the latents tells it what
+    the whole denoiser makes of them. The authors' network sees the output alone and learns the noise level
+    from a bank of adapters that the number of the step selects; here sigma is an input, so any number of
+    steps works. Before `start_from` it is the identity.
     """
 
-    INPUTS = ["output", "latents", "time"]
+    INPUTS = ["output", "latents", "sigma"]
     DOUBLE, SINGLE = (0,), (2, 3)  # the blocks that are kept: untrained, these are nearest to the whole
 
     def __init__(self) -> None:
@@ -116,10 +117,10 @@ class WeakNetwork(nn.Module):
         self.tokens.copy_(null_tokens)
         self.scale.fill_(scale)
 
-    def forward(self, output: Tensor, latents: Tensor, time: Tensor) -> Tensor:
+    def forward(self, output: Tensor, latents: Tensor, sigma: Tensor) -> Tensor:
         tokens = self.tokens.expand(latents.shape[0], -1, -1)
-        null = self.denoiser(torch.cat([latents, output], dim=1), time, tokens, tokens[:, 0] * 0.0).float()
-        angles = time[:, None] * self.waves * torch.pi
+        null = self.denoiser(torch.cat([latents, output], dim=1), sigma, tokens, tokens[:, 0] * 0.0).float()
+        angles = sigma[:, None] * self.waves * torch.pi
         share = torch.sigmoid(self.time2(F.silu(self.time1(torch.cat([angles.cos(), angles.sin()], dim=-1)))))
         return output + (self.scale - 1) * share[:, :, None, None] * (output - null)
 
