@@ -1,11 +1,12 @@
-"""Writes networks of FLUX's and Wan's shape with random weights, for measurements of attention.
+"""Writes networks of FLUX's and Wan's shape with random weights, to measure attention with.
 
     attention_models.py FOLDER [--tiny] [KIND...]        KIND: flux, wan, wan-editing
 
-The width, head size and blocks are the real ones (FLUX.1: 3072, 24 heads; Wan 2.1 1.3B: 1536, 12 heads), the number of
-blocks is small. Files are TorchScript, called as docs/exporting.md says: `token_order` permutes image tokens and their
-position ids on the way in and is undone on the way out. `wan-editing` has one more input, `context`: the latents of the
-video to edit, whose tokens follow those of the video that is made. Both get a rotary table that begins at position 0.
+Width, head size and blocks are the real ones (FLUX.1: 3072, 24 heads; Wan 2.1 1.3B: 1536, 12 heads); there
+are few blocks. Files are TorchScript, called as docs/exporting.md says: `token_order` permutes image tokens
+and their position ids on the way in and is undone on the way out. `wan-editing` has one more input,
+`context`: the latents of the video to edit, whose tokens follow those of the new video. Both get a rotary
+table that begins at position 0.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Flux(nn.Module):
     def __init__(self, tiny: bool):
         super().__init__()
         heads, size, axes = (2, 16, (4, 6, 6)) if tiny else (24, 128, (16, 56, 56))
-        self.tokens = (7, 48, 24) if tiny else (64, 4096, 768)  # of the example: count, features, pooled features
+        # Of the example: count, features, pooled features.
+        self.tokens = (7, 48, 24) if tiny else (64, 4096, 768)
         self.transformer = FluxTransformer2DModel(
             num_layers=1, num_single_layers=1, num_attention_heads=heads, attention_head_dim=size,
             joint_attention_dim=self.tokens[1], pooled_projection_dim=self.tokens[2], axes_dims_rope=axes,
@@ -39,7 +41,13 @@ class Flux(nn.Module):
     def example(self):
         count, features, pooled = self.tokens
         text = (torch.randn(1, count, features), torch.randn(1, pooled))
-        return torch.randn(1, 16, 16, 24), torch.full((1,), 500.0), *text, torch.full((1,), 3.5), torch.arange(96)
+        return (
+            torch.randn(1, 16, 16, 24),
+            torch.full((1,), 500.0),
+            *text,
+            torch.full((1,), 3.5),
+            torch.arange(96),
+        )
 
     def forward(self, latents, time, tokens, pooled, guidance, token_order):
         batch, channels, height, width = latents.shape
@@ -50,9 +58,9 @@ class Flux(nn.Module):
         x = torch.arange(columns).repeat(rows)
         ids = torch.stack([torch.zeros_like(x), y, x], 1).to(latents.dtype)
         out = self.transformer(
-            hidden_states=packed[:, token_order], timestep=time / 1000, guidance=guidance, pooled_projections=pooled,
-            encoder_hidden_states=tokens, txt_ids=torch.zeros_like(tokens[0, :, :3]), img_ids=ids[token_order],
-            return_dict=False,
+            hidden_states=packed[:, token_order], timestep=time / 1000, guidance=guidance,
+            pooled_projections=pooled, encoder_hidden_states=tokens,
+            txt_ids=torch.zeros_like(tokens[0, :, :3]), img_ids=ids[token_order], return_dict=False,
         )[0]  # fmt: skip
         out = out[:, torch.argsort(token_order)].reshape(batch, rows, columns, channels, PATCH, PATCH)
         return out.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels, height, width)
@@ -64,7 +72,11 @@ class Wan(nn.Module):
         heads, size, ffn = (2, 16, 48) if tiny else (12, 128, 8960)
         self.features, self.editing = (48 if tiny else 4096), editing
         self.transformer = WanTransformer3DModel(
-            num_attention_heads=heads, attention_head_dim=size, ffn_dim=ffn, text_dim=self.features, num_layers=2
+            num_attention_heads=heads,
+            attention_head_dim=size,
+            ffn_dim=ffn,
+            text_dim=self.features,
+            num_layers=2,
         )
 
     def example(self):
@@ -109,7 +121,9 @@ def write(kind: str, folder: Path, tiny: bool) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("kinds", nargs="*", metavar="KIND", default=list(KINDS))
     parser.add_argument("--tiny", action="store_true", help="a few thousand weights, for tests")

@@ -2,8 +2,8 @@
 """Draws docs/images/attention.png from the CSV of glint_bench_attention.
 
 Usage: attention_plot.py CSV [PNG]
-Left to right: tokens; upwards: how many times faster than dense attention, both on logarithmic axes. One panel per head
-size, one line per density; the thin line is what the operation count allows.
+Left to right: tokens; upwards: how many times faster than dense attention, both on logarithmic axes. One
+panel per head size, one line per density; the thin line is what the operation count allows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Panel:
 
     def x(self, tokens: int) -> float:
         low, high = math.log2(self.tokens[0]), math.log2(self.tokens[-1])
-        return self.left + 20 + (self.right - self.left - 130) * (math.log2(tokens) - low) / max(high - low, 1)
+        return (
+            self.left + 20 + (self.right - self.left - 130) * (math.log2(tokens) - low) / max(high - low, 1)
+        )
 
     def y(self, ratio: float) -> float:
         low, high = math.log2(0.75), math.log2(RATIOS[-1] * 1.15)
@@ -43,9 +45,13 @@ class Panel:
             self.draw.line([(self.left, self.y(ratio)), (self.right - 90, self.y(ratio))], "#dddddd", 1)
             self.draw.text((self.left - 8, self.y(ratio)), f"{ratio}x", "black", self.small, anchor="rm")
         for tokens in self.tokens:
-            self.draw.text((self.x(tokens), HEIGHT - BOTTOM + 12), str(tokens), "black", self.small, anchor="mt")
+            self.draw.text(
+                (self.x(tokens), HEIGHT - BOTTOM + 12), str(tokens), "black", self.small, anchor="mt"
+            )
         self.draw.text(((self.left + self.right - 90) / 2, 18), title, "black", self.font, anchor="mt")
-        self.draw.text(((self.left + self.right - 90) / 2, HEIGHT - 26), "tokens", "black", self.small, anchor="mm")
+        self.draw.text(
+            ((self.left + self.right - 90) / 2, HEIGHT - 26), "tokens", "black", self.small, anchor="mm"
+        )
 
     def line(self, rows: Rows, density: float) -> None:
         colour = COLOURS[density]
@@ -67,7 +73,12 @@ def main(table: str, picture: str = str(DEFAULT)) -> None:
     width = (WIDTH - LEFT) // len(sizes)
     for i, size in enumerate(sizes):
         mine = [row for row in rows if int(row["d"]) == size]
-        panel = Panel(draw, LEFT + i * width, LEFT + (i + 1) * width - GAP // 2, sorted({int(r["tokens"]) for r in mine}))
+        panel = Panel(
+            draw,
+            LEFT + i * width,
+            LEFT + (i + 1) * width - GAP // 2,
+            sorted({int(r["tokens"]) for r in mine}),
+        )
         panel.axes(f"head size {size}: speed of PISA over dense attention, by density")
         for density in COLOURS:
             panel.line([row for row in mine if float(row["density"]) == density], density)

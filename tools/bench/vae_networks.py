@@ -1,8 +1,9 @@
-"""Writes decoders of the real configurations with random weights, for measurements of memory.
+"""Writes decoders of the real configurations with random weights, to measure memory with.
 
     PYTHONPATH=tools/export python tools/bench/vae_networks.py FOLDER [KIND...]      KIND: flux, wan
 
-FLUX.1's is SDXL's and SD3.5's too, up to the number of latent channels (4 and 16). Files are what glint_export writes.
+FLUX.1's is SDXL's and SD3.5's too, but for the number of latent channels (4 and 16). The files are what
+glint_export writes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from glint_export import networks, parts
 def flux() -> list[parts.Part]:
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=16, use_quant_conv=False,
-        use_post_quant_conv=False, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        use_post_quant_conv=False, down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
     return networks.image_vae_parts(vae.eval().requires_grad_(False))
 

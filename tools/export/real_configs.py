@@ -1,14 +1,14 @@
-"""Bundles of the real sizes with random weights: exports one, then lets the program make a picture of it in one step.
+"""Exports bundles of the real sizes with random weights, and lets the program take one step with each.
 
     PYTHONPATH=tools/export python tools/export/real_configs.py WORK_DIR [sdxl] [flux] [wan] [--glint PROGRAM]
         [--dtype bfloat16] [--backend torchscript] [--size 128] [--t5-layers 0] [--keep]
 
-Prints a row of a table for each: bytes of the weights `glint generate` loads; time and peak memory of the export; of
-`glint generate` the time to load, to encode the prompt, to take the step and to decode, and peak memory. Both peaks are
-the largest resident set of the whole process, over the weights. The denoisers of SDXL base and Wan 2.1 1.3B, CLIP and
-the VAEs (in float32) are whole. FLUX.1-dev has 2 + 4 of its 19 + 38 blocks (--flux-blocks); in the place of T5-XXL and
-UMT5-XXL stands an encoder of their width with next to no weights, unless --t5-layers gives it some of their 24 layers.
-Tokenizers are the tiny models'.
+Prints a table row for each: bytes of the weights `glint generate` loads; time and peak memory of the export;
+of `glint generate` the time to load, encode the prompt, take the step and decode, and peak memory. Both
+peaks are the largest resident set of the whole process, over the weights. The denoisers of SDXL base and
+Wan 2.1 1.3B, CLIP and the VAEs (in float32) are whole. FLUX.1-dev has 2 + 4 of its 19 + 38 blocks
+(--flux-blocks). An encoder of the width of T5-XXL or UMT5-XXL with next to no weights stands in for them,
+unless --t5-layers gives it some of their 24 layers. Tokenizers are the tiny models'.
 """
 
 from __future__ import annotations
@@ -34,23 +34,35 @@ PROGRAM = Path(__file__).parents[2] / "build/release/glint"
 
 def sdxl(options: argparse.Namespace) -> object:
     import tiny_pipelines as tiny
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import (
+        AutoencoderKL,
+        EulerDiscreteScheduler,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
 
     unet = UNet2DConditionModel(
-        sample_size=128, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(320, 640, 1280),
+        sample_size=128, in_channels=4, out_channels=4, layers_per_block=2,
+        block_out_channels=(320, 640, 1280),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=(5, 10, 20),
-        transformer_layers_per_block=(1, 2, 10), cross_attention_dim=2048, use_linear_projection=True,
-        addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=(5, 10, 20), transformer_layers_per_block=(1, 2, 10), cross_attention_dim=2048,
+        use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816,
     )  # fmt: skip
     scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        timestep_spacing="leading",
     )
     vae = image_vae(AutoencoderKL, 4, scaling_factor=0.13025, force_upcast=True)
     first, second = tiny.clip_tokenizer(), tiny.clip_tokenizer(pad="!")
     return StableDiffusionXLPipeline(
-        vae=vae, text_encoder=clip(first, 768, 12, 12), text_encoder_2=clip(second, 1280, 32, 20, projects=True),
-        tokenizer=first, tokenizer_2=second, unet=unet, scheduler=scheduler,
+        vae=vae, text_encoder=clip(first, 768, 12, 12),
+        text_encoder_2=clip(second, 1280, 32, 20, projects=True), tokenizer=first, tokenizer_2=second,
+        unet=unet, scheduler=scheduler,
     )  # fmt: skip
 
 
@@ -83,14 +95,19 @@ def wan(options: argparse.Namespace) -> object:
     from transformers import UMT5Config, UMT5EncoderModel
 
     transformer = WanTransformer3DModel(
-        num_attention_heads=12, attention_head_dim=128, ffn_dim=8960, num_layers=30, qk_norm="rms_norm_across_heads"
+        num_attention_heads=12,
+        attention_head_dim=128,
+        ffn_dim=8960,
+        num_layers=30,
+        qk_norm="rms_norm_across_heads",
     )
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0
     )
     return WanPipeline(
-        tokenizer=tiny.t5_tokenizer(512), text_encoder=t5(UMT5EncoderModel, UMT5Config, 256384, options.t5_layers),
-        vae=AutoencoderKLWan(), scheduler=scheduler, transformer=transformer,
+        tokenizer=tiny.t5_tokenizer(512),
+        text_encoder=t5(UMT5EncoderModel, UMT5Config, 256384, options.t5_layers), vae=AutoencoderKLWan(),
+        scheduler=scheduler, transformer=transformer,
     )  # fmt: skip
 
 
@@ -101,8 +118,8 @@ EXTRA = {"sdxl": [], "flux": [], "wan": ["--frames", "5"]}
 def image_vae(kind: type, channels: int, **config: object) -> nn.Module:
     return kind(
         block_out_channels=(128, 256, 512, 512), in_channels=3, out_channels=3, latent_channels=channels,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2,
-        sample_size=1024, **config,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2, sample_size=1024, **config,
     )  # fmt: skip
 
 
@@ -140,7 +157,7 @@ def undrawn() -> Iterator[None]:
 
 @torch.no_grad()
 def draw(network: nn.Module) -> None:
-    """Normal numbers of a size that keeps signals near theirs: one block of a prime length, again and again."""
+    """Draws normal numbers that keep signals near their size: one block of prime length, repeated."""
     block = torch.randn(1_048_583, generator=torch.Generator().manual_seed(1), dtype=torch.float32)
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
@@ -189,7 +206,7 @@ def export_one(options: argparse.Namespace) -> dict[str, float]:
 
 
 def weights_of(folder: Path) -> int:
-    """Bytes of the component files that `glint generate` loads, which are weights but for a few kilobytes of code."""
+    """Bytes of the component files `glint generate` loads: weights, but for a few kilobytes of code."""
     components = json.loads((folder / "model.json").read_text())["components"]
     loaded = [name for name in components if name.startswith(("text_encoder", "denoiser", "vae_decoder"))]
     return sum((folder / components[name]["file"]).stat().st_size for name in loaded)
@@ -199,8 +216,11 @@ def generate(options: argparse.Namespace, name: str) -> dict[str, object]:
     """What `glint generate --json` says of one step, and its largest resident set as its parent sees it."""
     side, picture = str(options.size), options.work / f"{name}.{'webp' if name == 'wan' else 'png'}"
     command = [str(options.glint), "generate", "a red star", "--model", str(options.work / name)]
-    command += ["--steps", "1", "--width", side, "--height", side, *EXTRA[name], "-o", str(picture), "--json", "-q"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    command += ["--steps", "1", "--width", side, "--height", side, *EXTRA[name]]
+    command += ["-o", str(picture), "--json", "-q"]
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     printed = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     picture.unlink(missing_ok=True)
@@ -212,8 +232,9 @@ def generate(options: argparse.Namespace, name: str) -> dict[str, object]:
 def exported(options: argparse.Namespace, name: str) -> dict[str, float]:
     """Export in a process of its own, so that its peak is its own."""
     blocks = "+".join(map(str, options.flux_blocks))
-    command = [sys.executable, __file__, str(options.work), name, "--stage", "export", "--dtype", options.dtype]
-    command += ["--backend", options.backend, "--flux-blocks", blocks, "--t5-layers", str(options.t5_layers)]
+    command = [sys.executable, __file__, str(options.work), name, "--stage", "export"]
+    command += ["--dtype", options.dtype, "--backend", options.backend]
+    command += ["--flux-blocks", blocks, "--t5-layers", str(options.t5_layers)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise SystemExit(done.returncode)
@@ -223,10 +244,14 @@ def exported(options: argparse.Namespace, name: str) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("work", type=Path)
     parser.add_argument("names", nargs="*", default=list(PIPELINES))
-    parser.add_argument("--glint", type=Path, default=PROGRAM, help="the program; default: build/release/glint")
+    parser.add_argument(
+        "--glint", type=Path, default=PROGRAM, help="the program; default: build/release/glint"
+    )
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--backend", default="torchscript")
     parser.add_argument("--size", type=int, default=128, help="height and width of the picture in pixels")
@@ -240,7 +265,8 @@ def main() -> None:
         print(json.dumps(export_one(options)))
         return
     options.work.mkdir(parents=True, exist_ok=True)
-    print("| bundle | weights loaded | export, peak | load | encode | one step | decode | peak |\n" + "|---" * 8 + "|")
+    print("| bundle | weights loaded | export, peak | load | encode | one step | decode | peak |")
+    print("|---" * 8 + "|")
     for name in options.names:
         folder = options.work / name
         if (folder / "model.json").exists():  # of a run with --keep

@@ -1,4 +1,4 @@
-"""Exports of the tiny pipelines: complete bundles, what is refused, golden files that are still what diffusers does."""
+"""Exports of the tiny pipelines: complete bundles, refusals, golden files still what diffusers gives."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_bundle_is_complete_and_hashed(bundles: dict[str, Path], family: str) ->
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_weights_keep_the_names_lora_files_use(bundles: dict[str, Path], sources: dict[str, Path], family: str) -> None:
+def test_weights_keep_the_names_lora_files_use(
+    bundles: dict[str, Path], sources: dict[str, Path], family: str
+) -> None:
     pipe = load_pipeline(sources[family], torch.float32, "cpu")
     attribute = "unet" if family == "sdxl" else "transformer"
     stored = dict(torch.jit.load(str(bundles[family] / "denoiser.pt")).named_parameters())
@@ -62,7 +64,9 @@ def test_no_network_is_in_memory_twice(
     sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = load_pipeline(sources["sdxl"], torch.float32, "cpu")
-    networks = {name: weakref.ref(getattr(pipe, name)) for name in ("text_encoder", "text_encoder_2", "unet", "vae")}
+    networks = {
+        name: weakref.ref(getattr(pipe, name)) for name in ("text_encoder", "text_encoder_2", "unet", "vae")
+    }
     load, alive = archives.load, {}
 
     def watched(path: Path, backend: str) -> torch.nn.Module:
@@ -137,7 +141,9 @@ def test_weak_denoiser_is_of_the_other_pipeline(sources: dict[str, Path], tmp_pa
     pipe.unet.conv_out.weight.mul_(2)
     pipe.unet.save_pretrained(other / "unet")
     export_pipeline(Options(sources["sdxl"], tmp_path / "out", weak=other))
-    strong, weak = (torch.jit.load(str(tmp_path / "out" / f"{name}.pt")) for name in ("denoiser", "weak_denoiser"))
+    strong, weak = (
+        torch.jit.load(str(tmp_path / "out" / f"{name}.pt")) for name in ("denoiser", "weak_denoiser")
+    )
     assert torch.equal(weak.unet.conv_out.weight, 2 * strong.unet.conv_out.weight)
     assert manifest(tmp_path / "out")["components"]["weak_denoiser"]["inputs"][0] == "latents"
 
@@ -150,14 +156,18 @@ def test_refusals_say_what_is_wrong(sources: dict[str, Path], tmp_path: Path) ->
     with pytest.raises(ExportError, match="--ops is for compiled packages"):
         export_pipeline(Options(sources["sdxl"], tmp_path / "out", ops=tmp_path / "libglint_ops.so"))
     with pytest.raises(ExportError, match="libglint_ops.so: no such library"):
-        export_pipeline(Options(sources["sdxl"], tmp_path / "out", backend="aoti", ops=tmp_path / "libglint_ops.so"))
+        export_pipeline(
+            Options(sources["sdxl"], tmp_path / "out", backend="aoti", ops=tmp_path / "libglint_ops.so")
+        )
     broken = shutil.copytree(sources["sdxl"], tmp_path / "broken")
     shutil.rmtree(broken / "vae")
     with pytest.raises(ExportError, match="needs the folder vae"):
         export_pipeline(Options(broken, tmp_path / "out"))
     index = json.loads((broken / "model_index.json").read_text())
     (broken / "model_index.json").write_text(json.dumps(index | {"_class_name": "KandinskyPipeline"}))
-    with pytest.raises(ExportError, match="KandinskyPipeline is not supported; known are StableDiffusionXLPipeline"):
+    with pytest.raises(
+        ExportError, match="KandinskyPipeline is not supported; known are StableDiffusionXLPipeline"
+    ):
         export_pipeline(Options(broken, tmp_path / "out"))
     assert not (tmp_path / "out/model.json").exists()
 
@@ -174,7 +184,10 @@ def test_a_file_that_differs_is_noticed(
         return module
 
     monkeypatch.setattr(archives, "load", damaged)
-    with torch.no_grad(), pytest.raises(ExportError, match="denoiser.pt: output 0 .* differs from the original"):
+    with (
+        torch.no_grad(),
+        pytest.raises(ExportError, match="denoiser.pt: output 0 .* differs from the original"),
+    ):
         export_pipeline(Options(sources["wan"], tmp_path))
 
 
@@ -188,7 +201,8 @@ def test_stored_token_ids_are_todays(sources: dict[str, Path]) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_stored_runs_are_todays(sources: dict[str, Path], family: str) -> None:
     """One run of each family in float64, which the stored latents are rounded from."""
-    pipe, stored = load_pipeline(sources[family], torch.float32, "cpu"), load_file(DATA / family / "golden.safetensors")
+    pipe = load_pipeline(sources[family], torch.float32, "cpu")
+    stored = load_file(DATA / family / "golden.safetensors")
     pipe.set_progress_bar_config(disable=True)
     pipe.to(torch.float64)
     case = CASES[family]()[0]

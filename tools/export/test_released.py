@@ -1,4 +1,4 @@
-"""Released checkpoints as components: transcriptions against other implementations, converters, what they refuse."""
+"""Released checkpoints as components: transcriptions against other implementations, converters, refusals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def test_swin_is_transformers_swin() -> None:
     for name in state:
         if name.endswith("relative_position_index"):
             continue
-        own = name.replace("encoder.", "").replace("embeddings.patch_embeddings.projection", "patch_embed.proj")
+        own = name.replace("encoder.", "").replace(
+            "embeddings.patch_embeddings.projection", "patch_embed.proj"
+        )
         own = own.replace("embeddings.norm", "patch_embed.norm").replace("layernorm_before", "norm1")
         own = own.replace("layernorm_after", "norm2").replace("layernorm", "norm")
         own = own.replace("attention.o_proj", "attn.proj")
@@ -57,7 +59,8 @@ def test_swin_is_transformers_swin() -> None:
         if part is None:
             state[name] = mine.state_dict()[own]
         else:
-            state[name] = mine.state_dict()[own.replace(f"attention.{'qkv'[part]}_proj", "attn.qkv")].chunk(3)[part]
+            joined = own.replace(f"attention.{'qkv'[part]}_proj", "attn.qkv")
+            state[name] = mine.state_dict()[joined].chunk(3)[part]
     theirs.load_state_dict(state)
     image = torch.randn(2, 3, 64, 64)
     close(mine(image).flatten(1, 2), theirs(image).last_hidden_state)
@@ -66,14 +69,18 @@ def test_swin_is_transformers_swin() -> None:
 @torch.no_grad()
 def test_parts_of_core2_are_diffusers_layers() -> None:
     config = core2.Core2Config(
-        channels=4, width=32, heads=2, hidden=64, blocks=1, tokens=5, token_width=24, pooled=20, pool_projection=True,
-        null_first=True, banks=1, rank=2, table=12, table_base=4,
+        channels=4, width=32, heads=2, hidden=64, blocks=1, tokens=5, token_width=24, pooled=20,
+        pool_projection=True, null_first=True, banks=1, rank=2, table=12, table_base=4,
     )  # fmt: skip
     mine = drawn(core2.Core2Network(config))
     for module in mine.modules():
         if isinstance(module, core2.Banked):  # the layers are compared without corrections
             module.lora[0].B.zero_()
-    state = {name.replace(".linear.", "."): value for name, value in mine.state_dict().items() if ".lora." not in name}
+    state = {
+        name.replace(".linear.", "."): value
+        for name, value in mine.state_dict().items()
+        if ".lora." not in name
+    }
 
     def loaded(layer: nn.Module, prefix: str) -> nn.Module:
         layer.load_state_dict({name: state[prefix + name] for name in layer.state_dict()})
@@ -151,7 +158,8 @@ def test_stored_full_size_values_are_todays() -> None:
 
 @torch.no_grad()
 def test_checkpoints_become_components_of_a_bundle(sources: dict[str, Path], tmp_path: Path) -> None:
-    core2_file, npnet_file = saved(core2_state(), tmp_path, "core2.pth"), saved(npnet_state(), tmp_path, "npnet.pth")
+    core2_file = saved(core2_state(), tmp_path, "core2.pth")
+    npnet_file = saved(npnet_state(), tmp_path, "npnet.pth")
     out = tmp_path / "bundle"
     export_pipeline(Options(sources["sdxl"], out, npnet=npnet_file, core2=core2_file))
     entries = json.loads((out / "model.json").read_text())["components"]
@@ -205,19 +213,24 @@ def test_refusals_list_what_is_wrong(sources: dict[str, Path], tmp_path: Path) -
             core2_checkpoint(saved(state, tmp_path))
         return str(error.value)
 
-    assert "missing key proj_out.lora.0.A; it has last_linear.0.linear.bias" in refused({}, ("proj_out.lora.0.A",))
-    told = refused({"more": torch.zeros(1), "proj_out.linear.bias": torch.zeros(3)}, ("norm_out.linear.linear.bias",))
+    told = refused({}, ("proj_out.lora.0.A",))
+    assert "missing key proj_out.lora.0.A; it has last_linear.0.linear.bias" in told
+    changes = {"more": torch.zeros(1), "proj_out.linear.bias": torch.zeros(3)}
+    told = refused(changes, ("norm_out.linear.linear.bias",))
     assert "missing keys: norm_out.linear.linear.bias" in told
     assert "unknown keys: more" in told
     assert "proj_out.linear.bias [3] (expected [16])" in told
-    assert "not finite: proj_out.linear.bias" in refused({"proj_out.linear.bias": torch.full((16,), torch.nan)})
+    told = refused({"proj_out.linear.bias": torch.full((16,), torch.nan)})
+    assert "not finite: proj_out.linear.bias" in told
     table = torch.zeros(1, 192 * 192, 64)
     assert "differs from the sine-cosine table" in refused({"pos_embed.pos_embed": table})
     assert "expected a state dict of tensors" in refused({"epoch": 3})
 
     with pytest.raises(ExportError, match="missing keys: alpha, embedding; it has"):
         state = npnet_state()
-        npnet_checkpoint(saved({k: v for k, v in state.items() if k not in ("alpha", "embeeding")}, tmp_path), 77)
+        npnet_checkpoint(
+            saved({k: v for k, v in state.items() if k not in ("alpha", "embeeding")}, tmp_path), 77
+        )
     with pytest.raises(ExportError, match="prompts of 4928 numbers, which 75 tokens cannot have"):
         npnet_checkpoint(saved(npnet_state(), tmp_path), 75)
     old = npnet_state()
@@ -235,14 +248,17 @@ def test_refusals_list_what_is_wrong(sources: dict[str, Path], tmp_path: Path) -
         export_pipeline(Options(sources["flux"], tmp_path / "flux", npnet=saved(npnet_state(), tmp_path)))
     # A network for SD3's prompts beside an SDXL model.
     with pytest.raises(ExportError, match="made for prompts of tokens 77, the pipeline's have 333"):
-        export_pipeline(Options(sources["sd3"], tmp_path / "sd3", core2=saved(core2_state() | wider(), tmp_path)))
+        export_pipeline(
+            Options(sources["sd3"], tmp_path / "sd3", core2=saved(core2_state() | wider(), tmp_path))
+        )
     assert not (tmp_path / "sd3/model.json").exists()
 
 
 def wider() -> dict[str, Tensor]:
     """What makes the network's latents those of SD3."""
     return {
-        "pos_embed.proj.weight": torch.zeros(64, 16, 2, 2), "skip_connection.linear.weight": torch.zeros(32, 155),
+        "pos_embed.proj.weight": torch.zeros(64, 16, 2, 2),
+        "skip_connection.linear.weight": torch.zeros(32, 155),
         **{f"skip_connection.lora.{b}.B": torch.zeros(2, 32) for b in range(3)},
         "proj_out.linear.weight": torch.zeros(64, 64), "proj_out.linear.bias": torch.zeros(64),
         **{f"proj_out.lora.{b}.B": torch.zeros(2, 64) for b in range(3)},

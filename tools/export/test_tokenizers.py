@@ -1,4 +1,4 @@
-"""Tokenizer files hold all that docs/exporting.md's steps need to give the ids of the pipeline's tokenizer."""
+"""Tokenizer files hold all that the steps in docs/exporting.md need to give the tokenizer's ids."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from glint_export import tokenizers
 from glint_export.exporter import load_pipeline
 from prompts import PROMPTS
 
-WORDS = regex.compile(r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
+WORDS = regex.compile(
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+)
 PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-SYMBOLS = dict(zip(PRINTABLE + [b for b in range(256) if b not in PRINTABLE], tiny_pipelines.bytes_to_symbols()))
+SYMBOLS = dict(
+    zip(PRINTABLE + [b for b in range(256) if b not in PRINTABLE], tiny_pipelines.bytes_to_symbols())
+)
 
 
 class ClipFile:
@@ -39,7 +43,9 @@ class ClipFile:
     def words(text: str) -> list[str]:
         matches = WORDS.findall(text)
         return [
-            w for m in matches for w in (["<|", m[2:-2], "|>"] if m[:2] == "<|" and m[2:].endswith("text|>") else [m])
+            w
+            for m in matches
+            for w in (["<|", m[2:-2], "|>"] if m[:2] == "<|" and m[2:].endswith("text|>") else [m])
         ]
 
     def merged(self, word: str) -> list[str]:
@@ -61,7 +67,9 @@ class ClipFile:
             for part in parts:
                 words = [] if isinstance(part, int) else self.words(part)
                 ids += [part] if isinstance(part, int) else []
-                ids += [vocabulary.get(s, self.content["unknown"]) for word in words for s in self.merged(word)]
+                ids += [
+                    vocabulary.get(s, self.content["unknown"]) for word in words for s in self.merged(word)
+                ]
         length = self.fields["max_tokens"]
         ids = [self.fields["bos"], *ids[: length - 2], self.fields["eos"]]
         return ids + [self.fields["pad"]] * (length - len(ids))
@@ -76,7 +84,9 @@ def test_clip_file_gives_the_same_ids(sources: dict[str, Path], tmp_path: Path, 
     assert [prompt for prompt, ids in zip(PROMPTS, expected) if stored.ids(prompt) != ids] == []
 
 
-@pytest.mark.parametrize(("family", "name", "length"), [("flux", "tokenizer_2", 512), ("wan", "tokenizer", 512)])
+@pytest.mark.parametrize(
+    ("family", "name", "length"), [("flux", "tokenizer_2", 512), ("wan", "tokenizer", 512)]
+)
 def test_sentencepiece_file_gives_the_same_ids(
     sources: dict[str, Path], tmp_path: Path, family: str, name: str, length: int
 ) -> None:
@@ -88,8 +98,10 @@ def test_sentencepiece_file_gives_the_same_ids(
     assert wrong == []
 
 
-def test_several_marks_on_one_letter_are_the_known_difference(sources: dict[str, Path], tmp_path: Path) -> None:
-    """tokenizers looks up graphemes of six bytes and more code point by code point; SentencePiece composes their start."""
+def test_several_marks_on_one_letter_are_the_known_difference(
+    sources: dict[str, Path], tmp_path: Path
+) -> None:
+    """tokenizers looks up graphemes of six or more bytes by code point; SentencePiece joins their start."""
     tokenizer = load_pipeline(sources["flux"], torch.float32, "cpu").tokenizer_2
     tokenizers.write_sentencepiece(tokenizer, 512, tmp_path / "model")
     stored, prompt = tokenizers.SentencePieceFile((tmp_path / "model").read_bytes()), "a\u0300\u0301\u0302"

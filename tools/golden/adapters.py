@@ -1,9 +1,9 @@
-"""LoRA files for the tiny SDXL, SD3, FLUX and Wan models in the common key forms, and what diffusers makes of them.
+"""LoRA files for the tiny SDXL, SD3, FLUX and Wan models in the usual key forms, and diffusers' results.
 
 python tools/golden/adapters.py [FOLDER]      (default: tests/data/families)
 
-FOLDER/FAMILY/lora-NAME.safetensors are the files, lora.safetensors has inputs and the predictions of the denoiser with
-fused adapters, called for instance "peft*0.7+kohya*-0.4".
+The files are FOLDER/FAMILY/lora-NAME.safetensors; lora.safetensors has inputs and the denoiser's predictions
+with fused adapters, called for instance "peft*0.7+kohya*-0.4".
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class File:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        save_file({key: value.contiguous() for key, value in self.tensors.items()}, str(path), self.metadata or None)
+        save_file(
+            {key: value.contiguous() for key, value in self.tensors.items()}, str(path), self.metadata or None
+        )
 
 
 def factors(module: nn.Module, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -49,15 +51,23 @@ def factors(module: nn.Module, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def targets(network: nn.Module, *ends: str) -> dict[str, nn.Module]:
-    return {name: part for name, part in network.named_modules() if name.endswith(ends) and hasattr(part, "weight")}
+    return {
+        name: part
+        for name, part in network.named_modules()
+        if name.endswith(ends) and hasattr(part, "weight")
+    }
 
 
 def kohya(name: str, down: Tensor, up: Tensor) -> dict[str, Tensor]:
-    return {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.alpha": torch.tensor(ALPHA)}
+    return {
+        f"{name}.lora_down.weight": down,
+        f"{name}.lora_up.weight": up,
+        f"{name}.alpha": torch.tensor(ALPHA),
+    }
 
 
 def checkpoint_name(layer: str) -> str:
-    """What a UNet's layer is called in the published SDXL checkpoint; the tiny one has one residual layer a block."""
+    """A UNet layer's name in the published SDXL checkpoint; the tiny one has one residual layer a block."""
     if parts := re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.*)", layer):
         side, block, kind, place, rest = parts.groups()
         index = 2 * int(block) + int(place) + (side == "down")
@@ -69,7 +79,7 @@ def checkpoint_name(layer: str) -> str:
 
 
 def files(pipe: StableDiffusionXLPipeline) -> dict[str, File]:
-    """PEFT's form (alpha is the rank) and Kohya's (alpha of its own), the latter with both kinds of names; text encoders."""
+    """PEFT's form (alpha is the rank) and Kohya's (own alpha, both kinds of names); text encoders."""
     generator = torch.Generator().manual_seed(7)
     peft, flat, published, text, text_flat = {}, {}, {}, {}, {}
     # Attention's linear layers and the residual blocks' convolutions.
@@ -104,17 +114,22 @@ def sd3_files(pipe: DiffusionPipeline) -> dict[str, File]:
 
 
 def flux_files(pipe: DiffusionPipeline) -> dict[str, File]:
-    """PEFT's form with settings in the metadata, and Kohya's with the published checkpoint's fused projections."""
+    """PEFT's form with settings as metadata; Kohya's with the published checkpoint's fused projections."""
     generator = torch.Generator().manual_seed(17)
     peft, flat = {}, {}
-    chosen = targets(pipe.transformer, "to_q", "to_out.0", "add_k_proj", "ff.net.2", "proj_mlp", "norm1.linear")
+    chosen = targets(
+        pipe.transformer, "to_q", "to_out.0", "add_k_proj", "ff.net.2", "proj_mlp", "norm1.linear"
+    )
     for name, module in chosen.items():
         down, up = factors(module, generator)
         peft |= {f"transformer.{name}.lora_A.weight": down, f"transformer.{name}.lora_B.weight": up}
     settings = {"r": RANK, "lora_alpha": 6, "alpha_pattern": {"ff.net.2": 3}, "target_modules": list(chosen)}
     stored = json.dumps({f"transformer.{key}": value for key, value in settings.items()})
     for i, block in enumerate(pipe.transformer.transformer_blocks):
-        for part, module in (("img_attn_proj", block.attn.to_out[0]), ("txt_mlp_0", block.ff_context.net[0].proj)):
+        for part, module in (
+            ("img_attn_proj", block.attn.to_out[0]),
+            ("txt_mlp_0", block.ff_context.net[0].proj),
+        ):
             flat |= kohya(f"lora_unet_double_blocks_{i}_{part}", *factors(module, generator))
         for part, module in (("img_attn_qkv", block.attn.to_q), ("txt_attn_qkv", block.attn.add_q_proj)):
             down, up = factors(module, generator)
@@ -122,7 +137,10 @@ def flux_files(pipe: DiffusionPipeline) -> dict[str, File]:
             flat |= kohya(f"lora_unet_double_blocks_{i}_{part}", down, up)
     for i, block in enumerate(pipe.transformer.single_transformer_blocks):
         flat |= kohya(f"lora_unet_single_blocks_{i}_linear2", *factors(block.proj_out, generator))
-    return {"lora-peft": File(peft, {"format": "pt", "lora_adapter_metadata": stored}), "lora-kohya": File(flat)}
+    return {
+        "lora-peft": File(peft, {"format": "pt", "lora_adapter_metadata": stored}),
+        "lora-kohya": File(flat),
+    }
 
 
 def wan_files(pipe: DiffusionPipeline) -> dict[str, File]:
@@ -131,8 +149,9 @@ def wan_files(pipe: DiffusionPipeline) -> dict[str, File]:
     tensors = {}
     for i, block in enumerate(pipe.transformer.blocks):
         parts = {
-            "self_attn.q": block.attn1.to_q, "self_attn.o": block.attn1.to_out[0], "cross_attn.k": block.attn2.to_k,
-            "cross_attn.v": block.attn2.to_v, "ffn.0": block.ffn.net[0].proj, "ffn.2": block.ffn.net[2],
+            "self_attn.q": block.attn1.to_q, "self_attn.o": block.attn1.to_out[0],
+            "cross_attn.k": block.attn2.to_k, "cross_attn.v": block.attn2.to_v,
+            "ffn.0": block.ffn.net[0].proj, "ffn.2": block.ffn.net[2],
         }  # fmt: skip
         for part, module in parts.items():
             down, up = factors(module, generator)
@@ -168,7 +187,13 @@ def inputs(family: str) -> dict[str, Tensor]:
     time = torch.tensor([700.0, 300.0])
     if family == "sdxl":
         ids = torch.tensor([[24.0, 32.0, 0.0, 0.0, 24.0, 32.0]]).repeat(2, 1)
-        return {"latents": draw(2, 4, 12, 16), "time": time, "tokens": draw(2, 9, 64), "pooled": draw(2, 32), "time_ids": ids}
+        return {
+            "latents": draw(2, 4, 12, 16),
+            "time": time,
+            "tokens": draw(2, 9, 64),
+            "pooled": draw(2, 32),
+            "time_ids": ids,
+        }
     if family == "sd3":
         given = {"latents": draw(2, 16, 8, 12), "time": time, "tokens": draw(2, 9, 72), "pooled": draw(2, 64)}
         return {**given, "token_order": torch.arange(24)}
@@ -176,7 +201,12 @@ def inputs(family: str) -> dict[str, Tensor]:
         guidance = torch.tensor([3.5, 2.0])
         given = {"latents": draw(2, 16, 8, 12), "time": time, "tokens": draw(2, 9, 32), "pooled": draw(2, 32)}
         return {**given, "guidance": guidance, "token_order": torch.arange(24)}
-    return {"latents": draw(2, 16, 2, 8, 6), "time": time, "tokens": draw(2, 9, 32), "token_order": torch.arange(24)}
+    return {
+        "latents": draw(2, 16, 2, 8, 6),
+        "time": time,
+        "tokens": draw(2, 9, 32),
+        "token_order": torch.arange(24),
+    }
 
 
 @dataclass(frozen=True)
@@ -193,7 +223,8 @@ FAMILIES = {
         ("peft*0.8", "peft*-1.5", "kohya*1.5", "peft*0.7+kohya*-0.4", "sgm*1.5", "base"),
     ),
     "sd3": Family(
-        sd3_files, lambda pipe: Sd3Denoiser(pipe.transformer), "transformer", ("peft*0.8", "peft*-1.5", "base"),
+        sd3_files, lambda pipe: Sd3Denoiser(pipe.transformer), "transformer",
+        ("peft*0.8", "peft*-1.5", "base"),
     ),
     "flux": Family(
         flux_files, lambda pipe: GuidedFluxDenoiser(pipe.transformer), "transformer",
@@ -223,7 +254,10 @@ def write(name: str, source: Path, folder: Path) -> None:
     pipe = DiffusionPipeline.from_pretrained(str(source))
     for label, file in FAMILIES[name].files(pipe).items():
         file.save(folder / f"{label}.safetensors")
-    save_file({k: v.contiguous() for k, v in outputs(name, source, folder).items()}, str(folder / "lora.safetensors"))
+    save_file(
+        {k: v.contiguous() for k, v in outputs(name, source, folder).items()},
+        str(folder / "lora.safetensors"),
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes tests/data/attention: results of the authors' own kernels, from the .npz files that were recorded with them.
+"""Makes tests/data/attention from the .npz files recorded with the authors' own kernels.
 
 Usage: attention.py FOLDER_OF_NPZ
-Keeps what the tests read: inputs in float16 (their values are exact in every type), the decisions, and the results of
-the intended formula computed in float64 with those decisions.
+Keeps what the tests read: inputs in float16 (their values are exact in every type), the decisions, and the
+results of the intended formula computed in float64 with those decisions.
 """
 
 from __future__ import annotations
@@ -29,8 +29,18 @@ CASES = {
     "isa0_04_k1280_g16": "order zeroth, 20 blocks: the released kernel is off by 1.51",
     "isa_02_s1280_d128_gate": "ISA with a gate per token",
 }
-DECISIONS = {"src_blocks": "context_blocks", "dense_q": "sharp_blocks", "sparse_q": "diffuse_blocks", "kv_blocks": "exact_blocks"}
-RESULTS = {"out_ref": "out", "out_ref_true_lengths": "out", "out_order0": "out_zeroth", "out_order1": "out_first"}
+DECISIONS = {
+    "src_blocks": "context_blocks",
+    "dense_q": "sharp_blocks",
+    "sparse_q": "diffuse_blocks",
+    "kv_blocks": "exact_blocks",
+}
+RESULTS = {
+    "out_ref": "out",
+    "out_ref_true_lengths": "out",
+    "out_order0": "out_zeroth",
+    "out_order1": "out_first",
+}
 
 
 def tensors_of(case: np.lib.npyio.NpzFile, heads_last: bool) -> dict[str, np.ndarray]:
@@ -56,20 +66,25 @@ def main(folder: str) -> None:
     manifest = {
         "source": {
             "pisa": "xie-lab-ml/piecewise-sparse-attention, commit 8604494",
-            "isa": "xie-lab-ml/Lightning-Unified-Video-Editor-via-In-Context-Sparse-Attention, commit b05b55e",
+            "isa": "xie-lab-ml/Lightning-Unified-Video-Editor-via-In-Context-Sparse-Attention, "
+            "commit b05b55e",
         },
-        "made_by": "the decisions by the authors' Triton kernels in Triton 3.6's interpreter; the results by a float64"
-        " implementation of the intended formula with those decisions",
+        "made_by": "the decisions by the authors' Triton kernels in Triton 3.6's interpreter; "
+        "the results by a float64 implementation of the intended formula with those decisions",
         "tolerance": {"float32": 1e-6, "float16": 1e-3, "bfloat16": 2e-2},
-        "why": "absolute, for outputs of size 1: sums of a few hundred products in float32; one rounding of the result"
-        " (and of inputs that are already exact) in the two half types",
+        "why": "absolute, for outputs of size 1: sums of a few hundred products in float32; "
+        "one rounding of the result (and of inputs that are already exact) in the two half types",
         "cases": {},
     }
     for name, about in CASES.items():
         with np.load(Path(folder) / f"{name}.npz") as case:
             meta = json.loads(str(case["meta"]))
             save_file(tensors_of(case, meta["op"] == "isa"), OUT / f"{name}.safetensors")
-        entry = {key: meta[key] for key in ("op", "density", "block", "covariance", "t_len", "sparsity") if key in meta}
+        entry = {
+            key: meta[key]
+            for key in ("op", "density", "block", "covariance", "t_len", "sparsity")
+            if key in meta
+        }
         entry |= {"dtype": meta["dtype"].removeprefix("torch."), "about": about}
         entry["sha256"] = hashlib.sha256((OUT / f"{name}.safetensors").read_bytes()).hexdigest()
         manifest["cases"][name] = entry

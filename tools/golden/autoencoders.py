@@ -1,10 +1,11 @@
-"""Encoded and decoded pictures and videos of diffusers' autoencoders on the tiny models, whole and in tiles.
+"""Pictures and videos encoded and decoded by diffusers' autoencoders on the tiny models, whole and in tiles.
 
     python tools/golden/autoencoders.py [FOLDER]      (default: tests/data/families)
 
-Writes FOLDER/<family>/autoencoder.safetensors: latents in the denoiser's space, pixels in [-1,1] and, for every case,
-what diffusers makes of them with enable_tiling. Names: <case>.latents, .decoded, .decoded_tiled, .pixels, .encoded,
-.encoded_tiled. The sizes are chosen for what tiles do at borders: short last tiles, tiles of one row, one column of tiles.
+Writes FOLDER/<family>/autoencoder.safetensors: latents in the denoiser's space, pixels in [-1,1] and, for
+every case, what diffusers makes of them with enable_tiling. Names: <case>.latents, .decoded, .decoded_tiled,
+.pixels, .encoded, .encoded_tiled. The sizes exercise borders: short last tiles, tiles of one row, one column
+of tiles.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python tools/golden/families.py [FOLDER]      (default: tests/data/families)
 
-Per family: a bundle as glint_export makes it, and golden.safetensors with noise, final latents of every case, text
-embeddings, decoded pictures. golden.json says what each case asks for; ids.safetensors holds the prompts' token ids.
-The networks run in float64 on their float32 weights: in float32 the results of two kinds of processors differ by up to
-1e-4, which is all that is allowed. Embeddings are there in float32 too (text.*.float32), to tell how far that is off.
+Per family: a bundle as glint_export makes it, and golden.safetensors with noise, final latents of every
+case, text embeddings, decoded pictures. golden.json says what each case asks for; ids.safetensors holds the
+prompts' token ids. The networks run in float64 on their float32 weights: in float32 two kinds of processors
+differ by up to 1e-4, which is all that is allowed. Embeddings are there in float32 too (text.*.float32), to
+tell how far off that is.
 """
 
 from __future__ import annotations
@@ -76,13 +77,17 @@ def flow_cases(guidance: float, negative: str | None = NEGATIVE) -> list[Case]:
 
 
 def flux_cases() -> list[Case]:
-    true = [Case(f"true-cfg-{steps}", steps, "flow-euler", 3.5, 32, 24, true_guidance=2.5) for steps in (8, 20)]
+    true = [
+        Case(f"true-cfg-{steps}", steps, "flow-euler", 3.5, 32, 24, true_guidance=2.5) for steps in (8, 20)
+    ]
     return flow_cases(3.5, None) + true
 
 
 def wan_cases() -> list[Case]:
     return [
-        Case(f"unipc-shift{shift:g}-{frames}f-{steps}", steps, "unipc", 5.0, 32, 48, frames=frames, shift=shift)
+        Case(
+            f"unipc-shift{shift:g}-{frames}f-{steps}", steps, "unipc", 5.0, 32, 48, frames=frames, shift=shift
+        )
         for shift in (3.0, 5.0)
         for frames in (1, 9)
         for steps in (8, 20)
@@ -118,17 +123,22 @@ def noise_of(pipe: DiffusionPipeline, case: Case, seed: int) -> Tensor:
     if case.frames:
         scale = pipe.vae.config.scale_factor_spatial
     frames = [(case.frames - 1) // 4 + 1] if case.frames else []
-    return torch.randn(case.batch, channels, *frames, case.height // scale, case.width // scale, generator=generator)
+    return torch.randn(
+        case.batch, channels, *frames, case.height // scale, case.width // scale, generator=generator
+    )
 
 
 @torch.no_grad()
 def run(pipe: DiffusionPipeline, config: dict, case: Case, noise: Tensor, **more: object) -> Tensor:
-    """Final latents of the pipeline's own loop, in the noise's shape. `config` is the scheduler's as it was loaded."""
+    """Final latents of the pipeline's own loop, in the noise's shape. `config` is the loaded scheduler's."""
     pipe.scheduler = scheduler_of(pipe, config, case)
     packed = isinstance(pipe, FluxPipeline)
     options: dict[str, object] = {"height": case.height, "width": case.width, "output_type": "latent"}
     options |= {"num_inference_steps": case.steps, "guidance_scale": case.guidance}
-    options |= {"prompt": [PROMPT] * case.batch, "negative_prompt": case.negative and [case.negative] * case.batch}
+    options |= {
+        "prompt": [PROMPT] * case.batch,
+        "negative_prompt": case.negative and [case.negative] * case.batch,
+    }
     if case.frames:
         options["num_frames"] = case.frames
     if packed and case.true_guidance:
@@ -145,7 +155,8 @@ def decoded(pipe: DiffusionPipeline, latents: Tensor) -> Tensor:
     config, latents = pipe.vae.config, latents.to(pipe.vae.dtype)
     if latents.dim() == 5:
         shape = (1, -1, 1, 1, 1)
-        latents = latents * torch.tensor(config.latents_std).view(shape) + torch.tensor(config.latents_mean).view(shape)
+        mean, std = (torch.tensor(x).view(shape) for x in (config.latents_mean, config.latents_std))
+        latents = latents * std + mean
     else:
         latents = latents / config.scaling_factor + (config.shift_factor or 0.0)
     return pipe.vae.decode(latents).sample.clamp(-1, 1)
@@ -159,10 +170,13 @@ def embeddings(pipe: DiffusionPipeline, family: str) -> dict[str, Tensor]:
         tokens, _, pooled, _ = pipe.encode_prompt(prompts, do_classifier_free_guidance=False)
         return {"tokens": tokens, "pooled": pooled}
     if family == "sd3":
-        tokens, _, pooled, _ = pipe.encode_prompt(prompts, prompts, prompts, do_classifier_free_guidance=False)
+        tokens, _, pooled, _ = pipe.encode_prompt(
+            prompts, prompts, prompts, do_classifier_free_guidance=False
+        )
         return {"tokens": tokens, "pooled": pooled}
     if family == "wan":
-        return {"tokens": pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=512)[0]}
+        tokens, _ = pipe.encode_prompt(prompts, do_classifier_free_guidance=False, max_sequence_length=512)
+        return {"tokens": tokens}
     length = 512 if family == "flux" else 256
     tokens, pooled, _ = pipe.encode_prompt(prompts, max_sequence_length=length)
     return {"tokens": tokens, "pooled": pooled}
@@ -177,7 +191,8 @@ def token_ids(pipes: dict[str, DiffusionPipeline]) -> dict[str, Tensor]:
     ids = {}
     for family, name, length in kinds:
         texts = [prompt_clean(p) for p in PROMPTS] if family == "wan" else PROMPTS
-        rows = getattr(pipes[family], name)(texts, padding="max_length", max_length=length, truncation=True).input_ids
+        tokenizer = getattr(pipes[family], name)
+        rows = tokenizer(texts, padding="max_length", max_length=length, truncation=True).input_ids
         ids[f"{family}.{name}"] = torch.tensor(rows, dtype=torch.int32)
     return ids
 
@@ -189,7 +204,7 @@ def golden(pipe: DiffusionPipeline, family: str) -> tuple[dict[str, Tensor], lis
     tensors |= {f"text.{name}": value for name, value in embeddings(pipe, family).items()}
     cases = CASES[family]()
     more = {"max_sequence_length": 512 if family in ("flux", "wan") else 256} if family != "sdxl" else {}
-    # A scheduler made from another's configuration keeps what that one was changed to, such as Karras' sigmas.
+    # A scheduler made from another's configuration keeps the changes to it, such as Karras' sigmas.
     config = pipe.scheduler.config
     for seed, case in enumerate(cases):
         noise = noise_of(pipe, case, 100 + seed)
@@ -201,7 +216,7 @@ def golden(pipe: DiffusionPipeline, family: str) -> tuple[dict[str, Tensor], lis
 
 
 def export_both(source: Path, target: Path) -> None:
-    """A TorchScript bundle, and beside it the denoiser as an exported program with a manifest of its own, pt2.json."""
+    """A TorchScript bundle and, beside it, its denoiser as an exported program with a manifest, pt2.json."""
     export_pipeline(Options(source, target))
     manifest = json.loads((target / "model.json").read_text())
     with tempfile.TemporaryDirectory() as work:
@@ -225,9 +240,13 @@ def main(folder: Path) -> None:
             tensors, cases = golden(pipes[family], family)
             save_file(tensors, str(target / "golden.safetensors"))
             told = {"prompt": PROMPT, "embedded": EMBEDDED, "cases": [asdict(case) for case in cases]}
-            (target / "golden.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (target / "golden.json").write_text(
+                json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
         save_file(token_ids(pipes), str(folder / "ids.safetensors"))
-        (folder / "prompts.json").write_text(json.dumps(PROMPTS, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        (folder / "prompts.json").write_text(
+            json.dumps(PROMPTS, ensure_ascii=False, indent=0) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python tools/golden/modules.py [folder]        (default: tests/data/modules)
 
-Every component comes with inputs and the outputs PyTorch gives for them (expected.safetensors), at two batch sizes
+Every component comes with inputs and PyTorch's outputs for them (expected.safetensors), at two batch sizes
 and resolutions. Nothing is trained: weights are drawn from a seeded generator.
 """
 
@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-CHANNELS, WIDTH, TOKEN_DIM, POOLED_DIM, WORDS = 4, 8, 16, 8, ["red", "blue", "small", "star", "circle", "a", "above"]
+CHANNELS, WIDTH, TOKEN_DIM, POOLED_DIM = 4, 8, 16, 8
+WORDS = ["red", "blue", "small", "star", "circle", "a", "above"]
 
 
 class Denoiser(nn.Module):
@@ -34,7 +35,7 @@ class Denoiser(nn.Module):
         self.key = nn.Linear(TOKEN_DIM, WIDTH)
         self.value = nn.Linear(TOKEN_DIM, WIDTH)
         self.out = nn.Conv2d(WIDTH, CHANNELS, 3, padding=1)
-        # An integer buffer, as position ids are: it must stay an integer whatever the weights are converted to.
+        # An integer buffer, like position ids: it stays an integer whatever the weights are converted to.
         self.register_buffer("positions", torch.arange(WIDTH // 2))
 
     def forward(self, latents, time, tokens, pooled):
@@ -77,7 +78,9 @@ def seeded(module, seed):
     with torch.no_grad():
         for parameter in module.parameters():
             bound = 1 / math.sqrt(max(parameter[0].numel(), 1))
-            parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1).mul(bound * 2).half().float())
+            parameter.copy_(
+                (torch.rand(parameter.shape, generator=generator) * 2 - 1).mul(bound * 2).half().float()
+            )
     return module.eval().requires_grad_(False)
 
 
@@ -90,7 +93,7 @@ def halve(module):
 
 
 def without_debug_records(data):
-    """Returns a TorchScript archive without its *.debug_pkl records, which hold source paths, and example inputs."""
+    """Returns a TorchScript archive without *.debug_pkl records, which hold source paths, and examples."""
     reader = torch._C.PyTorchFileReader(io.BytesIO(data))
     out = io.BytesIO()
     writer = torch._C.PyTorchFileWriter(out)
@@ -169,7 +172,9 @@ def main(folder):
     expected["ids"] = ids
     expected["encoder.tokens"], expected["encoder.pooled"] = encoder(ids)
 
-    batch, height, width, length = (torch.export.Dim(name, max=256) for name in ("batch", "height", "width", "length"))
+    batch, height, width, length = (
+        torch.export.Dim(name, max=256) for name in ("batch", "height", "width", "length")
+    )
     dynamic = ({0: batch, 2: height, 3: width}, {0: batch}, {0: batch, 1: length}, {0: batch})
     files = {
         "denoiser.pt": torchscript(denoiser, example, half=True),

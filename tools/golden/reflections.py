@@ -2,11 +2,11 @@
 
     python tools/golden/reflections.py [FOLDER]      (default: tests/data/families)
 
-"matched" inverts each step with its own coefficients and shortens reflections at the end of the grid, as this library
-does; "legacy" is what the authors' released code does, where there is any: SDXL's Z-Sampling and W2SD, FLUX's
-RF-Sampling, SD3.5's Z-Sampling and RF-Sampling. reflections.json has the cases, reflections.safetensors noise and final
-latents of each, and what the prompts become: FAMILY.tokens, FAMILY.null_tokens (of the empty prompt),
-FAMILY.negative_tokens, FAMILY.pooled, ...
+"matched" inverts each step with its own coefficients and shortens reflections at the end of the grid, as
+this library does; "legacy" is what the authors' released code does, where there is any: SDXL's Z-Sampling
+and W2SD, FLUX's RF-Sampling, SD3.5's Z-Sampling and RF-Sampling. reflections.json has the cases,
+reflections.safetensors the noise and final latents of each, and what the prompts become: FAMILY.tokens,
+FAMILY.null_tokens (of the empty prompt), FAMILY.negative_tokens, FAMILY.pooled, ...
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class SdxlRun:
                 self.pipe.set_adapters([ADAPTERS["sdxl"]], [adapter])
             tokens = torch.cat((self.null_tokens, self.tokens))
             added = {"text_embeds": torch.cat((self.null_pooled, self.pooled)), "time_ids": ids.repeat(2, 1)}
-            null, conditional = self.pipe.unet(torch.cat((x, x)), time, tokens, added_cond_kwargs=added).sample.chunk(2)
+            output = self.pipe.unet(torch.cat((x, x)), time, tokens, added_cond_kwargs=added).sample
+            null, conditional = output.chunk(2)
             return null + guidance * (conditional - null)
 
         return predict
@@ -82,11 +83,13 @@ class SdxlRun:
         return self.forward.step(predict(x, self.times[i]), self.times[i], x).prev_sample
 
     def invert(self, predict: Predict, y: Tensor, i: int, legacy: bool) -> Tensor:
-        """From level i + 1 to i. The scheduler's argument is the timestep to arrive at; legacy gives the next one."""
+        """From level i + 1 to i. The scheduler takes the timestep to arrive at; legacy gives the next one."""
         arrival = self.times[i + 1] if legacy else self.times[i]
         return self.inverse.step(predict(y, self.times[i]), arrival, y).prev_sample
 
-    def run(self, x: Tensor, strong: Predict, weak: Predict, final: Predict, legacy: bool, repeats: int = 1) -> Tensor:
+    def run(
+        self, x: Tensor, strong: Predict, weak: Predict, final: Predict, legacy: bool, repeats: int = 1
+    ) -> Tensor:
         for i in range(STEPS):
             for _ in range(repeats if i < STEPS - 1 else 0):
                 x = self.invert(weak, self.denoise(strong, x, i), i, legacy)
@@ -95,7 +98,7 @@ class SdxlRun:
 
 
 class FlowRun:
-    """Reflections along predictions of a flow model, each step of which is the solver's or the straight line."""
+    """Reflections along predictions of a flow model; each step is the solver's or a straight line."""
 
     def __init__(self, pipe: DiffusionPipeline, scheduler: SchedulerMixin, **grid: object) -> None:
         self.pipe, self.scheduler = pipe, scheduler
@@ -200,9 +203,11 @@ class GuidedRun(FlowRun):
         if family == "wan" and solver == "flow-euler":
             scheduler = FlowMatchEulerDiscreteScheduler(shift=pipe.scheduler.config.flow_shift)
         elif solver == "unipc":
-            # Step i starts its corrector at the latents step i - 1 was given, which a reflection before i has left.
+            # Step i starts its corrector at the latents given to step i - 1, which a reflection has left.
             reflected = list(range(STEPS - 2))
-            scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config, disable_corrector=reflected)
+            scheduler = UniPCMultistepScheduler.from_config(
+                pipe.scheduler.config, disable_corrector=reflected
+            )
         super().__init__(pipe, scheduler, num_inference_steps=STEPS)
         self.family = family
         self.text, self.null, self.negative = (self.encoded(prompt) for prompt in (PROMPT, "", NEGATIVE))
@@ -212,7 +217,9 @@ class GuidedRun(FlowRun):
     def encoded(self, prompt: str) -> Text:
         """Fewer tokens than the pipelines' own, to keep the file small."""
         if self.family == "wan":
-            return Text(self.pipe.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=24)[0])
+            return Text(
+                self.pipe.encode_prompt(prompt, do_classifier_free_guidance=False, max_sequence_length=24)[0]
+            )
         tokens, _, pooled, _ = self.pipe.encode_prompt(
             prompt, prompt, prompt, do_classifier_free_guidance=False, max_sequence_length=24
         )
@@ -252,12 +259,14 @@ class GuidedRun(FlowRun):
 
     def w2sd(self, x: Tensor, *legs: tuple[float, float]) -> Tensor:
         """Legs are guidance and adapter scales."""
-        return self.run(x, *(self.guided(scale, self.text, self.negative, adapter) for scale, adapter in legs))
+        return self.run(
+            x, *(self.guided(scale, self.text, self.negative, adapter) for scale, adapter in legs)
+        )
 
     def mixed_rf(
         self, x: Tensor, guidance: float, high: float, low: float, span: int, merge: float, legacy: bool
     ) -> Tensor:
-        """The null row is mixed in the released code alone, with the prompt in the place of the null embedding."""
+        """Only the released code mixes the null row, with the prompt in the place of the null embedding."""
         null = self.negative if legacy else self.null
 
         def leg(scale: float, share: float) -> Predict:
@@ -265,15 +274,20 @@ class GuidedRun(FlowRun):
             without = mixed(null.tokens, self.text.tokens, scale, share) if legacy else null.tokens
             return self.guided(guidance, Text(tokens, self.text.pooled), Text(without, null.pooled))
 
-        return self.rf(x, leg(high, 0.3), leg(low, 0.7), self.guided(guidance, self.text, null), span, merge, legacy)
+        return self.rf(
+            x, leg(high, 0.3), leg(low, 0.7), self.guided(guidance, self.text, null), span, merge, legacy
+        )
 
 
 @torch.no_grad()
-def cases(sources: dict[str, Path], adapters: dict[str, Path]) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
+def cases(
+    sources: dict[str, Path], adapters: dict[str, Path]
+) -> tuple[dict[str, Tensor], list[dict[str, object]]]:
     tensors, told = {}, []
     generator = torch.Generator().manual_seed(9)
     shapes = {
-        "sdxl": (4, 16, 12), "flux": (16, 16, 12), "sd3": (16, 8, 12), "wan": (16, 3, 8, 6), "wan-1": (16, 1, 8, 6),
+        "sdxl": (4, 16, 12), "flux": (16, 16, 12), "sd3": (16, 8, 12), "wan": (16, 3, 8, 6),
+        "wan-1": (16, 1, 8, 6),
     }  # fmt: skip
     noise = {name: torch.randn(1, *shape, generator=generator) for name, shape in shapes.items()}
     sdxl, flux = SdxlRun(sources["sdxl"], adapters["sdxl"]), FluxRun(sources["flux"])
@@ -281,7 +295,9 @@ def cases(sources: dict[str, Path], adapters: dict[str, Path]) -> tuple[dict[str
     def add(name: str, family: str, latents: Tensor, start: str = "", **options: object) -> None:
         start = start or family
         told.append({"name": name, "family": family, "noise": start, "steps": STEPS, **options})
-        tensors[f"{name}.latents"] = FluxPipeline._unpack_latents(latents, 32, 24, 2) if family == "flux" else latents
+        tensors[f"{name}.latents"] = (
+            FluxPipeline._unpack_latents(latents, 32, 24, 2) if family == "flux" else latents
+        )
         tensors[f"{start}.noise"] = noise[start]
 
     for mode in ("matched", "legacy"):
@@ -289,11 +305,13 @@ def cases(sources: dict[str, Path], adapters: dict[str, Path]) -> tuple[dict[str
         strong, weak = sdxl.predictor(5.5), sdxl.predictor(0.0)
         for repeats in (1, 2):
             latents = sdxl.run(noise["sdxl"], strong, weak, strong, mode == "legacy", repeats)
-            add(f"z-{mode}-{repeats}", "sdxl", latents, strategy="z-sampling", mode=mode, repeats=repeats, **z)
+            add(
+                f"z-{mode}-{repeats}", "sdxl", latents, strategy="z-sampling", mode=mode, repeats=repeats, **z
+            )
         legs = sdxl.predictor(5.5, 1.5), sdxl.predictor(1.0, -1.5), sdxl.predictor(5.5, 0.8)
         add(
-            f"w2sd-{mode}", "sdxl", sdxl.run(noise["sdxl"], *legs, mode == "legacy"), strategy="w2sd", mode=mode,
-            adapter=ADAPTERS["sdxl"], strong_adapter=1.5, weak_adapter=-1.5, final_adapter=0.8,
+            f"w2sd-{mode}", "sdxl", sdxl.run(noise["sdxl"], *legs, mode == "legacy"), strategy="w2sd",
+            mode=mode, adapter=ADAPTERS["sdxl"], strong_adapter=1.5, weak_adapter=-1.5, final_adapter=0.8,
             strong_guidance=5.5, weak_guidance=1.0, guidance=5.5,
         )  # fmt: skip
     start = FluxPipeline._pack_latents(noise["flux"], 1, 16, 16, 12)
@@ -309,8 +327,11 @@ def cases(sources: dict[str, Path], adapters: dict[str, Path]) -> tuple[dict[str
             inverse_null_mix=0.7, span=span, merge=merge, guidance=3.5,
         )  # fmt: skip
     strong, weak = flux.guided(2.5), flux.guided(0.0)
-    add("z-flux-true-cfg", "flux", flux.run(start, strong, weak, strong), strategy="z-sampling", mode="matched",
-        guidance_forward=2.5, guidance_inverse=0.0, true_guidance=2.5, guidance=3.5, repeats=1)  # fmt: skip
+    add(
+        "z-flux-true-cfg", "flux", flux.run(start, strong, weak, strong), strategy="z-sampling",
+        mode="matched", guidance_forward=2.5, guidance_inverse=0.0, true_guidance=2.5, guidance=3.5,
+        repeats=1,
+    )  # fmt: skip
     tensors |= sdxl.conditioning() | flux.conditioning()
     for family, start in (("sd3", "sd3"), ("wan", "wan"), ("wan", "wan-1")):
         run = GuidedRun(family, sources[family], adapters[family])
@@ -323,7 +344,7 @@ def cases(sources: dict[str, Path], adapters: dict[str, Path]) -> tuple[dict[str
 
 
 def guided_cases(run: GuidedRun, noise: Tensor, start: str, add: Callable[..., None]) -> None:
-    """Released code for a family with classifier-free guidance and flow noise: SD3.5's Z-Sampling and RF-Sampling."""
+    """Cases of a family with classifier-free guidance and flow noise; "legacy" is SD3.5's released code."""
     guidance = 4.5 if run.family == "sd3" else 5.0
     for mode in ("matched", "legacy") if run.family == "sd3" else ("matched",):
         # CoRe's zigzag labels the inversion with 1000 // steps less than the level it arrives at.
@@ -332,18 +353,20 @@ def guided_cases(run: GuidedRun, noise: Tensor, start: str, add: Callable[..., N
             f"z-{start}-{mode}", run.family, latents, start, strategy="z-sampling", mode=mode, repeats=1,
             guidance_forward=guidance, guidance_inverse=0.5, guidance=guidance,
         )  # fmt: skip
-        spans = ((1, 0.5), (2, 0.0)) if mode == "legacy" else ((1, 0.5), (2, 0.5)) if start == "sd3" else ((1, 0.5),)
+        spans = [(1, 0.5)]
+        if start == "sd3":
+            spans.append((2, 0.0) if mode == "legacy" else (2, 0.5))
         for span, merge in spans:
             latents = run.mixed_rf(noise, guidance, 9.0, -1.0, span, merge, mode == "legacy")
             add(
-                f"rf-{start}-{mode}-{span}-{merge:g}", run.family, latents, start, strategy="rf-sampling", mode=mode,
-                forward_scale=9.0, inverse_scale=-1.0, forward_null_mix=0.3, inverse_null_mix=0.7, span=span,
-                merge=merge, guidance=guidance,
+                f"rf-{start}-{mode}-{span}-{merge:g}", run.family, latents, start, strategy="rf-sampling",
+                mode=mode, forward_scale=9.0, inverse_scale=-1.0, forward_null_mix=0.3, inverse_null_mix=0.7,
+                span=span, merge=merge, guidance=guidance,
             )  # fmt: skip
     add(
-        f"w2sd-{start}-matched", run.family, run.w2sd(noise, (guidance, 1.5), (1.0, -1.5), (guidance, 0.8)), start,
-        strategy="w2sd", mode="matched", adapter=run.adapter, strong_adapter=1.5, weak_adapter=-1.5, final_adapter=0.8,
-        strong_guidance=guidance, weak_guidance=1.0, guidance=guidance,
+        f"w2sd-{start}-matched", run.family, run.w2sd(noise, (guidance, 1.5), (1.0, -1.5), (guidance, 0.8)),
+        start, strategy="w2sd", mode="matched", adapter=run.adapter, strong_adapter=1.5, weak_adapter=-1.5,
+        final_adapter=0.8, strong_guidance=guidance, weak_guidance=1.0, guidance=guidance,
     )  # fmt: skip
 
 

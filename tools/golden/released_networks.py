@@ -1,10 +1,10 @@
-"""Layer outputs of NPNet and of CoRe2's weak network, written out in Python, for the C++ networks to reproduce.
+"""Layer outputs of NPNet and of CoRe2's weak network, written out in Python, for the C++ networks to match.
 
     python tools/golden/released_networks.py [FOLDER]      (default: tests/data/nets)
 
-Small networks with random weights: a component file each, and in vectors.safetensors inputs and the value of every
-layer of every case. At the released networks' own sizes the weights are a formula: full_size.json has the tensors'
-shapes, full_size.safetensors a few values of every layer and their norms.
+Small networks with random weights: a component file each, and in vectors.safetensors the inputs and every
+layer's value in every case. At the released networks' own sizes a formula gives the weights:
+full_size.json has the tensors' shapes, full_size.safetensors a few values of every layer and their norms.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from glint_export.released.swin import SwinConfig  # noqa: E402
 DATA = Path(__file__).parents[2] / "tests/data/nets"
 SMALL = {
     "core2": Core2Config(
-        channels=4, width=32, heads=2, hidden=48, blocks=2, tokens=5, token_width=24, pooled=20, pool_projection=True,
-        null_first=True, banks=3, rank=2, reader=16, svd_rank=8, table=12, table_base=4,
+        channels=4, width=32, heads=2, hidden=48, blocks=2, tokens=5, token_width=24, pooled=20,
+        pool_projection=True, null_first=True, banks=3, rank=2, reader=16, svd_rank=8, table=12, table_base=4,
     ),
     "core2_sd3": Core2Config(
-        channels=6, width=16, heads=4, hidden=24, blocks=5, tokens=4, token_width=12, pooled=12, pool_projection=False,
-        null_first=False, banks=2, rank=3, reader=8, svd_rank=6, table=10, table_base=5,
+        channels=6, width=16, heads=4, hidden=24, blocks=5, tokens=4, token_width=12, pooled=12,
+        pool_projection=False, null_first=False, banks=2, rank=3, reader=8, svd_rank=6, table=10,
+        table_base=5,
     ),
     "npnet": NpnetConfig(
         side=8, tokens=3, token_width=6, hidden=12, value_hidden=20,
@@ -67,16 +68,22 @@ def formula(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def weight(name: str, shape: tuple[int, ...]) -> Tensor:
-    """Keeps signals near the size they come in: fan-in scaling, biases and corrections small, norms near one."""
+    """Keeps signals near their size: fan-in scaling, small biases and corrections, norms near one."""
     unit = formula(name, shape)
     if len(shape) == 1:
-        return 1 + unit * np.float32(0.1) if "norm" in name and name.endswith("weight") else unit * np.float32(0.1)
+        return (
+            1 + unit * np.float32(0.1)
+            if "norm" in name and name.endswith("weight")
+            else unit * np.float32(0.1)
+        )
     fan_in = shape[1] if len(shape) == 3 else int(np.prod(shape[1:]))
     return unit * np.float32((3.0 / fan_in) ** 0.5 * (0.4 if len(shape) == 3 else 1.0))
 
 
 def built(config: Config) -> nn.Module:
-    network = (Npnet if isinstance(config, NpnetConfig) else Core2Network)(config).eval().requires_grad_(False)
+    network = (
+        (Npnet if isinstance(config, NpnetConfig) else Core2Network)(config).eval().requires_grad_(False)
+    )
     shapes = {
         name: (len(place), *place[0].shape) if isinstance(place, list) else tuple(place.shape)
         for name, place in layout(network).items()
@@ -93,7 +100,9 @@ def inputs_of(config: Config, batch: int, height: int = 8, width: int = 6) -> di
             "output": (config.channels, height, width), "tokens": text, "pooled": pooled, "null_tokens": text,
             "null_pooled": pooled,
         }  # fmt: skip
-    return {name: formula(f"input.{name}", (batch, *shape)) * np.float32(3**0.5) for name, shape in shapes.items()}
+    return {
+        name: formula(f"input.{name}", (batch, *shape)) * np.float32(3**0.5) for name, shape in shapes.items()
+    }
 
 
 @torch.no_grad()
@@ -163,10 +172,12 @@ def full_cases() -> tuple[dict[str, Tensor], dict[str, object]]:
 
 MANIFEST = {
     "made_by": "tools/golden/released_networks.py",
-    "source": "transcriptions in tools/export/glint_export/released of arXiv:2503.09662 and arXiv:2411.09502; parts of "
-    "them are compared with diffusers' and transformers' layers in tools/export/test_released.py",
+    "source": "transcriptions in tools/export/glint_export/released of arXiv:2503.09662 and "
+    "arXiv:2411.09502; parts of them are compared with diffusers' and transformers' layers in "
+    "tools/export/test_released.py",
     "weights": "a formula of name and place (see `formula`), the same at both sizes",
-    "tolerance": "1e-5 of a layer's largest value: float32 sums in another order; singular vectors come from float64",
+    "tolerance": "1e-5 of a layer's largest value: float32 sums in another order; "
+    "singular vectors come from float64",
 }
 
 
@@ -180,7 +191,9 @@ def write(folder: Path) -> None:
     save_file(vectors, str(folder / "vectors.safetensors"))
     values, told = full_cases()
     save_file(values, str(folder / "full_size.safetensors"))
-    (folder / "MANIFEST.json").write_text(json.dumps(MANIFEST | {"torch": torch.__version__}, indent=1) + "\n")
+    (folder / "MANIFEST.json").write_text(
+        json.dumps(MANIFEST | {"torch": torch.__version__}, indent=1) + "\n"
+    )
     (folder / "full_size.json").write_text(json.dumps(told) + "\n")
 
 

@@ -2,8 +2,9 @@
 
     python tools/golden/released_runs.py [FOLDER]      (default: tests/data/families/sdxl)
 
-The networks have random weights in the authors' key form and go through the exporter's --npnet and --core2. FOLDER gets
-their components, released.json (the bundle's manifest with both) and released.safetensors: noise and final latents.
+The networks have random weights under the authors' keys and go through the exporter's --npnet and --core2.
+FOLDER gets their components, released.json (the bundle's manifest with both) and released.safetensors: noise
+and final latents.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from glint_export.released_parts import core2_entry, npnet_entry  # noqa: E402
 
 # The tiny SDXL pipeline's prompts are 77 tokens of width 64, its pooled vectors 32 wide.
 CORE2 = core2.Core2Config(
-    channels=4, width=64, heads=1, hidden=128, blocks=2, tokens=77, token_width=64, pooled=64, pool_projection=True,
-    null_first=True, banks=3, rank=2, reader=8,
+    channels=4, width=64, heads=1, hidden=128, blocks=2, tokens=77, token_width=64, pooled=64,
+    pool_projection=True, null_first=True, banks=3, rank=2, reader=8,
 )  # fmt: skip
 NPNET = npnet.NpnetConfig(
     side=8, tokens=77, token_width=64, hidden=8, value_hidden=16,
@@ -54,10 +55,13 @@ def npnet_state(text: str = "embeeding") -> dict[str, object]:
     """As the released trainer saves it, with what timm's model has besides."""
     network = drawn(npnet.Npnet(NPNET))
     branch = network.unet_embedding.state_dict()
-    branch |= {"swin.head.fc.weight": torch.zeros(5, 16), "swin.layers.0.blocks.1.attn_mask": torch.zeros(4, 4)}
+    branch |= {
+        "swin.head.fc.weight": torch.zeros(5, 16),
+        "swin.layers.0.blocks.1.attn_mask": torch.zeros(4, 4),
+    }
     return {
-        "unet_svd": network.unet_svd.state_dict(), "unet_embedding": branch, text: network.embedding.state_dict(),
-        "alpha": network.alpha.data, "beta": network.beta.data,
+        "unet_svd": network.unet_svd.state_dict(), "unet_embedding": branch,
+        text: network.embedding.state_dict(), "alpha": network.alpha.data, "beta": network.beta.data,
     }  # fmt: skip
 
 
@@ -80,7 +84,9 @@ class Runs:
             PROMPT, negative_prompt=NEGATIVE
         )
         self.golden = with_component(npnet.Npnet(NPNET).eval(), load_file(folder / "npnet.safetensors"))
-        self.weak = with_component(core2.Core2Network(CORE2).eval(), load_file(folder / "core2_weak.safetensors"))
+        self.weak = with_component(
+            core2.Core2Network(CORE2).eval(), load_file(folder / "core2_weak.safetensors")
+        )
 
     def rows(self, value: Tensor, x: Tensor) -> Tensor:
         return value.expand(len(x), *value.shape[1:])

@@ -1,4 +1,4 @@
-"""The table of golden trajectories: every grid, parameterization and solver that both diffusers and glint have."""
+"""The table of golden trajectories: every grid, parameterization and solver diffusers and glint share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 Config = dict[str, Any]
 Coefficients = tuple[float, float, float, float]
 
-# Of p * sin(q * x + r * t / 1000) + s * x. A predicted noise has to be close to x where almost all of x is noise:
+# Of p * sin(q * x + r * t / 1000) + s * x. Predicted noise has to be close to x where x is almost all noise:
 # a model further away grows by 1 / alpha, and the golden files would then compare rounding errors.
 NOISE_MODEL: Coefficients = (0.3, 0.8, 0.3, 0.7)
 OTHER_MODEL: Coefficients = (0.6, 0.8, 0.3, 0.2)
@@ -70,7 +70,9 @@ def vp(spacing: str, prediction: str, **changes: Any) -> Config:
 
 
 def ddim(spacing: str, prediction: str, alpha_one: bool = True, **changes: Any) -> Config:
-    return vp(spacing, prediction, set_alpha_to_one=alpha_one, clip_sample=False, thresholding=False, **changes)
+    return vp(
+        spacing, prediction, set_alpha_to_one=alpha_one, clip_sample=False, thresholding=False, **changes
+    )
 
 
 def ddim_cases() -> Iterator[Case]:
@@ -82,9 +84,15 @@ def ddim_cases() -> Iterator[Case]:
         yield Case("ddim", f"{spacing}_first_eps", 8, ddim(spacing, "epsilon", False))
     for spacing, steps in itertools.product(SPACINGS, (4, 20, 30)):
         yield Case("ddim", f"{spacing}_n{steps}", steps, ddim(spacing, "epsilon", spacing != "leading"))
-    for steps in (16, 48):  # trailing timesteps that end in .5: half goes to even, and at 48 the sum falls just beside it
+    # Trailing timesteps that end in .5: half goes to even, and at 48 the sum falls just beside it.
+    for steps in (16, 48):
         yield Case("ddim", f"trailing_ties_n{steps}", steps, ddim("trailing", "epsilon"))
-    etas = (("leading", "epsilon", False), ("leading", "epsilon", True), ("trailing", "v_prediction", True), ("linspace", "sample", True))
+    etas = (
+        ("leading", "epsilon", False),
+        ("leading", "epsilon", True),
+        ("trailing", "v_prediction", True),
+        ("linspace", "sample", True),
+    )
     for spacing, prediction, one in etas:
         name = f"{spacing}_{'one' if one else 'first'}_{SHORT[prediction]}_eta"
         yield Case("ddim", name, 8, ddim(spacing, prediction, one), eta=0.7)
@@ -114,7 +122,7 @@ def euler_cases() -> Iterator[Case]:
     yield Case("euler", "sigma_min", 8, vp("leading", "epsilon", final_sigmas_type="sigma_min"))
     yield Case("euler", "linear_betas", 8, vp("leading", "epsilon", **LINEAR))
     zero = vp("trailing", "v_prediction", **ZERO_SNR)
-    # diffusers subtracts two states of size sigma = 4096 in its first step and keeps three digits fewer than float32 has.
+    # diffusers' first step subtracts states of size sigma = 4096, which costs it three of float32's digits.
     lossy = "diffusers steps from X of size 4096 to X of size 5 in float32"
     yield Case("euler", "zero_snr_v", 8, zero, tolerance=1e-4, tolerance_reason=lossy)
 
@@ -127,7 +135,8 @@ def euler_ancestral_cases() -> Iterator[Case]:
 def dpmpp_cases() -> Iterator[Case]:
     base = {"algorithm_type": "dpmsolver++", "solver_order": 2, "solver_type": "midpoint"}
     base |= {"lower_order_final": True, "euler_at_final": False, "final_sigmas_type": "zero"}
-    karras, last, sde = {"use_karras_sigmas": True}, {"final_sigmas_type": "sigma_min"}, {"algorithm_type": "sde-dpmsolver++"}
+    karras, last = {"use_karras_sigmas": True}, {"final_sigmas_type": "sigma_min"}
+    sde = {"algorithm_type": "sde-dpmsolver++"}
 
     def case(name: str, steps: int, spacing: str, prediction: str, *changes: Config) -> Case:
         merged = dict(itertools.chain.from_iterable(c.items() for c in (base, *changes)))
@@ -155,14 +164,27 @@ def dpmpp_cases() -> Iterator[Case]:
     for shift, steps in ((1.0, 8), (3.0, 8), (3.0, 20)):
         flow = {"use_flow_sigmas": True, "flow_shift": shift}
         yield case(f"flow_shift{shift:g}_n{steps}", steps, "linspace", "flow_prediction", flow)
-    yield case("flow_sde", 8, "linspace", "flow_prediction", {"use_flow_sigmas": True, "flow_shift": 3.0}, sde)
+    yield case(
+        "flow_sde", 8, "linspace", "flow_prediction", {"use_flow_sigmas": True, "flow_shift": 3.0}, sde
+    )
 
 
 def unipc_cases() -> Iterator[Case]:
-    base = {"solver_order": 2, "solver_type": "bh2", "predict_x0": True, "lower_order_final": True, "final_sigmas_type": "zero"}
+    base = {
+        "solver_order": 2,
+        "solver_type": "bh2",
+        "predict_x0": True,
+        "lower_order_final": True,
+        "final_sigmas_type": "zero",
+    }
     yield from spaced_cases("unipc", tuple(SHORT), **base)
     for prediction in SHORT:
-        yield Case("unipc", f"karras_{SHORT[prediction]}", 8, vp("linspace", prediction, **base, use_karras_sigmas=True))
+        yield Case(
+            "unipc",
+            f"karras_{SHORT[prediction]}",
+            8,
+            vp("linspace", prediction, **base, use_karras_sigmas=True),
+        )
     yield Case("unipc", "karras_n20", 20, vp("leading", "epsilon", **base, use_karras_sigmas=True))
     yield Case("unipc", "exponential", 8, vp("linspace", "epsilon", **base, use_exponential_sigmas=True))
     yield Case("unipc", "order1", 8, vp("leading", "epsilon", **base | {"solver_order": 1}))
@@ -186,14 +208,18 @@ def flow_euler_cases() -> Iterator[Case]:
     def config(shift: float, **changes: Any) -> Config:
         return {"num_train_timesteps": 1000, "shift": shift, "use_dynamic_shifting": False, **changes}
 
-    flux = config(3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, time_shift_type="exponential")
+    flux = config(
+        3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, time_shift_type="exponential"
+    )
     for steps in (4, 8, 28):
         yield Case("flow_euler", f"uniform_n{steps}", steps, config(1.0))
         yield Case("flow_euler", f"shift3_n{steps}", steps, config(3.0))
     for shift in (1.0, 3.0):
         yield Case("flow_euler", f"given_shift{shift:g}", 8, config(shift), given_sigmas=True)
     for tokens, steps in itertools.product((1024, 4096), (4, 8, 28)):
-        yield Case("flow_euler", f"flux_{tokens}_n{steps}", steps, flux, image_tokens=tokens, given_sigmas=True)
+        yield Case(
+            "flow_euler", f"flux_{tokens}_n{steps}", steps, flux, image_tokens=tokens, given_sigmas=True
+        )
     yield Case("flow_euler", "flux_own_grid", 8, flux, image_tokens=1024)
     linear = flux | {"time_shift_type": "linear"}
     yield Case("flow_euler", "flux_linear", 8, linear, image_tokens=4096, given_sigmas=True)
@@ -201,9 +227,24 @@ def flow_euler_cases() -> Iterator[Case]:
         yield Case("flow_euler", f"stochastic_shift{shift:g}", 8, config(shift, stochastic_sampling=True))
     for grid in ("karras", "exponential"):
         yield Case("flow_euler", grid, 8, config(3.0, **{f"use_{grid}_sigmas": True}))
-    yield Case("flow_euler", "shift_terminal", 8, flux | {"shift_terminal": 0.1}, image_tokens=4096, given_sigmas=True)
+    yield Case(
+        "flow_euler",
+        "shift_terminal",
+        8,
+        flux | {"shift_terminal": 0.1},
+        image_tokens=4096,
+        given_sigmas=True,
+    )
 
 
 def all_cases() -> list[Case]:
-    tables = (ddim_cases, euler_cases, euler_ancestral_cases, dpmpp_cases, unipc_cases, lcm_cases, flow_euler_cases)
+    tables = (
+        ddim_cases,
+        euler_cases,
+        euler_ancestral_cases,
+        dpmpp_cases,
+        unipc_cases,
+        lcm_cases,
+        flow_euler_cases,
+    )
     return list(itertools.chain.from_iterable(table() for table in tables))

@@ -46,15 +46,20 @@ TENSORS = {
     "init_noise_sigma": "float64 [1], what diffusers multiplies the noise by, in diffusers' own scale",
     "timesteps": "float64 [N], what the network is given",
     "sigmas": "float32 [N+1], diffusers' own array (absent where the class has none)",
-    "levels": "float64 [N+1,3], (model_time, alpha, sigma) with x = alpha x0 + sigma eps; model_time of the terminal is 0",
+    "levels": "float64 [N+1,3], (model_time, alpha, sigma) with x = alpha x0 + sigma eps; "
+    "model_time of the terminal is 0",
     "targets": "float64 [N,2], (alpha, sigma) a step lands on; present only where it is not the next level",
     "trajectory": "float32 [N+1,1,4,2,4], every state in that scale, from the start to the result",
-    "raw_last": "float32 [1,4,2,4], the result in diffusers' scale X = x / alpha (Euler and Euler ancestral only)",
+    "raw_last": "float32 [1,4,2,4], the result in diffusers' scale X = x / alpha "
+    "(Euler and Euler ancestral only)",
     "noises": "float32 [K,1,4,2,4], every tensor drawn by the steps, in order (some are multiplied by zero)",
 }
-MODEL = "p * sin(q * x_in + r * t / 1000) + s * x_in in float32; r * t / 1000 is a double made from the float32 t"
+MODEL = (
+    "p * sin(q * x_in + r * t / 1000) + s * x_in in float32; r * t / 1000 is a double made from the float32 t"
+)
 TOLERANCE_REASON = (
-    "float32 rounding of the reference's own arithmetic; the error of a state is max |difference| / max |reference|. "
+    "float32 rounding of the reference's own arithmetic; the error of a state is "
+    "max |difference| / max |reference|. "
     "A case with a wider tolerance loses digits inside diffusers, in the subtraction named beside it"
 )
 
@@ -79,7 +84,7 @@ def vp_pair(sigma: np.ndarray) -> np.ndarray:
 
 
 def pairs_and_targets(case: Case, scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(alpha, sigma) of every level, terminal included, and of the place where every step lands, in doubles."""
+    """(alpha, sigma) of every level, terminal included, and of where every step lands, in doubles."""
     if case.family in ("ddim", "lcm"):
         return table_pairs(case, scheduler)
     sigma = scheduler.sigmas.double().numpy()
@@ -98,11 +103,15 @@ def table_pairs(case: Case, scheduler: Any) -> tuple[np.ndarray, np.ndarray]:
         landing = own[1:] + [(1.0, 0.0)]
     else:
         before = [t - 1000 // case.steps for t in times]
-        landing = [pair(scheduler.alphas_cumprod[t] if t >= 0 else scheduler.final_alpha_cumprod) for t in before]
+        landing = [
+            pair(scheduler.alphas_cumprod[t] if t >= 0 else scheduler.final_alpha_cumprod) for t in before
+        ]
     return np.array([*own, landing[-1]]), np.array(landing)
 
 
-def drive(case: Case, scheduler: Any, generator: torch.Generator, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+def drive(
+    case: Case, scheduler: Any, generator: torch.Generator, x: torch.Tensor
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Every state in diffusers' scale, and every tensor the steps drew."""
     module, draws, states = sys.modules[type(scheduler).__module__], [], [x]
     draw = getattr(module, "randn_tensor", None)  # UniPC, which draws nothing, takes no generator either
@@ -117,7 +126,8 @@ def drive(case: Case, scheduler: Any, generator: torch.Generator, x: torch.Tenso
     scale = getattr(scheduler, "scale_model_input", lambda sample, t: sample)
     with mock.patch.object(module, "randn_tensor", recorded, create=True):
         for t in scheduler.timesteps:
-            states.append(scheduler.step(model(case.coefficients, scale(states[-1], t), t), t, states[-1], **options).prev_sample)
+            output = model(case.coefficients, scale(states[-1], t), t)
+            states.append(scheduler.step(output, t, states[-1], **options).prev_sample)
     return states, draws
 
 
@@ -151,9 +161,24 @@ def generate(case: Case) -> Arrays:
 
 
 def describe(case: Case) -> Config:
-    entry: Config = {"case": case.name, "file": f"{case.family}.safetensors", "class": SCHEDULERS[case.family].__name__}
-    entry |= {"steps": case.steps, "seed": case.seed, "model": case.coefficients, "tolerance": case.tolerance, "config": case.config}
-    optional = {"eta": case.eta, "mu": case.mu, "image_tokens": case.image_tokens, "tolerance_reason": case.tolerance_reason}
+    entry: Config = {
+        "case": case.name,
+        "file": f"{case.family}.safetensors",
+        "class": SCHEDULERS[case.family].__name__,
+    }
+    entry |= {
+        "steps": case.steps,
+        "seed": case.seed,
+        "model": case.coefficients,
+        "tolerance": case.tolerance,
+        "config": case.config,
+    }
+    optional = {
+        "eta": case.eta,
+        "mu": case.mu,
+        "image_tokens": case.image_tokens,
+        "tolerance_reason": case.tolerance_reason,
+    }
     optional["sigmas_given"] = "linspace(1, 1/N, N)" if case.given_sigmas else None
     return entry | {key: value for key, value in optional.items() if value is not None}
 
@@ -182,7 +207,10 @@ def write(cases: list[Case]) -> None:
     for family in SCHEDULERS:
         members = (case for case in cases if case.family == family)
         tensors = {f"{case.name}/{key}": value for case in members for key, value in generate(case).items()}
-        save_file({key: np.ascontiguousarray(value) for key, value in tensors.items()}, FOLDER / f"{family}.safetensors")
+        save_file(
+            {key: np.ascontiguousarray(value) for key, value in tensors.items()},
+            FOLDER / f"{family}.safetensors",
+        )
     (FOLDER / "MANIFEST.json").write_text(dump_manifest(manifest(cases)))
 
 
@@ -205,17 +233,27 @@ def stored(family: str) -> dict[str, Arrays]:
 def problems(case: Case, reference: Arrays) -> list[str]:
     fresh = generate(case)
     if fresh.keys() != reference.keys():
-        return [f"{case.family}/{case.name}: tensors {sorted(reference)} are stored, {sorted(fresh)} expected"]
+        return [
+            f"{case.family}/{case.name}: tensors {sorted(reference)} are stored, {sorted(fresh)} expected"
+        ]
     errors = {key: relative_error(fresh[key], reference[key]) for key in fresh}
     # Where diffusers loses digits, how many depends on the processor's instructions.
     allowed = max(CHECK_TOLERANCE, case.tolerance if case.tolerance_reason else 0.0)
-    return [f"{case.family}/{case.name}/{key}: off by {error:.1e}" for key, error in errors.items() if error > allowed]
+    return [
+        f"{case.family}/{case.name}/{key}: off by {error:.1e}"
+        for key, error in errors.items()
+        if error > allowed
+    ]
 
 
 def check_manifest(cases: list[Case]) -> list[str]:
     text = json.loads((FOLDER / "MANIFEST.json").read_text())
     expected = json.loads(dump_manifest(manifest(cases)))
-    return [f"MANIFEST.json: {key} differs" for key in expected if key != "versions" and text.get(key) != expected[key]]
+    return [
+        f"MANIFEST.json: {key} differs"
+        for key in expected
+        if key != "versions" and text.get(key) != expected[key]
+    ]
 
 
 def check(cases: list[Case]) -> list[str]:
@@ -225,8 +263,12 @@ def check(cases: list[Case]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with the stored files instead of writing them")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the stored files instead of writing them"
+    )
     cases = all_cases()
     if not parser.parse_args().check:
         write(cases)

@@ -1,7 +1,8 @@
 """A compiled package runs behind the same interface as the other backends.
 
-Packages are tied to a processor and a torch, so none is stored: this compiles a tiny one, writes a bundle around it and
-hands it to the C++ tests and to the glint program. Each part skips, with the reason, if its program is not built.
+Packages are tied to a processor and a torch, so none is stored: this compiles a tiny one, writes a bundle
+around it and hands it to the C++ tests and to the glint program. Each part skips, with the reason, if its
+program is not built.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ LENGTH = 5
 def program(name: str, variable: str) -> Path:
     """The newest ordinary build of a program, or the one the environment variable names.
 
-    Sanitizer builds are left out: libgomp is not instrumented, so ThreadSanitizer sees races in every parallel kernel.
+    Sanitizer builds are left out: libgomp is not instrumented, so ThreadSanitizer sees races in every
+    parallel kernel.
     """
     if variable in os.environ:
         return Path(os.environ[variable])
@@ -58,7 +60,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("g++") and not shutil.which("clang++"):
         pytest.skip("AOTInductor needs a C++ compiler")
     folder = tmp_path_factory.mktemp("aoti-bundle")
-    batch, height, width, length = (torch.export.Dim(n, min=1, max=256) for n in ("batch", "height", "width", "length"))
+    batch, height, width, length = (
+        torch.export.Dim(n, min=1, max=256) for n in ("batch", "height", "width", "length")
+    )
     example = tuple(map(torch.zeros, ((2, CHANNELS, 8, 8), (2,), (2, LENGTH, TOKEN_DIM), (2, POOLED_DIM))))
     shapes = ({0: batch, 2: height, 3: width}, {0: batch}, {0: batch, 1: length}, {0: batch})
     exported = torch.export.export(seeded(Denoiser(), 1), example, dynamic_shapes=shapes)
@@ -66,7 +70,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call_our_attention(exported)
     # Linked with libtorch.so a package drags in the CUDA libraries, which a CPU set-up does not have.
     torch._inductor.config.aot_inductor.link_libtorch = False
-    package = Path(torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "denoiser.pt2")))
+    package = Path(
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(folder / "denoiser.pt2"))
+    )
     digest = hashlib.sha256(package.read_bytes()).hexdigest()
     denoiser = {
         "file": package.name,
@@ -89,7 +95,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_module_gives_the_expected_outputs(bundle: Path) -> None:
-    said = run(program("tests/glint_tests", "GLINT_TEST_PROGRAM"), "[aoti]", "-w", "NoTests", GLINT_AOTI_PACKAGE=str(bundle / "denoiser.pt2"))
+    tests = program("tests/glint_tests", "GLINT_TEST_PROGRAM")
+    said = run(tests, "[aoti]", "-w", "NoTests", GLINT_AOTI_PACKAGE=str(bundle / "denoiser.pt2"))
     assert "All tests passed" in said
 
 
@@ -108,8 +115,8 @@ def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> Non
     latents = tmp_path / "latents.safetensors"
     run(
         glint, "generate", "--model", bundle, "--cond-in", tmp_path / "conditioning.safetensors",
-        "--noise-in", tmp_path / "noise.safetensors", "--steps", "1", "--guidance", "1", "--solver", "flow-euler",
-        "--latents-out", latents, "--quiet", "--attention", "pisa:first_dense_layers=0,min_tokens=1",
+        "--noise-in", tmp_path / "noise.safetensors", "--steps", "1", "--guidance", "1", "--solver",
+        "flow-euler", "--latents-out", latents, "--quiet", "--with", "pisa:first_dense_layers=0,min_tokens=1",
     )  # fmt: skip
     # One Euler step from pure noise to data. One block of keys: PISA computes what dense attention does.
     velocity = seeded(Denoiser(), 1)(noise, torch.ones(1), tokens[None], pooled[None])
@@ -118,12 +125,14 @@ def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> Non
 
 def test_adapters_and_another_torch_are_refused(bundle: Path, tmp_path: Path) -> None:
     glint = program("glint", "GLINT_PROGRAM")
-    save_file({"tokens": torch.zeros(LENGTH, TOKEN_DIM), "pooled": torch.zeros(POOLED_DIM)}, tmp_path / "c.safetensors")
+    conditioning, latents = tmp_path / "c.safetensors", tmp_path / "l.safetensors"
+    save_file({"tokens": torch.zeros(LENGTH, TOKEN_DIM), "pooled": torch.zeros(POOLED_DIM)}, conditioning)
     style = tmp_path / "style.safetensors"
     save_file({"query.lora_A.weight": torch.ones(2, 8), "query.lora_B.weight": torch.ones(8, 2)}, style)
-    asked = ("--cond-in", tmp_path / "c.safetensors", "--steps", "1", "--latents-out", tmp_path / "l.safetensors", "-q")
+    asked = ("--cond-in", conditioning, "--steps", "1", "--latents-out", latents, "-q")
     said = refused(2, glint, "generate", "--model", bundle, *asked, "--lora", style)
-    assert "adapters.style: components.denoiser cannot have any: the weights of an aoti file are fixed" in said
+    reason = "the weights of an aoti file are fixed"
+    assert f"adapters.style: components.denoiser cannot have any: {reason}" in said
     other = shutil.copytree(bundle, tmp_path / "other")
     manifest = json.loads((other / "model.json").read_text()) | {"torch": "2.1.0"}
     (other / "model.json").write_text(json.dumps(manifest))

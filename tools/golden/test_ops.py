@@ -30,8 +30,9 @@ def test_schemas_are_the_published_ones(ops: object) -> None:
         "int[]? forced_blocks=None) -> Tensor"
     )
     assert str(ops.isa.default._schema) == (
-        "glint::isa(Tensor q, Tensor k, Tensor v, int main_length, float density=0.0625, float context_keep=0.125, "
-        "float sharp_share=0.5, Tensor? gate=None, float? scale=None, bool padded_tail=False) -> Tensor"
+        "glint::isa(Tensor q, Tensor k, Tensor v, int main_length, float density=0.0625, "
+        "float context_keep=0.125, float sharp_share=0.5, Tensor? gate=None, float? scale=None, "
+        "bool padded_tail=False) -> Tensor"
     )
 
 
@@ -40,8 +41,12 @@ def test_shape_functions_agree_with_the_kernels(ops: object) -> None:
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         q, k, v = tensors(dtype)
         torch.library.opcheck(ops.pisa.default, (q, k, v, 0.3), {"block_size": 32}, test_utils=checks)
-        torch.library.opcheck(ops.pisa_select.default, (q, k, v, 0.3), {"forced_blocks": [-1]}, test_utils=checks)
-        torch.library.opcheck(ops.isa.default, (q, k, v, 128), {"gate": torch.rand(1, TOKENS)}, test_utils=checks)
+        torch.library.opcheck(
+            ops.pisa_select.default, (q, k, v, 0.3), {"forced_blocks": [-1]}, test_utils=checks
+        )
+        torch.library.opcheck(
+            ops.isa.default, (q, k, v, 128), {"gate": torch.rand(1, TOKENS)}, test_utils=checks
+        )
         torch.library.opcheck(ops.isa_plan.default, (q, k, v, 100), test_utils=checks)
         plan = ops.isa_plan(q, k, v, 128)
         torch.library.opcheck(ops.isa.planned, (q, k, v, 128, *plan), test_utils=checks)
@@ -80,8 +85,10 @@ def test_a_scripted_network_survives_a_file(ops: object, tmp_path: Path) -> None
 
 def test_a_compiled_package_calls_the_operators(ops: object, tmp_path: Path) -> None:
     exported = torch.export.export(Network(), tensors())
-    with torch._inductor.config.patch({"aot_inductor.link_libtorch": True}):  # Python does not lend its symbols
-        package = torch._inductor.aoti_compile_and_package(exported, package_path=str(tmp_path / "network.pt2"))
+    # Python does not lend its symbols.
+    with torch._inductor.config.patch({"aot_inductor.link_libtorch": True}):
+        package = str(tmp_path / "network.pt2")
+        package = torch._inductor.aoti_compile_and_package(exported, package_path=package)
     dense, sparse = torch._inductor.aoti_load_package(package)(*tensors())
     assert torch.equal(dense, scaled_dot_product_attention(*tensors()))
     assert torch.equal(sparse, ops.pisa(*tensors(), 0.3, 32))

@@ -57,7 +57,13 @@ def clip_tokenizer(pad: str = "<|endoftext|>") -> CLIPTokenizer:
     """CLIP's byte-pair encoding with its first merges only."""
     merges = [tuple(line.split()) for line in (DATA / "merges.txt").read_text(encoding="utf-8").splitlines()]
     symbols = bytes_to_symbols()
-    words = [*symbols, *(s + "</w>" for s in symbols), *map("".join, merges), "<|startoftext|>", "<|endoftext|>"]
+    words = [
+        *symbols,
+        *(s + "</w>" for s in symbols),
+        *map("".join, merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     vocabulary = {word: i for i, word in enumerate(words)}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=77)
 
@@ -80,8 +86,9 @@ def t5_tokenizer(length: int) -> T5Tokenizer:
 
 def clip_encoder(tokenizer: CLIPTokenizer, projects: bool, legacy_end: bool) -> nn.Module:
     config = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=TEXT, intermediate_size=37, num_hidden_layers=3, num_attention_heads=4,
-        projection_dim=TEXT, max_position_embeddings=77, hidden_act="gelu" if projects else "quick_gelu",
+        vocab_size=len(tokenizer), hidden_size=TEXT, intermediate_size=37, num_hidden_layers=3,
+        num_attention_heads=4, projection_dim=TEXT, max_position_embeddings=77,
+        hidden_act="gelu" if projects else "quick_gelu",
         bos_token_id=0 if legacy_end else tokenizer.bos_token_id, pad_token_id=1,
         # The older configurations say 2, which means: the largest id of the prompt.
         eos_token_id=2 if legacy_end else tokenizer.eos_token_id,
@@ -93,16 +100,17 @@ def t5_encoder(tokenizer: T5Tokenizer, kind: type = T5EncoderModel, config: type
     return kind(
         config(
             vocab_size=len(tokenizer), d_model=TEXT, d_kv=8, d_ff=37, num_layers=2, num_heads=4,
-            relative_attention_num_buckets=8, relative_attention_max_distance=20, feed_forward_proj="gated-gelu",
+            relative_attention_num_buckets=8, relative_attention_max_distance=20,
+            feed_forward_proj="gated-gelu",
         )
     )  # fmt: skip
 
 
 def image_vae(channels: int, **config: object) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 16), in_channels=3, out_channels=3, latent_channels=channels, norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1,
-        sample_size=64, **config,
+        block_out_channels=(8, 16), in_channels=3, out_channels=3, latent_channels=channels,
+        norm_num_groups=4, down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1, sample_size=64, **config,
     )  # fmt: skip
 
 
@@ -126,14 +134,19 @@ def seeded(pipe: DiffusionPipeline, seed: int) -> DiffusionPipeline:
 def sdxl() -> StableDiffusionXLPipeline:
     tokenizer, second = clip_tokenizer(), clip_tokenizer(pad="!")
     unet = UNet2DConditionModel(
-        block_out_channels=(WIDTH, 2 * WIDTH), layers_per_block=1, sample_size=16, in_channels=4, out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(1, 2), use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=8, transformer_layers_per_block=(1, 1), norm_num_groups=4,
+        block_out_channels=(WIDTH, 2 * WIDTH), layers_per_block=1, sample_size=16, in_channels=4,
+        out_channels=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=(1, 2),
+        use_linear_projection=True, addition_embed_type="text_time", addition_time_embed_dim=8,
+        transformer_layers_per_block=(1, 1), norm_num_groups=4,
         projection_class_embeddings_input_dim=TEXT + 6 * 8, cross_attention_dim=2 * TEXT,
     )  # fmt: skip
     scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, timestep_spacing="leading"
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        timestep_spacing="leading",
     )
     pipe = StableDiffusionXLPipeline(
         vae=image_vae(4, scaling_factor=0.13025),
@@ -142,7 +155,7 @@ def sdxl() -> StableDiffusionXLPipeline:
         tokenizer=tokenizer, tokenizer_2=second, unet=unet, scheduler=scheduler,
     )  # fmt: skip
     seeded(pipe, 1)
-    # A large random prediction makes latents, and so their rounding, ten times as large as those of a trained model.
+    # Large random predictions make latents, and their rounding, ten times as large as a trained model's.
     unet.conv_out.weight.mul_(0.3)
     return pipe
 
@@ -150,19 +163,23 @@ def sdxl() -> StableDiffusionXLPipeline:
 def sd3() -> StableDiffusion3Pipeline:
     tokenizer, second, third = clip_tokenizer(), clip_tokenizer(pad="!"), t5_tokenizer(512)
     transformer = SD3Transformer2DModel(
-        sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=8, num_attention_heads=4,
-        caption_projection_dim=32, joint_attention_dim=2 * TEXT + 8, pooled_projection_dim=2 * TEXT, out_channels=16,
-        pos_embed_max_size=24, qk_norm="rms_norm", dual_attention_layers=(0,),
+        sample_size=16, patch_size=2, in_channels=16, num_layers=2, attention_head_dim=8,
+        num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=2 * TEXT + 8,
+        pooled_projection_dim=2 * TEXT, out_channels=16, pos_embed_max_size=24, qk_norm="rms_norm",
+        dual_attention_layers=(0,),
     )  # fmt: skip
     t5 = T5EncoderModel(
         T5Config(
             vocab_size=len(third), d_model=2 * TEXT + 8, d_kv=8, d_ff=37, num_layers=2, num_heads=4,
-            relative_attention_num_buckets=8, relative_attention_max_distance=20, feed_forward_proj="gated-gelu",
+            relative_attention_num_buckets=8, relative_attention_max_distance=20,
+            feed_forward_proj="gated-gelu",
         )
     )  # fmt: skip
     pipe = StableDiffusion3Pipeline(
         transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=image_vae(16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        vae=image_vae(
+            16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False,
+        ),
         text_encoder=clip_encoder(tokenizer, projects=True, legacy_end=False), tokenizer=tokenizer,
         text_encoder_2=clip_encoder(second, projects=True, legacy_end=False), tokenizer_2=second,
         text_encoder_3=t5, tokenizer_3=third,
@@ -173,8 +190,9 @@ def sd3() -> StableDiffusion3Pipeline:
 def flux(guided: bool = True) -> FluxPipeline:
     tokenizer, second = clip_tokenizer(), t5_tokenizer(512)
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=TEXT, pooled_projection_dim=TEXT, axes_dims_rope=(4, 6, 6), guidance_embeds=guided,
+        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16,
+        num_attention_heads=2, joint_attention_dim=TEXT, pooled_projection_dim=TEXT, axes_dims_rope=(4, 6, 6),
+        guidance_embeds=guided,
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(
         shift=3.0 if guided else 1.0, use_dynamic_shifting=guided, base_shift=0.5, max_shift=1.15,
@@ -182,7 +200,9 @@ def flux(guided: bool = True) -> FluxPipeline:
     )  # fmt: skip
     pipe = FluxPipeline(
         scheduler=scheduler, transformer=transformer,
-        vae=image_vae(16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        vae=image_vae(
+            16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False,
+        ),
         text_encoder=clip_encoder(tokenizer, projects=False, legacy_end=True), tokenizer=tokenizer,
         text_encoder_2=t5_encoder(second), tokenizer_2=second,
     )  # fmt: skip
@@ -193,8 +213,8 @@ def wan() -> WanPipeline:
     tokenizer = t5_tokenizer(512)
     transformer = WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16,
-        text_dim=TEXT, freq_dim=32, ffn_dim=32, num_layers=2, cross_attn_norm=True, qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=64,
+        text_dim=TEXT, freq_dim=32, ffn_dim=32, num_layers=2, cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads", rope_max_seq_len=64,
     )  # fmt: skip
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=3.0

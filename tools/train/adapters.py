@@ -1,10 +1,11 @@
 """The adapter pair of emoji-flow, as LoRA files that its model.json names.
 
-    $(tools/env) tools/train/adapters.py --work DIR --out models/emoji-flow [--checkpoint denoiser] [--from denoiser_start]
-        [--rank 4] [--strong 1] [--weak -4] [--smoke]
+    $(tools/env) tools/train/adapters.py --work DIR --out models/emoji-flow [--checkpoint denoiser]
+        [--from denoiser_start] [--rank 4] [--strong 1] [--weak -4] [--smoke]
 
-Both point along what the later part of the training changed in the attention projections, cut to a low rank by a singular
-value decomposition: `strong.safetensors` further that way, `weak.safetensors` back. Nothing is trained.
+Both point along what the later part of the training changed in the attention projections, cut to a low rank
+by a singular value decomposition: `strong.safetensors` further that way, `weak.safetensors` back. Nothing is
+trained.
 """
 
 from __future__ import annotations
@@ -29,14 +30,19 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="denoiser")
     parser.add_argument("--from", dest="start", default="denoiser_start", help="an earlier checkpoint in DIR")
     parser.add_argument("--rank", type=int, default=4)
-    parser.add_argument("--strong", type=float, default=1.0, help="how far the strong one goes, in units of the change")
+    parser.add_argument(
+        "--strong", type=float, default=1.0, help="how far the strong one goes, in units of the change"
+    )
     parser.add_argument("--weak", type=float, default=-4.0, help="the same of the weak one")
-    parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the stage is always short")
+    parser.add_argument(
+        "--smoke", action="store_true", help="accepted for symmetry; the stage is always short"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     manifest = read_manifest(options.out) | {"adapters": {}}
     model = load_model(options.work, "flow", options.checkpoint)
-    start, end = earlier_denoiser(model, options.work, "flow", options.start).state_dict(), model.denoiser.state_dict()
+    start = earlier_denoiser(model, options.work, "flow", options.start).state_dict()
+    end = model.denoiser.state_dict()
     for name, scale in (("strong", options.strong), ("weak", options.weak)):
         tensors = direction(start, end, options.rank, scale)
         file = options.out / f"{name}.safetensors"

@@ -11,7 +11,8 @@ import torch
 from glint_train.autoencoder import Autoencoder, psnr, reconstruction_loss
 from glint_train.precision import autocast
 from glint_train.run import (
-    Clock, begin, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, to_images, training_parser,
+    Clock, begin, learning_rate, load_checkpoint, save_checkpoint, shuffled_batches, to_images,
+    training_parser,
 )  # fmt: skip
 from glint_train.work import samples
 
@@ -28,7 +29,9 @@ def evaluate(model: Autoencoder, images: np.ndarray) -> float:
     return float(value)
 
 
-def train_step(model: Autoencoder, optimizer: torch.optim.Optimizer, batch: torch.Tensor, noise: float) -> float:
+def train_step(
+    model: Autoencoder, optimizer: torch.optim.Optimizer, batch: torch.Tensor, noise: float
+) -> float:
     """One update; noise on the latents makes the decoder forgive small errors of the denoiser."""
     with autocast():
         latents = model.encode(batch)
@@ -50,7 +53,9 @@ def main() -> None:
     clock, step = Clock(options.seconds), 0
     if state := load_checkpoint(path):
         if "optimizer" not in state:
-            raise SystemExit(f"{path} was taken from a bundle and is not trained on: delete it to train one from nothing")
+            raise SystemExit(
+                f"{path} was taken from a bundle and is not trained on: delete it to train one from nothing"
+            )
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         clock, step = Clock(clock.budget, spent=state["elapsed"]), state["step"]
@@ -72,7 +77,10 @@ def main() -> None:
             saved = clock.elapsed
             save()
             reached = evaluate(model, test[:128])
-            print(f"step {step} {clock.elapsed:.0f} s loss {loss:.4f} held-out PSNR {reached:.2f} dB", flush=True)
+            print(
+                f"step {step} {clock.elapsed:.0f} s loss {loss:.4f} held-out PSNR {reached:.2f} dB",
+                flush=True,
+            )
     save()
     print(f"step {step} {clock.elapsed:.0f} s final held-out PSNR {evaluate(model, test):.2f} dB")
 

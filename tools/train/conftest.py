@@ -1,4 +1,4 @@
-"""What the tests of the training share: stages run as their users run them, and the bundle that a first run makes."""
+"""What the training tests share: stages run as users run them, and the bundle of a first run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def run() -> Callable[..., str]:
 
     def run_stage(stage: str, *arguments: str) -> str:
         command = [sys.executable, str(HERE / f"{stage}.py"), *arguments, "--smoke"]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -39,9 +39,15 @@ def write_held_out(path: Path, grammar: Grammar) -> None:
     """Writes the hold-out rule and every held-out (colour, object) pair."""
     from glint_train.objects import COLOURS
 
-    pairs = [f"{colour} {name}" for name in grammar.names for colour in COLOURS if grammar.tint_held_out(colour, name)]
+    pairs = [
+        f"{colour} {name}"
+        for name in grammar.names
+        for colour in COLOURS
+        if grammar.tint_held_out(colour, name)
+    ]
     rule = {
-        "rule": "sha256('|'.join((salt, *combination))), first 4 bytes big-endian, modulo 100, is below percent",
+        "rule": "sha256('|'.join((salt, *combination))), first 4 bytes big-endian, modulo 100, "
+        "is below percent",
         "salt": HELD_OUT_SALT,
         "percent": HELD_OUT_PERCENT,
         "combinations": "(colour, object) and (first object, second object, relation)",

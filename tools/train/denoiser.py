@@ -1,11 +1,12 @@
-"""Encodes the samples once, then trains a denoiser, and the text encoder with it unless a bundle lends its own.
+"""Encodes the samples once, then trains a denoiser, and the text encoder too unless a bundle lends its own.
 
-    $(tools/env) tools/train/denoiser.py --work DIR [--kind flow|xl] [--seconds 5400] [--init BUNDLE] [--smoke]
+    $(tools/env) tools/train/denoiser.py --work DIR [--kind flow|xl] [--seconds 5400] [--init BUNDLE]
+        [--smoke]
 
-A run that was stopped goes on from its last checkpoint. The learning rate follows the wall clock, so that it is always
-annealed when the budget ends. `--init` takes the autoencoder and the text encoder of a bundle, which stay as they are but
-for the roles of phrases, and for emoji-flow its denoiser. A DIR whose autoencoder or checkpoint comes from elsewhere is
-refused. emoji-xl has no text encoder of its own and needs `--init`.
+A stopped run continues from its last checkpoint. The learning rate follows the wall clock, so that it is
+always annealed when the budget ends. `--init` takes a bundle's autoencoder and text encoder, which stay as
+they are but for the roles of phrases, and for emoji-flow its denoiser. A DIR whose autoencoder or checkpoint
+comes from elsewhere is refused. emoji-xl has no text encoder of its own and needs `--init`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Trains emoji-flow with the guidance scale as an input, distilled from the trained denoiser's guided predictions.
+"""Trains emoji-flow with the guidance scale as an input, distilled from the denoiser's guided predictions.
 
-    $(tools/env) tools/train/distill.py --work DIR [--seconds 600] [--threads 1] [--seed 19] [--teacher denoiser] [--smoke]
+    $(tools/env) tools/train/distill.py --work DIR [--seconds 600] [--threads 1] [--seed 19]
+        [--teacher denoiser] [--smoke]
 
-The student starts from the teacher, reads the same tokens and draws in the same latent space. A run that was stopped goes on
-from its last checkpoint `distilled.pt`.
+The student starts from the teacher, reads the same tokens and draws in the same latent space. A stopped run
+continues from its last checkpoint `distilled.pt`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Measures quality by guidance scale with fixed noises, as tables, and how many pairs tell two scales apart.
 
-    $(tools/env) tools/train/evaluate.py --bundle models/emoji-flow [--judge BUNDLE] [--scales 1 1.5 2 3 5 7] [--smoke]
+    $(tools/env) tools/train/evaluate.py --bundle models/emoji-flow [--judge BUNDLE]
+        [--scales 1 1.5 2 3 5 7] [--smoke]
 
-96 single objects, 96 compositions of trained and 64 of held-out combinations; prompt i of a set has the same noise at
-every scale. Strict: everything the prompt asks for is right by the verifier (`scorer`) and, for the background, by
-arithmetic; partial: the share that is; similarity and evidence: continuous (glint_train/judge.py). Colour (single
-objects with an asked colour), mask and nearest glyph are arithmetic on pixels. Rows of the true renders, also as the
-autoencoder draws them, show the judge's own errors. A `weak_denoiser` is measured at scales 1, 2 and 3.
+96 single objects, 96 compositions of trained and 64 of held-out combinations; prompt i of a set has the same
+noise at every scale. Strict: everything the prompt asks for is right by the verifier (`scorer`) and, for the
+background, by arithmetic; partial: the share that is; similarity and evidence: continuous
+(glint_train/judge.py). Colour (single objects with an asked colour), mask and nearest glyph are arithmetic
+on pixels. Rows of the true renders, also as the autoencoder draws them, show the judge's own errors. A
+`weak_denoiser` is measured at scales 1, 2 and 3.
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ class Evaluation:
             drawn = decoded(torch.from_numpy(images), self.coder, torch.Generator().manual_seed(0), noise=0.0)
             self.row("truth, decoded", kind, drawn.numpy())
 
-    def curve(self, bundle: Bundle, scales: list[float], steps: int, label: str) -> dict[float, list[Verdict]]:
+    def curve(
+        self, bundle: Bundle, scales: list[float], steps: int, label: str
+    ) -> dict[float, list[Verdict]]:
         """The rows of a denoiser; returns the verdicts of the compositions at every scale."""
         found: dict[float, list[Verdict]] = {scale: [] for scale in scales}
         for kind, (_, prompts) in self.sets.items():
@@ -120,7 +124,9 @@ def main() -> None:
     torch.set_num_threads(1)
     bundle, counts, steps, scales = Bundle(options.bundle), SETS, options.steps, options.scales
     if not options.judge and "scorer" not in bundle.manifest["components"]:
-        parser.error(f"{options.bundle} has no scorer: --judge names a bundle that has one, such as models/emoji-flow")
+        parser.error(
+            f"{options.bundle} has no scorer: --judge names a bundle that has one, such as models/emoji-flow"
+        )
     if options.adapter:
         bundle.adapt(options.adapter)
     if options.smoke:

@@ -1,11 +1,12 @@
 """Writes a bundle folder of format version 1.
 
-    $(tools/env) tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl] [--guidance SCALE]
-        [--checkpoint NAME] [--weak NAME] [--init BUNDLE] [--int8]
+    $(tools/env) tools/train/export.py --work DIR --out models/emoji-flow [--kind flow|distilled|xl]
+        [--guidance SCALE] [--checkpoint NAME] [--weak NAME] [--init BUNDLE] [--int8]
 
-NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`, its weights in 8
-bits. Both read the same token embeddings. `--int8` keeps the weights of linear layers and convolutions in 8 bits, else
-they are in float16. A verifier in DIR becomes the component `scorer` of emoji-flow; without one it is that of `--init`.
+NAME is a checkpoint in DIR, whose averaged weights are taken; `--weak` adds another one as `weak_denoiser`,
+its weights in 8 bits. Both read the same token embeddings. `--int8` keeps the weights of linear layers and
+convolutions in 8 bits instead of float16. A verifier in DIR becomes the component `scorer` of emoji-flow;
+without one it is that of `--init`.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
     if kind == "flow":
         modules["vae_encoder"] = (EncodeImage(autoencoder), ["image"])
     if options.weak:
-        modules["weak_denoiser"] = (quantise(earlier_denoiser(model, work, kind, options.weak)), CONDITIONS[kind])
+        modules["weak_denoiser"] = (
+            quantise(earlier_denoiser(model, work, kind, options.weak)),
+            CONDITIONS[kind],
+        )
     if kind == "flow" and (work / "verifier.pt").exists():
         modules["scorer"] = (load_scorer(work), ["image", "ids"])
     if options.int8:
@@ -88,7 +92,7 @@ def load_modules(options: argparse.Namespace) -> tuple[dict[str, tuple[nn.Module
 
 
 def adopt_scorer(bundle: Path, out: Path) -> dict[str, object]:
-    """Copies the scorer of another bundle and returns its manifest entry; a SystemExit if that bundle has none."""
+    """Copies another bundle's scorer and returns its manifest entry; a SystemExit if it has none."""
     component_file(bundle, "scorer")
     entry = read_manifest(bundle)["components"]["scorer"]
     if out.resolve() != bundle.resolve():
@@ -123,10 +127,16 @@ def main() -> None:
     parser.add_argument("--kind", choices=tuple(NAMES), default="flow")
     parser.add_argument("--guidance", type=float, help="the default scale of the bundle; default: the kind's")
     parser.add_argument("--checkpoint", help="default: the kind's last one")
-    parser.add_argument("--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_start")
+    parser.add_argument(
+        "--weak", help="checkpoint whose denoiser becomes weak_denoiser, such as denoiser_start"
+    )
     parser.add_argument("--init", type=Path, help="bundle whose scorer is kept if DIR has no verifier")
-    parser.add_argument("--int8", action="store_true", help="weights of linear layers and convolutions in 8 bits")
-    parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
+    parser.add_argument(
+        "--int8", action="store_true", help="weights of linear layers and convolutions in 8 bits"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="accepted for symmetry; the export is always short"
+    )
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)

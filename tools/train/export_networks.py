@@ -2,9 +2,10 @@
 
     $(tools/env) tools/train/export_networks.py --work DIR --bundle models/emoji-flow [--other-weights]
 
-Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on the collections in DIR and these were made
-with this bundle's networks; or, with --other-weights, on any predictions of earlier weights in the same latent space, and
-measure_networks.py then says what they are worth. The weak network's weights are kept in 8 bits.
+Takes DIR/core2_weak.pt and DIR/npnet.pt, whichever is there, if they were trained on the collections in DIR
+and these were made with this bundle's networks. With --other-weights it also takes networks trained on
+predictions of earlier weights in the same latent space; measure_networks.py then says what they are worth.
+The weak network's weights are kept in 8 bits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from glint_train.networks import NoiseNetwork, WeakNetwork
 from glint_train.quantise import quantise
 from glint_train.words import WordTokenizer, read_words
 
-NETWORKS: dict[str, tuple[type[nn.Module], str, bool]] = {  # class, kind of collection, whether its weights get 8 bits
+# Class, kind of collection, whether its weights get 8 bits.
+NETWORKS: dict[str, tuple[type[nn.Module], str, bool]] = {
     "core2_weak": (WeakNetwork, "trajectories", True),
     "npnet": (NoiseNetwork, "noise-pairs", False),
 }
@@ -34,8 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--other-weights", action="store_true", help="take networks trained on other weights' predictions")
-    parser.add_argument("--smoke", action="store_true", help="accepted for symmetry; the export is always short")
+    parser.add_argument(
+        "--other-weights", action="store_true", help="take networks trained on other weights' predictions"
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="accepted for symmetry; the export is always short"
+    )
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)

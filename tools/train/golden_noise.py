@@ -1,11 +1,12 @@
 """Fits a golden-noise network to noise pairs: from noise and prompt to the reflected noise.
 
-    $(tools/env) tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--partial] [--threads 1]
-        [--seed 29] [--smoke]
+    $(tools/env) tools/train/golden_noise.py --work DIR [--seconds 240] [--init CHECKPOINT] [--partial]
+        [--threads 1] [--seed 29] [--smoke]
 
-Reads DIR/noise-pairs and DIR/noise-pairs-held-out, writes DIR/npnet.pt; goes on from it if it is there. One
-pair of eight is not trained on but says which weights are kept. The noise is turned by a random angle while the displacement
-stays, so that the network learns what depends on the prompt, which few pairs can teach.
+Reads DIR/noise-pairs and DIR/noise-pairs-held-out, writes DIR/npnet.pt; continues from it if it is there.
+One pair of eight is not trained on but decides which weights are kept. The noise is turned by a random angle
+while the displacement stays, so that the network learns what depends on the prompt, which few pairs can
+teach.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Pairs:
 def cosines(model: nn.Module, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Of the network's noise, and of the noise itself, with the reflected noise: [pairs] each."""
     with torch.no_grad():
-        made = [model(*part) for part in zip(*(x.split(64) for x in (pairs.noise, pairs.tokens, pairs.pooled)))]
+        made = [
+            model(*part) for part in zip(*(x.split(64) for x in (pairs.noise, pairs.tokens, pairs.pooled)))
+        ]
     target = pairs.reflected.flatten(1)
     return tuple(F.cosine_similarity(x.flatten(1), target) for x in (torch.cat(made), pairs.noise))
 
@@ -42,7 +45,8 @@ def cosines(model: nn.Module, pairs: Pairs) -> tuple[Tensor, Tensor]:
 def main() -> None:
     options = fit_options(__doc__, seconds=240, seed=29)
     (collection,) = collections = training_collections(options.work, "noise-pairs", options.partial)
-    data, held_out = Pairs(collection), Pairs(Collection(options.work / "noise-pairs-held-out", "noise-pairs"))
+    data = Pairs(collection)
+    held_out = Pairs(Collection(options.work / "noise-pairs-held-out", "noise-pairs"))
     if len(data.noise) < 2 or not len(held_out.noise):
         raise SystemExit("too few pairs were kept; collect with more prompts or another reflection")
 
@@ -64,7 +68,8 @@ def main() -> None:
     network = NoiseNetwork()
     groups = [{"params": network.parameters(), "peak": RATE}]
     fit = Fit(
-        network, options.work / "npnet.pt", [torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.05, fused=True)],
+        network, options.work / "npnet.pt",
+        [torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.05, fused=True)],
         seconds=options.seconds, seed=options.seed, identity=joint_identity(collections),
         initial=options.init, validate=validate,
     )  # fmt: skip

@@ -1,10 +1,12 @@
 """What the bundle's CoRe2 weak network and golden-noise network do.
 
-    $(tools/env) tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10] [--count N] [--smoke]
+    $(tools/env) tools/train/measure_networks.py --bundle models/emoji-flow --work DIR [--steps 10]
+        [--count N] [--smoke]
 
-Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out, of prompts they were not trained with; then
-pictures of `evaluate.py`'s prompts with the same noises, scored by the bundle's scorer: paired differences with 95 % intervals
-(bootstrap over prompts). network_prompts.py leaves those prompts out, but did not yet when the bundled networks were collected.
+Errors and cosines over DIR/trajectories-held-out and DIR/noise-pairs-held-out, of prompts they were not
+trained with; then pictures of `evaluate.py`'s prompts with the same noises, scored by the bundle's scorer:
+paired differences with 95 % intervals (bootstrap over prompts). network_prompts.py leaves those prompts out,
+but did not yet when the bundled networks were collected.
 """
 
 from __future__ import annotations
@@ -27,37 +29,43 @@ from weak_network import errors
 
 
 def weak_figures(bundle: Bundle, folder: Path) -> None:
-    """Prints the errors of `core2_weak` on the trajectories in a folder, of this bundle: a SystemExit if they are another's."""
+    """Prints errors of `core2_weak` on a folder's trajectories; a SystemExit if another bundle's."""
     collection = Collection(folder, "trajectories")
     collection.check_model(bundle.manifest)
-    data, times = Predictions(collection), collection.tensors["time"].tolist()
-    made, plain, size = (x.numpy().reshape(-1, len(times)) for x in errors(bundle.component("core2_weak"), data))
+    data, sigmas = Predictions(collection), collection.tensors["sigma"].tolist()
+    made, plain, size = (
+        x.numpy().reshape(-1, len(sigmas)) for x in errors(bundle.component("core2_weak"), data)
+    )
 
     def ratio(items: np.ndarray) -> float:
         return float(np.sqrt(made[items].sum() / plain[items].sum()))
 
-    print(f"core2_weak: {len(made)} held-out prompts, {len(times)} steps, guidance {data.guidance:g}", end=", ")
+    print(
+        f"core2_weak: {len(made)} held-out prompts, {len(sigmas)} steps, guidance {data.guidance:g}", end=", "
+    )
     print("at 1 row a step instead of 2")
     print(
-        f"relative error of the guided prediction (root of summed squares): {np.sqrt(made.sum() / size.sum()):.4f}, "
+        f"relative error of the guided prediction (root of summed squares): "
+        f"{np.sqrt(made.sum() / size.sum()):.4f}, "
         f"with the conditional one in its place {np.sqrt(plain.sum() / size.sum()):.4f}"
     )
     print("ratio {:.3f} [{:.3f}, {:.3f}]".format(*interval(ratio, len(made))), end=", ")
     print(f"of the means of every row's own {np.sqrt(made / size).mean() / np.sqrt(plain / size).mean():.3f}")
-    print("time:  " + " ".join(f"{time:5.2f}" for time in times))
+    print("sigma: " + " ".join(f"{sigma:5.2f}" for sigma in sigmas))
     print("ratio: " + " ".join(f"{value:5.2f}" for value in np.sqrt(made.sum(0) / plain.sum(0))))
 
 
 def noise_figures(bundle: Bundle, folder: Path) -> None:
-    """Prints the cosines of `npnet` on the noise pairs in a folder, of this bundle: a SystemExit if they are another's."""
+    """Prints cosines of `npnet` on a folder's noise pairs; a SystemExit if another bundle's."""
     collection = Collection(folder, "noise-pairs")
     collection.check_model(bundle.manifest)
     pairs = Pairs(collection)
     made, plain = (values.numpy() for values in cosines(bundle.component("npnet"), pairs))
-    print(f"npnet: {len(pairs.noise)} held-out pairs of {len(collection.tensors['candidate_scores'])} candidates")
+    candidates = collection.tensors["candidate_scores"]
+    print(f"npnet: {len(pairs.noise)} held-out pairs of {len(candidates)} candidates")
     print(f"cosine to the target {made.mean():.5f}, of the noise itself {plain.mean():.5f}", end=", ")
     print(f"difference {mean_interval(made - plain)}")
-    gains = collection.tensors["candidate_scores"].diff(dim=1).numpy().ravel()
+    gains = candidates.diff(dim=1).numpy().ravel()
     print(f"score of reflected minus score of noise, all candidates: {mean_interval(gains)}")
 
 
@@ -72,11 +80,12 @@ class Comparison:
 
     @torch.no_grad()
     def pictures(self, prompts: list[str], guidance: float, weak: bool, golden: bool) -> np.ndarray:
-        """uint8 [N, 64, 64, 3]; the conditional prediction alone where guidance is 1, with `weak` its imitation of guidance."""
+        """uint8 [N, 64, 64, 3]; guidance 1 is the conditional prediction alone, `weak` imitates guidance."""
         parts = []
         for start in range(0, len(prompts), 16):
             part = prompts[start : start + 16]
-            noise, predict = initial_noise(len(part), NOISE_SEED + start), self.bundle.predictor(part, guidance)
+            noise = initial_noise(len(part), NOISE_SEED + start)
+            predict = self.bundle.predictor(part, guidance)
             if golden:
                 noise = self.golden(noise, *self.bundle.encode_text(part))
             if weak:
@@ -96,7 +105,9 @@ class Comparison:
         """Similarity and strict score [N, 2] by set."""
         found = {}
         for kind, (scenes, prompts) in self.sets.items():
-            verdicts = self.judge(self.pictures(prompts, guidance, weak, golden), scenes, self.bundle.ids(prompts))
+            verdicts = self.judge(
+                self.pictures(prompts, guidance, weak, golden), scenes, self.bundle.ids(prompts)
+            )
             found[kind] = np.array([(one.similarity, float(one.strict)) for one in verdicts])
         return found
 

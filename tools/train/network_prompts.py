@@ -1,9 +1,11 @@
-"""Prompts to collect with: `prompts.txt`, `fine.txt` and `held_out.txt`, none of which differs from another by articles only.
+"""Prompts to collect with: `prompts.txt`, `fine.txt` and `held_out.txt`, which share no prompt.
 
-    $(tools/env) tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100] [--seed 41]
+    $(tools/env) tools/train/network_prompts.py --work DIR [--count 16000] [--fine 2000] [--held-out 100]
+        [--seed 41]
 
-All are drawn by the grammar of the training samples, without the prompts of evaluate.py. 26 % of the draws are compositions,
-and more of many distinct prompts, since single objects run out. A tenth of all prompts is held out, by a hash of their words.
+Prompts that differ by articles only count as one. All are drawn by the grammar of the training samples,
+without the prompts of evaluate.py. 26 % of the draws are compositions, and more of many distinct prompts,
+since single objects run out. A tenth of all prompts is held out, by a hash of their words.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ def prompt_held_out(prompt: str) -> bool:
 
 
 def draw(count: int, held_out_count: int, seed: int, grammar: Grammar) -> tuple[list[str], list[str]]:
-    """Distinct prompts, and distinct held-out ones; none is one of evaluate.py's, so that scores there are of new prompts."""
+    """Distinct prompts and distinct held-out ones, none of them evaluate.py's: it scores new prompts."""
     chosen: dict[bool, list[str]] = {False: [], True: []}
-    seen = {without_articles(prompt) for _, prompts in evaluation_sets(grammar).values() for prompt in prompts}
+    seen = {
+        without_articles(prompt) for _, prompts in evaluation_sets(grammar).values() for prompt in prompts
+    }
     wanted, index = {False: count, True: held_out_count}, 0
     while any(len(chosen[side]) < wanted[side] for side in chosen):
         rng = np.random.default_rng([seed, index])
@@ -55,7 +59,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=41)
     parser.add_argument("--smoke", action="store_true", help="4 prompts, 2 of each other kind")
     options = parser.parse_args()
-    count, fine, held_out_count = (4, 2, 2) if options.smoke else (options.count, options.fine, options.held_out)
+    count, fine, held_out_count = (
+        (4, 2, 2) if options.smoke else (options.count, options.fine, options.held_out)
+    )
     options.work.mkdir(parents=True, exist_ok=True)
     drawn, held = draw(count + fine, held_out_count, options.seed, Grammar())
     for name, prompts in (("prompts", drawn[:count]), ("fine", drawn[count:]), ("held_out", held)):

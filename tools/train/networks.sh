@@ -1,6 +1,6 @@
 #!/bin/sh
-# CoRe2's weak network and the golden-noise network of the bundled model, from nothing to the bundle and its figures:
-#   tools/train/networks.sh WORK [BUNDLE]        what WORK already has is gone on with
+# Makes the bundled model's CoRe2 weak network and golden-noise network, from nothing to bundle and figures:
+#   tools/train/networks.sh WORK [BUNDLE]        continues with what WORK already has
 # Environment: GLINT (the program; ./glint), PYTHON (tools/env's), THREADS (of the collections; 1),
 # SMOKE=1 (a few items and steps)
 set -eu
@@ -15,7 +15,7 @@ train=$root/tools/train
 # shellcheck disable=SC2086  # one option or none
 {
   "$python" "$train/network_prompts.py" --work "$work" $smoke
-  # collect KIND FOLDER PROMPTS STEPS SEED: more prompts are worth more than more steps of each, but for the last times
+  # collect KIND FOLDER PROMPTS STEPS SEED: more prompts beat more steps, but for the last sigmas.
   collect() {
     "$glint" collect "$1" --model "$bundle" -o "$work/$2" --prompts "$work/$3.txt" --steps "$4" --seed "$5" \
       --batch 16 --threads "${THREADS:-1}"

@@ -38,9 +38,14 @@ def contact_sheet(images: np.ndarray, captions: list[str] | None, columns: int) 
 
 
 def measures(
-    images: np.ndarray, scenes: list[Scene], names: list[str], kind: str, renderer: Renderer, retrieval: Retrieval
+    images: np.ndarray,
+    scenes: list[Scene],
+    names: list[str],
+    kind: str,
+    renderer: Renderer,
+    retrieval: Retrieval,
 ) -> str:
-    """One line: error against the truth, background, and for singles how often the own glyph is the nearest."""
+    """One line: error against the truth, background, and for singles how often the own glyph is nearest."""
     error = np.mean([shifted_rmse(image, renderer.render(scene)) for image, scene in zip(images, scenes)])
     background = np.mean([background_right(image, scene) for image, scene in zip(images, scenes)])
     line = f"rmse {error:.4f} background {background:.1%}"
@@ -57,7 +62,9 @@ def main() -> None:
     parser.add_argument("--kind", choices=("singles", "composed", "held-out"), default="singles")
     parser.add_argument("--prompts", nargs="*", help="these prompts instead of drawn ones")
     parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=2024, help="of the drawn prompts; noises always begin with seed 0")
+    parser.add_argument(
+        "--seed", type=int, default=2024, help="of the drawn prompts; noises always begin with seed 0"
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, help="default: the bundle's")
     parser.add_argument("--sweep", type=float, nargs="*", help="print measures at these guidance scales")
@@ -81,7 +88,8 @@ def main() -> None:
             )
         if options.out:
             path = options.out if len(scales) == 1 else options.out.with_stem(f"{options.out.stem}_{scale:g}")
-            contact_sheet(images, None if options.blind else options.prompts or prompts, options.columns).save(path)
+            captions = None if options.blind else options.prompts or prompts
+            contact_sheet(images, captions, options.columns).save(path)
 
 
 if __name__ == "__main__":

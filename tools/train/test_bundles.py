@@ -32,8 +32,10 @@ def test_program_samples_as_the_python_loop_does(name: str, tmp_path: Path) -> N
     """Latents to 1e-5, where 3e-6 was measured: float32 sums in another order, over 20 steps."""
     bundle, out = Bundle(ROOT / "models" / name), tmp_path / "latents.safetensors"
     scale = bundle.manifest["guidance"]["default"]
-    command = [str(program()), "generate", PROMPT, "--model", str(ROOT / "models" / name), "--seed", str(SEED),
-               "--steps", str(STEPS), "--latents-out", str(out), "-o", str(tmp_path / "picture.png")]  # fmt: skip
+    command = [
+        str(program()), "generate", PROMPT, "--model", str(ROOT / "models" / name), "--seed", str(SEED),
+        "--steps", str(STEPS), "--latents-out", str(out), "-o", str(tmp_path / "picture.png"),
+    ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (theirs,) = load_file(out).values()

@@ -55,7 +55,9 @@ def test_objects_of_pairs_keep_to_their_half() -> None:
     grammar = Grammar()
     renderer = Renderer(grammar)
     for relation, half in (("left of", np.s_[:, 32:]), ("above", np.s_[32:, :])):
-        pictures = [renderer.render(Scene((Part("square", "red"), Part(name)), relation)) for name in ("key", "star")]
+        pictures = [
+            renderer.render(Scene((Part("square", "red"), Part(name)), relation)) for name in ("key", "star")
+        ]
         changed = (pictures[0] != pictures[1]).any(-1)
         assert changed[half].sum() == changed.sum() > 0
 

@@ -31,7 +31,7 @@ def test_pixel_checks_tell_right_from_wrong() -> None:
 
 
 def test_judge_reads_the_scorer_of_a_bundle(folder: Path) -> None:
-    """The scorer's number is the judge's similarity where the network reads the asked layout in the prompt."""
+    """The scorer's number is the judge's similarity where the network reads the layout from the prompt."""
     bundle, grammar = Bundle(folder), Grammar()
     judge = Judge.of_bundle(folder, grammar)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)

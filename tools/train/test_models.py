@@ -68,21 +68,27 @@ def test_gradients_of_convolutions_are_clipped_with_the_others() -> None:
 def test_adapters_lead_back_to_where_they_come_from() -> None:
     """At full rank the weak direction of weight 1 undoes the change; other weights stay as they are."""
     torch.manual_seed(0)
-    names = ("transformer.transformer_blocks.0.attn.to_q.weight", "transformer.transformer_blocks.0.ff.net.2.weight")
+    names = (
+        "transformer.transformer_blocks.0.attn.to_q.weight",
+        "transformer.transformer_blocks.0.ff.net.2.weight",
+    )
     start, end = ({name: torch.randn(6, 6) for name in names} for _ in range(2))
     adapter = direction(start, end, rank=6, scale=-1.0)
     assert set(adapter) == {names[0].replace("weight", f"lora_{side}.weight") for side in "AB"}
     moved = {name: value.clone() for name, value in end.items()}
     add_to(moved, adapter)
-    assert torch.allclose(moved[names[0]], start[names[0]], atol=1e-5) and torch.equal(moved[names[1]], end[names[1]])
+    assert torch.allclose(moved[names[0]], start[names[0]], atol=1e-5)
+    assert torch.equal(moved[names[1]], end[names[1]])
     low = direction(start, end, rank=2, scale=1.0)
     best = torch.linalg.svdvals(end[names[0]] - start[names[0]])[2:].square().sum().sqrt()
-    product = low[names[0].replace("weight", "lora_B.weight")] @ low[names[0].replace("weight", "lora_A.weight")]
+    product = (
+        low[names[0].replace("weight", "lora_B.weight")] @ low[names[0].replace("weight", "lora_A.weight")]
+    )
     assert torch.allclose((end[names[0]] - start[names[0]] - product).norm(), best, rtol=1e-4)
 
 
 def test_words_belong_to_one_phrase() -> None:
-    """A phrase's embeddings do not depend on the other phrase's words; the relation says which place is whose."""
+    """A phrase's embeddings ignore the other phrase's words; the relation says which place is whose."""
     torch.manual_seed(0)
     words = build_vocabulary(Grammar())
     tokenizer, encoder = WordTokenizer(words), TextEncoder(words).eval()
@@ -97,7 +103,8 @@ def test_words_belong_to_one_phrase() -> None:
     phrase, role, relation = encoder.phrases(
         torch.from_numpy(tokenizer.encode("red star left of blue circle on a pink background"))[None]
     )
-    assert phrase[0].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 1, 2, 0, 1, 2, 0] and torch.equal(role, phrase)
+    assert phrase[0].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 1, 2, 0, 1, 2, 0]
+    assert torch.equal(role, phrase)
     assert relation[0].tolist() == [True, False, False, False]
     plain = encoder.phrases(torch.from_numpy(tokenizer.encode("right arrow"))[None])
     assert not plain[0].any() and not plain[2].any()

@@ -52,7 +52,10 @@ def write_autoencoder(work: Path, seed: int) -> None:
 
 def write_images(work: Path, seed: int) -> None:
     """Two training images of noise."""
-    np.save(work / "train_images.npy", np.random.default_rng(seed).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
+    np.save(
+        work / "train_images.npy",
+        np.random.default_rng(seed).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8),
+    )
 
 
 def test_latents_are_made_again_for_other_images_and_for_another_autoencoder(tmp_path: Path) -> None:
@@ -61,7 +64,10 @@ def test_latents_are_made_again_for_other_images_and_for_another_autoencoder(tmp
     first = encoded(tmp_path)
     assert first.shape == (2, 4, 16, 16) and first.dtype == torch.float16
     written = (tmp_path / "train_latents.pt").stat().st_mtime_ns
-    assert torch.equal(encoded(tmp_path), first) and (tmp_path / "train_latents.pt").stat().st_mtime_ns == written
+    assert (
+        torch.equal(encoded(tmp_path), first)
+        and (tmp_path / "train_latents.pt").stat().st_mtime_ns == written
+    )
     write_images(tmp_path, 1)
     second = encoded(tmp_path)
     assert not torch.equal(second, first)
@@ -93,18 +99,33 @@ def test_a_checkpoint_that_began_with_other_weights_is_refused(tmp_path: Path) -
     assert identity(BUNDLE, "denoiser") != identity(BUNDLE, "weak_denoiser")
 
 
-def test_networks_trained_on_other_collections_are_not_exported(tmp_path: Path, stage: Callable[..., None]) -> None:
+def test_networks_trained_on_other_collections_are_not_exported(
+    tmp_path: Path, stage: Callable[..., None]
+) -> None:
     bundle = Path(shutil.copytree(BUNDLE, tmp_path / "bundle", ignore=shutil.ignore_patterns("*.pt")))
     (tmp_path / "noise-pairs").mkdir()
     (tmp_path / "noise-pairs/prompts.json").write_text("[]")
     save_file({"noise": torch.zeros(1, 4, 16, 16)}, tmp_path / "noise-pairs/shard-00000.safetensors")
-    components = {"denoiser": json.loads((bundle / "model.json").read_text())["components"]["denoiser"]["sha256"]}
-    shard = {"file": "shard-00000.safetensors", "sha256": sha256(tmp_path / "noise-pairs/shard-00000.safetensors")}
-    manifest = {"format": 1, "kind": "noise-pairs", "model": {"components": components}, "complete": True, "shards": [shard]}
+    components = {
+        "denoiser": json.loads((bundle / "model.json").read_text())["components"]["denoiser"]["sha256"]
+    }
+    shard = {
+        "file": "shard-00000.safetensors",
+        "sha256": sha256(tmp_path / "noise-pairs/shard-00000.safetensors"),
+    }
+    manifest = {
+        "format": 1,
+        "kind": "noise-pairs",
+        "model": {"components": components},
+        "complete": True,
+        "shards": [shard],
+    }
     (tmp_path / "noise-pairs/collection.json").write_text(json.dumps(manifest))
 
     def export(trained_on: str) -> None:
-        save_checkpoint(tmp_path / "npnet.pt", {"result": NoiseNetwork().state_dict(), "identity": trained_on})
+        save_checkpoint(
+            tmp_path / "npnet.pt", {"result": NoiseNetwork().state_dict(), "identity": trained_on}
+        )
         stage("export_networks", "--work", tmp_path, "--bundle", bundle)
 
     with pytest.raises(SystemExit, match="npnet.pt was trained on other collections"):
@@ -141,7 +162,9 @@ def test_bundles_without_what_is_asked_of_them_are_refused(
     with pytest.raises(SystemExit):
         stage("evaluate", "--bundle", BUNDLE.with_name("emoji-xl"))
     assert "emoji-xl has no scorer: --judge names" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="vae_encoder.pt is missing: a bundle with a component vae_encoder is needed"):
+    with pytest.raises(
+        SystemExit, match="vae_encoder.pt is missing: a bundle with a component vae_encoder is needed"
+    ):
         adopt_autoencoder(BUNDLE.with_name("emoji-xl"), tmp_path)
     with pytest.raises(SystemExit, match="has no component npnet"):
         Bundle(BUNDLE.with_name("emoji-xl")).component("npnet")

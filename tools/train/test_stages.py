@@ -27,9 +27,10 @@ def continued(run: Callable[..., str], folder: Path) -> Path:
     work = folder.parent / "continued"
     run("data", "--work", str(work))
     run("denoiser", "--work", str(work), "--init", str(folder), "--compositions", "0.7", "0.5")
-    run("export", "--work", str(work), "--out", str(work / "emoji-flow"), "--weak", "denoiser_start", "--init", str(folder))
-    run("adapters", "--work", str(work), "--out", str(work / "emoji-flow"))
-    return work / "emoji-flow"
+    out = work / "emoji-flow"
+    run("export", "--work", str(work), "--out", str(out), "--weak", "denoiser_start", "--init", str(folder))
+    run("adapters", "--work", str(work), "--out", str(out))
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,16 @@ def distilled(run: Callable[..., str], continued: Path) -> Path:
 def xl(run: Callable[..., str], folder: Path, continued: Path) -> Path:
     """A bundle of the UNet, which reads the tokens of the first bundle."""
     run("denoiser", "--work", str(continued.parent), "--kind", "xl", "--init", str(folder))
-    run("export", "--work", str(continued.parent), "--out", str(continued.parent / "emoji-xl"), "--kind", "xl")
+    run(
+        "export", "--work", str(continued.parent), "--out", str(continued.parent / "emoji-xl"), "--kind", "xl"
+    )
     return continued.parent / "emoji-xl"
 
 
 @pytest.mark.parametrize("stage", [("export", "--weak"), ("adapters", "--from")])
-def test_denoisers_of_a_growing_text_encoder_are_no_weak_variants(folder: Path, tmp_path: Path, stage: tuple[str, str]) -> None:
+def test_denoisers_of_a_growing_text_encoder_are_no_weak_variants(
+    folder: Path, tmp_path: Path, stage: tuple[str, str]
+) -> None:
     script, option = stage
     out = tmp_path if script == "export" else folder
     command = [sys.executable, str(HERE / f"{script}.py"), "--work", str(folder.parent), "--out", str(out)]
@@ -69,14 +74,17 @@ def test_bundle_matches_its_manifest(folder: Path) -> None:
 
 
 def test_bundle_makes_pictures(folder: Path) -> None:
-    images = Bundle(folder).generate(["red apple", "a small key left of a red star", ""], guidance=2.0, steps=2)
+    images = Bundle(folder).generate(
+        ["red apple", "a small key left of a red star", ""], guidance=2.0, steps=2
+    )
     assert images.shape == (3, 64, 64, 3) and images.dtype == np.uint8
 
 
 def test_a_continued_run_keeps_latents_and_tokens_but_not_the_denoiser(folder: Path, continued: Path) -> None:
     first, second = Bundle(folder), Bundle(continued)
     latents, time = torch.randn(2, 4, 16, 16), torch.full((2,), 0.5)
-    plain = ["red apple", "a small key on a yellow background"]  # without a relation, whose roles go on learning
+    # Without a relation, whose roles go on learning.
+    plain = ["red apple", "a small key on a yellow background"]
     tokens, pooled = first.encode_text(plain)
     assert torch.equal(second.encode_text(plain)[0], tokens)
     assert torch.equal(second.decoder(latents), first.decoder(latents))
@@ -84,10 +92,13 @@ def test_a_continued_run_keeps_latents_and_tokens_but_not_the_denoiser(folder: P
     before, after = (bundle.denoiser(latents, time, tokens, pooled) for bundle in (first, second))
     weak = second.component("weak_denoiser")(latents, time, tokens, pooled)
     assert not torch.allclose(after, before, atol=1e-4)
-    assert (weak - before).norm() < 0.01 * before.norm()  # 8 bits; a few steps move it less still, so also exactly:
+    # 8 bits; a few steps move it less still, so also exactly:
+    assert (weak - before).norm() < 0.01 * before.norm()
     start = load_checkpoint(continued.parent / "denoiser_start.pt")["average"]
     stored = component_state(folder, "denoiser")
-    kept = {name.removeprefix("denoiser."): value for name, value in start.items() if name.startswith("denoiser.")}
+    kept = {
+        name.removeprefix("denoiser."): value for name, value in start.items() if name.startswith("denoiser.")
+    }
     assert all(torch.equal(value, stored[name]) for name, value in kept.items())
 
 
@@ -116,7 +127,12 @@ def test_runs_resume(run: Callable[..., str], folder: Path, continued: Path, dis
     weak = str(continued / "weak.safetensors")
     assert "| singles | 2 |" in run("evaluate", "--bundle", str(continued), "--adapter", weak)
     table = run("evaluate", "--bundle", str(continued))
-    for text in ("| truth |", "| truth, decoded |", "| held-out | weak, 3 |", "denoiser, guidance 1 against 2"):
+    for text in (
+        "| truth |",
+        "| truth, decoded |",
+        "| held-out | weak, 3 |",
+        "denoiser, guidance 1 against 2",
+    ):
         assert text in table
     assert "| singles | 2 |" in run("evaluate", "--bundle", str(distilled), "--judge", str(folder))
     assert "guidance" in run("sheet", "--bundle", str(folder), "--out", str(folder.parent / "sheet.png"))

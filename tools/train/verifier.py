@@ -1,9 +1,10 @@
-"""Trains the verifier on fresh renders of the whole grammar and prints its own accuracy on held-out ones.
+"""Trains the verifier on fresh renders of the whole grammar and prints its accuracy on held-out ones.
 
-    $(tools/env) tools/train/verifier.py --work DIR [--seconds 1500] [--threads 1] [--seed 17] [--samples 24576] [--smoke]
+    $(tools/env) tools/train/verifier.py --work DIR [--seconds 1500] [--threads 1] [--seed 17]
+        [--samples 24576] [--smoke]
 
-It needs the autoencoder, since half of its pictures pass through it. It knows the combinations that are held out from the
-denoiser; held out from the verifier are the pictures and prompts of another seed.
+It needs the autoencoder, since half of its pictures pass through it. It knows the combinations held out from
+the denoiser; held out from the verifier are the pictures and prompts of another seed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from glint_train.autoencoder import Autoencoder, load_autoencoder
 from glint_train.grammar import Grammar
 from glint_train.judge import Judge
 from glint_train.precision import autocast
-from glint_train.run import Clock, begin, learning_rate, load_checkpoint, save_checkpoint, to_images, training_parser
+from glint_train.run import (
+    Clock,
+    begin,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+    to_images,
+    training_parser,
+)
 from glint_train.scorer import make_verifier
 from glint_train.verifier import Reading, Slot, Verifier, window
 from glint_train.work import trained
@@ -36,7 +45,9 @@ def slot_loss(model: Verifier, slot: Slot, wanted: Tensor) -> Tensor:
     """`wanted` [B, 3]: object, colour, size; -1 counts nothing."""
     objects, colours, sizes = wanted.unbind(1)
     return (
-        entropy(model.object_logits(slot.vector), objects) + entropy(slot.colour, colours) + entropy(slot.size, sizes)
+        entropy(model.object_logits(slot.vector), objects)
+        + entropy(slot.colour, colours)
+        + entropy(slot.size, sizes)
     )
 
 
@@ -54,7 +65,9 @@ def picture_loss(model: Verifier, images: Tensor, labels: Tensor) -> Tensor:
     wanted = [first[layout == 0]] + [slot[layout == kind] for kind in (1, 2) for slot in (first, second)]
     slot = model.picture.heads(model.picture.encoder(torch.cat(windows)))
     shown, background = model.picture.scene_heads(model.picture.scene(images))
-    return slot_loss(model, slot, torch.cat(wanted)) + entropy(shown, layout) + entropy(background, labels[:, 1])
+    return (
+        slot_loss(model, slot, torch.cat(wanted)) + entropy(shown, layout) + entropy(background, labels[:, 1])
+    )
 
 
 def prompt_loss(model: Verifier, asked: Reading, labels: Tensor) -> Tensor:
@@ -66,10 +79,13 @@ def prompt_loss(model: Verifier, asked: Reading, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def report(model: Verifier, coder: Autoencoder, count: int, seed: int) -> None:
-    """Prints how often the judge finds everything asked for in held-out renders, plain and through the autoencoder."""
+    """Prints how often the judge finds everything asked for in held-out renders, plain and autoencoded."""
     scenes, ids, labels = draw(count, seed)
     images, judge = render(scenes, seed), Judge(model.eval(), Grammar())
-    for name, shown in (("renders", images), ("decoded", decoded(images, coder, torch.Generator().manual_seed(seed)))):
+    for name, shown in (
+        ("renders", images),
+        ("decoded", decoded(images, coder, torch.Generator().manual_seed(seed))),
+    ):
         verdicts = judge(shown.numpy(), scenes, ids)
         kinds: dict[str, list[bool]] = {}
         for verdict in verdicts:
@@ -81,7 +97,9 @@ def report(model: Verifier, coder: Autoencoder, count: int, seed: int) -> None:
     asked = model.prompt(ids)
     exact = (asked.layout.argmax(-1) == labels[:, 0]) & (asked.background.argmax(-1) == labels[:, 1])
     for slot, wanted in zip((asked.first, asked.second), slots_of(labels)):
-        found = torch.stack([model.object_logits(slot.vector).argmax(-1), slot.colour.argmax(-1), slot.size.argmax(-1)])
+        found = torch.stack(
+            [model.object_logits(slot.vector).argmax(-1), slot.colour.argmax(-1), slot.size.argmax(-1)]
+        )
         exact &= ((found.T == wanted) | (wanted < 0)).all(1)
     print(f"held-out prompts: everything right {float(exact.float().mean()):.1%}", flush=True)
     model.train()
@@ -104,9 +122,6 @@ class Pool:
         with autocast():
             loss = picture_loss(model, pictures, self.labels[shown])
             return loss + prompt_loss(model, model.prompt(self.ids[asked]), self.asked[asked])
-
-
-
 
 
 def main() -> None:

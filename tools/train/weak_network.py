@@ -1,10 +1,11 @@
 """Fits CoRe2's weak network to trajectories: from the prediction under the prompt to the guided one.
 
-    $(tools/env) tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 3200] [--init CHECKPOINT] [--partial]
-        [--threads 1] [--seed 23] [--smoke]
+    $(tools/env) tools/train/weak_network.py --work DIR --bundle BUNDLE [--seconds 3200] [--init CHECKPOINT]
+        [--partial] [--threads 1] [--seed 23] [--smoke]
 
-Reads DIR/trajectories, DIR/trajectories-fine if it is there, and DIR/trajectories-held-out, and the denoiser of the bundle they
-were made with, whose blocks the network begins with; writes DIR/core2_weak.pt, and goes on from it if it is there.
+Reads DIR/trajectories, DIR/trajectories-fine if it is there, DIR/trajectories-held-out, and the denoiser of
+the bundle they were made with, whose blocks the network begins with. Writes DIR/core2_weak.pt, and continues
+from it if it is there.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from glint_train.warm_start import load_component
 BATCH, REPORTED = 32, 8192  # rows of a step; rows that the printed errors are taken from, at most
 
 
-def errors(model: nn.Module, data: Predictions, chosen: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared: of the network's prediction, of the conditional one in its place, and the size of the guided one: [rows]."""
+def errors(
+    model: nn.Module, data: Predictions, chosen: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared errors of the network and of the conditional prediction, and the guided one's size: [rows]."""
     found = []
     with torch.no_grad():
         for rows in (torch.arange(len(data)) if chosen is None else chosen).split(128):
@@ -69,7 +72,11 @@ def main() -> None:
         chosen = torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:REPORTED]
         made, plain, size = (squares.sum() for squares in errors(model, part, chosen))
         figures = (made / size).sqrt(), (plain / size).sqrt(), (made / plain).sqrt()
-        print("{} prompts: relative error {:.4f}, of the conditional prediction {:.4f}: {:.3f}".format(name, *figures))
+        print(
+            "{} prompts: relative error {:.4f}, of the conditional prediction {:.4f}: {:.3f}".format(
+                name, *figures
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Turns a folder in diffusers' pipeline format into a glint model bundle; docs/exporting.md says what is in one."""
+"""Turns a folder in diffusers' pipeline format into a glint model bundle, described in docs/exporting.md."""

@@ -12,7 +12,9 @@ from .exporter import DTYPES, Options, export_pipeline
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="glint_export", description="Exports a diffusers pipeline as a glint bundle.")
+    parser = argparse.ArgumentParser(
+        prog="glint_export", description="Exports a diffusers pipeline as a glint bundle."
+    )
     parser.add_argument("pipeline", type=Path, metavar="PIPELINE_DIR")
     parser.add_argument("out", type=Path, metavar="OUT_DIR")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what the networks compute in")
@@ -22,9 +24,14 @@ def main() -> int:
         "--weak", type=Path, metavar="DIR", help="a second pipeline, whose denoiser becomes weak_denoiser"
     )
     parser.add_argument(
-        "--ops", type=Path, metavar="LIBRARY", help="libglint_ops.so: attention of an aoti denoiser obeys a policy"
+        "--ops",
+        type=Path,
+        metavar="LIBRARY",
+        help="libglint_ops.so: attention of an aoti denoiser obeys a policy",
     )
-    parser.add_argument("--npnet", type=Path, metavar="FILE", help="NPNet's checkpoint (Golden Noise), for sdxl")
+    parser.add_argument(
+        "--npnet", type=Path, metavar="FILE", help="NPNet's checkpoint (Golden Noise), for sdxl"
+    )
     parser.add_argument(
         "--core2", type=Path, metavar="FILE", help="checkpoint of CoRe2's weak network, for sdxl and sd3"
     )

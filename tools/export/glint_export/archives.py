@@ -1,4 +1,4 @@
-"""Component files: TorchScript archives, exported programs and compiled packages, without source paths in them."""
+"""Component files without source paths: TorchScript archives, exported programs, compiled packages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def give_memory_back() -> None:
 
 
 def strip(source: Path, target: Path) -> None:
-    """Copies a TorchScript archive record by record, without debug records (source paths) and example inputs."""
+    """Copies a TorchScript archive record by record, without debug records (source paths) or examples."""
     reader = torch._C.PyTorchFileReader(str(source))
     writer, copied = torch._C.PyTorchFileWriter(str(target)), 0
     for name in reader.get_all_records():
@@ -69,9 +69,13 @@ def write_torchscript(module: nn.Module, example: tuple[Tensor, ...], path: Path
 def program(module: nn.Module, example: tuple[Tensor, ...], shapes: object) -> torch.export.ExportedProgram:
     with torch.no_grad(), unfused_attention():
         exported = torch.export.export(
-            module, example, dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+            module,
+            example,
+            dynamic_shapes=shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
         )
-    # Assertions about sizes are Python expressions, which the library's interpreter of programs does not have.
+    # Assertions about sizes are Python expressions, which the library cannot interpret.
     graph = exported.graph_module.graph
     for node in list(graph.nodes):
         if node.target is torch.ops.aten._assert_scalar.default:
@@ -86,7 +90,10 @@ def program(module: nn.Module, example: tuple[Tensor, ...], shapes: object) -> t
 
 
 def call_our_attention(exported: torch.export.ExportedProgram) -> None:
-    """Makes attention calls those of the loaded glint_ops library, numbered in order: compiled code cannot be changed later."""
+    """Replaces attention by calls of the loaded glint_ops library, numbered in order.
+
+    Compiled code cannot be changed later.
+    """
     layer = 0
     for node in exported.graph_module.graph.nodes:
         if node.target is torch.ops.aten.scaled_dot_product_attention.default:
@@ -97,11 +104,18 @@ def call_our_attention(exported: torch.export.ExportedProgram) -> None:
 
 
 def write(
-    module: nn.Module, example: tuple[Tensor, ...], shapes: object, path: Path, backend: str, sparse: bool = False
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    shapes: object,
+    path: Path,
+    backend: str,
+    sparse: bool = False,
 ) -> None:
-    """Writes one component. `shapes` are torch.export's dynamic shapes; tracing needs none. `sparse` is for compiled
-    packages: their attention obeys a policy, and they need the operators where they run. The other backends are changed
-    when the library loads them."""
+    """Writes one component. `shapes` are torch.export's dynamic shapes; tracing needs none.
+
+    `sparse` is for compiled packages: their attention obeys a policy, and they need the operators where they
+    run. The library changes the attention of the other backends when it loads them.
+    """
     if backend == "torchscript":
         write_torchscript(module, example, path)
     elif backend == "pt2":

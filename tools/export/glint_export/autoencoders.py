@@ -1,4 +1,4 @@
-"""VAE decoders and encoders. Wan's, causal in time, are exported as one step that takes and returns its state."""
+"""VAE decoders and encoders. Wan's are causal in time: one exported step takes and returns their state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def statistics(config: object, rank: int) -> tuple[Tensor, Tensor] | None:
 
 
 def half(vae: AutoencoderKL | AutoencoderKLWan, unused: tuple[str, ...]) -> AutoencoderKL | AutoencoderKLWan:
-    """The same network without the parts of the other direction, whose weights a file would otherwise hold too."""
+    """The same network without the other direction's parts, whose weights would bloat the file."""
     result = copy.copy(vae)
     result._modules = {name: module for name, module in vae._modules.items() if name not in unused}
     return result
@@ -127,7 +127,8 @@ class VideoEncoder(Autoencoder):
         kept = [entry for entry in cache if entry is not None]
         if self.first:
             kept = [
-                k if single else torch.cat((torch.zeros_like(k), k), dim=2) for k, single in zip(kept, self.single())
+                k if single else torch.cat((torch.zeros_like(k), k), dim=2)
+                for k, single in zip(kept, self.single())
             ]
         return (self.renormalised(moments.chunk(2, dim=1)[0]), *kept)
 

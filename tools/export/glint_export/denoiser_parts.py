@@ -12,7 +12,7 @@ from .errors import require
 from .networks import draw, times
 from .parts import Inputs, Part, Size, dtype_of
 
-# diffusers' convolutional networks treat batches of 64 and more in another way, which an exported program cannot.
+# diffusers' convolutional networks treat batches of 64 and more differently; an exported program cannot.
 BATCH = Dim("batch", max=63)
 TOKENS = Dim("tokens", min=2, max=65536)
 TIMESTEP = {"time": "timestep"}
@@ -29,7 +29,10 @@ def sdxl_denoiser(unet: nn.Module) -> Part:
         config.addition_embed_type == "text_time",
         f"unet: addition_embed_type {config.addition_embed_type!r} is not SDXL's",
     )
-    require(unet.config.time_cond_proj_dim is None, "unet: guidance embedding (time_cond_proj_dim) is not supported")
+    require(
+        unet.config.time_cond_proj_dim is None,
+        "unet: guidance embedding (time_cond_proj_dim) is not supported",
+    )
     multiple = 2 ** (len(config.block_out_channels) - 1)
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
 
@@ -71,7 +74,13 @@ def sd3_denoiser(net: nn.Module) -> Part:
         return net(x, tokens, pooled, time).sample
 
     height, width = sides(config.pos_embed_max_size)
-    shapes = ({0: BATCH, 2: 2 * height, 3: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: BATCH}, {0: Dim.AUTO})
+    shapes = (
+        {0: BATCH, 2: 2 * height, 3: 2 * width},
+        {0: BATCH},
+        {0: BATCH, 1: TOKENS},
+        {0: BATCH},
+        {0: Dim.AUTO},
+    )
     return Part("denoiser", Sd3Denoiser(net), inputs_of, reference, shapes, TIMESTEP)
 
 
@@ -113,9 +122,12 @@ def wan_denoiser(net: nn.Module) -> Part:
         tuple(config.patch_size) == (1, 2, 2),
         f"transformer: patch_size {config.patch_size} is not supported, only (1, 2, 2)",
     )
-    require(config.image_dim is None, "transformer: conditioned on images (image_dim), only text is supported")
     require(
-        config.in_channels == config.out_channels, "transformer: takes further channels, as image-to-video models do"
+        config.image_dim is None, "transformer: conditioned on images (image_dim), only text is supported"
+    )
+    require(
+        config.in_channels == config.out_channels,
+        "transformer: takes further channels, as image-to-video models do",
     )
 
     def inputs_of(s: Size) -> Inputs:
@@ -128,5 +140,10 @@ def wan_denoiser(net: nn.Module) -> Part:
 
     largest = config.rope_max_seq_len
     frames, (height, width) = Dim("frames", max=largest), sides(largest)
-    shapes = ({0: BATCH, 2: frames, 3: 2 * height, 4: 2 * width}, {0: BATCH}, {0: BATCH, 1: TOKENS}, {0: Dim.AUTO})
+    shapes = (
+        {0: BATCH, 2: frames, 3: 2 * height, 4: 2 * width},
+        {0: BATCH},
+        {0: BATCH, 1: TOKENS},
+        {0: Dim.AUTO},
+    )
     return Part("denoiser", WanDenoiser(net), inputs_of, reference, shapes, TIMESTEP)

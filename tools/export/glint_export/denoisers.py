@@ -1,12 +1,18 @@
 """Denoisers behind one signature: latents in, raw prediction in the latents' shape out.
 
-Attributes are called `unet` and `transformer` because weight names in the files, and so in LoRA files, begin with them.
+Attributes are called `unet` and `transformer` because weight names, in these files and in LoRA files, begin
+with them.
 """
 
 from __future__ import annotations
 
 import torch
-from diffusers import FluxTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel, WanTransformer3DModel
+from diffusers import (
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    WanTransformer3DModel,
+)
 from torch import Tensor, nn
 
 
@@ -17,7 +23,9 @@ class SdxlDenoiser(nn.Module):
         super().__init__()
         self.unet = unet
 
-    def forward(self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, time_ids: Tensor) -> Tensor:
+    def forward(
+        self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, time_ids: Tensor
+    ) -> Tensor:
         added = {"text_embeds": pooled, "time_ids": time_ids}
         return self.unet(latents, time, tokens, added_cond_kwargs=added, return_dict=False)[0]
 
@@ -34,7 +42,9 @@ class Sd3Denoiser(nn.Module):
         super().__init__()
         self.transformer = transformer
 
-    def forward(self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, token_order: Tensor) -> Tensor:
+    def forward(
+        self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, token_order: Tensor
+    ) -> Tensor:
         net, size = self.transformer, self.transformer.config.patch_size
         height, width = latents.shape[2] // size, latents.shape[3] // size
         hidden = net.pos_embed(latents).index_select(1, token_order)
@@ -58,14 +68,22 @@ class FluxDenoiser(nn.Module):
         self.transformer = transformer
 
     def predict(
-        self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, guidance: Tensor | None, order: Tensor
+        self,
+        latents: Tensor,
+        time: Tensor,
+        tokens: Tensor,
+        pooled: Tensor,
+        guidance: Tensor | None,
+        order: Tensor,
     ) -> Tensor:
         batch, channels = latents.shape[0], latents.shape[1]
         height, width = latents.shape[2] // 2, latents.shape[3] // 2
         packed = latents.reshape(batch, channels, height, 2, width, 2).permute(0, 2, 4, 1, 3, 5)
         packed = packed.reshape(batch, height * width, channels * 4).index_select(1, order)
         rows, columns = torch.meshgrid(
-            torch.arange(height, device=latents.device), torch.arange(width, device=latents.device), indexing="ij"
+            torch.arange(height, device=latents.device),
+            torch.arange(width, device=latents.device),
+            indexing="ij",
         )
         places = torch.stack((torch.zeros_like(rows), rows, columns), dim=-1).reshape(height * width, 3)
         output = self.transformer(
@@ -79,10 +97,14 @@ class FluxDenoiser(nn.Module):
             img_ids=places.index_select(0, order).to(latents.dtype),
             return_dict=False,
         )[0]
-        output = restored(output, order).reshape(batch, height, width, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        output = (
+            restored(output, order).reshape(batch, height, width, channels, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        )
         return output.reshape(batch, channels, height * 2, width * 2)
 
-    def forward(self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, token_order: Tensor) -> Tensor:
+    def forward(
+        self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, token_order: Tensor
+    ) -> Tensor:
         return self.predict(latents, time, tokens, pooled, None, token_order)
 
 
@@ -92,7 +114,13 @@ class GuidedFluxDenoiser(FluxDenoiser):
     inputs = ("latents", "time", "tokens", "pooled", "guidance", "token_order")
 
     def forward(
-        self, latents: Tensor, time: Tensor, tokens: Tensor, pooled: Tensor, guidance: Tensor, token_order: Tensor
+        self,
+        latents: Tensor,
+        time: Tensor,
+        tokens: Tensor,
+        pooled: Tensor,
+        guidance: Tensor,
+        token_order: Tensor,
     ) -> Tensor:
         return self.predict(latents, time, tokens, pooled, guidance, token_order)
 

@@ -2,7 +2,7 @@
 
 
 class ExportError(Exception):
-    """Something in the pipeline that a bundle cannot hold, or an exported file that does not do what it should."""
+    """A pipeline has something a bundle cannot hold, or an exported file does not do what it should."""
 
 
 def require(condition: bool, message: str) -> None:

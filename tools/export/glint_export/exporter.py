@@ -38,14 +38,19 @@ class Options:
 def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> DiffusionPipeline:
     """The pipeline in a folder, whole and of a class that is known. Nothing is downloaded."""
     index = folder / "model_index.json"
-    require(index.is_file(), f"{folder}: not a pipeline in diffusers' format: there is no model_index.json in it")
+    require(
+        index.is_file(), f"{folder}: not a pipeline in diffusers' format: there is no model_index.json in it"
+    )
     described = json.loads(index.read_text())
     name = described.get("_class_name")
     require(name in FAMILIES, f"{folder}: {name} is not supported; known are {', '.join(FAMILIES)}")
     for component, value in described.items():
         expected = isinstance(value, list) and value[0] is not None
         if expected and component not in ("image_encoder", "feature_extractor", "safety_checker"):
-            require((folder / component).is_dir(), f"{folder}: {name} needs the folder {component}, which is missing")
+            require(
+                (folder / component).is_dir(),
+                f"{folder}: {name} needs the folder {component}, which is missing",
+            )
     pipe = DiffusionPipeline.from_pretrained(str(folder), torch_dtype=dtype, local_files_only=True)
     for component in ("text_encoder", "text_encoder_2", "text_encoder_3", "unet", "transformer", "vae"):
         network = getattr(pipe, component, None)
@@ -65,7 +70,9 @@ def tokenizer_entries(pipe: DiffusionPipeline, family: Family, out: Path) -> dic
         path = out / f"{name}.partial"
         fields = write(getattr(pipe, name), length, path)
         path = path.rename(path.with_suffix(TOKENIZER_SUFFIX[fields["backend"]]))
-        entries[name] = {"file": path.name, "sha256": archives.sha256(path)} | fields | family.tokenizer_fields
+        entries[name] = (
+            {"file": path.name, "sha256": archives.sha256(path)} | fields | family.tokenizer_fields
+        )
     return entries
 
 
@@ -77,9 +84,14 @@ def weak_part(options: Options, family: Family, strong: Part) -> Part:
     part = other.denoiser(getattr(pipe, other.network))
     ours, theirs = strong.inputs_of(SMALL), part.inputs_of(SMALL)
     for name, a, b in zip(strong.module.inputs, ours, theirs, strict=True):
-        require(a.shape == b.shape, f"{options.weak}: takes {name} {tuple(b.shape)}, the other model {tuple(a.shape)}")
+        require(
+            a.shape == b.shape,
+            f"{options.weak}: takes {name} {tuple(b.shape)}, the other model {tuple(a.shape)}",
+        )
     for key in ("parameterization", "latent"):
-        require(other.manifest[key] == family.manifest[key], f"{options.weak}: {key} is not the other model's")
+        require(
+            other.manifest[key] == family.manifest[key], f"{options.weak}: {key} is not the other model's"
+        )
     part.name = "weak_denoiser"
     return part
 
@@ -87,7 +99,9 @@ def weak_part(options: Options, family: Family, strong: Part) -> Part:
 def load_operators(options: Options) -> None:
     if options.ops is None:
         return
-    require(options.backend == "aoti", f"--ops is for compiled packages (--backend aoti), not {options.backend}")
+    require(
+        options.backend == "aoti", f"--ops is for compiled packages (--backend aoti), not {options.backend}"
+    )
     require(options.ops.is_file(), f"{options.ops}: no such library")
     try:
         torch.ops.load_library(options.ops)
@@ -109,8 +123,11 @@ def export_pipeline(options: Options) -> None:
 
 
 def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
-    """Writes the bundle of a pipeline, and takes the networks out of it: each is gone from memory before its file is
-    loaded for the comparison. model.json comes last: a folder without one is no bundle."""
+    """Writes the bundle of a pipeline, and takes the networks out of it.
+
+    Each network leaves memory before its file is loaded for the comparison. model.json comes last: a folder
+    without one is no bundle.
+    """
     torch.manual_seed(0)
     family = family_of(pipe)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -131,7 +148,9 @@ def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
     while parts:
         part = parts.pop(0)
         part.module.eval().requires_grad_(False)
-        written = write(part, options.out, options.backend, options.ops is not None and part.name.endswith("denoiser"))
+        written = write(
+            part, options.out, options.backend, options.ops is not None and part.name.endswith("denoiser")
+        )
         del part
         archives.give_memory_back()
         check(written)

@@ -67,7 +67,9 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
                      "zero_null": bool(pipe.config.force_zeros_for_empty_prompt)},
         "default_steps": 50,
     }  # fmt: skip
-    encoders = {name.replace("tokenizer", "text_encoder"): (ClipEncoder, length) for name, (_, length) in clip.items()}
+    encoders = {
+        name.replace("tokenizer", "text_encoder"): (ClipEncoder, length) for name, (_, length) in clip.items()
+    }
     return Family("sdxl", sdxl_denoiser, "unet", clip, encoders, image_vae_parts, manifest, {})
 
 
@@ -98,7 +100,10 @@ def flux(pipe: FluxPipeline) -> Family:
     guided = pipe.transformer.config.guidance_embeds
     # The schnell kind is neither guided nor made for more text than 256 tokens.
     text = 512 if guided else 256
-    tokenizers = {"tokenizer": (write_clip, pipe.tokenizer_max_length), "tokenizer_2": (write_sentencepiece, text)}
+    tokenizers = {
+        "tokenizer": (write_clip, pipe.tokenizer_max_length),
+        "tokenizer_2": (write_sentencepiece, text),
+    }
     encoders = {"text_encoder": (ClipEncoder, pipe.tokenizer_max_length), "text_encoder_2": (T5Encoder, text)}
     manifest = {
         "family": "flux",
@@ -113,7 +118,10 @@ def flux(pipe: FluxPipeline) -> Family:
 
 def wan(pipe: WanPipeline) -> Family:
     require(pipe.transformer_2 is None, "transformer_2: two-stage models (Wan 2.2 A14B) are not supported")
-    require(not pipe.config.expand_timesteps, "expand_timesteps: per-token timesteps (Wan 2.2 TI2V) are not supported")
+    require(
+        not pipe.config.expand_timesteps,
+        "expand_timesteps: per-token timesteps (Wan 2.2 TI2V) are not supported",
+    )
     vae = pipe.vae.config
     require(
         not vae.is_residual and vae.patch_size is None,
@@ -141,7 +149,9 @@ def wan(pipe: WanPipeline) -> Family:
     }
     tokenizers = {"tokenizer": (write_sentencepiece, 512)}
     encoders = {"text_encoder": (MaskedT5Encoder, 512)}
-    return Family("wan", wan_denoiser, "transformer", tokenizers, encoders, video_vae_parts, manifest, {"clean": "web"})
+    return Family(
+        "wan", wan_denoiser, "transformer", tokenizers, encoders, video_vae_parts, manifest, {"clean": "web"}
+    )
 
 
 FAMILIES: dict[str, Callable[[DiffusionPipeline], Family]] = {

@@ -83,7 +83,7 @@ def image_vae_parts(vae: nn.Module) -> list[Part]:
 
 
 class VideoSteps:
-    """First and later steps of one direction of Wan's VAE; the reference runs the whole of a two-step video."""
+    """First and later steps of one direction of Wan's VAE; the reference runs a whole two-step video."""
 
     def __init__(self, vae: nn.Module, decoding: bool) -> None:
         self.vae, self.decoding = vae, decoding
@@ -131,7 +131,8 @@ class VideoSteps:
 
 
 def video_vae_parts(vae: nn.Module) -> list[Part]:
-    return VideoSteps(vae, decoding=True).parts("vae_decoder") + VideoSteps(vae, decoding=False).parts("vae_encoder")
+    decoder, encoder = (VideoSteps(vae, decoding) for decoding in (True, False))
+    return decoder.parts("vae_decoder") + encoder.parts("vae_encoder")
 
 
 def text_parts(pipeline: DiffusionPipeline, plan: dict[str, tuple[type[nn.Module], int]]) -> list[Part]:

@@ -62,7 +62,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 @dataclass
 class Written:
-    """A component's file, and what the original gives for some inputs; the original itself is needed no more."""
+    """A component's file, and the original's outputs for some inputs; the original is no longer needed."""
 
     path: Path
     backend: str
@@ -88,14 +88,16 @@ def write(part: Part, folder: Path, backend: str, sparse: bool = False) -> Writt
 
 @torch.no_grad()
 def check(written: Written) -> None:
-    """Compares the stored file with the original at other sizes, and prints the largest relative difference."""
+    """Compares the stored file with the original at other sizes; prints the largest relative difference."""
     path = written.path
     stored, worst = archives.load(path, written.backend), 0.0
     tolerance = TOLERANCE[written.dtype]
     for inputs, theirs in written.expected:
         for index, (a, b) in enumerate(zip(as_tuple(stored(*inputs)), theirs)):
             place = f"{path.name}: output {index} for inputs {[tuple(i.shape) for i in inputs[:3]]}"
-            require(a.shape == b.shape, f"{place} has the shape {tuple(a.shape)}, the original {tuple(b.shape)}")
+            require(
+                a.shape == b.shape, f"{place} has the shape {tuple(a.shape)}, the original {tuple(b.shape)}"
+            )
             difference = float((a.float() - b.float()).abs().max() / b.float().abs().max().clamp(min=1.0))
             require(
                 difference <= tolerance,

@@ -64,10 +64,18 @@ def written(network: nn.Module, name: str, out: Path) -> dict[str, object]:
     worst = 0.0
     for inputs in examples(network):
         ours, theirs = stored(*inputs), network(*inputs)
-        require(bool(theirs.isfinite().all()), f"{name}: the checkpoint's network gives values that are not finite")
+        require(
+            bool(theirs.isfinite().all()),
+            f"{name}: the checkpoint's network gives values that are not finite",
+        )
         worst = max(worst, float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1.0)))
-    require(worst <= TOLERANCE, f"{path.name}: differs from the checkpoint by {worst:.1e}, more than {TOLERANCE:.0e}")
-    print(f"{path.name:24} {path.stat().st_size:12,d} bytes, within {worst:.1e} of the checkpoint", flush=True)
+    require(
+        worst <= TOLERANCE,
+        f"{path.name}: differs from the checkpoint by {worst:.1e}, more than {TOLERANCE:.0e}",
+    )
+    print(
+        f"{path.name:24} {path.stat().st_size:12,d} bytes, within {worst:.1e} of the checkpoint", flush=True
+    )
     entry = {"file": path.name, "backend": "safetensors", "sha256": archives.sha256(path)}
     return entry | {"dtype": "float32", "inputs": INPUTS[type(network)]}
 
@@ -79,9 +87,13 @@ def npnet_entry(path: Path, pipe: DiffusionPipeline, family: str, out: Path) -> 
     c, channels = network.config, pipe.vae.config.latent_channels
     require(
         c.token_width == prompt.width,
-        f"{path}: made for prompts of {c.tokens} tokens of width {c.token_width}, the pipeline's have {prompt.width}",
+        f"{path}: made for prompts of {c.tokens} tokens of width {c.token_width}, "
+        f"the pipeline's have {prompt.width}",
     )
-    require(channels == CHANNELS, f"{path}: made for latents of {CHANNELS} channels, the pipeline's have {channels}")
+    require(
+        channels == CHANNELS,
+        f"{path}: made for latents of {CHANNELS} channels, the pipeline's have {channels}",
+    )
     return written(network, "npnet", out)
 
 

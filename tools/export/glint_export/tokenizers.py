@@ -31,7 +31,9 @@ def added_texts(state: dict) -> list[dict[str, object]]:
     for token in state["added_tokens"]:
         plain = not (token["single_word"] or token["lstrip"] or token["rstrip"])
         require(plain, f"tokenizer: added token {token['content']!r} strips white space or needs word bounds")
-    return [{"text": t["content"], "id": t["id"], "normalized": t["normalized"]} for t in state["added_tokens"]]
+    return [
+        {"text": t["content"], "id": t["id"], "normalized": t["normalized"]} for t in state["added_tokens"]
+    ]
 
 
 def write_clip(tokenizer: PreTrainedTokenizerBase, length: int, path: Path) -> dict[str, object]:
@@ -54,7 +56,7 @@ def write_clip(tokenizer: PreTrainedTokenizerBase, length: int, path: Path) -> d
 
 
 def precompiled(normalizer: dict | None) -> bytes:
-    """SentencePiece's own normalisation table, if there is one among the normalisers; no other kind is known."""
+    """SentencePiece's own normalisation table, if the normalisers have one; no other kind is known."""
     if normalizer is None:
         return b""
     kind = normalizer["type"]
@@ -69,7 +71,10 @@ def precompiled(normalizer: dict | None) -> bytes:
 def write_sentencepiece(tokenizer: PreTrainedTokenizerBase, length: int, path: Path) -> dict[str, object]:
     """Writes a SentencePiece unigram model that tokenizes as the pipeline's tokenizer does, and proves it."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    require(state["model"]["type"] == "Unigram", f"tokenizer: expected a unigram model, got {state['model']['type']}")
+    require(
+        state["model"]["type"] == "Unigram",
+        f"tokenizer: expected a unigram model, got {state['model']['type']}",
+    )
     kinds = proto.ModelProto.SentencePiece
     model = proto.ModelProto()
     pieces = [(text, score) for text, score in state["model"]["vocab"]]
@@ -135,4 +140,7 @@ def check_sentencepiece(tokenizer: PreTrainedTokenizerBase, path: Path, length: 
     for prompt in PROMPTS:
         expected = tokenizer(prompt, padding="max_length", max_length=length, truncation=True).input_ids
         ids = stored.ids(prompt, length)
-        require(ids == expected, f"{path.name}: the prompt {prompt[:40]!r} becomes {ids[:12]}, not {expected[:12]}")
+        require(
+            ids == expected,
+            f"{path.name}: the prompt {prompt[:40]!r} becomes {ids[:12]}, not {expected[:12]}",
+        )

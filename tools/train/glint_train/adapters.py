@@ -1,4 +1,4 @@
-"""Low-rank adapters in PEFT's form: what leads from one set of weights towards another, and adding it to a network."""
+"""Low-rank adapters in PEFT's form: the way from one set of weights to another, added to a network."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def projections(state: dict[str, Tensor]) -> list[str]:
 
 
 def factorise(change: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The closest product of up [out, rank] and down [rank, in] to a matrix, and the square roots shared evenly."""
+    """The product of up [out, rank] and down [rank, in] closest to a matrix; both get its square roots."""
     left, values, right = torch.linalg.svd(change, full_matrices=False)
     root = values[:rank].sqrt()
     return left[:, :rank] * root, root[:, None] * right[:rank]
 
 
 def direction(start: dict[str, Tensor], end: dict[str, Tensor], rank: int, scale: float) -> dict[str, Tensor]:
-    """An adapter whose weight 1 moves the attention projections by `scale` times the change from `start` to `end`."""
+    """An adapter that moves attention projections by `scale` times the change from `start` to `end`."""
     tensors = {}
     for name in projections(end):
         up, down = factorise(scale * (end[name] - start[name]), rank)

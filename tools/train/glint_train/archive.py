@@ -1,4 +1,4 @@
-"""Writing TorchScript archives without the debug files, which hold the paths of the machine that traced them."""
+"""Writing TorchScript archives without debug files, which hold paths of the machine that traced them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures for the verifier: renders of the whole grammar, half of them through the autoencoder, and distortions."""
+"""Pictures for the verifier: renders of the whole grammar, half of them autoencoded, and distortions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LATENT_NOISE = 0.15  # standard deviation of the largest disturbance before deco
 
 
 def draw(count: int, seed: int) -> tuple[list[Scene], Tensor, Tensor]:
-    """Scenes, ids [N, 16] and labels [N, 12]; combinations held out from the denoiser are drawn too: a judge knows them."""
+    """Scenes, ids [N, 16], labels [N, 12]; also of combinations held out from the denoiser."""
     grammar = Grammar()
     labeller, tokenizer = Labeller(grammar), WordTokenizer(build_vocabulary(grammar))
     scenes, ids, labels = [], [], []
@@ -76,7 +76,9 @@ def distort(images: Tensor, generator: torch.Generator) -> Tensor:
     theta[:, :, 2] = uniform(-0.06, 0.06, 2)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     x = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    blurred = F.avg_pool2d(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), 3, 1, 1, count_include_pad=False)
+    blurred = F.avg_pool2d(
+        F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), 3, 1, 1, count_include_pad=False
+    )
     x = torch.lerp(x, blurred, uniform(-0.5, 1.0, 1, 1, 1).clamp_min(0))
     x = x * uniform(0.92, 1.05, 1, 1, 1) + uniform(-0.04, 0.04, 3, 1, 1)
     level = uniform(-0.1, 0.15, 1, 1, 1).clamp_min(0)

@@ -24,7 +24,7 @@ class Residual(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles the side with a sub-pixel convolution that starts as nearest upsampling, so no grid is built in."""
+    """Doubles the side with a sub-pixel convolution that starts as nearest upsampling: no built-in grid."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -26,7 +26,9 @@ Predict = Callable[[Tensor, Tensor], Tensor]  # latents [B, 4, 16, 16], time [] 
 def initial_noise(count: int, seed: int) -> Tensor:
     """Noise [count, 4, 16, 16]; item i depends on `seed + i` alone."""
     seeds = range(seed, seed + count)
-    return torch.stack([torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(one)) for one in seeds])
+    return torch.stack(
+        [torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(one)) for one in seeds]
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -55,7 +57,10 @@ class Bundle:
 
     def adapt(self, path: Path) -> None:
         """Adds a LoRA file to the denoiser's weights."""
-        add_to(self.denoiser.state_dict(), load_file(require(path, "a LoRA file such as those of adapters.py is needed")))
+        add_to(
+            self.denoiser.state_dict(),
+            load_file(require(path, "a LoRA file such as those of adapters.py is needed")),
+        )
 
     def ids(self, prompts: list[str]) -> Tensor:
         """Word ids [B, 16]."""
@@ -66,14 +71,17 @@ class Bundle:
         return self.text_encoder(self.ids(prompts))
 
     def predictor(self, prompts: list[str], guidance: float) -> Predict:
-        """The prediction with the scale embedded, if the network takes it, else with classifier-free guidance."""
+        """Predictions with the scale embedded if the network takes it, else classifier-free guidance."""
         embedded = "guidance" in self.inputs
         branches = 2 if guidance != 1.0 and not embedded else 1
         tokens, pooled = self.encode_text(prompts + [""] * len(prompts) if branches == 2 else prompts)
         fixed = {"tokens": tokens, "pooled": pooled, "guidance": torch.full((len(tokens),), guidance)}
 
         def predict(x: Tensor, time: Tensor) -> Tensor:
-            values = fixed | {"latents": x.repeat(branches, 1, 1, 1), "time": time.float().expand(len(tokens))}
+            values = fixed | {
+                "latents": x.repeat(branches, 1, 1, 1),
+                "time": time.float().expand(len(tokens)),
+            }
             made = self.denoiser(*(values[name] for name in self.inputs))
             if branches == 1:
                 return made
@@ -84,7 +92,7 @@ class Bundle:
 
     @torch.no_grad()
     def sample(self, noise: Tensor, predict: Predict, steps: int) -> Tensor:
-        """Latents [B, 4, 16, 16] from noise, by Euler steps of a flow or DDIM steps of a variance-preserving process."""
+        """Latents [B, 4, 16, 16] from noise, by Euler steps (flow) or DDIM steps (variance-preserving)."""
         x = noise
         if self.manifest["schedule"]["kind"] == "vp":
             scheduler = make_scheduler()
@@ -99,7 +107,7 @@ class Bundle:
 
     @torch.no_grad()
     def latents(self, prompts: list[str], guidance: float, steps: int, seed: int) -> Tensor:
-        """Latents [B, 4, 16, 16] of prompts; those of prompt i begin with the noise of the seed `seed + i`."""
+        """Latents [B, 4, 16, 16] of prompts; prompt i begins with the noise of the seed `seed + i`."""
         return self.sample(initial_noise(len(prompts), seed), self.predictor(prompts, guidance), steps)
 
     @torch.no_grad()

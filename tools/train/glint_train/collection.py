@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .archive import sha256
 
-FOLDERS = {"trajectories": ("trajectories", "trajectories-fine"), "noise-pairs": ("noise-pairs",)}  # the first must exist
-SHARED = ("time", "model_time", "position", "null_tokens", "null_pooled")  # the same in every shard
+# The first folder of a kind must exist.
+FOLDERS = {"trajectories": ("trajectories", "trajectories-fine"), "noise-pairs": ("noise-pairs",)}
+SHARED = ("sigma", "model_time", "position", "null_tokens", "null_pooled")  # the same in every shard
 
 
 class Collection:
@@ -28,7 +29,9 @@ class Collection:
             raise SystemExit(f"{folder} holds no collection; make one with: glint collect {kind}")
         self.manifest: dict[str, Any] = json.loads(path.read_text())
         if self.manifest["format"] != 1 or self.manifest["kind"] != kind:
-            raise SystemExit(f"{folder} holds {self.manifest['kind']} of format {self.manifest['format']}, not {kind}")
+            raise SystemExit(
+                f"{folder} holds {self.manifest['kind']} of format {self.manifest['format']}, not {kind}"
+            )
         if not self.manifest["complete"] and not (partial and self.manifest["shards"]):
             raise SystemExit(f"{folder} is not complete; the same glint collect command goes on with it")
         self.identity = sha256(path)
@@ -36,17 +39,22 @@ class Collection:
         parts = []
         for shard in self.manifest["shards"]:
             if sha256(folder / shard["file"]) != shard["sha256"]:
-                raise SystemExit(f"{folder / shard['file']} is damaged; the same glint collect command makes it again")
+                raise SystemExit(
+                    f"{folder / shard['file']} is damaged; the same glint collect command makes it again"
+                )
             parts.append(load_file(folder / shard["file"]))
         self.tensors: dict[str, Tensor] = {
-            name: parts[0][name] if name in SHARED else torch.cat([part[name] for part in parts]) for name in parts[0]
+            name: parts[0][name] if name in SHARED else torch.cat([part[name] for part in parts])
+            for name in parts[0]
         }
 
     def check_model(self, bundle: dict[str, Any]) -> None:
         """The bundle of manifest `bundle` must have the networks that the collection was made with."""
         for name, hashed in self.manifest["model"]["components"].items():
             if bundle["components"].get(name, {}).get("sha256") != hashed:
-                raise SystemExit(f"the collection was made with another {name} than this bundle's; collect again")
+                raise SystemExit(
+                    f"the collection was made with another {name} than this bundle's; collect again"
+                )
 
 
 def training_collections(work: Path, kind: str, partial: bool = False) -> list[Collection]:
@@ -67,14 +75,15 @@ def turned(noise: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Predictions:
-    """The rows of trajectories: in each collection, one after the other, row r is step r % steps of item r // steps."""
+    """The rows of trajectories, collection after collection: row r is step r % steps of item r // steps."""
 
     def __init__(self, *collections: Collection) -> None:
         parts = [collection.tensors for collection in collections]
         self.latents, self.outputs, self.nulls = (
-            torch.cat([part[name].flatten(0, 1) for part in parts]) for name in ("latents", "output", "null_output")
+            torch.cat([part[name].flatten(0, 1) for part in parts])
+            for name in ("latents", "output", "null_output")
         )
-        self.times = torch.cat([part["time"].repeat(len(part["output"])) for part in parts])
+        self.sigmas = torch.cat([part["sigma"].repeat(len(part["output"])) for part in parts])
         self.null_tokens = parts[0]["null_tokens"].float()
         scales = {float(collection.manifest["options"]["guidance"]) for collection in collections}
         if len(scales) > 1:
@@ -85,6 +94,6 @@ class Predictions:
         return len(self.outputs)
 
     def batch(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """What a weak network is given (conditional prediction, latents, time), and the guided prediction."""
+        """The weak network's inputs (conditional prediction, latents, sigma) and the guided prediction."""
         latents, output, null = (x[rows].float() for x in (self.latents, self.outputs, self.nulls))
-        return (output, latents, self.times[rows]), null + self.guidance * (output - null)
+        return (output, latents, self.sigmas[rows]), null + self.guidance * (output - null)

@@ -41,6 +41,7 @@ def example(name: str, batch: int, words: int) -> Tensor:
         "latents": lambda: torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
         "output": lambda: torch.randn(batch, LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE),
         "time": lambda: torch.rand(batch),
+        "sigma": lambda: torch.rand(batch),
         "tokens": lambda: torch.randn(batch, MAX_TOKENS, WIDTH),
         "pooled": lambda: torch.zeros(batch, WIDTH),
         "guidance": lambda: 1.0 + 5.0 * torch.rand(batch),
@@ -53,7 +54,7 @@ def example(name: str, batch: int, words: int) -> Tensor:
 def export_component(
     module: nn.Module, path: Path, inputs: list[str], words: int, time: str | None = None
 ) -> dict[str, object]:
-    """Writes the file of a component and returns its manifest entry; denoisers say how they are told the time."""
+    """Writes a component's file and returns its manifest entry; a denoiser's says how it is told the time."""
     module.requires_grad_(False)
     traced = torch.jit.trace(module, tuple(example(name, 2, words) for name in inputs), check_trace=False)
     save_stripped(traced.half(), path)
@@ -71,15 +72,22 @@ def export_component(
 
 @torch.no_grad()
 def check_component(module: nn.Module, path: Path, names: list[str], words: int) -> None:
-    """The stored file, widened to float32, equals the module (whose weights are rounded by now) at any batch size."""
+    """The stored file, in float32, equals the module (its weights rounded by now) at any batch size."""
     if b"debug_pkl" in path.read_bytes():
         raise RuntimeError(f"{path.name} holds debug files")
     loaded = torch.jit.load(str(path)).float()
     for batch in (1, 2, 3, 8):
         inputs = [example(name, batch, words) for name in names]
-        ours, theirs = (made if isinstance(made, tuple) else (made,) for made in (module(*inputs), loaded(*inputs)))
+        ours, theirs = (
+            made if isinstance(made, tuple) else (made,) for made in (module(*inputs), loaded(*inputs))
+        )
         for a, b in zip(ours, theirs):
             if a.shape != b.shape or b.dtype != torch.float32:
-                raise RuntimeError(f"{path.name} gives {b.dtype} {list(b.shape)} at batch {batch}, not float32 {list(a.shape)}")
+                raise RuntimeError(
+                    f"{path.name} gives {b.dtype} {list(b.shape)} at batch {batch}, "
+                    f"not float32 {list(a.shape)}"
+                )
             if not torch.allclose(a, b, atol=1e-4, rtol=1e-4):
-                raise RuntimeError(f"{path.name} differs at batch {batch} by {float((a - b).abs().max()):.2e}")
+                raise RuntimeError(
+                    f"{path.name} differs at batch {batch} by {float((a - b).abs().max()):.2e}"
+                )

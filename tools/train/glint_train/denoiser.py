@@ -18,18 +18,20 @@ WAVES = 4  # cosine waves per axis in the position channels
 
 
 def make_transformer(guidance: bool, blocks: tuple[int, int], images: int) -> FluxTransformer2DModel:
-    """Double and single blocks, 6 heads of 32, 64 image tokens of 2 x 2 x 4 values of each image and 16 of position."""
+    """Double and single blocks, 6 heads of 32; 64 tokens: 2 x 2 x 4 values per image and 16 of position."""
     return FluxTransformer2DModel(
-        patch_size=1, in_channels=images * PACKED + WAVES**2, out_channels=PACKED,
-        num_layers=blocks[0], num_single_layers=blocks[1], attention_head_dim=WIDTH // HEADS, num_attention_heads=HEADS,
-        joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, guidance_embeds=guidance, axes_dims_rope=(8, 12, 12),
+        patch_size=1, in_channels=images * PACKED + WAVES**2, out_channels=PACKED, num_layers=blocks[0],
+        num_single_layers=blocks[1], attention_head_dim=WIDTH // HEADS, num_attention_heads=HEADS,
+        joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, guidance_embeds=guidance,
+        axes_dims_rope=(8, 12, 12),
     )  # fmt: skip
 
 
 def position_channels() -> Tensor:
     """Products of cosine waves over rows and columns: [64, 16].
 
-    The rotary embedding tells image tokens how far apart they are; in pure noise nothing tells them where they are.
+    The rotary embedding tells image tokens how far apart they are; in pure noise nothing tells them where
+    they are.
     """
     angles = torch.outer(torch.arange(GRID) + 0.5, torch.arange(WAVES)) * (torch.pi / GRID)
     waves = angles.cos()  # [8, 4]
@@ -49,10 +51,10 @@ def unpack(tokens: Tensor) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """(latents [B, 4, 16, 16], time [B] in [0, 1], tokens [B, 16, 192], pooled [B, 192]) to velocity eps - x0.
+    """(latents [B, 4, 16, 16], time [B] in [0, 1], tokens [B, 16, 192], pooled [B, 192]) to eps - x0.
 
-    With `guidance`, a further argument [B] is the guidance scale whose result the network gives. With more `images`, others
-    follow the latents along the channels.
+    With `guidance`, a further argument [B] is the guidance scale whose result the network gives. With more
+    `images`, others follow the latents along the channels.
     """
 
     def __init__(self, guidance: bool = False, blocks: tuple[int, int] = (2, 4), images: int = 1) -> None:
@@ -77,7 +79,8 @@ class Denoiser(nn.Module):
         packed = pack(latents)
         positions = self.positions.expand(packed.shape[0], -1, -1)
         made = self.transformer(
-            hidden_states=torch.cat([packed, positions], dim=-1), encoder_hidden_states=tokens, pooled_projections=pooled,
-            timestep=time, img_ids=self.img_ids, txt_ids=self.txt_ids, guidance=guidance, return_dict=False,
+            hidden_states=torch.cat([packed, positions], dim=-1), encoder_hidden_states=tokens,
+            pooled_projections=pooled, timestep=time, img_ids=self.img_ids, txt_ids=self.txt_ids,
+            guidance=guidance, return_dict=False,
         )[0]  # fmt: skip
         return unpack(made)

@@ -1,4 +1,4 @@
-"""The loop both small networks are trained by: a wall-clock budget, an average of the weights, checkpoints."""
+"""The training loop of both small networks: wall-clock budget, averaged weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -23,32 +23,40 @@ WARMUP, EMA_DECAY, CHECKPOINT_SECONDS = 50, 0.995, 20
 Loss = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 
-def fit_options(description: str, seconds: float, seed: int, needs_bundle: bool = False) -> argparse.Namespace:
+def fit_options(
+    description: str, seconds: float, seed: int, needs_bundle: bool = False
+) -> argparse.Namespace:
     """The command line of a training, whose threads, seed and attention are set as it says."""
     parser = training_parser(description, seconds, seed)
     if needs_bundle:
-        parser.add_argument("--bundle", type=Path, required=True, help="the model that the collections were made with")
-    parser.add_argument("--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say")
+        parser.add_argument(
+            "--bundle", type=Path, required=True, help="the model that the collections were made with"
+        )
+    parser.add_argument(
+        "--init", type=Path, help="begin with the weights of this checkpoint, of an earlier bundle say"
+    )
     parser.add_argument("--partial", action="store_true", help="train on what an unfinished collection has")
     use_precise_attention()
     return begin(parser)
 
 
 class Fit:
-    """One training. It goes on from `path` if it was stopped, and refuses a checkpoint of other data (`identity`).
+    """One training. It continues from `path` if it was stopped, and refuses other data (`identity`).
 
-    `validate(model)` is looked at with every checkpoint, and the averaged weights with the least value are the result;
-    without it the last ones are. Groups of `optimizers` name the `peak` of their learning rate.
+    `validate(model)` is called at every checkpoint, and the averaged weights with the least value are the
+    result; without it the last ones are. Groups of `optimizers` name the `peak` of their learning rate.
     """
 
     def __init__(
-        self, model: nn.Module, path: Path, optimizers: list[torch.optim.Optimizer], *, seconds: float, seed: int,
-        identity: str, initial: Path | None = None, validate: Callable[[nn.Module], float] | None = None,
+        self, model: nn.Module, path: Path, optimizers: list[torch.optim.Optimizer], *, seconds: float,
+        seed: int, identity: str, initial: Path | None = None,
+        validate: Callable[[nn.Module], float] | None = None,
     ) -> None:  # fmt: skip
         if initial:
             constants = {name: value.clone() for name, value in model.named_buffers()}
             load_result(model, initial)
-            for name, value in model.named_buffers():  # of this bundle, not of the one the checkpoint was made for
+            # Of this bundle, not of the one the checkpoint was made for.
+            for name, value in model.named_buffers():
                 value.copy_(constants[name])
         self.model, self.path, self.optimizers, self.seed = model, path, optimizers, seed
         self.identity, self.validate = identity, validate
@@ -57,7 +65,9 @@ class Fit:
         self.result = self.averaged()
         if state := load_checkpoint(path):
             if state["identity"] != identity or "optimizers" not in state:
-                raise SystemExit(f"{path} was trained on other data or by an earlier form; delete it to start over")
+                raise SystemExit(
+                    f"{path} was trained on other data or by an earlier form; delete it to start over"
+                )
             model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
             for optimizer, values in zip(optimizers, state["optimizers"], strict=True):
@@ -70,7 +80,7 @@ class Fit:
         return {name: value.clone() for name, value in self.average.module.state_dict().items()}
 
     def update(self, loss_of: Loss, rows: Tensor) -> float:
-        """One step on the rows [batch] int64; returns its loss. Its random numbers depend on (seed, step) alone."""
+        """One step on the rows [batch] int64; returns its loss. Its random numbers depend on (seed, step)."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         rates = lambda peak: learning_rate(peak, self.step, WARMUP, self.clock.progress)  # noqa: E731
         loss = optimise(self.model, self.optimizers, rates, lambda: loss_of(self.model, rows, generator))
@@ -79,17 +89,19 @@ class Fit:
         return loss
 
     def save(self) -> None:
-        """Validates the average, keeps it as the result if it is the best so far, and writes the checkpoint."""
+        """Validates the average, keeps it as the result if it is the best, and writes the checkpoint."""
         value = self.validate(self.average.module.eval()) if self.validate else -math.inf
         if value < self.least or not self.validate:
             self.result, self.least = self.averaged(), value
-        state = {"model": self.model.state_dict(), "average": self.average.state_dict(), "result": self.result,
-                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step,
-                 "elapsed": self.clock.elapsed, "least": self.least, "identity": self.identity}  # fmt: skip
+        state = {
+            "model": self.model.state_dict(), "average": self.average.state_dict(), "result": self.result,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers], "step": self.step,
+            "elapsed": self.clock.elapsed, "least": self.least, "identity": self.identity,
+        }  # fmt: skip
         save_checkpoint(self.path, state)
 
     def run(self, loss_of: Loss, rows: int, batch: int) -> nn.Module:
-        """Trains on batches of `rows` row numbers until the time is spent; returns the model with the result."""
+        """Trains on batches of `rows` row numbers until the time is up; returns the model with the result."""
         saved, losses = self.clock.elapsed, []
         self.model.train()
         for indices in shuffled_batches(rows, min(batch, rows), self.seed, self.step):
@@ -109,7 +121,7 @@ class Fit:
 
 
 def load_result(model: nn.Module, path: Path, identity: str | None = None) -> nn.Module:
-    """The result of a checkpoint in `model`, which must have been trained on the data `identity`; None: on any."""
+    """Loads a checkpoint's result into `model`; it must come from the data `identity` (None: from any)."""
     state = load_checkpoint(require(path, "train the network first"))
     if identity not in (None, state["identity"]):
         raise SystemExit(f"{path} was trained on other collections than those beside it: train it again")

@@ -18,12 +18,13 @@ EVERYDAY, EVERYDAY_IN_PAIRS = 0.75, 1.0  # shares of objects of compositions tha
 SINGLE_KINDS = ("tint", "background", "size", "mixed")
 SINGLE_KIND_SHARES = (0.41, 0.19, 0.12, 0.28)  # of compositions of one object
 
-# Pairs, and most other compositions, are of these: each object has to be learned again at the size it has in a pair.
+# Pairs, and most other compositions, use these: each object is learned again at the size it has in a pair.
 COMMON = name_set(
-    """star|heart|circle|square|apple|book|cat|dog|key|fish|bird|butterfly|rose|sunflower|christmas tree|cactus|mushroom
-    |banana|lemon|strawberry|carrot|pizza|hamburger|doughnut|egg|house|automobile|bus|rocket|airplane|sailboat|bicycle
-    |balloon|umbrella|crown|bell|guitar|light bulb|pencil|hammer|trophy|soccer ball|cloud|sun|snowman|fire|teapot|watch
-    |camera|rabbit|pig|frog|turtle|penguin|owl|robot|ghost|skull"""
+    """star|heart|circle|square|apple|book|cat|dog|key|fish|bird|butterfly|rose|sunflower|christmas tree
+    |cactus|mushroom|banana|lemon|strawberry|carrot|pizza|hamburger|doughnut|egg|house|automobile|bus|rocket
+    |airplane|sailboat|bicycle|balloon|umbrella|crown|bell|guitar|light bulb|pencil|hammer|trophy
+    |soccer ball|cloud|sun|snowman|fire|teapot|watch|camera|rabbit|pig|frog|turtle|penguin|owl|robot|ghost
+    |skull"""
 )
 
 
@@ -33,7 +34,7 @@ def with_article(phrase: str) -> str:
 
 @dataclass(frozen=True)
 class Entry:
-    """An object of the grammar: `natural` maps colour words to glyphs drawn in that colour (None: as it is)."""
+    """An object of the grammar: `natural` maps colour words to glyphs drawn in that colour (None: as is)."""
 
     name: str
     natural: tuple[tuple[str | None, NamedObject], ...]
@@ -70,8 +71,8 @@ class Scene:
 def combination_held_out(*combination: str) -> bool:
     """The fixed rule: a combination is never trained when its hash falls into the held-out percents.
 
-    It takes relations as they are written, though "B right of A" is the same picture as "A left of B": with one of them held
-    out, the other is trained as a rule.
+    It takes relations as written, though "B right of A" is the same picture as "A left of B": with one of
+    them held out, the other is usually trained.
     """
     digest = hashlib.sha256("|".join((HELD_OUT_SALT, *combination)).encode()).digest()
     return int.from_bytes(digest[:4], "big") % 100 < HELD_OUT_PERCENT
@@ -85,12 +86,16 @@ class Grammar:
         groups: dict[str, list[NamedObject]] = {}
         for item in self.objects:
             groups.setdefault(item.base if item.colour else item.name, []).append(item)
-        self.entries = {name: Entry(name, tuple((i.colour, i) for i in items)) for name, items in groups.items()}
+        self.entries = {
+            name: Entry(name, tuple((i.colour, i) for i in items)) for name, items in groups.items()
+        }
         self.names = list(self.entries)
         self.common = [name for name in self.names if name in COMMON]
         # A base with many natural colours ("heart") is a grid of its own, held out like the tints.
         self.grids = {name for name, entry in self.entries.items() if len(entry.natural) >= 5}
-        self.singles = [i for i in self.objects if not (i.base in self.grids and self.tint_held_out(i.colour, i.base))]
+        self.singles = [
+            i for i in self.objects if not (i.base in self.grids and self.tint_held_out(i.colour, i.base))
+        ]
         self.unique_synonyms = self._unique_synonyms()
 
     def _unique_synonyms(self) -> dict[str, list[str]]:
@@ -100,11 +105,12 @@ class Grammar:
                 owners.setdefault(word, set()).add(item.name)
         names = {item.name for item in self.objects} | set(self.names)
         return {
-            item.name: [w for w in item.keywords if len(owners[w]) == 1 and w not in names] for item in self.objects
+            item.name: [w for w in item.keywords if len(owners[w]) == 1 and w not in names]
+            for item in self.objects
         }
 
     def tint_held_out(self, colour: str | None, name: str) -> bool:
-        """Whether "colour name" is held out; a natural colour ("red apple") is not, unless it is part of a grid."""
+        """Whether "colour name" is held out; a natural colour ("red apple") only is as part of a grid."""
         if colour is None:
             return False
         natural = any(own == colour for own, _ in self.entries[name].natural)
@@ -129,7 +135,9 @@ class Grammar:
         size = str(rng.choice(sizes)) if rng.random() < sized else None
         return Part(name, colour, size)
 
-    def composition(self, rng: np.random.Generator, pairs: float = PAIR_SHARE, everyday: float | None = None) -> Scene:
+    def composition(
+        self, rng: np.random.Generator, pairs: float = PAIR_SHARE, everyday: float | None = None
+    ) -> Scene:
         """One compositional scene, held out or not; a share `pairs` of them has two objects.
 
         `everyday` is the share of objects from `COMMON`; None: what the kind of the scene is trained with.
@@ -138,7 +146,10 @@ class Grammar:
         background = str(rng.choice(list(COLOURS))) if rng.random() < 0.5 else None
         if kind == "pair":
             share = EVERYDAY_IN_PAIRS if everyday is None else everyday
-            parts = (self._part(rng, share, 0.5, ("small",), 0.25), self._part(rng, share, 0.5, ("small",), 0.25))
+            parts = (
+                self._part(rng, share, 0.5, ("small",), 0.25),
+                self._part(rng, share, 0.5, ("small",), 0.25),
+            )
             return Scene(parts, str(rng.choice(RELATIONS)), background if rng.random() < 0.6 else None)
         share = EVERYDAY if everyday is None else everyday
         if kind == "tint":

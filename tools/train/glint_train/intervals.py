@@ -9,7 +9,9 @@ import numpy as np
 DRAWS = 4000
 
 
-def interval(statistic: Callable[[np.ndarray], float], count: int, seed: int = 0) -> tuple[float, float, float]:
+def interval(
+    statistic: Callable[[np.ndarray], float], count: int, seed: int = 0
+) -> tuple[float, float, float]:
     """`statistic(indices)` of all groups and the 2.5 and 97.5 percent points over resampled ones."""
     rng = np.random.default_rng(seed)
     values = [statistic(rng.integers(count, size=count)) for _ in range(DRAWS)]

@@ -1,4 +1,4 @@
-"""Scores of pictures against what their prompts ask for: by the verifier, and by plain arithmetic on pixels."""
+"""Scores pictures against their prompts: by the verifier, and by plain arithmetic on pixels."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FOREGROUND = 0.12  # largest channel difference from the background's colour, of
 class Verdict:
     """One picture: what was asked for and whether it is right, the scorer's similarity, and the evidence.
 
-    The evidence is the mean log-probability of what is asked, each at least `FLOOR`: where answers are sure it says little, and
-    near their boundaries it says more than a right or wrong.
+    The evidence is the mean log-probability of what is asked, each at least `FLOOR`: where answers are sure
+    it says little, and near their boundaries it says more than right or wrong.
     """
 
     checks: dict[str, bool]
@@ -46,27 +46,31 @@ class Verdict:
 
 
 class Judge:
-    """What scenes ask for against a verifier's reading of pictures; background and size of single objects by arithmetic."""
+    """Scenes against a verifier's reading of pictures; background and single objects' size by arithmetic."""
 
     def __init__(self, verifier: Verifier, grammar: Grammar) -> None:
         self.verifier, self.label, self.renderer = verifier, Labeller(grammar), Renderer(grammar)
 
     @classmethod
     def of_bundle(cls, bundle: Path, grammar: Grammar) -> Judge:
-        """The judge that reads with the verifier inside a bundle's scorer; a SystemExit if the bundle has none."""
-        state = {key.removeprefix("verifier."): value for key, value in component_state(bundle, "scorer").items()}
+        """The judge that reads with the verifier in a bundle's scorer; a SystemExit if there is none."""
+        state = {
+            key.removeprefix("verifier."): value for key, value in component_state(bundle, "scorer").items()
+        }
         verifier = make_verifier(grammar).eval()
         verifier.load_state_dict(state)
         return cls(verifier, grammar)
 
     @torch.no_grad()
     def __call__(self, images: np.ndarray, scenes: list[Scene], ids: Tensor) -> list[Verdict]:
-        """Verdicts of uint8 pictures [N, 64, 64, 3], each read in the layout that was asked for by ids [N, 16]."""
+        """Verdicts on uint8 pictures [N, 64, 64, 3], each read in the layout its ids [N, 16] ask for."""
         verdicts = []
         for start in range(0, len(images), 32):
             part = slice(start, start + 32)
             labels = [self.label(scene) for scene in scenes[part]]
-            shown = self.verifier.picture(to_images(images[part]), torch.tensor([one.layout for one in labels]))
+            shown = self.verifier.picture(
+                to_images(images[part]), torch.tensor([one.layout for one in labels])
+            )
             near = similarity(shown, self.verifier.prompt(ids[part])).tolist()
             for i, one in enumerate(labels):
                 answers = list(self.answers(shown, i, one))
@@ -75,7 +79,9 @@ class Judge:
                 checks["background"] = background_right(image, scene)
                 if not labels[i].layout and "size 0" in checks:
                     checks["size 0"] = size_right(image, scene, self.renderer)
-                evidence = [max(FLOOR, float(logits.log_softmax(-1)[wanted])) for _, logits, wanted in answers]
+                evidence = [
+                    max(FLOOR, float(logits.log_softmax(-1)[wanted])) for _, logits, wanted in answers
+                ]
                 verdicts.append(Verdict(checks, near[i], float(np.mean(evidence))))
         return verdicts
 
@@ -86,14 +92,15 @@ class Judge:
         for number, slot in enumerate((shown.first, shown.second)):
             if labels.objects[number] >= 0:
                 yield f"object {number}", self.verifier.object_logits(slot.vector[i]), labels.objects[number]
-            if labels.asked_colours[number]:  # class 0, the font's own colours, answers no question for a colour
+            # Class 0, the font's own colours, answers no question for a colour.
+            if labels.asked_colours[number]:
                 yield f"colour {number}", slot.colour[i, 1:], labels.colours[number] - 1
             if labels.asked_sizes[number]:
                 yield f"size {number}", slot.size[i], labels.sizes[number]
 
 
 def foreground(image: np.ndarray) -> np.ndarray:
-    """Pixels [64, 64], bool, that differ from the median colour of the corners of a uint8 picture [64, 64, 3].
+    """Pixels [64, 64], bool, that differ from the corners' median colour in a uint8 picture [64, 64, 3].
 
     An object that fills the corners is taken for background, as in `background_right`.
     """
@@ -110,7 +117,7 @@ def longest_side(image: np.ndarray) -> int:
 
 
 def size_right(image: np.ndarray, scene: Scene, renderer: Renderer) -> bool:
-    """Whether a single object is nearest in size to its render in the asked size, of "small", none and "big"."""
+    """Whether a single object is nearest to its render in the asked size, of "small", none and "big"."""
 
     def distance(size: str | None) -> int:
         truth = renderer.render(replace(scene, parts=(replace(scene.parts[0], size=size),)))
@@ -127,7 +134,7 @@ def mask_iou(image: np.ndarray, truth: np.ndarray) -> float:
 
 
 def colour_right(image: np.ndarray, scene: Scene, renderer: Renderer) -> bool | None:
-    """Whether the mean colour of a single object is nearest to its render in the asked colour; None: no colour asked."""
+    """Whether a single object's mean colour is nearest to its render in the asked one; None: none asked."""
     part = scene.parts[0]
     if len(scene.parts) > 1 or part.colour is None or not foreground(image).any():
         return None

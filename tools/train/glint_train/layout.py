@@ -38,7 +38,7 @@ class Labeller:
         self._number = {name: i for i, name in enumerate(self.names)}
 
     def colour(self, part: Part) -> int:
-        """The colour word; without one that of the glyph's own name, since "apple" and "red apple" look the same."""
+        """The colour word, or that of the glyph's own name, since "apple" and "red apple" look the same."""
         return self.colours.index(part.colour or self.grammar.entries[part.entry].natural[0][0])
 
     def __call__(self, scene: Scene) -> Labels:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SINGLE_EVERY = 4  # every fourth sample of the pool is a single object: there are few of them, and many compositions
+SINGLE_EVERY = 4  # every fourth sample is a single object: there are few of them, and many compositions
 
 
 def is_composition(index: int) -> bool:
@@ -24,7 +24,7 @@ class Mix:
         return self.start + (self.end - self.start) * progress
 
     def batch(self, count: int, size: int, seed: int, step: int, progress: float) -> np.ndarray:
-        """Sample indices [size] of a pool of `count`, drawn by (seed, step), so that a resumed run goes on."""
+        """Sample indices [size] of a pool of `count`, drawn by (seed, step), so that a run can resume."""
         rng = np.random.default_rng([seed, step])
         composed = rng.random(size) < self.share(progress)
         offset = np.where(composed, rng.integers(1, SINGLE_EVERY, size), 0)

@@ -14,7 +14,7 @@ LARGEST_SCALE = 6.0  # of the guidance that is distilled
 
 
 def training_times(batch: int, generator: torch.Generator, progress: float) -> Tensor:
-    """Stratified t = sigmoid(N(centre, 1)): [B] in (0, 1); high noise first, where what an object is gets decided."""
+    """Stratified t = sigmoid(N(centre, 1)): [B] in (0, 1); high noise, where objects are decided, first."""
     centre = 0.3 + 0.7 * (1 - progress)
     uniform = (torch.randperm(batch, generator=generator) + torch.rand(batch, generator=generator)) / batch
     return torch.sigmoid(centre + torch.special.ndtri(uniform.clamp(1e-4, 1 - 1e-4)))
@@ -31,7 +31,10 @@ class FlowModel(nn.Module):
         return self.denoiser(latents, time, *self.text_encoder(ids))
 
     def loss(self, latents: Tensor, ids: Tensor, generator: torch.Generator, progress: float) -> Tensor:
-        """Mean squared error [] of the velocity for latents [B, 4, 16, 16], ids [B, 16]; progress in [0, 1] sets the times."""
+        """Mean squared error [] of the velocity for latents [B, 4, 16, 16] and ids [B, 16].
+
+        Progress in [0, 1] sets the times.
+        """
         noise = torch.randn(latents.shape, generator=generator)
         time = training_times(len(latents), generator, progress)
         level = time[:, None, None, None]
@@ -40,7 +43,7 @@ class FlowModel(nn.Module):
 
 
 class DistilledModel(nn.Module):
-    """The flow model with the guidance scale as an input; it learns what another one predicts with two branches."""
+    """The flow model with the guidance scale as an input; it learns another one's two-branch predictions."""
 
     def __init__(self, words: dict[str, int]) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class DistilledModel(nn.Module):
         nn.init.zeros_(last.bias)
 
     def loss(self, teacher: FlowModel, latents: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
-        """Mean squared distance [] to the teacher's guided velocity for latents [B, 4, 16, 16] and ids [B, 16].
+        """Mean squared distance [] to the teacher's guided velocity at latents [B, 4, 16, 16], ids [B, 16].
 
         Times are random, and so are scales, from 1 to `LARGEST_SCALE`.
         """
@@ -86,7 +89,7 @@ class XlModel(nn.Module):
         return self.denoiser(latents, time, self.text_encoder(ids)[0])
 
     def loss(self, latents: Tensor, ids: Tensor, generator: torch.Generator, progress: float) -> Tensor:
-        """Mean squared error [] of v for latents [B, 4, 16, 16] and ids [B, 16], at uniform times whatever the progress."""
+        """Mean squared error [] of v for latents [B, 4, 16, 16] and ids [B, 16], always at uniform times."""
         noise = torch.randn(latents.shape, generator=generator)
         time = stratified_steps(len(latents), generator)
         alpha, sigma = self.alpha[time, None, None, None], self.sigma[time, None, None, None]

@@ -1,4 +1,4 @@
-"""Muon whose products are in float32 on processors without bfloat16 ones, where torch's own is several times slower."""
+"""Muon in float32 on processors without bfloat16 products, where torch's own is several times slower."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ NEWTON_SCHULZ, STEPS = (3.4445, -4.7750, 2.0315), 4
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Near the orthogonal factor of a matrix (quintic Newton-Schulz): singular values above about a hundredth of its norm
-    come to between 0.7 and 1.2."""
+    """Near the orthogonal factor of a matrix (quintic Newton-Schulz).
+
+    Singular values above about a hundredth of its norm come to between 0.7 and 1.2.
+    """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x, (a, b, c) = wide / wide.norm().clamp_min(1e-7), NEWTON_SCHULZ
     for _ in range(STEPS):
@@ -24,7 +26,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised Nesterov momentum, its updates as large as AdamW's (Jordan et al. 2024; Liu et al. 2025).
+    """Orthogonalised Nesterov momentum, updates as large as AdamW's (Jordan et al. 2024; Liu et al. 2025).
 
     A convolution's weights are a matrix of outputs by everything else.
     """

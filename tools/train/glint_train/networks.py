@@ -13,7 +13,7 @@ from .words import MAX_TOKENS
 
 
 class ModulatedResidual(nn.Module):
-    """Two convolutions, the second one's input scaled and shifted per channel by a condition [B, W]; at first nothing."""
+    """Two convolutions; a condition [B, W] scales and shifts the second's input. At first the identity."""
 
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ModulatedResidual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Places of an image [B, C, H, W] look at each other and at token embeddings [B, L, D]; at first they change nothing."""
+    """Places of an image [B, C, H, W] attend to each other and to tokens [B, L, D]. At first the identity."""
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
@@ -52,14 +52,15 @@ class Attention(nn.Module):
 
 
 class PromptedUNet(nn.Module):
-    """Images [B, I, 16, 16], a condition [B, C] and token embeddings [B, 16, 192] to latents [B, 4, 16, 16], at first zero.
+    """Images [B, I, 16, 16], condition [B, C], tokens [B, 16, 192] to latents [B, 4, 16, 16], zero at first.
 
     Convolutions at full size and at half of it, where places also see each other and the words.
     """
 
     def __init__(self, inputs: int, channels: int, condition: int) -> None:
         super().__init__()
-        self.stem, self.head = nn.Conv2d(inputs, channels, 3, padding=1), nn.Conv2d(channels, LATENT_CHANNELS, 3, padding=1)
+        self.stem = nn.Conv2d(inputs, channels, 3, padding=1)
+        self.head = nn.Conv2d(channels, LATENT_CHANNELS, 3, padding=1)
         self.down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
         self.up = nn.Conv2d(2 * channels, channels, 3, padding=1)
         self.before, self.after = (ModulatedResidual(channels, condition) for _ in range(2))
@@ -79,15 +80,16 @@ class PromptedUNet(nn.Module):
 
 
 class WeakNetwork(nn.Module):
-    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, latents, time [B]) to the guided output.
+    """CoRe2's R: (output [B, 4, 16, 16] under the prompt, latents, sigma [B]) to the guided output.
 
-    What it has to guess is the output under the null prompt, which is a function of latents and time that half of the
-    denoiser's blocks, begun with the denoiser's own weights, can learn; the output beside the latents tells it what the whole
-    denoiser makes of them. The authors' network sees the output alone, and knows the time by a bank of adapters that a step's
-    number selects; here the time is an input, so any number of steps will do. Before `start_from` it is the identity.
+    It guesses the output under the null prompt: a function of latents and sigma that half of the denoiser's
+    blocks, started from the denoiser's own weights, can learn. The output beside the latents tells it what
+    the whole denoiser makes of them. The authors' network sees the output alone and learns the noise level
+    from a bank of adapters that the number of the step selects; here sigma is an input, so any number of
+    steps works. Before `start_from` it is the identity.
     """
 
-    INPUTS = ["output", "latents", "time"]
+    INPUTS = ["output", "latents", "sigma"]
     DOUBLE, SINGLE = (0,), (2, 3)  # the blocks that are kept: untrained, these are nearest to the whole
 
     def __init__(self) -> None:
@@ -101,13 +103,17 @@ class WeakNetwork(nn.Module):
         nn.init.zeros_(self.time2.bias)
 
     def start_from(self, whole: Denoiser, null_tokens: Tensor, scale: float) -> None:
-        """Some blocks of the denoiser, which ignore the output as yet; `scale` is that of the guidance to imitate."""
+        """Takes blocks of the denoiser, which ignore the output at first; `scale` is the guidance's."""
         state = whole.transformer.state_dict()
         kept = {}
         for kind, blocks in (("transformer_blocks", self.DOUBLE), ("single_transformer_blocks", self.SINGLE)):
             for here, there in enumerate(blocks):
                 prefix = f"{kind}.{there}."
-                kept |= {f"{kind}.{here}.{k.removeprefix(prefix)}": v for k, v in state.items() if k.startswith(prefix)}
+                kept |= {
+                    f"{kind}.{here}.{k.removeprefix(prefix)}": v
+                    for k, v in state.items()
+                    if k.startswith(prefix)
+                }
         kept |= {k: v for k, v in state.items() if "transformer_blocks." not in k}
         embed = kept["x_embedder.weight"]
         image, position = embed[:, :PACKED], embed[:, PACKED:]
@@ -116,10 +122,10 @@ class WeakNetwork(nn.Module):
         self.tokens.copy_(null_tokens)
         self.scale.fill_(scale)
 
-    def forward(self, output: Tensor, latents: Tensor, time: Tensor) -> Tensor:
+    def forward(self, output: Tensor, latents: Tensor, sigma: Tensor) -> Tensor:
         tokens = self.tokens.expand(latents.shape[0], -1, -1)
-        null = self.denoiser(torch.cat([latents, output], dim=1), time, tokens, tokens[:, 0] * 0.0).float()
-        angles = time[:, None] * self.waves * torch.pi
+        null = self.denoiser(torch.cat([latents, output], dim=1), sigma, tokens, tokens[:, 0] * 0.0).float()
+        angles = sigma[:, None] * self.waves * torch.pi
         share = torch.sigmoid(self.time2(F.silu(self.time1(torch.cat([angles.cos(), angles.sin()], dim=-1)))))
         return output + (self.scale - 1) * share[:, :, None, None] * (output - null)
 
@@ -127,8 +133,8 @@ class WeakNetwork(nn.Module):
 class NoiseNetwork(nn.Module):
     """NPNet's form at this size: (latents [B, 4, 16, 16] of noise, tokens, pooled) to better noise.
 
-    x + (2 sigmoid(a) - 1) e + z, where e is the noise normalised and then scaled and shifted per channel by the prompt, and
-    z a network's answer to x + e, which here reads the prompt too. It starts as the identity.
+    x + (2 sigmoid(a) - 1) e + z, where e is the noise normalised and then scaled and shifted per channel by
+    the prompt, and z a network's answer to x + e, which here reads the prompt too. It starts as the identity.
     """
 
     INPUTS = ["latents", "tokens", "pooled"]

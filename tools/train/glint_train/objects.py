@@ -26,7 +26,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 COLOUR_WORDS = frozenset(COLOURS) | {"white"}
 
 # Words the grammar gives a meaning of their own, so no synonym may use them.
-RESERVED = COLOUR_WORDS | {"small", "big", "large", "left", "right", "above", "below", "on", "of", "background", "face"}
+RESERVED = COLOUR_WORDS | set("small big large left right above below on of background face".split())
 
 # CLDR lists its annotations in emoji order, so a span of names is a category.
 SPANS = (
@@ -45,25 +45,26 @@ def name_set(text: str) -> frozenset[str]:
 
 
 SINGLES = name_set(
-    """lotus|coral|grinning face|smiling face with sunglasses|smiling face with heart-eyes|face with tears of joy
-    |winking face|thinking face|sleeping face|crying face|angry face|enraged face|smiling face with halo
-    |cowboy hat face|neutral face|face with tongue|skull|pile of poo|ghost|alien|alien monster|robot
-    |broken heart|heart with arrow|two hearts|bomb|thought balloon|eye|eyes|brain|tooth|bone|tongue
-    |compass|snow-capped mountain|mountain|volcano|rock|house|castle|church|fountain|factory|Tokyo tower
-    |Statue of Liberty|circus tent|ferris wheel|barber pole|hourglass done|watch|alarm clock|crescent moon
-    |thermometer|sun|sun with face|ringed planet|star|glowing star|cloud|sun behind cloud|cloud with rain
-    |cloud with lightning|tornado|rainbow|umbrella|high voltage|snowflake|snowman|comet|fire|droplet
-    |water wave|globe showing Europe-Africa|warning|stop sign|recycling symbol|cross mark|check mark
-    |red question mark|red exclamation mark|yin yang|radioactive|red heart|orange heart|yellow heart
-    |green heart|blue heart|purple heart|brown heart|black heart|red circle|orange circle|yellow circle
-    |green circle|blue circle|purple circle|brown circle|black circle|red square|orange square|yellow square
-    |green square|blue square|purple square|brown square|red triangle pointed up|large orange diamond
-    |large blue diamond|right arrow|up arrow"""
+    """lotus|coral|grinning face|smiling face with sunglasses|smiling face with heart-eyes
+    |face with tears of joy|winking face|thinking face|sleeping face|crying face|angry face|enraged face
+    |smiling face with halo|cowboy hat face|neutral face|face with tongue|skull|pile of poo|ghost|alien
+    |alien monster|robot|broken heart|heart with arrow|two hearts|bomb|thought balloon|eye|eyes|brain
+    |tooth|bone|tongue|compass|snow-capped mountain|mountain|volcano|rock|house|castle|church|fountain
+    |factory|Tokyo tower|Statue of Liberty|circus tent|ferris wheel|barber pole|hourglass done|watch
+    |alarm clock|crescent moon|thermometer|sun|sun with face|ringed planet|star|glowing star|cloud
+    |sun behind cloud|cloud with rain|cloud with lightning|tornado|rainbow|umbrella|high voltage|snowflake
+    |snowman|comet|fire|droplet|water wave|globe showing Europe-Africa|warning|stop sign|recycling symbol
+    |cross mark|check mark|red question mark|red exclamation mark|yin yang|radioactive|red heart
+    |orange heart|yellow heart|green heart|blue heart|purple heart|brown heart|black heart|red circle
+    |orange circle|yellow circle|green circle|blue circle|purple circle|brown circle|black circle
+    |red square|orange square|yellow square|green square|blue square|purple square|brown square
+    |red triangle pointed up|large orange diamond|large blue diamond|right arrow|up arrow"""
 )
 
 EXCLUDED_WORDS = re.compile(
-    r"\b(face|oncoming|japanese|man|woman|woman.s|man.s|person|mailbox|envelope|tray|banknote|playing|suit|symbol"
-    r"|arrow|cableway|tramway|chart|medal|departure|arrival|suspension|mountain|speaker|control|muted|football)\b"
+    r"\b(face|oncoming|japanese|man|woman|woman.s|man.s|person|mailbox|envelope|tray|banknote|playing|suit"
+    r"|symbol|arrow|cableway|tramway|chart|medal|departure|arrival|suspension|mountain|speaker|control|muted"
+    r"|football)\b"
 )
 EXCLUDED = name_set(
     """orangutan|guide dog|service dog|poodle|black cat|leopard|bison|ox|water buffalo|boar|ram|ewe
@@ -159,7 +160,9 @@ def clean_name(name: str) -> str:
 def _selected(name: str, inside: bool) -> bool:
     if name in SINGLES:
         return True
-    return inside and name not in EXCLUDED and not EXCLUDED_WORDS.search(name.lower()) and len(name.split()) <= 4
+    return (
+        inside and name not in EXCLUDED and not EXCLUDED_WORDS.search(name.lower()) and len(name.split()) <= 4
+    )
 
 
 def _synonyms(name: str, keywords: list[str]) -> tuple[str, ...]:

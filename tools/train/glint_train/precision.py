@@ -28,7 +28,7 @@ def use_precise_attention() -> None:
 
 
 def keep_in_float32(layer: nn.Module) -> None:
-    """Runs a layer in float32: the residual streams start from it, and the transformer casts the time to its dtype."""
+    """Runs a layer in float32: the residual streams start from it, and the time is cast to its dtype."""
     layer.forward = MethodType(_in_float32, layer)  # a copy of the layer will be its own
 
 

@@ -21,6 +21,8 @@ def draw_prompts(kind: str, count: int, seed: int, grammar: Grammar) -> tuple[li
     return scenes, [grammar.prompt(scene) for scene in scenes]
 
 
-def evaluation_sets(grammar: Grammar, counts: dict[str, int] = SETS) -> dict[str, tuple[list[Scene], list[str]]]:
+def evaluation_sets(
+    grammar: Grammar, counts: dict[str, int] = SETS
+) -> dict[str, tuple[list[Scene], list[str]]]:
     """Scenes and prompts of evaluate.py by kind."""
     return {kind: draw_prompts(kind, count, PROMPT_SEED, grammar) for kind, count in counts.items()}

@@ -44,7 +44,12 @@ def quantise(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
             setattr(module, name, Int8Linear(child))
-        elif isinstance(child, nn.Conv2d) and child.groups == 1 and child.dilation == (1, 1) and child.padding_mode == "zeros":
+        elif (
+            isinstance(child, nn.Conv2d)
+            and child.groups == 1
+            and child.dilation == (1, 1)
+            and child.padding_mode == "zeros"
+        ):
             setattr(module, name, Int8Conv2d(child))
         else:
             quantise(child)

@@ -15,11 +15,11 @@ FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 FONT_SIZE = 109  # the only size the bitmap font has
 SIDE = 64
 
-# Longest sides of an object in pixels and shifts of its centre along each axis. A few discrete variants are learned much
-# sooner than a continuum.
+# Longest sides of an object in pixels and shifts of its centre along each axis. A few discrete variants are
+# learned much sooner than a continuum.
 SINGLE_SIZES: dict[str | None, tuple[int, ...]] = {None: (56,), "small": (28,), "big": (64,)}
 SINGLE_SHIFTS: dict[str | None, tuple[int, ...]] = {None: (-2, 2), "small": (-4, 0, 4), "big": (0,)}
-# Half of the picture each: a denoiser's token of 8 x 8 pixels then belongs to one object, and so does a verifier's window.
+# Half of the picture each: a denoiser's token of 8 x 8 pixels, or a verifier's window, then has one object.
 PAIR_SIZES: dict[str | None, tuple[int, ...]] = {None: (32,), "small": (24,)}
 PAIR_SHIFTS = (0,)
 PAIR_CENTRES = {"left of": ((16, 32), (48, 32)), "above": ((32, 16), (32, 48))}
@@ -73,7 +73,9 @@ class Renderer:
         height, width = image.shape[:2]
         scale = side / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        premultiplied = image * np.concatenate([np.repeat(image[..., 3:], 3, -1), np.ones_like(image[..., 3:])], -1)
+        premultiplied = image * np.concatenate(
+            [np.repeat(image[..., 3:], 3, -1), np.ones_like(image[..., 3:])], -1
+        )
         channels = [
             Image.fromarray(premultiplied[..., c]).resize(
                 size, Image.Resampling.BOX if scale < 0.3 else Image.Resampling.HAMMING
@@ -101,7 +103,9 @@ class Renderer:
         swapped = scene.relation in ("right of", "below")
         first, second = PAIR_CENTRES["left of" if scene.relation in ("left of", "right of") else "above"]
         centres = (second, first) if swapped else (first, second)
-        return [(part, centre, PAIR_SIZES[part.size], PAIR_SHIFTS) for part, centre in zip(scene.parts, centres)]
+        return [
+            (part, centre, PAIR_SIZES[part.size], PAIR_SHIFTS) for part, centre in zip(scene.parts, centres)
+        ]
 
     @staticmethod
     def _paste(canvas: np.ndarray, layer: np.ndarray, x: int, y: int) -> None:

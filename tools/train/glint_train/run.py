@@ -1,4 +1,4 @@
-"""What every training stage shares: options, wall-clock schedule, batches in a fixed shuffled order, checkpoints."""
+"""What all training stages share: options, wall-clock schedule, batches in a fixed order, checkpoints."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def make_verifier(grammar: Grammar) -> Verifier:
 
 
 def agreement(a: Tensor, b: Tensor) -> Tensor:
-    """The probability that draws of two distributions, given as logarithms [B, n], are the same class: [B]."""
+    """The probability that draws of two distributions, as logarithms [B, n], are the same class: [B]."""
     return (a + b).exp().sum(-1)
 
 
@@ -37,7 +37,7 @@ def similarity(shown: Reading, asked: Reading) -> Tensor:
 
 
 class Scorer(nn.Module):
-    """(image [B, 3, 64, 64] in [-1, 1], ids [B, 16]) to similarity [B]; pictures are read in the prompt's layout."""
+    """(image [B, 3, 64, 64] in [-1, 1], ids [B, 16]) to similarity [B], read in the prompt's layout."""
 
     def __init__(self, verifier: Verifier) -> None:
         super().__init__()

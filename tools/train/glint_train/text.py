@@ -25,10 +25,12 @@ class Phrases(nn.Module):
         self.relations = [(words[relation.split(" ")[0]], " " in relation) for relation in RELATIONS]
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids [B, 16] to phrase numbers [B, 16], roles [B, 16] and which relation there is [B, 4] (none: zeros)."""
+        """Ids [B, 16] to phrase numbers [B, 16], roles [B, 16] and the relation [B, 4] (none: zeros)."""
         padding, on = ids == PAD, ids == self.on
         before_of = F.pad(ids[:, 1:], (0, 1)) == self.of
-        found = torch.stack([(ids == word) & before_of if of else ids == word for word, of in self.relations], dim=-1)
+        found = torch.stack(
+            [(ids == word) & before_of if of else ids == word for word, of in self.relations], dim=-1
+        )
         phrase = (found.any(-1) | on).long().cumsum(1)
         count = phrase[:, -1:] + 1
         phrase = torch.where(padding, torch.arange(MAX_TOKENS, device=ids.device) % count, phrase)
@@ -39,10 +41,11 @@ class Phrases(nn.Module):
 class TextEncoder(nn.Module):
     """Word ids [B, 16] to token embeddings [B, 16, 192] and a pooled vector [B, 192] that carries nothing.
 
-    Words look at the words of their own phrase, so that a colour or size belongs to one object; a vector per relation and
-    role is added to a phrase's tokens, which says where it goes. Without relation and background this is plain attention.
-    There is no normalisation after the layer: the length of the embeddings stays free, so that scaling and mixing
-    them changes the conditioning. Padding looks at words only: a single word among 79 other keys would be learned slowly.
+    Words look at the words of their own phrase, so that a colour or size belongs to one object; a vector per
+    relation and role is added to a phrase's tokens, which says where it goes. Without relation and
+    background this is plain attention. There is no normalisation after the layer: the length of the
+    embeddings stays free, so that scaling and mixing them changes the conditioning. Padding looks at words
+    only: a single word among 79 other keys would be learned slowly.
     """
 
     def __init__(self, words: dict[str, int]) -> None:

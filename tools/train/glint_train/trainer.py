@@ -1,4 +1,4 @@
-"""What the trainings of denoisers share: optimizers, the average of the weights, the clock and checkpoints."""
+"""What denoiser trainings share: optimizers, the average of the weights, the clock and checkpoints."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Average:
 
 
 def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon for matrices and convolutions inside the blocks, AdamW for embeddings, biases, norms with their modulation, and
-    what is outside the blocks.
+    """Muon for matrices and convolutions inside the blocks, AdamW for everything else.
 
-    Orthogonal updates learn rare words about as fast as frequent ones, which is what hundreds of objects need.
+    Norms with their modulation are AdamW's too. Orthogonal updates learn rare words about as fast as
+    frequent ones, which hundreds of objects need.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     inner = [p for n, p in trained.items() if p.dim() in (2, 4) and "_block" in n and "norm" not in n]
@@ -53,9 +53,12 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 def optimise(
-    model: nn.Module, optimizers: list[torch.optim.Optimizer], rate_of: Callable[[float], float], loss_of: Callable[[], Tensor]
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    rate_of: Callable[[float], float],
+    loss_of: Callable[[], Tensor],
 ) -> float:
-    """One step on the loss computed in mixed precision, with gradients of norm 1 at most; groups name their `peak` rate."""
+    """One mixed-precision step with gradients of norm 1 at most; groups name their `peak` rate."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate_of(group["peak"])
@@ -70,14 +73,20 @@ def optimise(
 
 
 class Trainer:
-    """Model, average, optimizers and clock of one run, which goes on from the checkpoint `path` if there is one.
+    """Model, average, optimizers and clock of one run, which continues from the checkpoint `path` if any.
 
-    `origin` names the weights that the run began with (None: no others'). A checkpoint of a run from other ones is refused with
-    a SystemExit.
+    `origin` names the weights that the run began with (None: no others'). A checkpoint of a run from other
+    weights is refused with a SystemExit.
     """
 
     def __init__(
-        self, model: nn.Module, path: Path, seconds: float, seed: int, rate: float = 1.0, origin: str | None = None
+        self,
+        model: nn.Module,
+        path: Path,
+        seconds: float,
+        seed: int,
+        rate: float = 1.0,
+        origin: str | None = None,
     ) -> None:
         self.model, self.path, self.rate, self.origin = model.train(), path, rate, origin
         self.optimizers = make_optimizers(model)
@@ -85,7 +94,9 @@ class Trainer:
         self.clock, self.step = Clock(seconds), 0
         if state := load_checkpoint(path):
             if state.get("origin") != origin:
-                raise SystemExit(f"{path} is of a run that began with other weights: run in a new DIR, or delete it")
+                raise SystemExit(
+                    f"{path} is of a run that began with other weights: run in a new DIR, or delete it"
+                )
             model.load_state_dict(state["model"])
             for optimizer, values in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(values)
@@ -101,7 +112,9 @@ class Trainer:
             return
         self.saved = self.clock.elapsed
         self.save()
-        print(f"step {self.step} {self.saved:.0f} s loss {sum(self.losses) / len(self.losses):.4f}", flush=True)
+        print(
+            f"step {self.step} {self.saved:.0f} s loss {sum(self.losses) / len(self.losses):.4f}", flush=True
+        )
         self.losses = []
 
     def finish(self) -> None:
@@ -110,7 +123,10 @@ class Trainer:
 
     def update(self, loss_of: Callable[[], Tensor]) -> float:
         """One step on the loss that `loss_of` computes in mixed precision."""
-        rates = lambda peak: learning_rate(self.rate * peak, self.step, WARMUP, self.clock.progress)  # noqa: E731
+
+        def rates(peak: float) -> float:
+            return learning_rate(self.rate * peak, self.step, WARMUP, self.clock.progress)
+
         loss = optimise(self.model, self.optimizers, rates, loss_of)
         self.step += 1
         self.average.update(self.model)

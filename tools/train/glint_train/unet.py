@@ -25,11 +25,11 @@ def make_unet() -> UNet2DConditionModel:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """SDXL's betas, rescaled so that the last training step is pure noise: white pictures would leak into it else."""
+    """SDXL's betas, rescaled to end in pure noise, since white pictures would leak into the last step."""
     return DDIMScheduler(
-        num_train_timesteps=TRAIN_STEPS, beta_schedule="scaled_linear", beta_start=BETA_START, beta_end=BETA_END,
-        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing",
-        set_alpha_to_one=True, clip_sample=False,
+        num_train_timesteps=TRAIN_STEPS, beta_schedule="scaled_linear", beta_start=BETA_START,
+        beta_end=BETA_END, prediction_type="v_prediction", rescale_betas_zero_snr=True,
+        timestep_spacing="trailing", set_alpha_to_one=True, clip_sample=False,
     )  # fmt: skip
 
 

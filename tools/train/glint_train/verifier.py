@@ -1,8 +1,8 @@
 """The verifier: a dual encoder of pictures and prompts with attribute heads.
 
-Both sides name each object by a unit vector near the object's prototype, and colour, size, layout and background by
-classes. Pairs are read through one half of the picture per object, enlarged, so that one network sees single and
-paired objects alike.
+Both sides name each object by a unit vector near the object's prototype, and colour, size, layout and
+background by classes. Pairs are read through one half of the picture per object, enlarged, so that one
+network sees single and paired objects alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from .words import MAX_TOKENS
 
 FEATURES, TEXT_WIDTH, SCALE = 128, 128, 16.0
 WINDOW_WIDTH, SCENE_WIDTH = 256, 128
-WINDOWS = {"left": (16, 0), "right": (16, 32), "upper": (0, 16), "lower": (32, 16)}  # top left corners, 32 x 32 pixels
+# Top left corners of 32 x 32 pixels.
+WINDOWS = {"left": (16, 0), "right": (16, 32), "upper": (0, 16), "lower": (32, 16)}
 
 
 class Slot(NamedTuple):
@@ -31,7 +32,10 @@ class Slot(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What a picture shows or a prompt asks: two slots and log-probabilities of layout [B, 3], background [B, 11]."""
+    """What a picture shows or a prompt asks for.
+
+    Two slots, and log-probabilities of layout [B, 3] and background [B, 11].
+    """
 
     first: Slot
     second: Slot
@@ -54,7 +58,9 @@ class ObjectEncoder(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(12, 24, 3, padding=1, bias=False), nn.BatchNorm2d(24), nn.SiLU())
         self.stages = nn.Sequential(Stage(24, 48), Stage(48, 96), Stage(96, 160))
-        self.out = nn.Sequential(nn.Linear(160 * 16, WINDOW_WIDTH, bias=False), nn.BatchNorm1d(WINDOW_WIDTH), nn.SiLU())
+        self.out = nn.Sequential(
+            nn.Linear(160 * 16, WINDOW_WIDTH, bias=False), nn.BatchNorm1d(WINDOW_WIDTH), nn.SiLU()
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         return self.out(self.stages(self.stem(F.pixel_unshuffle(image, 2))).flatten(1))
@@ -67,7 +73,9 @@ class SceneEncoder(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(12, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.SiLU())
         self.stages = nn.Sequential(Stage(32, 64), Stage(64, 96))
-        self.out = nn.Sequential(nn.Linear(96 * 16, SCENE_WIDTH, bias=False), nn.BatchNorm1d(SCENE_WIDTH), nn.SiLU())
+        self.out = nn.Sequential(
+            nn.Linear(96 * 16, SCENE_WIDTH, bias=False), nn.BatchNorm1d(SCENE_WIDTH), nn.SiLU()
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         return self.out(self.stages(self.stem(F.pixel_unshuffle(F.avg_pool2d(image, 2), 2))).flatten(1))
@@ -94,7 +102,8 @@ class SceneHeads(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.layout, self.background = nn.Linear(features, len(LAYOUTS)), nn.Linear(features, len(BACKGROUNDS))
+        self.layout = nn.Linear(features, len(LAYOUTS))
+        self.background = nn.Linear(features, len(BACKGROUNDS))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.layout(x).float().log_softmax(-1), self.background(x).float().log_softmax(-1)
@@ -103,7 +112,7 @@ class SceneHeads(nn.Module):
 def window(image: Tensor, name: str) -> Tensor:
     """A half of the pictures [B, 3, 64, 64], enlarged to 56 pixels inside a gray frame: [B, 3, 64, 64].
 
-    So an object of a pair is seen as large as a single one, and what counts as small or big can be told by the frame.
+    So an object of a pair is seen as large as a single one, and the frame tells what counts as small or big.
     """
     top, left = WINDOWS[name]
     part = image[:, :, top : top + 32, left : left + 32]

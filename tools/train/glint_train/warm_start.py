@@ -29,7 +29,8 @@ def component_state(bundle: Path, name: str) -> dict[str, Tensor]:
 def load_component(module: nn.Module, bundle: Path, name: str) -> None:
     """The weights of a component; traced constants (ids, position channels) are left out.
 
-    A text encoder from before phrases had roles keeps the module's own, which change the tokens of relations only.
+    A text encoder from before phrases had roles keeps the module's own, which change only the tokens of
+    relations.
     """
     constants = {key for key, _ in module.named_buffers()}
     state = {key: v for key, v in component_state(bundle, name).items() if key not in constants}
@@ -45,9 +46,10 @@ def autoencoder_state(bundle: Path) -> dict[str, Tensor]:
 
 
 def adopt_autoencoder(bundle: Path, work: Path) -> None:
-    """Makes the bundle's autoencoder that of the working folder: the latent space stays the same.
+    """Gives the working folder the bundle's autoencoder: the latent space stays the same.
 
-    A SystemExit if the folder has another one; the one that the bundle was exported from is the same, up to float16.
+    A SystemExit if the folder has another one; the one the bundle was exported from is the same, up to
+    float16.
     """
     theirs, path = autoencoder_state(bundle), work / "autoencoder.pt"
     state = load_checkpoint(path)
@@ -56,7 +58,9 @@ def adopt_autoencoder(bundle: Path, work: Path) -> None:
         return
     weights = {name: value for name, value in theirs.items() if value.is_floating_point() and value.dim()}
     if not all(torch.equal(state["model"][name].half(), value.half()) for name, value in weights.items()):
-        raise SystemExit(f"{path} is another autoencoder than that of {bundle}: run in a new DIR, or delete it")
+        raise SystemExit(
+            f"{path} is another autoencoder than that of {bundle}: run in a new DIR, or delete it"
+        )
 
 
 def identity(bundle: Path, *names: str) -> str:

@@ -18,13 +18,15 @@ from .words import read_words
 
 NO_SAMPLES = "run tools/train/data.py with the same --work first"
 CHECKPOINTS = {"flow": "denoiser", "distilled": "distilled", "xl": "xl"}  # by kind
-STAGES = {"xl": "denoiser.py --kind xl", "distilled": "distill.py"}  # of checkpoints that are not named after theirs
+# Of checkpoints that are not named after their stages.
+STAGES = {"xl": "denoiser.py --kind xl", "distilled": "distill.py"}
 
 
 def samples(work: Path, name: str, mapped: bool = False) -> np.ndarray:
-    """An array of data.py by its name: `train_images` uint8 [N, 64, 64, 3], `train_ids` int64 [N, 16], and of `test` the same.
+    """An array of data.py by its name.
 
-    With `mapped` it stays in its file and is read where it is used. A SystemExit if it is missing.
+    `train_images` uint8 [N, 64, 64, 3], `train_ids` int64 [N, 16], and the same of `test`. With `mapped` it
+    stays in its file and is read where it is used. A SystemExit if it is missing.
     """
     return np.load(require(work / f"{name}.npy", NO_SAMPLES), mmap_mode="r" if mapped else None)
 
@@ -38,7 +40,8 @@ def trained(work: Path, name: str, weights: str = "model") -> dict[str, Tensor]:
     """The state, `model` or `average`, in the checkpoint `name` of a stage; a SystemExit if there is none."""
     kind = name.split("_")[0]  # of denoiser_early, say
     stage = STAGES.get(kind, f"{kind}.py")
-    return load_checkpoint(require(work / f"{name}.pt", f"run tools/train/{stage} with the same --work first"))[weights]
+    path = require(work / f"{name}.pt", f"run tools/train/{stage} with the same --work first")
+    return load_checkpoint(path)[weights]
 
 
 def load_model(work: Path, kind: str, name: str) -> nn.Module:
@@ -49,7 +52,10 @@ def load_model(work: Path, kind: str, name: str) -> nn.Module:
 
 
 def earlier_denoiser(model: nn.Module, work: Path, kind: str, name: str) -> nn.Module:
-    """The denoiser of another checkpoint; a SystemExit unless it reads the model's token embeddings, up to the roles of phrases."""
+    """The denoiser of another checkpoint.
+
+    A SystemExit unless it reads the model's token embeddings, up to the roles of phrases.
+    """
     earlier, roles = load_model(work, kind, name), model.text_encoder.roles
     for ours, theirs in zip(model.text_encoder.parameters(), earlier.text_encoder.parameters()):
         if ours is not roles and not torch.equal(ours, theirs):
@@ -71,8 +77,8 @@ def fingerprint(state: dict[str, Tensor]) -> str:
 def encoded(work: Path) -> Tensor:
     """Latents of the training images in DIR: float16 [N, 4, 16, 16].
 
-    They are kept in `train_latents.pt` with the hashes of what they were made from, and made again where images or autoencoder
-    have changed since: latents of other ones would be trained on without an error.
+    `train_latents.pt` keeps them with the hashes of what they were made from. They are made again when
+    images or autoencoder have changed: others' latents would be trained on without an error.
     """
     path, state = work / "train_latents.pt", trained(work, "autoencoder")
     images = samples(work, "train_images", mapped=True)
@@ -81,7 +87,10 @@ def encoded(work: Path) -> Tensor:
     if kept is None or kept["source"] != source:
         model = load_autoencoder(state)
         with torch.no_grad(), autocast():
-            parts = [model.encode(to_images(np.array(images[i : i + 64]))).half() for i in range(0, len(images), 64)]
+            parts = [
+                model.encode(to_images(np.array(images[i : i + 64]))).half()
+                for i in range(0, len(images), 64)
+            ]
         kept = {"latents": torch.cat(parts), "source": source}
         save_checkpoint(path, kept)
     return kept["latents"]

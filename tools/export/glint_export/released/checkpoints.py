@@ -19,7 +19,9 @@ from .swin import SwinConfig
 State = dict[str, Tensor]
 NAMED = 6  # of a long list of faults
 # In state dicts of NPNet without being weights: recomputed, or never called.
-NPNET_UNUSED = re.compile(r"unet_svd\.bn\.|unet_embedding\.swin\.(head\.|.*(relative_position_index|attn_mask)$)")
+NPNET_UNUSED = re.compile(
+    r"unet_svd\.bn\.|unet_embedding\.swin\.(head\.|.*(relative_position_index|attn_mask)$)"
+)
 
 
 def read(path: Path) -> object:
@@ -102,7 +104,9 @@ def core2_checkpoint(path: Path) -> Core2Network:
         network = Core2Network(config)
     network = filled(network, state, path)
     # The component does without the table, so it has to be the one that is computed; bfloat16 has 8 bits.
-    apart = float((network.pos_embed.pos_embed[0] - position_table(config.table, config.table, config)).abs().max())
+    apart = float(
+        (network.pos_embed.pos_embed[0] - position_table(config.table, config.table, config)).abs().max()
+    )
     require(apart < 5e-3, f"{path}: pos_embed.pos_embed differs from the sine-cosine table by {apart:.1e}")
     return network
 
@@ -112,7 +116,8 @@ def swin_config(state: State, path: Path) -> SwinConfig:
     width, _, patch, _ = shape_in(state, f"{prefix}patch_embed.proj.weight", path, 4)
     stages = range(blocks_in(state, rf"{re.escape(prefix)}layers\.(\d+)\."))
     tables = [
-        shape_in(state, f"{prefix}layers.{s}.blocks.0.attn.relative_position_bias_table", path) for s in stages
+        shape_in(state, f"{prefix}layers.{s}.blocks.0.attn.relative_position_bias_table", path)
+        for s in stages
     ]
     depths = tuple(blocks_in(state, rf"{re.escape(prefix)}layers\.{s}\.blocks\.(\d+)\.") for s in stages)
     require(len(tables) > 0, f"{path}: missing keys {prefix}layers.*")
@@ -131,13 +136,18 @@ def npnet_state(path: Path) -> State:
     text = "embeeding" if "embeeding" in whole else "embedding"
     parts = {"unet_svd": "unet_svd", "unet_embedding": "unet_embedding", text: "embedding"}
     missing = sorted({*parts, "alpha", "beta"} - whole.keys())
-    told = f"{path}: not a checkpoint of Npnet; missing keys: {listed(missing)}; it has {listed(sorted(whole))}"
+    told = (
+        f"{path}: not a checkpoint of Npnet; missing keys: {listed(missing)}; it has {listed(sorted(whole))}"
+    )
     require(not missing, told)
     state: State = {}
     for part, name in parts.items():
         state |= {f"{name}.{key}": value for key, value in tensors_of(whole[part], path, part).items()}
     for name in ("alpha", "beta"):
-        require(isinstance(whole[name], Tensor) and whole[name].numel() == 1, f"{path}: {name}: expected one number")
+        require(
+            isinstance(whole[name], Tensor) and whole[name].numel() == 1,
+            f"{path}: {name}: expected one number",
+        )
         state[name] = whole[name].detach().reshape(1)
     return {name: value for name, value in state.items() if not NPNET_UNUSED.match(name)}
 
@@ -146,7 +156,10 @@ def npnet_checkpoint(path: Path, tokens: int, attention: bool = True) -> Npnet:
     state = npnet_state(path)
     hidden, width = shape_in(state, "unet_svd.mlp1.0.weight", path)
     numbers = shape_in(state, "embedding.linear.weight", path)[1]
-    require(numbers % tokens == 0, f"{path}: made for prompts of {numbers} numbers, which {tokens} tokens cannot have")
+    require(
+        numbers % tokens == 0,
+        f"{path}: made for prompts of {numbers} numbers, which {tokens} tokens cannot have",
+    )
     swin = swin_config(state, path)
     rows = swin.image // swin.patch // 2 ** (len(swin.depths) - 1)
     config = NpnetConfig(
@@ -166,7 +179,7 @@ def npnet_checkpoint(path: Path, tokens: int, attention: bool = True) -> Npnet:
 
 
 def layout(network: nn.Module) -> dict[str, Tensor | list[Tensor]]:
-    """What a component file holds: its tensors by name; lists are stored as one tensor, corrections of all banks."""
+    """A component file's tensors by name; a list is one tensor, corrections are those of all banks."""
     if isinstance(network, Npnet):
         return {name: value for name, value in network.state_dict().items() if not NPNET_UNUSED.match(name)}
     places: dict[str, Tensor | list[Tensor]] = {}
@@ -217,7 +230,9 @@ def write_component(network: nn.Module, path: Path) -> None:
 def with_component(network: nn.Module, tensors: State) -> nn.Module:
     """The network with the weights of a component file."""
     for name, place in layout(network).items():
-        pairs = zip(place, tensors[name], strict=True) if isinstance(place, list) else [(place, tensors[name])]
+        pairs = (
+            zip(place, tensors[name], strict=True) if isinstance(place, list) else [(place, tensors[name])]
+        )
         for one, stored in pairs:
             one.copy_(stored)
     return network

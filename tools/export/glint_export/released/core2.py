@@ -1,7 +1,7 @@
 """CoRe2's weak network: guidance imitated from the conditional prediction and the prompts' tokens.
 
-Source: Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster", arXiv:2503.09662. Parameters
-are named as in the authors' checkpoints.
+Source: Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster", arXiv:2503.09662.
+Parameters have the names of the authors' checkpoints.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([Banked(c, c.width, c.width)])
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v))
+        q, k, v = (
+            f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.to_q, self.to_k, self.to_v)
+        )
         weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
         return self.to_out[0]((weights @ v).transpose(1, 2).flatten(2))
 
@@ -106,7 +108,7 @@ class Block(nn.Module):
 
 
 def position_table(rows: int, columns: int, c: Core2Config) -> Tensor:
-    """[rows columns, width], from the middle of the table: first half of the width by column, second by row."""
+    """[rows columns, width] from the middle of the table: half of the width by column, half by row."""
 
     def encoded(count: int) -> Tensor:
         place = torch.arange((c.table - count) // 2, (c.table - count) // 2 + count, dtype=torch.float32)
@@ -150,7 +152,10 @@ class Core2Network(nn.Module):
 
         def head() -> nn.Sequential:
             return nn.Sequential(
-                Banked(c, c.token_width, c.reader), nn.SiLU(), nn.LayerNorm(c.reader), Banked(c, c.reader, c.width)
+                Banked(c, c.token_width, c.reader),
+                nn.SiLU(),
+                nn.LayerNorm(c.reader),
+                Banked(c, c.reader, c.width),
             )
 
         self.pos_embed = Patches(c)
@@ -182,8 +187,8 @@ class Core2Network(nn.Module):
         return u.float(), s[:r].float(), vh[:r].float()
 
     def forward(
-        self, output: Tensor, position: float, tokens: Tensor, pooled: Tensor, null_tokens: Tensor, null_pooled: Tensor,
-        trace: Trace = lambda name, value: None,
+        self, output: Tensor, position: float, tokens: Tensor, pooled: Tensor, null_tokens: Tensor,
+        null_pooled: Tensor, trace: Trace = lambda name, value: None,
     ) -> Tensor:  # fmt: skip
         """output [B,C,H,W]; position = step / steps; tokens [B,L,D]; pooled [B,P]. Returns [B,C,H,W]."""
         c = self.config

@@ -1,7 +1,7 @@
 """NPNet, the network of Golden Noise: better initial noise from noise and prompt.
 
-Source: Zhou et al., "Golden Noise for Diffusion Models: A Learning Framework", ICCV 2025, arXiv:2411.09502. Parameters
-are named as in the authors' checkpoints.
+Source: Zhou et al., "Golden Noise for Diffusion Models: A Learning Framework", ICCV 2025, arXiv:2411.09502.
+Parameters have the names of the authors' checkpoints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NpnetConfig:
     hidden: int = 64
     value_hidden: int = 1024
     attention: bool = True  # without: as the released trainer builds its SVD branch
-    channels_first: bool = False  # features read as they are meant; the released code takes their rows for channels
+    channels_first: bool = False  # features read as intended; the released code takes rows for channels
     swin: SwinConfig = field(default_factory=SwinConfig)
 
 

@@ -1,4 +1,4 @@
-"""Singular value decomposition without its freedom: the same answer whatever LAPACK's signs and null spaces are."""
+"""Singular value decomposition without freedom: one answer whatever LAPACK's signs and null spaces are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sign_of(columns: Tensor) -> Tensor:
 
 
 def completed(basis: Tensor, width: int) -> Tensor:
-    """Orthonormal columns [n,r] and more of them up to [n,width]: unit vectors in their order, made orthogonal."""
+    """Extends orthonormal columns [n,r] to [n,width] with unit vectors, in order, made orthogonal."""
     for i in range(basis.shape[0]):
         if basis.shape[1] == width:
             break
@@ -33,8 +33,11 @@ def completed(basis: Tensor, width: int) -> Tensor:
 
 
 def canonical_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """U [m,m], s [k], Vh [k,n] of a matrix [m,n], k = min(m,n), in float64. The largest entry of each column of U is
-    positive; directions without a singular value are unit vectors, as far as they can be."""
+    """U [m,m], s [k], Vh [k,n] of a matrix [m,n], k = min(m,n), in float64.
+
+    The largest entry of each column of U is positive; directions without a singular value are unit vectors,
+    as far as they can be.
+    """
     u, s, vh = torch.linalg.svd(matrix.double().cpu(), full_matrices=False)
     rank = int((s > NULL * s[0]).sum())
     sign = sign_of(u[:, :rank])

@@ -44,7 +44,7 @@ def relative_index(size: int) -> Tensor:
 
 
 def shift_mask(height: int, width: int, size: int, shift: int) -> Tensor:
-    """[windows, size^2, size^2]: 0 between places that were neighbours before the cyclic shift, -100 between others."""
+    """[windows, size^2, size^2]: 0 between neighbours before the cyclic shift, -100 between others."""
     region = torch.zeros(1, height, width, 1)
     cuts = (slice(0, -size), slice(-size, -shift), slice(-shift, None))
     for number, (rows, columns) in enumerate((r, c) for r in cuts for c in cuts):
