@@ -1,4 +1,4 @@
-// Forward declarations of the public types: what an interface header may include and stay cheap.
+// Forward declarations of the public types, cheap enough for any interface header to include.
 #pragma once
 
 namespace at {
