@@ -8,12 +8,12 @@ namespace glint {
 
 enum class AttentionKind { Dense, Pisa, Isa };
 
-/// What a network's attention layers do. Dense is torch's scaled_dot_product_attention, bit for bit.
+/// Which attention a network's layers compute. Dense is torch's scaled_dot_product_attention, bit for bit.
 ///
-/// A call stays dense whatever `kind` says if its layer is below `first_dense_layers`, if queries or keys are
-/// fewer than `min_tokens`, if it has a mask, dropout, causality or grouped queries, if a gradient is wanted,
-/// or if its shape, type or device has no sparse kernel. Isa also needs as many queries as keys and more than
-/// main_length.
+/// A call stays dense whatever `kind` says if its layer is below `first_dense_layers`; if it has fewer than
+/// `min_tokens` queries or keys; if it has a mask, dropout, a causal flag or grouped queries; if it needs a
+/// gradient; or if its shape, dtype or device has no sparse kernel. Isa also requires as many queries as
+/// keys, and more than main_length.
 struct AttentionPolicy {
   AttentionKind kind = AttentionKind::Dense;
   int64_t first_dense_layers = 4;  ///< layers; PISA's value for FLUX, whose first layers approximate badly

@@ -44,7 +44,7 @@ class UniPc final : public Solver {
   }
 
  private:
-  /// Returns the paper's r: the previous interval in units of this one, negative because it lies behind. 1/r
+  /// Returns r: the previous interval in units of this one, negative because it lies behind. 1/r
   /// is 0 for an infinite one.
   static double behind(const NoiseSchedule& g, int index, double h) {
     return (g.level(index - 1).lambda() - g.level(index).lambda()) / h;
