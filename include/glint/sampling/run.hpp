@@ -43,8 +43,8 @@ class GLINT_API Run {
   /// Returns the predictor's guided raw output for x, evaluated as if x were at `level`. `memory` is its
   /// rule's state along one trajectory, from GuidanceRule::begin(); without it the prediction stands alone,
   /// as in reflections.
-  /// Cost:    one model call, plus one if the rule's weak branch has its own model; B rows per branch the rule
-  ///          needs at this step.
+  /// Cost:    one model call, plus one if the rule's weak branch has its own model; B rows per branch needed
+  ///          at this step.
   /// Errors:  Cancelled if the observer asks to stop; whatever the model throws.
   at::Tensor predict(const Predictor& predictor, const at::Tensor& x, const Level& level, int step,
                      GuidanceState* memory = nullptr);

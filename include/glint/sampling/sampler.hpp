@@ -31,8 +31,8 @@ class GLINT_API Sampler {
   /// Returns latents for the request.
   /// Cost:    steps() guided predictions, plus the strategies' own cost.
   /// Dtype:   that of request.noise, else float32.
-  /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for non-finite noise
-  ///          or latents; Cancelled; whatever the model throws.
+  /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for non-finite
+  ///          noise or latents; Cancelled; whatever the model throws.
   SampleResult sample(const SampleRequest& request) const;
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }

@@ -35,8 +35,9 @@ inline void check_sides(std::string_view name, const Predictor& strong, const Pr
 /// Errors:  InvalidArgument for options out of range, or predictors whose models differ in parameterization
 ///          or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
-///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviation: near the end K shrinks instead of repeating the last
-///          step, so the terminal level is never inverted (unless repeat_last is set).
+///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviation: near the end
+///          K shrinks instead of repeating the last step, so the terminal level is never inverted (unless
+///          repeat_last is set).
 class Reflect final : public StepStrategy {
  public:
   Reflect(std::string name, PredictorChange strong, PredictorChange weak, ReflectOptions options)

@@ -51,7 +51,8 @@ struct RfSamplingOptions {
 };
 
 /// Replaces the token embeddings by c + s ((1 - r) c + r c_uncond).
-/// Errors:  InvalidArgument, on prediction, if the negative prompt's embeddings are missing or differ in shape.
+/// Errors:  InvalidArgument, on prediction, if the negative prompt's embeddings are missing or of another
+///          shape.
 inline PredictorChange with_mixed_tokens(double s, double r, UncondEmbedding uncond) {
   return with_condition([s, r, uncond](const Prompt& prompt) {
     const bool alike =

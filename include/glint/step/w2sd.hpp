@@ -41,7 +41,8 @@ inline PredictorChange with_side(const W2sdSide& side, Branches branches = Branc
 /// memory of both.
 /// Cost:    N G + T S (G_strong + G_weak) rows, S as for Z-Sampling.
 /// Errors:  InvalidArgument if the predictors are identical, or for an adapter scale without an adapter.
-/// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviations: matched coefficients, no unneeded branches; legacy=true is the released code:
+/// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviations:
+///          matched coefficients, no unneeded branches; legacy=true is the released code:
 ///          coefficients=legacy-shifted, branches=legacy-both.
 inline StepMethod w2sd(const W2sdSide& strong, const W2sdSide& weak, const ReflectOptions& options = {},
                        Branches branches = Branches::Needed) {
