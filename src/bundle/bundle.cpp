@@ -16,7 +16,7 @@ std::string_view minor_version(std::string_view version) {
   return version.substr(0, end);
 }
 
-/// Whether this torch surely reads files made with `made_with`; true if unknown.
+/// Whether this torch is certain to read files made by `made_with`; true if that is unknown.
 bool known_torch(const std::string& made_with) {
   return made_with.empty() || minor_version(made_with) == minor_version(torch_version());
 }

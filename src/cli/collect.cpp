@@ -24,7 +24,7 @@ struct CollectArguments {
   int threads = 0;
   bool json = false, quiet = false;
   CollectRequest request;
-  std::map<std::string, std::string> pair_options;  ///< by name, as given
+  std::map<std::string, std::string> pair_options;  ///< by name, unparsed
 };
 
 /// Reads prompts from a file, one per line; skips blank lines.

@@ -55,7 +55,8 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
 
 std::string flat(std::string_view name) { return replaced(std::string(name), ".", "_"); }
 
-/// Returns the text matched by # if `text` has the form of `pattern`; empty if the pattern has no #.
+/// Returns the number that # stands for if `text` matches `pattern`, "" if the pattern has no #, else
+/// nullopt.
 std::optional<std::string> number_in(std::string_view pattern, std::string_view text) {
   const size_t hash = pattern.find('#');
   if (hash == std::string_view::npos) return pattern == text ? std::optional<std::string>("") : std::nullopt;

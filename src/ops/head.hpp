@@ -47,7 +47,7 @@ class FloatRows {
   Buffer<float> converted_;
 };
 
-/// Calls `function` per group of heads, one head per thread at a time, which bounds memory.
+/// Calls function(first, count) for groups of at most `threads` heads, which bounds memory.
 template <typename Function>
 void for_each_group(int64_t heads, int64_t threads, Function&& function) {
   const int64_t size = std::max<int64_t>(1, std::min(heads, threads));

@@ -116,7 +116,8 @@ struct ScoreVisitor {
   int64_t d, width;
   float* out;
   float* max;
-  const float* const* ahead = nullptr;  // the next rows to prefetch, too far apart for the hardware to
+  const float* const* ahead =
+      nullptr;  // the next rows, to prefetch: too far apart for the hardware prefetcher
   int64_t ahead_columns = 0;
 
   template <int R, int N>

@@ -11,7 +11,7 @@
 namespace glint {
 namespace {
 
-/// Adds its lifetime to a total, s.
+/// Adds its own lifetime to a total, in seconds.
 class Stopwatch {
  public:
   explicit Stopwatch(double& seconds) : seconds_(seconds) {}

@@ -16,7 +16,7 @@ struct AddedToken {
 
 /// Splits `text` at the tokens, leftmost and longest first; calls `piece(text)` for the text in between and
 /// `token(token)` for each token, in order.
-/// Cost:    length times the number of tokens per first byte.
+/// Cost:    length times the number of tokens.
 template <typename Piece, typename Token>
 void cut_at(std::string_view text, const std::vector<AddedToken>& tokens, Piece&& piece, Token&& token) {
   size_t begin = 0;

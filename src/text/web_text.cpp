@@ -13,7 +13,7 @@ namespace {
 struct Named {
   std::u32string_view name;
   char32_t point;
-  bool bare;  ///< counts without its semicolon too
+  bool bare;  ///< also valid without its semicolon
 };
 
 constexpr std::array<Named, 30> kNamed{
