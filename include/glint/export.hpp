@@ -1,4 +1,4 @@
-// GLINT_API marks what a shared libglint exports. Everything else is hidden.
+// GLINT_API marks the symbols a shared libglint exports; all others are hidden.
 #pragma once
 
 #define GLINT_API __attribute__((visibility("default")))

@@ -1,4 +1,4 @@
-// The versions of glint and of the libtorch it was built with.
+// The versions of glint and of the libtorch it was built against.
 #pragma once
 
 #include <glint/export.hpp>

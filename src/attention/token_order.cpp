@@ -11,7 +11,7 @@ struct Band {
   int64_t begin, end;
 };
 
-/// Cuts 0..size into bands of about `thickness`, as even as can be.
+/// Cuts [0, size) into bands of about `thickness`, as even as possible.
 std::vector<Band> bands(int64_t size, int64_t thickness) {
   const int64_t count = std::max<int64_t>(1, (size + thickness / 2) / thickness);
   std::vector<Band> result;

@@ -9,19 +9,19 @@
 namespace glint {
 namespace {
 
-/// "2.11" of "2.11.0+cpu": files and compiled code change with these two numbers.
+/// Returns "2.11" for "2.11.0+cpu"; file formats and compiled code change with major.minor.
 std::string_view minor_version(std::string_view version) {
   const size_t dot = version.find('.');
   const size_t end = dot == version.npos ? dot : version.find_first_not_of("0123456789", dot + 1);
   return version.substr(0, end);
 }
 
-/// Whether the torch that made the files is one whose files this one knows for sure; it is if nobody tells.
+/// Whether this torch is certain to read files made by `made_with`; true if that is unknown.
 bool known_torch(const std::string& made_with) {
   return made_with.empty() || minor_version(made_with) == minor_version(torch_version());
 }
 
-/// The shape of one sample's latents, -1 where the size is the request's.
+/// Returns the latent shape of one sample, -1 for sizes set by the request.
 std::vector<int64_t> latent_sizes(const LatentSpec& latent) {
   std::vector<int64_t> shape{latent.channels};
   if (latent.frame_scale) shape.push_back(-1);
@@ -30,7 +30,7 @@ std::vector<int64_t> latent_sizes(const LatentSpec& latent) {
   return shape;
 }
 
-/// load_network, whose refusals also tell which torch made the file: mostly that is the reason.
+/// Calls load_network; adds the torch version that made the file to errors, as a mismatch is the usual cause.
 std::shared_ptr<const Network> load_told(const std::filesystem::path& path, Backend backend,
                                          const LoadOptions& options, const std::string& made_with) {
   try {
@@ -42,7 +42,7 @@ std::shared_ptr<const Network> load_told(const std::filesystem::path& path, Back
   }
 }
 
-/// A wish for another precision than the denoiser was traced in cannot be met.
+/// Rejects any precision other than the one the denoiser was traced in.
 void check_dtype(const Manifest& manifest, const std::string& wanted) {
   if (wanted.empty()) return;
   detail::parse_dtype(wanted);

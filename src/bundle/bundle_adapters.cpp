@@ -1,4 +1,4 @@
-// A bundle's adapters, and its components with what they change.
+// A bundle's adapters, and its components with adapters applied.
 #include "bundle/bundle_state.hpp"
 
 #include <algorithm>
@@ -6,7 +6,7 @@
 namespace glint {
 namespace {
 
-/// An adapter changes components that the bundle has.
+/// Throws if an adapter changes a component the bundle lacks.
 void check_component(const Manifest& manifest, const AdapterFile& file, const std::string& component,
                      const std::vector<LowRank>& layers) {
   if (manifest.components.contains(component)) return;
@@ -52,7 +52,7 @@ AdaptedNetwork Bundle::adapted(const std::string& component) const {
   const std::lock_guard lock(state_->loaded->mutex);
   if (const auto found = state_->adapted.find(component); found != state_->adapted.end())
     return found->second;
-  // Before the network is loaded, which may take long.
+  // Fail before loading the network, which may take long.
   const Backend backend = state_->component(component).backend;
   for (const auto& [name, file] : state_->adapter_files())
     GLINT_CHECK(

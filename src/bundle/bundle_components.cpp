@@ -1,4 +1,4 @@
-// What a bundle's components are to the rest of the library.
+// Turns a bundle's components into the library's models, encoders and decoders.
 #include "bundle/bundle_state.hpp"
 
 #include <glint/bundle/network_model.hpp>
@@ -61,7 +61,7 @@ std::shared_ptr<const PromptEncoder> Bundle::prompt_encoder(const Adapters& scal
   const auto names = PromptEncoder::components(manifest().family);
   GLINT_CHECK(!names.empty() && has(names.front()), NotFound,
               "prompt: model '{}' has no text encoder; give its conditioning instead", manifest().name);
-  Adapters used;  // those that change a text encoder
+  Adapters used;  // the adapters that change a text encoder
   for (const auto& [adapter, file] : state_->adapter_files()) {
     const auto scale = scales.find(adapter);
     const auto changed = [&](const std::string& name) { return file.layers.contains(name); };

@@ -1,4 +1,4 @@
-// What an opened bundle holds.
+// The state behind an opened bundle.
 #pragma once
 
 #include <glint/bundle/bundle.hpp>
@@ -11,10 +11,10 @@
 
 namespace glint {
 
-/// What bundles share that differ in their adapters alone.
+/// The state shared by bundles that differ only in their adapters.
 struct Loaded {
-  // Guards the caches, also those that are not shared. Held while a component loads: loading is rare, and two
-  // loads at once would only be slower.
+  // Guards all caches, including unshared ones. Held while a component loads: loading is rare, and concurrent
+  // loads would only be slower.
   std::recursive_mutex mutex;
   std::map<std::string, std::shared_ptr<const Network>> networks;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
@@ -33,8 +33,8 @@ struct Bundle::State {
   std::shared_ptr<Loaded> loaded = std::make_shared<Loaded>();
   std::map<std::string, std::shared_ptr<const Model>> models;
   std::optional<std::map<std::string, AdapterFile>> adapters;
-  std::map<std::string, AdaptedNetwork> adapted;  // by component
-  Adapters prompt_scales;                         // the last ones text encoders were asked for with
+  std::map<std::string, AdaptedNetwork> adapted;  // by component name
+  Adapters prompt_scales;                         // the scales of the last prompt encoder
   std::shared_ptr<const PromptEncoder> prompt_encoder;
 
   const Component& component(const std::string& name) const {
@@ -44,19 +44,19 @@ struct Bundle::State {
     return found->second;
   }
 
-  /// The dtype a component computes in: what it was traced in if it tells, else what the caller wishes, where
-  /// the backend can follow, else what it is made for.
+  /// Returns the dtype a component computes in: the one it was traced in, if known; else the caller's, if the
+  /// backend supports it; else the manifest's.
   std::string dtype(const Component& component) const {
     if (!component.compute.empty()) return component.compute;
     if (!facts_of(component.backend).converts) return component.dtype;
     if (!options.dtype.empty()) return options.dtype;
-    // Half precision saves space in the file; computing in it is the caller's choice, since a network has to
-    // be traced for it (its time embedding above all).
+    // Half precision in a file only saves space. Computing in it is the caller's choice, since the network
+    // must have been traced for it (above all its time embedding).
     const bool half = component.dtype == "float16" || component.dtype == "bfloat16";
     return half ? "float32" : component.dtype;
   }
 
-  /// What the encoder or decoder of this name is called with. A model makes either pictures or videos.
+  /// Returns the options of an encoder or decoder. A model makes either images or videos.
   VaeOptions vae_options(const std::string& name, bool video) const {
     const auto& latent = manifest.latent;
     GLINT_CHECK(latent.frame_scale.has_value() == video, InvalidArgument,
@@ -71,7 +71,7 @@ struct Bundle::State {
             .device = options.device};
   }
 
-  /// Returns what is kept, made by `make` when it is first asked for.
+  /// Returns the cached object, calling `make` on first use.
   template <typename T, typename Make>
   std::shared_ptr<const T> once(std::shared_ptr<const T>& kept, Make&& make) const {
     const std::lock_guard lock(loaded->mutex);
@@ -85,17 +85,17 @@ struct Bundle::State {
     return once(kept[name], std::forward<Make>(make));
   }
 
-  /// The path of a file, once its bytes are known to be what the manifest says at `place`.
+  /// Returns the path of a file after verifying its SHA-256, given by the manifest at `place`.
   std::filesystem::path checked_file(const std::string& file, const std::string& sha256,
                                      const std::string& place) const;
   std::filesystem::path checked_file(const std::string& name) const {
     return checked_file(component(name).file, component(name).sha256, "components." + name);
   }
 
-  /// The network of a component, which has to be what the manifest says.
+  /// Loads a component's network after verifying it against the manifest.
   std::shared_ptr<const Network> load_network(const std::string& name) const;
 
-  /// The adapters by name, read when they are first needed.
+  /// Returns the adapters by name, read on first use.
   const std::map<std::string, AdapterFile>& adapter_files();
 };
 

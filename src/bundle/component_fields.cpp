@@ -6,13 +6,13 @@ namespace {
 constexpr int64_t kMostTokens = 65536;
 constexpr std::array<std::string_view, 4> kDtypes{"float32", "float16", "bfloat16", "float64"};
 constexpr std::array<std::string_view, 1> kCleanings{"web"};
-/// Components by role. More of the kinds marked with '_' may follow, e.g. denoiser_early.
+/// Component roles; those in kNumberedRoles are prefixes, as in denoiser_early.
 constexpr std::array<std::string_view, 11> kRoles{
     "denoiser",    "weak_denoiser",    "text_encoder", "tokenizer",  "vae_decoder", "vae_decoder_next",
     "vae_encoder", "vae_encoder_next", "npnet",        "core2_weak", "scorer"};
 constexpr std::array<std::string_view, 3> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_"};
 
-/// A path is the bundle's own if it is relative and never goes up.
+/// Whether a path stays inside the bundle: relative, and never going up.
 bool stays_inside(const std::string& file) {
   const std::filesystem::path path(file);
   if (path.empty() || path.is_absolute() || file.find('\\') != std::string::npos) return false;
@@ -52,7 +52,7 @@ void frame_fields(Visitor& v, const TokenizerFacts& facts, TokenFrame& frame) {
   frame.web_text = !clean.empty();
 }
 
-/// What can run a component; an architecture of the library can only be one of the two it has.
+/// Returns the backends that can run a component; only npnet and core2_weak have built-in architectures.
 std::vector<std::string_view> backends(std::string_view role) {
   std::vector<std::string_view> names(EnumNames<Backend>::values.begin(), EnumNames<Backend>::values.end());
   if (role != "npnet" && role != "core2_weak")
@@ -118,7 +118,7 @@ void components(FieldLister& v, std::map<std::string, Component>&) {
 void adapters(FieldReader& v, std::map<std::string, AdapterEntry>& out) {
   constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-";
   for (const auto& [name, unused] : v.json().items()) {
-    // Names are typed on command lines, between ':', '=' and ','.
+    // Names appear on command lines between ':', '=' and ','.
     GLINT_CHECK(!name.empty() && name.find_first_not_of(kLetters) == std::string::npos, BadModel,
                 "{}: an adapter's name consists of letters, digits, '_', '.' and '-'", v.place(name));
     AdapterEntry adapter;

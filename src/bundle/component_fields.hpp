@@ -1,4 +1,4 @@
-// The fields of model.json that tell of files.
+// The fields of model.json that describe files.
 #pragma once
 
 #include "io/json_fields.hpp"

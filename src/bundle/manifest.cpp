@@ -1,5 +1,5 @@
-// The format is written down once, in the `fields` functions here and in component_fields.cpp;
-// docs/model.schema.json says the same to editors.
+// The `fields` functions here and in component_fields.cpp define the format; docs/model.schema.json mirrors
+// it for editors.
 #include "bundle/component_fields.hpp"
 #include "family/family.hpp"
 #include "io/file.hpp"
@@ -46,7 +46,7 @@ void vp_fields(Visitor& v, ScheduleSpec& schedule) {
   v.choice("final_alpha", vp.final_alpha, false);
 }
 
-/// The shift is a number, "dynamic" with FLUX's values, or an object with other values.
+/// Reads the shift: a number, "dynamic" for FLUX's values, or an object with other values.
 void shift_field(FieldReader& v, FlowTraining& flow) {
   const auto* value = v.find("shift");
   if (!value) return;
@@ -161,8 +161,8 @@ void fields(Visitor& v, Manifest& manifest) {
   v.object("adapters", false, [&](auto& inner) { detail::adapters(inner, manifest.adapters); });
 }
 
-/// A bundle that takes prompts has the text encoders of its family, each with its tokenizer, and a denoiser
-/// that takes what they give.
+/// Checks that a bundle with text encoders has all of its family's, each with a tokenizer, and a denoiser
+/// that takes their outputs.
 void check_text(const Manifest& manifest, const std::string& where) {
   const families::Family& family = families::find(manifest.family);
   std::vector<std::string> roles, found;
@@ -192,7 +192,7 @@ void check_text(const Manifest& manifest, const std::string& where) {
               where, manifest.family, fmt::join(given, ", "), fmt::join(taken, ", "));
 }
 
-/// Rules between fields.
+/// Checks rules across fields.
 void check(const Manifest& manifest, const std::string& where) {
   check_text(manifest, where);
   for (const auto& [name, component] : manifest.components) {

@@ -13,12 +13,12 @@
 namespace glint {
 namespace {
 
-/// Tokens of a block under the policy; ISA's are fixed.
+/// Returns the policy's block size in tokens, which is fixed for ISA.
 int64_t token_block(const AttentionPolicy& policy) {
   return policy.kind == AttentionKind::Pisa ? policy.pisa.block_size : 64;
 }
 
-/// One call: knows the batch and where tensors have to go.
+/// Builds the arguments of one call: batch size, device and dtype are fixed.
 class Batch {
  public:
   Batch(const ModelInput& input, const ModelInfo& info, const NetworkInputs& inputs)
@@ -33,7 +33,7 @@ class Batch {
   int64_t size() const { return size_; }
   int64_t rows() const { return size_ * branches_; }
 
-  /// The network's argument called `name`.
+  /// Returns the network's argument called `name`.
   at::Tensor argument(const std::string& name) const {
     if (name == "latents") return latents();
     if (name == "time") return filled(time());
@@ -53,13 +53,13 @@ class Batch {
     return parts.size() == 1 ? parts.front() : at::cat(parts);
   }
 
-  /// x once for every branch: cast first, then written once to its place in the batch.
+  /// Returns x once per branch: cast first, then copied once into the batch.
   at::Tensor latents() const {
     const auto x = input_.x.to(device_, dtype_);
     return joined(std::vector<at::Tensor>(input_.branches.size(), x));
   }
 
-  /// Raster order, unless a policy in force gains from patches. Not batched.
+  /// Returns raster order, unless the policy in force benefits from patches. Not batched.
   at::Tensor token_order() const {
     const auto& x = input_.x;
     const int64_t frames = x.dim() == 5 ? x.size(2) : 1, height = x.size(-2) / inputs_.patch,
@@ -90,7 +90,7 @@ class Batch {
     return *input_.embedded_guidance;
   }
 
-  /// The tensor of one branch, with B rows, on the network's device.
+  /// Returns one branch's tensor with B rows, on the network's device.
   at::Tensor part(const Conditioning& conditioning, const std::string& name) const {
     const auto& tensor = named_input(conditioning, name);
     GLINT_CHECK(tensor.defined(), InvalidArgument, "conditioning: {} takes '{}', which is not set",
@@ -129,7 +129,7 @@ void check_input(const ModelInput& input, const ModelInfo& info) {
          shape_string(info.latent_shape), shape_string(x.sizes()));
 }
 
-/// Compared at every call: a few integers, next to a network.
+/// Checked on every call, which costs nothing next to a network.
 void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, int64_t rows,
                   const std::string& name) {
   GLINT_CHECK(!outputs.empty(), BadModel, "{}: the denoiser returned nothing", name);

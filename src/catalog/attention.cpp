@@ -15,18 +15,17 @@ constexpr EntryInfo kDense{.kind = "attention",
                            .summary = "attention as the network was exported",
                            .cost = "no change",
                            .source = "scaled_dot_product_attention"};
-constexpr EntryInfo kPisa{
-    .kind = "attention",
-    .name = "pisa",
-    .summary = "exact attention to the best key blocks, a Taylor expansion of the others",
-    .cost = "density + 1/block_size + head size/tokens of dense attention, at least",
-    .source = "xie-lab-ml/piecewise-sparse-attention, 2026; its defaults for FLUX",
-    .goal = Goal::Speed};
+constexpr EntryInfo kPisa{.kind = "attention",
+                          .name = "pisa",
+                          .summary = "exact attention to the best key blocks, a Taylor expansion of the rest",
+                          .cost = "at least density + 1/block_size + head size/tokens of dense attention",
+                          .source = "xie-lab-ml/piecewise-sparse-attention, 2026; its defaults for FLUX",
+                          .goal = Goal::Speed};
 constexpr EntryInfo kIsa{
     .kind = "attention",
     .name = "isa",
-    .summary = "for in-context editing: few context blocks are kept, diffuse queries approximated",
-    .cost = "0.3 of dense attention at the defaults, at least",
+    .summary = "for in-context editing: keeps few context blocks, approximates diffuse queries",
+    .cost = "at least 0.3 of dense attention at the defaults",
     .source = "xie-lab-ml/Lightning-Unified-Video-Editor-via-In-Context-Sparse-Attention, 2026",
     .goal = Goal::Speed};
 

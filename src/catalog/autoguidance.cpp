@@ -10,7 +10,7 @@ struct Options : AutoGuidanceOptions {
   std::string weak_model = "weak_denoiser";
 
   static void fields(auto& visit, auto& o) {
-    visit("weak_model", o.weak_model, Field{.help = "denoiser component of the bundle to steer away from"});
+    visit("weak_model", o.weak_model, Field{.help = "denoiser component to guide away from"});
     AutoGuidanceOptions::fields(visit, o);
   }
 };

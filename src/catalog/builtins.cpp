@@ -1,4 +1,4 @@
-// What ships, one line each.
+// The table of built-in entries, one line each.
 #include "catalog/entries.hpp"
 
 #include <glint/guidance/apg.hpp>

@@ -35,7 +35,7 @@ struct Options : Core2Options {
 
   static void fields(auto& visit, auto& o) {
     Core2Options::fields(visit, o);
-    visit("network", o.network, Field{.help = "component of the bundle"});
+    visit("network", o.network, Field{.help = "the bundle's weak-network component"});
     visit("text", o.text, detail::kTextRowsField);
   }
 };

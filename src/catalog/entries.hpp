@@ -1,4 +1,4 @@
-// What registers the entries that are made from a bundle's components, one file each.
+// Registers the entries built from a bundle's components, one file each.
 #pragma once
 
 #include <glint/catalog/registry.hpp>
@@ -6,9 +6,8 @@
 namespace glint::detail {
 
 inline constexpr Field kTextRowsField{.help =
-                                          "what a network of the released architecture reads of the prompts' "
-                                          "decomposition; unset = what it was "
-                                          "trained with"};
+                                          "which part of the prompts' SVD a network of the released "
+                                          "architecture reads; default: what it was trained with"};
 
 void add_attention(Registry& registry);
 void add_autoguidance(Registry& registry);

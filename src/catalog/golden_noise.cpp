@@ -8,7 +8,7 @@ namespace glint {
 NoiseNetwork noise_network(const Bundle& bundle, const std::string& component,
                            std::optional<bool> svd_attention, const std::vector<int64_t>& latent_shape) {
   ComponentCall network(bundle, component, "a noise network", {"latents", "tokens", "pooled"});
-  // Before anything is computed, if the run's size is known.
+  // Fail before computing anything, if the run's size is known.
   if (!latent_shape.empty()) network.check_latents(latent_shape);
   if (svd_attention) network = network.with("svd_attention", *svd_attention ? "true" : "false");
   return [network](const at::Tensor& noise, const Prompt& prompt) {
@@ -32,12 +32,11 @@ struct Options : GoldenNoiseOptions {
   std::optional<bool> svd_attention = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
-    visit("network", o.network, Field{.help = "component of the bundle"});
+    visit("network", o.network, Field{.help = "the bundle's noise-network component"});
     GoldenNoiseOptions::fields(visit, o);
     visit("svd_attention", o.svd_attention,
-          Field{.help =
-                    "whether NPNet's SVD branch attends; the released trainer leaves that out, the released "
-                    "inference does not; unset = what the component's file says"});
+          Field{.help = "attention in NPNet's SVD branch, which the released inference has and the released "
+                        "trainer lacks; default: as in the component's file"});
   }
 };
 

@@ -29,7 +29,8 @@ OptionValues parse_options(std::string_view json) {
     try {
       return detail::parse_json(json, "options");
     } catch (const Error& error) {
-      throw Error(ErrorCode::InvalidArgument, error.what());  // an argument, not a bundle's file
+      throw Error(ErrorCode::InvalidArgument,
+                  error.what());  // the JSON is an argument here, not a bundle's file
     }
   }();
   GLINT_CHECK(document.is_object(), InvalidArgument, "options: expected a JSON object, got {}",

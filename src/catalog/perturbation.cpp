@@ -11,7 +11,7 @@ struct Options : PerturbationOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("weak_model", o.weak_model,
-          Field{.help = "denoiser component with skipped layers (SLG), identity (PAG) or blurred (SEG) "
+          Field{.help = "denoiser component with skipped layers (SLG), or identity (PAG) or blurred (SEG) "
                         "attention"});
     PerturbationOptions::fields(visit, o);
   }

@@ -1,4 +1,4 @@
-// The reflection under its own name: every way its predictors can differ, in one strategy.
+// The strategy `reflect`: a reflection whose predictors may differ in every way at once.
 #include "catalog/entries.hpp"
 #include "catalog/w2sd_options.hpp"
 
@@ -12,14 +12,14 @@ struct Options {
       .kind = "step",
       .name = "reflect",
       .summary =
-          "the reflection itself, its sides differing in any mixture of model, adapter, guidance and prompt",
+          "reflection between predictors that differ in any mix of model, adapter, guidance and prompt",
       .cost = "N G + T S (G_strong + G_weak) rows, S = sum of min(span, N-1-i) over active steps i",
       .source = "Bai et al. 2025, arXiv:2502.00473"};
 
   detail::W2sdOptions sides = {};
   double forward_scale = 0.0,
-         forward_null_mix = 0.0;  ///< token embeddings of the strong predictor, see RfSamplingOptions
-  double inverse_scale = 0.0, inverse_null_mix = 0.0;  ///< and of the weak predictor
+         forward_null_mix = 0.0;  ///< strong predictor's token embeddings, see RfSamplingOptions
+  double inverse_scale = 0.0, inverse_null_mix = 0.0;  ///< the weak predictor's
   UncondEmbedding uncond = UncondEmbedding::Faithful;
 
   static void fields(auto& visit, auto& o) {
@@ -29,15 +29,15 @@ struct Options {
     visit("forward_null_mix", o.forward_null_mix, mix);
     visit("inverse_scale", o.inverse_scale, mix);
     visit("inverse_null_mix", o.inverse_null_mix, mix);
-    visit("uncond", o.uncond, Field{.help = "the unconditional embedding of the mix"});
+    visit("uncond", o.uncond, Field{.help = "which unconditional embedding to mix in"});
   }
 };
 
-/// Returns a reflection whose predictors differ in any mixture of model, adapter, prompt, guidance and token
-/// embeddings; the gaps add up to first order. legacy=true is that of W2sd.
+/// Returns a reflection whose predictors differ in any mix of model, adapter, prompt, guidance and token
+/// embeddings; to first order the gaps add up. legacy=true is as for W2SD.
 /// Cost:    N G + T S (G_strong + G_weak) rows.
-/// Errors:  those of W2sd but one: predictors that do not differ are allowed, and measure the drift of the
-///          reflection itself.
+/// Errors:  those of W2SD, except that identical predictors are allowed: they measure the reflection's own
+///          drift.
 Product make(const Options& o, const BuildContext& context) {
   constexpr std::string_view kName = Options::info.name;
   check_ranges(kName, o);

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kKinds{"rule", "filter", "solver", "step", "noise", "attention"};
 
-/// What a kind is called in messages.
+/// Returns a kind's name for messages.
 std::string label(std::string_view kind) {
   if (kind == "attention") return "attention policy";
   return kind == "step" || kind == "noise" ? fmt::format("{} strategy", kind) : std::string(kind);

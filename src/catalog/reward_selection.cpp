@@ -26,7 +26,7 @@ struct Options : RewardSelectionOptions {
 
   static void fields(auto& visit, auto& o) {
     RewardSelectionOptions::fields(visit, o);
-    visit("scorer", o.scorer, Field{.help = "component of the bundle"});
+    visit("scorer", o.scorer, Field{.help = "the bundle's scorer component"});
   }
 };
 

@@ -1,4 +1,4 @@
-// glint collect: training data for CoRe2's weak network and for golden-noise networks.
+// glint collect: collects training data for CoRe2's weak network and for golden-noise networks.
 #include "cli/cli.hpp"
 #include "cli/progress.hpp"
 
@@ -24,10 +24,10 @@ struct CollectArguments {
   int threads = 0;
   bool json = false, quiet = false;
   CollectRequest request;
-  std::map<std::string, std::string> pair_options;  ///< by name, as given
+  std::map<std::string, std::string> pair_options;  ///< by name, unparsed
 };
 
-/// Returns the prompts of a file: one per line; blank lines do not count.
+/// Reads prompts from a file, one per line; skips blank lines.
 std::vector<std::string> read_prompts(const std::string& path) {
   std::ifstream file(path);
   std::error_code ignored;
@@ -53,7 +53,7 @@ void fill_request(CollectArguments& args) {
   request.stored = args.stored == "float32" ? StoredType::Float32 : StoredType::Float16;
 }
 
-/// How far it is: a line that is drawn again on a terminal, elsewhere one for every tenth.
+/// Reports progress: a line redrawn in place on a terminal, elsewhere a line every 10 %.
 class CollectReport {
  public:
   explicit CollectReport(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
@@ -160,7 +160,7 @@ void add_options(CLI::App& command, CollectArguments& args) {
   command.add_flag("--quiet,-q", args.quiet, "no progress, no summary");
 }
 
-/// The options of the reflection, from their own description: guidance_inverse is --guidance-inverse.
+/// Adds the reflection's options from their descriptions; guidance_inverse becomes --guidance-inverse.
 void add_pair_options(CLI::App& command, CollectArguments& args) {
   for (const OptionDescription& o : describe_options<NoisePairOptions>()) {
     std::string flag = "--" + o.name;

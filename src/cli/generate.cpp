@@ -1,4 +1,4 @@
-// glint generate: pictures from prompts.
+// glint generate: makes images or videos from prompts.
 #include "cli/cli.hpp"
 #include "cli/outputs.hpp"
 #include "cli/progress.hpp"
@@ -30,14 +30,14 @@ struct Arguments {
   std::vector<std::string> with, lora;
   std::string noise_in, cond_in;
   OutputFiles files;
-  int64_t frames = 0;  // of each video; 0 of a model that makes pictures
+  int64_t frames = 0;  // per video; 0 for image models
   int threads = 0;
   bool json = false, quiet = false;
   GenerateRequest request;
 };
 
-/// Takes `--lora` NAME[:scale] of the bundle's own adapters and FILE[:scale] of others, which are then called
-/// by their file's stem, into the request; returns the bundle with those.
+/// Applies `--lora`: NAME[:scale] for the bundle's own adapters, FILE[:scale] for others, which are named by
+/// their file's stem. Sets the request's scales and returns the bundle with the added files.
 Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {
   std::map<std::string, fs::path> files;
   for (const std::string& text : given) {
@@ -84,14 +84,14 @@ void fill_request(Arguments& args) {
   request.prompts = args.prompts;
 }
 
-/// Whether the request chooses what attention layers do, so that the denoiser has to be loaded for it.
+/// Whether the request sets an attention policy, which the denoiser must be loaded for.
 bool has_attention(const GenerateRequest& request) {
   return std::any_of(request.with.begin(), request.with.end(), [](const Method& method) {
     return builtins().entry(method.choice()->name).info.kind == "attention";
   });
 }
 
-/// Frames of each video the request asks for, 0 if the model makes pictures.
+/// Returns the number of frames per video, 0 for image models.
 int64_t frames_of(const GenerateRequest& request, const LatentSpec& latent) {
   if (!latent.frame_scale) return 0;
   const auto frames = [&](int64_t latent_frames) { return (latent_frames - 1) * *latent.frame_scale + 1; };
@@ -99,7 +99,7 @@ int64_t frames_of(const GenerateRequest& request, const LatentSpec& latent) {
   return std::max<int64_t>(1, request.frames.value_or(frames(latent.frames.value_or(1))));
 }
 
-/// Pictures or videos of all prompts.
+/// Returns the number of images or videos of all prompts.
 int64_t pictures_of(const Arguments& args) {
   const GenerateRequest& request = args.request;
   const int64_t each =
@@ -119,7 +119,7 @@ void report_words(const std::vector<TokenizedPrompt>& prompts) {
     spdlog::warn("the model does not know: {} (they count as one unknown word)", fmt::join(unknown, ", "));
 }
 
-/// What picture `index` was made with, so that it can be made again.
+/// Returns the settings that reproduce image `index`.
 PngTexts texts_of(const Arguments& args, size_t index, const GenerateResult& result) {
   const size_t per_prompt = static_cast<size_t>(pictures_of(args)) / args.prompts.size();
   PngTexts texts{{"prompt", args.prompts[index / per_prompt]},
@@ -160,7 +160,7 @@ GenerateResult run(const Arguments& args, const Pipeline& pipeline) {
   }
 }
 
-/// The pictures or videos, each with what it was made with.
+/// Returns the images or videos, each with the settings that reproduce it.
 Pictures take_pictures(const Arguments& args, GenerateResult& result) {
   Pictures pictures{.images = std::move(result.images), .videos = std::move(result.videos), .texts = {}};
   for (size_t i = 0; i < pictures.images.size() + pictures.videos.size(); ++i)
@@ -180,7 +180,7 @@ int64_t peak_memory_bytes() {
   return usage.ru_maxrss * 1024;
 }
 
-/// Per prompt, as lists over the steps; null where it was not measured.
+/// Returns per-step lists for each prompt; null where not measured.
 Json guidance_json(const std::vector<EffectiveGuidance>& samples, size_t prompts) {
   if (samples.empty()) return nullptr;
   Json list = Json::array();
@@ -272,7 +272,6 @@ int generate(Arguments& args) {
   return kOk;
 }
 
-/// What is drawn, and how.
 void add_sampling_options(CLI::App& command, Arguments& args) {
   GenerateRequest& r = args.request;
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
@@ -313,7 +312,6 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
                      "replaces the prompt");
 }
 
-/// What is written.
 void add_output_options(CLI::App& command, Arguments& args) {
   OutputFiles& files = args.files;
   command.add_option(
@@ -334,7 +332,6 @@ void add_output_options(CLI::App& command, Arguments& args) {
                      "write the 'trajectory' of latents as safetensors");
 }
 
-/// Where it runs, and what is told.
 void add_run_options(CLI::App& command, Arguments& args) {
   command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
   command.add_option("--dtype", args.dtype,

@@ -1,4 +1,4 @@
-// glint inspect: what is in a model bundle, and whether its files are what the manifest says.
+// glint inspect: shows what a model bundle contains and verifies its files.
 #include "cli/cli.hpp"
 
 #include <glint/attention/gain.hpp>
@@ -72,8 +72,8 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
           {"adapters", adapters}};
 }
 
-/// The denoiser's attention layers at its default size. A network without a fixed size runs at two small ones
-/// instead: every count of tokens is linear in the number of latent pixels.
+/// Returns the denoiser's attention calls at its default size. Networks of variable size run at two small
+/// sizes instead and extrapolate: all token counts are linear in the number of latent pixels.
 std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateRequest request) {
   const LatentSpec& latent = pipeline.bundle().manifest().latent;
   if (latent.fixed_size) return pipeline.attention_calls(request);
@@ -98,7 +98,7 @@ std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateReq
   return calls;
 }
 
-/// The attention layers and what a policy would gain there. Says why where that cannot be told.
+/// Describes the attention layers and a policy's speed-up bound there, or says why it is unknown.
 Json describe_attention(const std::filesystem::path& folder, const std::string& attention) {
   const Choice choice = parse_choice(attention);
   const AttentionPolicy policy = builtins().attention(choice);
@@ -136,7 +136,7 @@ void print_attention(const Json& attention) {
                layer["kind"].get<std::string>(), layer["gain_bound"].get<double>());
 }
 
-/// A size in the largest unit that gives a number of at least 1.
+/// Formats a size in the largest unit in which it is at least 1.
 std::string size_text(const Json& bytes) {
   if (bytes.is_null()) return "missing";
   auto size = bytes.get<double>();
@@ -147,7 +147,7 @@ std::string size_text(const Json& bytes) {
   return fmt::format("{:.1f} GB", size);
 }
 
-/// The default size of what the model makes.
+/// Describes the default size of the model's images or videos.
 std::string size_of(const Manifest& m) {
   const LatentSpec& latent = m.latent;
   const char* what = latent.frame_scale ? "videos" : "pictures";

@@ -1,4 +1,4 @@
-// glint list: every solver, rule, strategy and model, with options, cost and source.
+// glint list: lists all solvers, rules, strategies and models, with options, cost and source.
 #include "cli/cli.hpp"
 
 #include <glint/bundle/manifest.hpp>
@@ -30,7 +30,7 @@ Json default_of(const OptionDescription& o) {
   return o.type == "choice" || o.type == "text" ? Json(o.default_value) : Json::parse(o.default_value);
 }
 
-/// The headings of the list: what a user wants.
+/// The list's headings, by what a user wants to achieve.
 constexpr std::array<std::string_view, 3> kGroups{
     "Better pictures (--with)", "Fewer or cheaper evaluations (--with)", "Solvers (--solver)"};
 
@@ -52,7 +52,7 @@ Json to_json(const Registry::Entry& entry) {
           {"options", options},      {"cost", entry.info.cost}, {"source", entry.info.source}};
 }
 
-/// What a model is and defaults to; a bundle that cannot be read says why and hides none of the others.
+/// Summarises a model and its defaults. An unreadable bundle shows its error, so that the others still list.
 std::string summary_of(const std::string& name) {
   try {
     const Manifest m = read_manifest(find_model(name));
@@ -71,7 +71,7 @@ Json model_json(const std::string& name) {
 
 constexpr size_t kWidth = 100;  // columns
 
-/// Prints a text after `indent` columns, wrapped at words; the cursor stands at that column already.
+/// Prints text wrapped at words and indented by `indent` columns; the cursor is already there.
 void print_wrapped(std::string_view text, size_t indent) {
   size_t column = indent;
   while (!text.empty()) {
@@ -87,14 +87,12 @@ void print_wrapped(std::string_view text, size_t indent) {
   fmt::print("\n");
 }
 
-/// A line of a list: the name, and beside it a text.
 void print_line(std::string_view name, std::string_view text) {
   constexpr size_t kName = 26;
   fmt::print("  {:{}}", name, kName - 2);
   print_wrapped(text, kName);
 }
 
-/// Everything about one entry.
 void print(const Registry::Entry& entry) {
   fmt::print("{} ({})\n", entry.info.name, entry.info.kind);
   print_line("what", entry.info.summary);
@@ -114,7 +112,7 @@ struct ListArguments {
   bool json = false;
 };
 
-/// The entries of a kind, of a name, or all.
+/// Returns the entries of a kind or name, or all.
 std::vector<Registry::Entry> chosen(const std::string& what) {
   std::vector<Registry::Entry> entries;
   for (const Registry::Entry& entry : builtins().entries())
@@ -127,7 +125,7 @@ int list(const ListArguments& args) {
   std::vector<std::string> models = model_names();
   if (!args.what.empty() && args.what != "model")
     std::erase_if(models, [&](const std::string& name) { return name != args.what; });
-  // Neither a kind nor a model: the registry says what is near.
+  // Neither a kind nor a model: let the registry throw, with the nearest name.
   if (entries.empty() && models.empty() && args.what != "model") builtins().entry(args.what);
   if (args.json) {
     Json all = Json::array();

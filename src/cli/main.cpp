@@ -1,4 +1,4 @@
-// The glint program: one command per file, errors and exit codes here.
+// The glint program: one command per file; errors and exit codes are handled here.
 #include "cli/cli.hpp"
 
 #include <glint/core/error.hpp>
@@ -27,7 +27,7 @@ int exit_code_of(const Error& error) {
   return error.code() == ErrorCode::InvalidArgument ? cli::kBadUsage : cli::kFailed;
 }
 
-/// CLI11 would only say that some command is required.
+/// Gives a better message than CLI11, which only says that a command is required.
 void check_command(const CLI::App& app, int argc, char** argv) {
   const CLI::App* group = &app;
   for (int i = 1; i < argc && argv[i][0] != '-'; ++i) {
@@ -41,7 +41,7 @@ void check_command(const CLI::App& app, int argc, char** argv) {
   }
 }
 
-/// Returns the message for arguments that no option took, with the nearest option.
+/// Returns the message for unrecognised arguments, with the nearest option.
 std::string unknown_argument(const CLI::App& app) {
   const CLI::App* command = &app;
   while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
@@ -53,8 +53,8 @@ std::string unknown_argument(const CLI::App& app) {
   return fmt::format("unknown argument '{}'{}", name, did_you_mean(name, names));
 }
 
-/// Refuses a text that is not wholly a `Value`, and hands CLI11 the plain decimal form of one that is: by
-/// itself it reads 010 as 8, takes -1 for the largest unsigned number, and does not say what it expected.
+/// Rejects text that is not entirely a `Value`, and passes CLI11 the plain decimal form otherwise: on its own
+/// CLI11 reads 010 as 8 and -1 as the largest unsigned number, and does not say what it expected.
 template <typename Value>
 CLI::Validator reads_as(std::string what) {
   const auto read = [what = std::move(what)](std::string& given) {
@@ -130,13 +130,13 @@ int run(int argc, char** argv) {
   }
 }
 
-/// Starts the program again with OpenMP threads that sleep while they wait, unless the user chose. By default
-/// they spin, and where another process holds a core each barrier of a small network then lasts a time slice:
-/// 2 s became 40 s on a busy machine of two cores. libgomp reads the variable when it is loaded, so setting
-/// it here would be too late.
+/// Re-executes the program with OpenMP threads that sleep while waiting, unless the user chose otherwise. By
+/// default they spin, so if another process holds a core, each barrier of a small network costs a time slice:
+/// 2 s became 40 s on a busy 2-core machine. libgomp reads the variable at load time, so setting it here is
+/// too late.
 void let_threads_sleep(char** argv) {
   if (std::getenv("OMP_WAIT_POLICY") || ::setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
-  ::execv("/proc/self/exe", argv);  // returns only if it cannot; the program then runs as it is
+  ::execv("/proc/self/exe", argv);  // returns only on failure; then run as is
 }
 
 }  // namespace

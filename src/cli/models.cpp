@@ -39,8 +39,7 @@ std::vector<std::string> model_names() {
 
 fs::path find_model(const std::string& name_or_path) {
   std::error_code ignored;
-  // A name is looked up first: what happens to lie in the working directory must not take a known model's
-  // place.
+  // Names take precedence: something in the working directory must not shadow a known model.
   for (const fs::path& folder : model_folders())
     if (!fs::path(name_or_path).is_absolute() && fs::exists(folder / name_or_path / "model.json", ignored))
       return fs::weakly_canonical(folder / name_or_path);

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFrameNames = "frame_%04d.png";
 
-/// How a video becomes files.
+/// How to store a video.
 enum class Form { Animation, Frames, Folder, Still };
 
 bool ends_with_separator(const std::string& path) { return path.ends_with('/'); }
@@ -41,17 +41,17 @@ Form form_of(const std::string& path, int64_t frames) {
   return Form::Folder;
 }
 
-/// A path with -1, -2, ... before its extension where there are several pictures.
+/// Inserts -1, -2, ... before the extension if there are several images.
 fs::path numbered(fs::path path, size_t index, size_t count) {
   if (count == 1) return path;
-  if (!path.has_filename()) path = path.parent_path();  // a folder's path that ends in a slash
+  if (!path.has_filename()) path = path.parent_path();  // a folder path with a trailing slash
   return path.parent_path() /
          fmt::format("{}-{}{}", path.stem().string(), index + 1, path.extension().string());
 }
 
 std::string normal(const fs::path& path) { return fs::absolute(path).lexically_normal().string(); }
 
-/// Whether `path` is what one of `count` numbered pictures will be called.
+/// Whether `path` is the name of one of `count` numbered images.
 bool is_numbered_picture(const fs::path& path, const std::string& pictures, int64_t count) {
   const std::string stem = path.stem().string();
   const size_t dash = stem.rfind('-');
@@ -167,7 +167,7 @@ std::vector<std::string> write_pictures(const OutputFiles& files, Pictures made)
     SheetOptions sheet{.gap = 4};
     std::vector<Image> cells = std::move(made.images);
     for (Video& video : made.videos) {
-      // One video: as square as can be. Several: a row each.
+      // As square as possible for one video, one row per video for several.
       if (made.videos.size() > 1) sheet.columns = static_cast<int64_t>(video.frames.size());
       std::move(video.frames.begin(), video.frames.end(), std::back_inserter(cells));
     }

@@ -1,4 +1,4 @@
-// The files a run leaves: their names checked before it, written after it.
+// A run's output files: names checked before the run, contents written after it.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -11,29 +11,29 @@
 
 namespace glint::cli {
 
-/// Where things go. Empty: nowhere.
+/// Output paths; empty = not written.
 struct OutputFiles {
-  std::string pictures;  ///< a PNG; of videos a WebP, a PNG name with %04d in it, or a folder
+  std::string pictures;  ///< a PNG; for videos a WebP, a PNG name with %04d, or a folder
   std::string sheet, latents, trajectory;
   int64_t enlarge = 1;
-  std::optional<double> frames_per_second = {};  ///< of videos
+  std::optional<double> frames_per_second = {};  ///< videos only
 };
 
-/// Returns the rate that videos are written with.
+/// Returns the frame rate to write videos with.
 double frames_per_second(const OutputFiles& files);
 
-/// What a run made, in the order of its prompts.
+/// A run's output, in prompt order; either images or videos.
 struct Pictures {
-  std::vector<Image> images;    ///< either these
-  std::vector<Video> videos;    ///< or these
-  std::vector<PngTexts> texts;  ///< of each
+  std::vector<Image> images;
+  std::vector<Video> videos;
+  std::vector<PngTexts> texts;  ///< one per image or video
 };
 
-/// Fails now rather than after minutes of sampling. `frames` is the length of the videos, 0 of pictures;
-/// `count` how many of either there will be.
+/// Throws now rather than after minutes of sampling. `frames` is the videos' length, 0 for images; `count` is
+/// the number of images or videos.
 void check_outputs(const OutputFiles& files, int64_t frames, int64_t count);
 
-/// Writes the pictures or videos and the sheet, and returns their paths.
+/// Writes the images or videos and the contact sheet, and returns their paths.
 std::vector<std::string> write_pictures(const OutputFiles& files, Pictures pictures);
 
 }  // namespace glint::cli

@@ -41,7 +41,7 @@ void Progress::end() {
   if (!quiet_ && terminal_) say("\r\x1b[K");
 }
 
-/// Decoding shows only where it takes a while: in several calls, on a terminal.
+/// Shows decoding only where it takes a while: in several calls, on a terminal.
 void Progress::on_stage(std::string_view name, int step, int steps) {
   if (quiet_ || !terminal_ || steps < 2 || name != "decode") return;
   say("\r\x1b[K{} decoding {}/{}", label_, step + 1, steps);
@@ -49,8 +49,7 @@ void Progress::on_stage(std::string_view name, int step, int steps) {
 
 bool Progress::on_step(const StepEvent& event) {
   if (quiet_) return true;
-  if (event.step ==
-      0) {  // a new batch; the first one's time includes its first step and the encoding of the prompt
+  if (event.step == 0) {  // a new batch; the first one's time includes prompt encoding and its first step
     if (batch_++ > 0) start_ = Clock::now();
     drawn_ = {};
     reported_ = 0;
@@ -58,7 +57,7 @@ bool Progress::on_step(const StepEvent& event) {
   const double seconds = seconds_since(start_);
   if (terminal_) {
     constexpr double kRedraw =
-        0.05;  // seconds; a terminal shows no more, and drawing must not cost a fast model
+        0.05;  // seconds; redrawing more often would be invisible and slow fast models down
     if (seconds_since(drawn_) >= kRedraw || event.step + 1 == event.steps) draw(event, seconds);
   } else {
     const int quarter = 4 * (event.step + 1) / event.steps;

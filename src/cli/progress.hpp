@@ -1,4 +1,4 @@
-// Progress of a run on stderr: a live bar on a terminal, plain lines otherwise; and Ctrl-C.
+// Progress on stderr (a live bar on a terminal, plain lines elsewhere) and Ctrl-C handling.
 #pragma once
 
 #include <glint/sampling/observer.hpp>
@@ -13,7 +13,7 @@
 
 namespace glint::cli {
 
-/// While it lives, the first Ctrl-C asks the run to stop and a second one ends the program.
+/// While alive, the first Ctrl-C asks the run to stop and a second ends the program.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -27,22 +27,22 @@ class InterruptGuard {
   void (*before_)(int);
 };
 
-/// Writes to stderr and goes on if that fails: a full disk under a log is no reason to lose a run.
+/// Writes to stderr and ignores failures: a full disk under a log must not lose a run.
 template <typename... T>
 void say(fmt::format_string<T...> text, T&&... values) {
   std::fputs(fmt::format(text, std::forward<T>(values)...).c_str(), stderr);
   std::fflush(stderr);
 }
 
-/// Shows steps as they pass, unless quiet, and stops the run after Ctrl-C.
+/// Shows progress unless quiet, and stops the run after Ctrl-C.
 class Progress final : public Observer {
  public:
   explicit Progress(bool quiet);
 
-  /// Names what the following steps belong to.
+  /// Labels the following steps.
   void begin(std::string_view label);
 
-  /// Removes the bar.
+  /// Clears the bar.
   void end();
 
   bool keep_going() override { return !InterruptGuard::interrupted(); }

@@ -20,8 +20,8 @@ Json json_of(const OptionValues& options) {
   return object;
 }
 
-/// Everything the content of the files depends on. What is not told is left to the model's own default, which
-/// the hashes pin.
+/// Returns everything the files' contents depend on. Unset values are the model's defaults, which its hashes
+/// pin.
 Json identity(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector,
               const Plan& plan) {
   const Bundle& bundle = pipeline.bundle();
@@ -78,7 +78,7 @@ void check(const CollectRequest& request) {
               generate.count * prompts);
 }
 
-/// Tensors that grow batch by batch.
+/// A shard's tensors, collected batch by batch.
 class Shard {
  public:
   void append(TensorMap&& batch) {
@@ -89,7 +89,7 @@ class Shard {
     TensorMap tensors;
     for (auto& [name, parts] : parts_) {
       tensors[name] = at::cat(parts);
-      parts.clear();  // one tensor at a time is there twice
+      parts.clear();  // so that at most one tensor exists twice
     }
     parts_.clear();
     return tensors;
@@ -99,8 +99,7 @@ class Shard {
   std::map<std::string, std::vector<at::Tensor>> parts_;
 };
 
-/// The items of one collection in order: what each is sampled with, and what is stored of it beside the
-/// collector's own.
+/// A collection's items in order: how to sample each, and what to store besides the collector's tensors.
 class Items {
  public:
   Items(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan)
@@ -109,8 +108,8 @@ class Items {
   int64_t total() const { return plan_.samples; }
   const std::set<std::string>& unknown_words() const { return unknown_; }
 
-  /// Returns the request of items first, first + 1, ...; one row of conditioning each, and one of the
-  /// negative prompt's.
+  /// Returns the request for items first, first + 1, ...: one conditional row each, and one unconditional
+  /// row.
   SampleRequest batch(int64_t first, int64_t size) {
     std::vector<Conditioning> rows;
     for (int64_t item = first; item < first + size; ++item)
@@ -122,7 +121,7 @@ class Items {
             .observer = request_.generate.observer};
   }
 
-  /// Adds what tells the kept items apart to what the collector returned for them.
+  /// Adds what identifies the kept items to the collector's tensors.
   TensorMap described(TensorMap tensors, const SampleRequest& batch, int64_t first) const {
     const at::Tensor item = tensors.at("item");
     tensors.erase("item");

@@ -1,4 +1,4 @@
-// What the collections share: items to batches, batches to shards, and what the files' content depends on.
+// Machinery shared by all collections: items to batches, batches to shards, and the collection's identity.
 #pragma once
 
 #include <glint/collect/collection.hpp>
@@ -13,28 +13,28 @@
 
 namespace glint::detail {
 
-/// What is collected, how, and under which name.
+/// What to collect, how, and under which name.
 struct Collector {
   std::string kind;                     ///< "trajectories" or "noise-pairs"
-  nlohmann::ordered_json options = {};  ///< beside those of the request
+  nlohmann::ordered_json options = {};  ///< in addition to the request's
   std::vector<std::string> components =
-      {};                    ///< whose networks decide what comes out, the denoiser among them
-  TensorMap constants = {};  ///< tensors every shard has
-  /// Returns what is kept of a batch: tensors [k,...], the rows of `item` (which of the batch, [k]) among
-  /// them; names that begin with `candidate_` have a row for every item of the batch instead.
+      {};                    ///< components whose networks determine the result, including the denoiser
+  TensorMap constants = {};  ///< tensors stored in every shard
+  /// Returns the tensors [k,...] to keep from a batch, including `item` [k], their indices in the batch;
+  /// names that start with `candidate_` have one row per batch item instead.
   std::function<TensorMap(const SampleRequest& batch, Usage& usage)> collect = nullptr;
   bool stores_uncond = false;
 };
 
-/// Returns the request's plan.   Errors: InvalidArgument for what cannot be collected; those of
-/// Pipeline::resolve.
+/// Returns the request's plan.
+/// Errors: InvalidArgument for requests that cannot be collected; those of Pipeline::resolve.
 Plan plan_of(const Pipeline& pipeline, const CollectRequest& request);
 
-/// Collects whatever the folder does not have yet.
+/// Collects what the folder still lacks.
 CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan,
                       const Collector& collector);
 
-/// Returns `values` in the request's type.
+/// Returns `values` in the dtype of request.stored.
 at::Tensor stored(const at::Tensor& values, const CollectRequest& request);
 
 }  // namespace glint::detail

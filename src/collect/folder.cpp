@@ -32,17 +32,16 @@ void write_json(const fs::path& path, const Json& json) {
   write_file(path, pieces);
 }
 
-/// Whether a file is there and says just this.
+/// Whether a file exists and holds exactly this JSON.
 bool holds_json(const fs::path& path, const Json& wanted) {
   try {
     return fs::is_regular_file(path) && Json(parse_json_file(path)) == wanted;
   } catch (const Error&) {
-    return false;  // not JSON, so it says something else
+    return false;  // not JSON, so not equal
   }
 }
 
-/// Returns the folder's descriptor, locked, so that two runs do not write into it at once; the lock ends with
-/// the process.
+/// Opens and locks the folder so that no two runs write to it at once; the lock ends with the process.
 int locked(const fs::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   GLINT_CHECK(descriptor >= 0, InvalidArgument, "folder: {} cannot be opened: {}", folder.string(),
@@ -52,7 +51,7 @@ int locked(const fs::path& folder) {
   fail(ErrorCode::InvalidArgument, "folder: another run is collecting into {}", folder.string());
 }
 
-/// Throws with the first place where a manifest's identity is not what this run would write.
+/// Throws, naming the first field, if a manifest's identity differs from this run's.
 void check_same(const nlohmann::json& found, const nlohmann::json& wanted, const fs::path& folder) {
   const nlohmann::json difference = nlohmann::json::diff(wanted, found);
   if (difference.empty()) return;
@@ -68,13 +67,12 @@ void check_same(const nlohmann::json& found, const nlohmann::json& wanted, const
        folder.string(), name.empty() ? "manifest" : name, shown(found), shown(wanted));
 }
 
-/// Whether an object has exactly this under a name, whatever else it is.
+/// Whether an object has this value under this name.
 bool holds(const Json& object, const char* name, const Json& value) {
   return object.is_object() && object.contains(name) && object[name] == value;
 }
 
-/// Whether a file is what a killed run left of one that it was writing: its name, a process, a count, and
-/// "tmp".
+/// Whether a file is a killed run's temporary file: name, process id, counter and "tmp".
 bool is_leftover(const std::string& name) {
   static const std::regex pattern(
       R"((shard-\d{5,}\.safetensors|collection\.json|prompts\.json)\.\d+-\d+\.tmp)");
@@ -118,7 +116,7 @@ CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::ve
 CollectionFolder::~CollectionFolder() { ::close(lock_); }
 
 void CollectionFolder::check_empty(const Json& prompts) const {
-  // A run that was killed at its very beginning leaves its prompts, or part of a file.
+  // A run killed right at the start leaves only its prompts, or a partial file.
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
     GLINT_CHECK(is_leftover(name) || (name == kPrompts && holds_json(entry.path(), prompts)), InvalidArgument,
@@ -142,7 +140,7 @@ void CollectionFolder::adopt(const Json& found, const Json& identity) {
                          shard["kept"].is_number_integer() && shard["kept"] >= 0 && shard["kept"] <= due;
     const bool whole = counted && holds(shard, "file", name) && fs::is_regular_file(folder_ / name) &&
                        holds(shard, "sha256", sha256_file(folder_ / name));
-    if (!whole) break;  // what follows is collected again, to the same bits
+    if (!whole) break;  // the rest is collected again, bit-identically
     manifest_["shards"].push_back(Json{
         {"file", name}, {"sha256", shard["sha256"]}, {"items", due}, {"kept", shard["kept"].get<int64_t>()}});
   }
@@ -151,7 +149,7 @@ void CollectionFolder::adopt(const Json& found, const Json& identity) {
   manifest_["kept"] = kept();
 }
 
-/// Half-written files of a run that was killed. Nobody else is writing: the folder is locked.
+/// Removes a killed run's partial files. The folder is locked, so nobody else is writing them.
 void CollectionFolder::remove_leftovers() const {
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();

@@ -1,4 +1,4 @@
-// A collection's folder: shard files, and the manifest that says what they are.
+// A collection's folder: shard files and the manifest that lists them.
 #pragma once
 
 #include <glint/io/safetensors.hpp>
@@ -11,26 +11,26 @@
 
 namespace glint::detail {
 
-/// The folder of one collection, opened for writing. Every file is written whole or not at all, a shard
-/// before the manifest that lists it, so what a killed run leaves behind can be gone on with.
+/// The folder of one collection, opened for writing. Files are written atomically, each shard before the
+/// manifest that lists it, so a killed run can be resumed.
 class CollectionFolder {
  public:
-  /// Opens the folder, or makes it. `identity` is everything the files' content depends on, prompts excepted.
-  /// Errors:  InvalidArgument if it cannot be made or written, another process collects into it, or it holds
-  ///          anything but a collection of the same identity and prompts (the message names the first
-  ///          difference); BadModel if its manifest is malformed.
+  /// Opens or creates the folder. `identity` is everything the files' contents depend on, except prompts.
+  /// Errors:  InvalidArgument if it cannot be created or written, another process is collecting into it, or
+  ///          it holds anything but a collection of the same identity and prompts (the message names the
+  ///          first difference); BadModel if its manifest is malformed.
   CollectionFolder(std::filesystem::path folder, nlohmann::ordered_json identity,
                    const std::vector<std::string>& prompts);
   ~CollectionFolder();
   CollectionFolder(const CollectionFolder&) = delete;
   CollectionFolder& operator=(const CollectionFolder&) = delete;
 
-  /// Returns what is already there: shards whose files are intact, up to the first that is not.
+  /// Returns the number of leading shards that are intact.
   int64_t shards() const { return static_cast<int64_t>(manifest_["shards"].size()); }
   int64_t items() const { return sum("items"); }
   int64_t kept() const { return sum("kept"); }
 
-  /// Writes the next shard and lists it.
+  /// Writes the next shard and adds it to the manifest.
   void add(const TensorMap& tensors, int64_t items, int64_t kept, bool last);
 
  private:

@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char* kName = "noise-pairs";
 
-/// Reflects noises and asks the scorer whether that was for the better.
+/// Reflects noises and scores the images before and after.
 class Pairing {
  public:
   Pairing(const Pipeline& pipeline, const Plan& plan, const NoisePairOptions& options)
@@ -64,7 +64,7 @@ class Pairing {
     return reflected;
   }
 
-  /// The scorer's values [B] of the pictures that noises lead to, on the CPU.
+  /// Returns the scores [B], on the CPU, of the images sampled from `noise`.
   at::Tensor score(const at::Tensor& noise, SampleRequest batch, Usage& usage) const {
     batch.noise = noise;
     const SampleResult sample = sampler_.sample(batch);
@@ -78,7 +78,7 @@ class Pairing {
   double margin_;
 };
 
-/// The options as they are described, so that none is forgotten among what the files depend on.
+/// Converts options to JSON by visiting their fields, so that the collection's identity misses none.
 class JsonOf {
  public:
   explicit JsonOf(const NoisePairOptions& options) { NoisePairOptions::fields(*this, options); }

@@ -11,7 +11,7 @@
 namespace glint {
 namespace {
 
-/// Keeps what the network said at every step of a run.
+/// Records the network's outputs at every step of a run.
 class BranchRecord final : public Observer {
  public:
   BranchRecord(const CollectRequest& request, Observer* outer) : request_(request), outer_(outer) {}
@@ -27,7 +27,7 @@ class BranchRecord final : public Observer {
     return !outer_ || outer_->on_step(event);
   }
 
-  /// What was recorded, [B,N,C,...] each.
+  /// Returns the recorded outputs, [B,N,C,...] each.
   TensorMap tensors() const {
     return {{"latents", at::stack(latents_, 1)},
             {"output", at::stack(outputs_, 1)},
@@ -40,7 +40,7 @@ class BranchRecord final : public Observer {
   std::vector<at::Tensor> latents_, outputs_, uncond_outputs_;
 };
 
-/// Samples batches of items under CFG with both branches, whatever the scale.
+/// Samples batches of items with CFG, evaluating both branches whatever the scale.
 class Recorder {
  public:
   Recorder(const Plan& plan, const CollectRequest& request)
@@ -55,7 +55,7 @@ class Recorder {
     return tensors;
   }
 
-  /// The levels of the steps, [N] each.
+  /// Returns the steps' levels, [N] each.
   TensorMap levels() const {
     const NoiseSchedule& schedule = sampler_.schedule();
     std::vector<double> sigma, model_time, position;

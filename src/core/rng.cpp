@@ -9,8 +9,8 @@
 namespace glint {
 namespace {
 
-// FNV-1a over the name, finished by SplitMix64: any change of seed or name gives an unrelated seed on every
-// platform.
+// FNV-1a over the name, finalised by SplitMix64: any change of seed or name yields an unrelated seed, the
+// same on every platform.
 uint64_t mix(uint64_t seed, std::string_view name) {
   uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
   for (unsigned char c : name) hash = (hash ^ c) * 0x100000001b3ULL;

@@ -1,4 +1,4 @@
-// The bundled model, and whatever else has one text encoder made for it.
+// The bundled emoji model, and other models with a single text encoder of their own.
 #include "family/family.hpp"
 
 namespace glint::families {

@@ -1,5 +1,5 @@
-// What the library has to know of a model family. A family is one file beside this one and its name in
-// families.cpp.
+// What the library needs to know about a model family. To add one, write a file beside this one and list it
+// in families.cpp.
 #pragma once
 
 #include <cstddef>
@@ -12,18 +12,18 @@
 
 namespace glint::families {
 
-/// How the outputs of several text encoders become one conditioning. Encoders are counted from 0.
+/// How to combine several text encoders' outputs into one conditioning. Encoders count from 0.
 struct TextLayout {
-  std::vector<size_t> side_by_side;  ///< whose tokens are joined along D
+  std::vector<size_t> side_by_side;  ///< encoders whose tokens are concatenated along D
   std::optional<size_t> behind =
-      {};                           ///< whose tokens follow along L, the former filled up with zeros to its D
-  std::vector<size_t> pooled = {};  ///< whose pooled embeddings are joined along P
-  bool time_ids = false;            ///< the network is told the picture's size
-  std::vector<std::string_view> inputs;  ///< what the denoiser takes of all this
+      {};  ///< encoder whose tokens follow along L; the others are zero-padded to its D
+  std::vector<size_t> pooled = {};       ///< encoders whose pooled embeddings are concatenated along P
+  bool time_ids = false;                 ///< the network takes the image size as an input
+  std::vector<std::string_view> inputs;  ///< the denoiser's inputs among these
 };
 
-/// A layer's name in the published checkpoint and the diffusers model's, which is what weights are called
-/// here, both with '_' for '.'. # is the same number in both; | divides fused weights.
+/// A layer's name in the published checkpoint and in diffusers' model, whose names we use, both with '_' for
+/// '.'. # is the same number in both; | separates the parts of fused weights.
 struct LayerName {
   std::string_view published, ours;
 };
@@ -33,21 +33,20 @@ using HasLayer = std::function<bool(const std::string& name)>;
 
 struct Family {
   std::string_view name;
-  size_t encoders = 1;                      ///< text encoders; 0: it takes no prompts
-  std::optional<TextLayout> text = {};      ///< none: what the one encoder gives, mask and ids included
-  std::vector<LayerName> layer_names = {};  ///< the published checkpoint's, which LoRA files may use
-  /// The rest of these, which no table can hold: our name, or nothing for a layer that is not among them.
+  size_t encoders = 1;                      ///< number of text encoders; 0 = takes no prompts
+  std::optional<TextLayout> text = {};      ///< unset = the single encoder's output, mask and ids included
+  std::vector<LayerName> layer_names = {};  ///< the published checkpoint's names, which LoRA files may use
+  /// Translates names no table can hold: returns ours, or "" for any other layer.
   std::string (*layer_name)(std::string_view published, const HasLayer& has) = nullptr;
 };
 
 std::span<const Family> all();
 
-/// Returns the family called `name`; for a name of none, one that has what a family has unless it says
-/// otherwise.
+/// Returns the family called `name`, or a default-constructed one for unknown names.
 const Family& find(std::string_view name);
 
-/// Returns a component's name: `role`, role_2, role_3, ... Encoder i is numbered("text_encoder", i), fed by
-/// numbered("tokenizer", i).
+/// Returns `role`, role_2, role_3, ... for index 0, 1, 2, ... Encoder numbered("text_encoder", i) uses
+/// tokenizer numbered("tokenizer", i).
 std::string numbered(const std::string& role, size_t index);
 
 }  // namespace glint::families

@@ -1,4 +1,4 @@
-// Stable Diffusion XL. Its published UNet numbers the layers of its blocks in rows, which no table can
+// Stable Diffusion XL. Its published UNet numbers layers consecutively across blocks, which no table can
 // translate.
 #include "family/family.hpp"
 
@@ -10,7 +10,7 @@
 namespace glint::families {
 namespace {
 
-/// Parts of SDXL's residual blocks.
+/// Layer names in SDXL's residual blocks.
 constexpr std::array kResidualParts{
     LayerName{"in_layers_2", "conv1"},
     LayerName{"out_layers_3", "conv2"},
@@ -18,7 +18,7 @@ constexpr std::array kResidualParts{
     LayerName{"skip_connection", "conv_shortcut"},
 };
 
-/// Takes a number and the underscore after it from the front.
+/// Strips a number and the following underscore from the front.
 std::optional<int> take_number(std::string_view& text) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -31,7 +31,7 @@ std::optional<int> take_number(std::string_view& text) {
   return number;
 }
 
-/// The part of a UNet's block that the published checkpoint calls `rest` of its member number `member`.
+/// Returns our name for layer `rest` of member `member` of a UNet block in the published checkpoint.
 std::string unet_part(int member, int layer, std::string_view rest, std::string_view sampler) {
   if (rest == "op" || rest == "conv") return fmt::format("{}_0_conv", sampler);
   if (member > 0) return fmt::format("attentions_{}_{}", layer, rest);
@@ -40,8 +40,8 @@ std::string unet_part(int member, int layer, std::string_view rest, std::string_
   return fmt::format("resnets_{}_{}", layer, rest);
 }
 
-/// The diffusers name of a layer in the blocks of the published UNets, which number all members of all blocks
-/// in one row: a block is some residual layers and a change of size.
+/// Returns the diffusers name of a layer in the published UNet, which numbers all members of all blocks
+/// consecutively: a block is a few residual layers and a resampler.
 std::string block_layer(std::string_view layer, const HasLayer& has) {
   int residual_blocks = 0;
   while (has(fmt::format("down_blocks_0_resnets_{}_conv1", residual_blocks))) ++residual_blocks;

@@ -1,4 +1,4 @@
-// A denoiser alone: conditionings come as tensors.
+// A bare denoiser, conditioned on tensors.
 #include "family/family.hpp"
 
 namespace glint::families {

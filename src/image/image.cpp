@@ -38,7 +38,7 @@ Image to_image(const float* planes, int64_t height, int64_t width) {
   return image;
 }
 
-/// Weights of the four neighbours around each phase of an enlarged pixel, and the first neighbour's offset.
+/// Weights of the four source pixels around an enlarged pixel's phase, and the first one's offset.
 struct Phase {
   int64_t offset;
   std::array<float, 4> weights;
@@ -47,7 +47,7 @@ struct Phase {
 std::vector<Phase> phases(int64_t factor) {
   std::vector<Phase> result;
   for (int64_t i = 0; i < factor; ++i) {
-    // Pixel centres: source position of enlarged pixel i, relative to source pixel 0.
+    // Source position of enlarged pixel i's centre, relative to source pixel 0's.
     const double position = (static_cast<double>(i) + 0.5) / static_cast<double>(factor) - 0.5;
     const double base = std::floor(position), t = position - base;
     const std::array<double, 4> w{((-0.5 * t + 1.0) * t - 0.5) * t, (1.5 * t - 2.5) * t * t + 1.0,
@@ -59,8 +59,8 @@ std::vector<Phase> phases(int64_t factor) {
   return result;
 }
 
-/// Enlarges lines along one axis. `count` lines of `length` values, `stride` apart in both source and result.
-/// Layout: value (outer, position, inner) with `inner` values per position.
+/// Enlarges along one axis of `length` positions. Layout: value (outer, position, inner) with `inner` values
+/// per position.
 std::vector<float> enlarge_axis(const std::vector<float>& in, int64_t outer, int64_t length, int64_t inner,
                                 const std::vector<Phase>& table) {
   const auto factor = static_cast<int64_t>(table.size());

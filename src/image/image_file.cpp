@@ -13,7 +13,7 @@ void write_still_webp(const std::filesystem::path& path, const Image& image, con
   write_webp(path, {.frames = {image}}, {}, texts);
 }
 
-/// A format is its file and a row here.
+/// An image format. To add one, write its file and add a row here.
 struct Format {
   std::string_view extension;
   void (*write)(const std::filesystem::path&, const Image&, const PngTexts&);

@@ -1,5 +1,5 @@
-// Pictures go through libpng's simplified interface, which returns errors instead of jumping out of C++
-// frames. It has no texts, so those chunks are written and read here.
+// Uses libpng's simplified interface, which returns errors instead of jumping out of C++ frames. It does not
+// support texts, so their chunks are written and read here.
 #include "io/file.hpp"
 
 #include <glint/core/error.hpp>
@@ -16,13 +16,13 @@ namespace glint {
 namespace {
 
 constexpr size_t kSignature = 8;     // bytes before the first chunk
-constexpr size_t kFrame = 12;        // a chunk's length, type and check sum
+constexpr size_t kFrame = 12;        // a chunk's length, type and checksum
 constexpr size_t kHeaderChunk = 25;  // IHDR, always first
 constexpr int64_t kMostPixels = int64_t{1} << 26;
-constexpr int64_t kBestCompression = 1032;  // deflate cannot do better: 258 bytes from 2 bits
+constexpr int64_t kBestCompression = 1032;  // deflate's maximum: 258 bytes from 2 bits
 constexpr std::string_view kTextChunk = "iTXt";
 
-/// Frees what libpng holds, whatever happens.
+/// Frees libpng's memory on every path.
 struct Control {
   png_image image{};
   Control() { image.version = PNG_IMAGE_VERSION; }
@@ -65,13 +65,13 @@ std::string text_chunk(const std::string& keyword, const std::string& text) {
               kLongestText);
   const auto offset = invalid_utf8_offset(text);
   GLINT_CHECK(!offset, InvalidArgument, "png text '{}': byte {} is not UTF-8", keyword, *offset);
-  // Keyword, then: not compressed, no language, no translated keyword.
+  // Keyword, then flags: uncompressed, no language, no translated keyword.
   const std::string body = std::string(kTextChunk) + keyword + std::string(5, '\0') + text;
   return big_endian(static_cast<uint32_t>(body.size() - kTextChunk.size())) + body +
          big_endian(check_sum(body));
 }
 
-/// Bits of a pixel as stored, from the header chunk that libpng has accepted.
+/// Returns the stored bits per pixel, from a header chunk libpng has already accepted.
 int64_t bits_per_pixel(std::span<const uint8_t> bytes) {
   constexpr size_t kDepth = kSignature + 16, kColourType = kSignature + 17;
   constexpr std::array<int64_t, 7> kSamples{1, 1, 3, 1, 2, 1, 4};  // by colour type
@@ -79,7 +79,7 @@ int64_t bits_per_pixel(std::span<const uint8_t> bytes) {
   return std::max<int64_t>(1, kSamples[bytes[kColourType]] * bytes[kDepth]);
 }
 
-/// Adds the text of one iTXt chunk, if it is one that this file writes (not compressed).
+/// Adds the text of an iTXt chunk, if it is uncompressed, as written by this file.
 void read_text(std::string_view data, PngTexts& texts) {
   const auto end = data.find('\0');
   if (end == std::string_view::npos || data.size() < end + 3 || data[end + 1] != 0) return;
@@ -91,8 +91,8 @@ void read_text(std::string_view data, PngTexts& texts) {
   if (!invalid_utf8_offset(text)) texts[std::string(data.substr(0, end))] = text;
 }
 
-/// Calls `visit(type, data)` for every chunk. Returns false at the first that is longer than what is left:
-/// libpng would take the memory a chunk's length asks for before it looks whether the file has it.
+/// Calls `visit(type, data)` for every chunk. Returns false if a chunk is longer than the rest of the file:
+/// libpng would allocate its length before checking.
 template <typename Visit>
 bool each_chunk(std::string_view bytes, Visit&& visit) {
   for (size_t at = kSignature; at < bytes.size();) {
@@ -144,7 +144,7 @@ Image decode_png(std::span<const uint8_t> bytes, PngTexts* texts, const std::str
   const int64_t width = control.image.width, height = control.image.height;
   GLINT_CHECK(width > 0 && height > 0 && width <= kMostPixels / height, InvalidArgument,
               "{}: {}x{} is more than {} pixels", where, width, height, kMostPixels);
-  // Before memory is taken for a picture that the file cannot hold.
+  // Check before allocating memory for an image that the file cannot hold.
   const auto size = static_cast<int64_t>(bytes.size());
   GLINT_CHECK(width * height <= size * kBestCompression / bits_per_pixel(bytes) * 8, InvalidArgument,
               "{}: damaged PNG file: {} bytes cannot hold {}x{} pixels", where, size, width, height);

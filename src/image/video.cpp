@@ -8,7 +8,7 @@
 namespace glint {
 namespace {
 
-/// Where the number goes in a file name: name[start, end) is a %d, %Nd or %0Nd.
+/// Where a file name has its frame number: name[start, end) is a %d, %Nd or %0Nd.
 struct Place {
   size_t start, end, width;
   bool zeros;

@@ -1,4 +1,4 @@
-// libwebp never owns anything here for longer than a call: its objects are held by the two structs below.
+// The two structs below own all libwebp objects.
 #include "io/file.hpp"
 
 #include <glint/core/error.hpp>
@@ -75,7 +75,7 @@ WebPConfig config_of(const WebpOptions& options) {
   return config;
 }
 
-/// The animation without texts.
+/// Encodes the animation without texts.
 void encode_frames(const Video& video, const WebpOptions& options, Data& out) {
   WebPAnimEncoderOptions animation;
   GLINT_CHECK(WebPAnimEncoderOptionsInit(&animation), Internal,
@@ -104,8 +104,8 @@ void encode_frames(const Video& video, const WebpOptions& options, Data& out) {
   checked(WebPAnimEncoderAssemble(encoder.get(), &out.data));
 }
 
-/// Escapes an attribute's value. Line breaks would become spaces for an XML reader; the other control
-/// characters cannot be in XML at all, and become the replacement character.
+/// Escapes an attribute value. XML readers would turn line breaks into spaces; other control characters are
+/// illegal in XML and become the replacement character.
 std::string escaped(std::string_view text) {
   std::string result;
   for (const char c : text) {

@@ -16,7 +16,7 @@ namespace {
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
-/// Closes a file descriptor on the way out.
+/// Closes a file descriptor on destruction.
 struct Descriptor {
   int value = -1;
   ~Descriptor() {
@@ -59,7 +59,7 @@ MappedFile::~MappedFile() {
 
 namespace {
 
-/// Pipes and devices take the bytes as they come: a file put in their place would not be what was meant.
+/// Writes directly into pipes and devices, which must not be replaced by a file.
 void write_into(const std::filesystem::path& path, std::span<const std::string_view> pieces) {
   Descriptor file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
   if (file.value < 0) cannot("write", path, errno);
@@ -69,11 +69,12 @@ void write_into(const std::filesystem::path& path, std::span<const std::string_v
 }  // namespace
 
 void write_file(const std::filesystem::path& given, std::span<const std::string_view> pieces) {
-  // Named after process and call, so that concurrent writers of one path do not meet; the last rename wins.
+  // Named after process and call, so that concurrent writers of one path do not collide; the last rename
+  // wins.
   static std::atomic<unsigned> calls{0};
   std::error_code ignored;
   if (std::filesystem::is_directory(given, ignored)) cannot("write", given, EISDIR);
-  // The file a link points to is replaced, not the link.
+  // Replace the file a link points to, not the link.
   const auto path =
       std::filesystem::is_symlink(given, ignored) ? std::filesystem::weakly_canonical(given) : given;
   if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
@@ -84,7 +85,7 @@ void write_file(const std::filesystem::path& given, std::span<const std::string_
   if (file.value < 0) cannot("write", path, errno);
   try {
     for (const auto piece : pieces) write_all(file.value, piece, path);
-    // Errors of delayed writes (a full network disk) come with close.
+    // Delayed write errors (a full network disk) surface on close.
     const int closed = ::close(file.value);
     file.value = -1;
     if (closed != 0) cannot("write", path, errno);

@@ -1,4 +1,4 @@
-// Files as the library reads and writes them: mapped in, written whole or not at all.
+// File access: memory-mapped reads and atomic writes.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace glint::detail {
 
-/// A file's bytes in memory, private: writing to them does not change the file.
+/// A private memory mapping of a file: writing to it does not change the file.
 class MappedFile {
  public:
   /// Errors:  NotFound if there is no such file; InvalidArgument if it is not a regular file or cannot be
@@ -30,7 +30,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-/// Writes the pieces one after the other to a temporary file beside `path` and renames it to `path`.
+/// Writes the concatenated pieces to a temporary file beside `path`, then renames it to `path`.
 /// Errors:  NotFound if the folder does not exist; InvalidArgument if the file cannot be written.
 void write_file(const std::filesystem::path& path, std::span<const std::string_view> pieces);
 

@@ -15,7 +15,7 @@ constexpr int kDeepest = 64;
 
 using Event = nlohmann::json::parse_event_t;
 
-/// Refuses what the format allows and we do not: one key twice, and nesting that only an attack has.
+/// Rejects JSON that we do not accept: duplicate keys, and nesting only an attack would use.
 class Strictness {
  public:
   explicit Strictness(const std::string& where) : where_(where) {}
@@ -33,7 +33,7 @@ class Strictness {
 
  private:
   const std::string& where_;
-  std::vector<std::set<std::string>> keys_;  // of the objects being read, outermost first
+  std::vector<std::set<std::string>> keys_;  // keys of the open objects, outermost first
 };
 
 }  // namespace
@@ -45,8 +45,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
     Strictness strictness(where);
     return nlohmann::json::parse(text, std::ref(strictness));
   } catch (const nlohmann::json::exception& error) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the library's own
-    // label.
+    // Strip the label from "[json.exception.parse_error.101] parse error at line 1, column 2: ...".
     const std::string_view message = error.what();
     const auto label = message.find("] ");
     fail(ErrorCode::BadModel, "{}: not valid JSON: {}", where,

@@ -1,4 +1,4 @@
-// JSON documents from outside, parsed strictly, with messages that name the place.
+// Strict parsing of JSON from outside, with errors that name the location.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,15 +9,15 @@
 
 namespace glint::detail {
 
-/// Returns the parsed document.
-/// Errors:  BadModel beginning with `where` if the text is not JSON, not UTF-8, nested deeper than 64 levels,
-///          or has an object with one key twice.
+/// Parses a document.
+/// Errors:  BadModel, starting with `where`, if the text is not JSON, not UTF-8, nested deeper than 64
+///          levels, or has duplicate keys.
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
-/// Returns the parsed content of a file.   Errors: NotFound, and as parse_json.
+/// Parses a file.   Errors: NotFound, and as parse_json.
 nlohmann::json parse_json_file(const std::filesystem::path& path);
 
-/// Returns what a value is, for messages: `string "4"`, `number 1.5`, `object`. Long strings are cut.
+/// Describes a value for messages: `string "4"`, `number 1.5`, `object`. Long strings are truncated.
 std::string describe(const nlohmann::json& value);
 
 }  // namespace glint::detail

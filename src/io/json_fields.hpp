@@ -1,5 +1,5 @@
-// Reads a JSON object field by field into plain structs. A struct's fields are listed once, in a function
-// template `fields(visitor, struct)`; the reader below and the lister of field names are its two visitors.
+// Reads JSON objects field by field into plain structs. A struct lists its fields once, in a function
+// template `fields(visitor, struct)`, visited by the reader and the field-name lister below.
 #pragma once
 
 #include "io/json.hpp"
@@ -21,7 +21,7 @@ namespace glint::detail {
 
 using Names = std::span<const std::string_view>;
 
-/// "format: expected ..., got ...", with the document and path in front.
+/// Throws "expected ..., got ...", prefixed with the document and path.
 [[noreturn]] inline void bad_field(const std::string& path, const std::string& expected,
                                    const nlohmann::json& got) {
   fail(ErrorCode::BadModel, "{}: expected {}, got {}", path, expected, describe(got));
@@ -68,7 +68,7 @@ void read_value(const nlohmann::json& value, const std::string& path, std::optio
     read_value(value, path, out.emplace());
 }
 
-/// Visitor that reads. Every field asked for is marked as known; `finish` refuses the rest.
+/// Visitor that reads. Visited fields are known; `finish` rejects the rest.
 class FieldReader {
  public:
   FieldReader(const nlohmann::json& object, std::string where, std::string path)
@@ -89,7 +89,7 @@ class FieldReader {
     if (const auto* value = find(name)) read_value(*value, place(name), out);
   }
 
-  /// One of a fixed set of texts.
+  /// Reads one of a fixed set of strings.
   void choice(const char* name, std::string& out, Names names, bool needed = true) {
     const auto* value = find(name);
     GLINT_CHECK(value || !needed, BadModel, "{}: missing field", place(name));
@@ -100,7 +100,7 @@ class FieldReader {
                 did_you_mean(out, names));
   }
 
-  /// An enumerator by its name, one of `names`.
+  /// Reads an enumerator by name, one of `names`.
   template <NamedEnum E>
   void choice(const char* name, E& out, bool needed = true, Names names = EnumNames<E>::values) {
     std::string text(enum_name(out));
@@ -108,7 +108,7 @@ class FieldReader {
     out = *enum_value<E>(text);
   }
 
-  /// A nested object, read by `read(FieldReader&)`.
+  /// Reads a nested object with `read(FieldReader&)`.
   template <typename Read>
   void object(const char* name, bool needed, Read&& read) {
     const auto* value = find(name);
@@ -119,14 +119,14 @@ class FieldReader {
     inner.finish();
   }
 
-  /// Refuses fields nobody asked for.
+  /// Rejects unknown fields.
   void finish() const {
     for (const auto& [name, unused] : object_.items())
       if (std::find(known_.begin(), known_.end(), name) == known_.end())
         fail(ErrorCode::BadModel, "{}: unknown field{}", place(name), did_you_mean(name, known_));
   }
 
-  /// Throws unless `holds`, for rules on the value of a field.
+  /// Throws unless `holds`, for constraints on a field's value.
   void rule(bool holds, const char* name, const char* expected) const {
     if (holds) return;
     const auto value = object_.find(name);
@@ -135,7 +135,7 @@ class FieldReader {
     bad_field(place(name), expected, *value);
   }
 
-  /// The value of a field that has more than one form; null if absent.
+  /// Returns the value of a field with several forms; null if absent.
   const nlohmann::json* find(const char* name) {
     known_.emplace_back(name);
     const auto found = object_.find(name);
@@ -157,7 +157,7 @@ class FieldReader {
   std::vector<std::string> known_;
 };
 
-/// Visitor that only lists the dotted names.
+/// Visitor that lists dotted field names.
 class FieldLister {
  public:
   FieldLister(std::vector<std::string>& names, std::string prefix)

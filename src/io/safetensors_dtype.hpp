@@ -1,4 +1,4 @@
-// The element types of safetensors files, for the reader and the writer.
+// The dtypes of safetensors files, shared by reader and writer.
 #pragma once
 
 #include <glint/core/tensor.hpp>

@@ -1,4 +1,4 @@
-// The reader trusts nothing: every number of the header is checked before it is used.
+// Trusts nothing: every number in the header is checked before use.
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/safetensors_dtype.hpp"
@@ -22,7 +22,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 constexpr uint64_t kLongestHeader = 100'000'000;  // the reference implementation's limit
 constexpr size_t kLengthSize = sizeof(uint64_t);
 
-/// What the header says of one tensor, checked. `begin` and `end` count from the start of the data.
+/// One tensor's validated header entry. `begin` and `end` are relative to the start of the data.
 struct Entry {
   std::string name;
   at::ScalarType dtype{};
@@ -30,7 +30,7 @@ struct Entry {
   uint64_t begin = 0, end = 0;
 };
 
-/// Reads entries of one file; knows its name for the messages.
+/// Reads a file's header entries; knows its name for error messages.
 class HeaderReader {
  public:
   HeaderReader(std::string file, uint64_t data_size) : file_(std::move(file)), data_size_(data_size) {}
@@ -69,9 +69,9 @@ class HeaderReader {
     return *dtype;
   }
 
-  /// Fills entry.shape and returns the bytes it needs.
+  /// Fills entry.shape and returns its size in bytes.
   uint64_t shape(const json& value, const std::string& where, Entry& entry) const {
-    // Strides are computed as if sizes of 0 were 1, so those products have to fit too.
+    // Strides treat sizes of 0 as 1, so those products must not overflow either.
     constexpr size_t kLargestRank = 64;
     constexpr auto kLimit = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
     const std::vector<uint64_t> sizes = numbers(value, "shape", where);
@@ -118,8 +118,7 @@ Metadata parse_metadata(const json& value, const std::string& file) {
   return metadata;
 }
 
-/// Tensors must follow one another without overlap or gap and end with the file, so that no byte is
-/// unaccounted for.
+/// Checks that tensors are contiguous and end with the file, so that every byte is accounted for.
 void check_layout(std::vector<Entry>& entries, uint64_t data_size, const std::string& file) {
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
@@ -136,7 +135,7 @@ void check_layout(std::vector<Entry>& entries, uint64_t data_size, const std::st
               data_size - end);
 }
 
-/// Any byte but 0 and 1 is not a bool in C++.
+/// In C++, only the bytes 0 and 1 are valid bools.
 void check_booleans(std::span<const std::byte> data, const std::string& file, const std::string& name) {
   for (const auto byte : data)
     GLINT_CHECK(byte <= std::byte{1}, BadModel, "{}: tensor '{}': BOOL data holds a byte other than 0 and 1",
@@ -156,7 +155,7 @@ at::Tensor tensor_of(const Entry& entry, std::byte* data,
   return tensor;
 }
 
-/// Returns the header's text; the data follows it.
+/// Returns the header's text, which the data follows.
 std::string_view header_text(std::string_view text, const std::string& file) {
   GLINT_CHECK(text.size() >= kLengthSize, BadModel, "{}: truncated: {} bytes are no safetensors file", file,
               text.size());

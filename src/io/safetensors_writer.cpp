@@ -18,7 +18,7 @@ struct Item {
   std::string_view dtype;
 };
 
-/// The names and texts of the header must be UTF-8, as JSON is.
+/// Checks that a header string is UTF-8, as JSON requires.
 void check_text(const std::string& text, const char* what, const std::filesystem::path& path) {
   const auto offset = invalid_utf8_offset(text);
   GLINT_CHECK(!offset, InvalidArgument, "{}: {}: byte {} is not UTF-8", path.string(), what, *offset);
@@ -36,7 +36,7 @@ std::vector<Item> items_of(const TensorMap& tensors, const std::filesystem::path
                 at::toString(tensor.scalar_type()));
     items.push_back({&name, tensor.detach().to(at::kCPU).contiguous(), *dtype});
   }
-  // Wide elements first: every tensor is then aligned, so that readers need not copy.
+  // Wide elements first, which aligns every tensor so that readers need not copy.
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
     return a.tensor.element_size() > b.tensor.element_size();
   });
@@ -65,7 +65,7 @@ void write_safetensors(const std::filesystem::path& path, const TensorMap& tenso
     offset += bytes;
   }
   std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // the data starts aligned
+  text.resize((text.size() + 7) / 8 * 8, ' ');  // aligns the start of the data
   std::array<char, sizeof(uint64_t)> length{};
   const uint64_t size = text.size();
   std::memcpy(length.data(), &size, sizeof size);

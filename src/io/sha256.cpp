@@ -11,7 +11,7 @@
 namespace glint {
 namespace {
 
-/// One digest in progress.
+/// An incremental SHA-256 digest.
 class Digest {
  public:
   Digest() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {

@@ -7,7 +7,7 @@ namespace glint {
 std::optional<size_t> invalid_utf8_offset(std::string_view text) {
   const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
   for (size_t at = 0; at < text.size();) {
-    if (bytes[at] < 0x80) {  // most of most texts: not worth a call
+    if (bytes[at] < 0x80) {  // fast path for ASCII
       ++at;
       continue;
     }

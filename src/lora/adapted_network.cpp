@@ -12,7 +12,7 @@
 namespace glint {
 namespace {
 
-/// One weight with its changes, in at least float32.
+/// Returns a weight with its updates applied in at least float32.
 at::Tensor changed(const at::Tensor& weight, const std::vector<std::pair<const LowRank*, double>>& changes) {
   const at::ScalarType precision = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   at::Tensor sum = weight.to(precision).flatten(1);
@@ -24,8 +24,8 @@ at::Tensor changed(const at::Tensor& weight, const std::vector<std::pair<const L
 
 }  // namespace
 
-/// The networks of the sets used last, latest first. A slot's own lock is held while its weights are formed,
-/// so that threads with other sets need not wait.
+/// Recently used sets, most recent first. A slot's own lock is held while its weights are computed, so that
+/// threads using other sets need not wait.
 struct AdaptedNetwork::Cache {
   struct Slot {
     Adapters scales;
@@ -45,7 +45,7 @@ struct AdaptedNetwork::Cache {
       slots.splice(slots.begin(), slots, it);
       return slots.front();
     }
-    // Out before the new one is formed, so that there are never more than `kept`.
+    // Evict before computing the new set, so that there are never more than `kept`.
     while (slots.size() >= kept) slots.pop_back();
     auto slot = std::make_shared<Slot>();
     slot->scales = scales;

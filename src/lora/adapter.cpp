@@ -14,7 +14,7 @@ using detail::AdapterKey;
 using detail::AdapterPart;
 using nlohmann::json;
 
-/// "a, b, c and 12 more": the keys of a whole file would fill the screen.
+/// Formats keys as "a, b, c and 12 more"; a whole file's would fill the screen.
 std::string listed(const std::vector<std::string>& keys) {
   constexpr size_t kShown = 8;
   const size_t shown = std::min(keys.size(), kShown);
@@ -23,7 +23,7 @@ std::string listed(const std::vector<std::string>& keys) {
   return keys.size() == shown ? text : fmt::format("{} and {} more", text, keys.size() - shown);
 }
 
-/// What a file says of one layer.
+/// The parts of one layer in a file.
 struct Parts {
   AdapterKey key;
   at::Tensor up = {}, down = {}, alpha = {};
@@ -41,7 +41,7 @@ class Settings {
                 detail::describe(values_));
   }
 
-  /// What the factor of a layer is if the file has no alpha of its own.
+  /// Returns a layer's factor if the file stores no alpha for it.
   double factor(const AdapterKey& key, int64_t rank) const {
     const std::string prefix = key.name.substr(0, key.name.size() - key.layer.size());
     const double r = static_cast<double>(rank);
@@ -88,7 +88,7 @@ LowRank layer_of(const Parts& parts, const Settings& settings, const std::string
   return layer;
 }
 
-/// Appends the layer to what its weights get: its rows in order, if it is for several.
+/// Appends the layer to its target weights, splitting its rows in order if there are several.
 void divide(const LowRank& layer, const std::vector<std::string>& targets, const Weights& weights,
             const std::string& file, WeightChanges& changes) {
   int64_t rows = 0, columns = 0;

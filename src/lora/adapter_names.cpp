@@ -55,7 +55,8 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
 
 std::string flat(std::string_view name) { return replaced(std::string(name), ".", "_"); }
 
-/// What `pattern` has in place of #, if the text is of that form; empty if it has none.
+/// Returns the number that # stands for if `text` matches `pattern`, "" if the pattern has no #, else
+/// nullopt.
 std::optional<std::string> number_in(std::string_view pattern, std::string_view text) {
   const size_t hash = pattern.find('#');
   if (hash == std::string_view::npos) return pattern == text ? std::optional<std::string>("") : std::nullopt;
@@ -67,7 +68,7 @@ std::optional<std::string> number_in(std::string_view pattern, std::string_view 
   return std::string(number);
 }
 
-/// What a pair of names makes of a layer: ours, several where the published weights are fused.
+/// Translates a layer by one pair of names; several results if the published weights are fused.
 std::vector<std::string> translated(const families::LayerName& names, std::string_view layer) {
   const auto number = number_in(names.published, layer);
   if (!number) return {};
@@ -81,7 +82,7 @@ std::vector<std::string> translated(const families::LayerName& names, std::strin
   return ours;
 }
 
-/// Our names of a layer that has the name of any family's published checkpoint.
+/// Translates a layer named as in any family's published checkpoint.
 std::vector<std::string> translated(std::string_view layer, const families::HasLayer& has) {
   for (const families::Family& family : families::all()) {
     for (const families::LayerName& names : family.layer_names)
@@ -106,7 +107,7 @@ std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
     for (const auto& [text, meaning] : kEndings) {
       const size_t at = before.rfind(text);
       if (at == std::string_view::npos) continue;
-      // PEFT may put the adapter's name, which has no dot, between ending and "weight".
+      // PEFT may put the adapter's name, which has no dot, between the suffix and "weight".
       const std::string_view after = before.substr(at + text.size());
       if (!after.empty() && (after.front() != '.' || after.find('.', 1) != std::string_view::npos)) continue;
       part = meaning;
@@ -144,7 +145,7 @@ WeightIndex::WeightIndex(const Weights& weights) {
 
 std::vector<std::string> WeightIndex::find(const std::string& layer) const {
   std::string name = replaced(flat(layer), "text_model_", "");
-  // Processors of attention held the layers themselves once: attn1.processor.to_out_lora.down.
+  // Attention processors used to own the layers: attn1.processor.to_out_lora.down.
   if (const size_t at = name.find("_processor_"); at != std::string::npos) {
     name.replace(at, std::string_view("_processor_").size(), "_");
     if (name.ends_with("_to_out")) name += "_0";

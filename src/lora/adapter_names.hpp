@@ -1,6 +1,5 @@
-// What the keys of LoRA files mean. Two dialects have to be understood: dotted module paths (diffusers,
-// PEFT), and Kohya's, in which dots are underscores too. Names are compared in the second form, to which
-// every path can be brought.
+// Parses the keys of LoRA files. There are two dialects: dotted module paths (diffusers, PEFT) and Kohya's,
+// which turns dots into underscores. Names are compared in the latter form, since every path converts to it.
 #pragma once
 
 #include <glint/network/network.hpp>
@@ -15,29 +14,29 @@ namespace glint::detail {
 
 enum class AdapterPart { Down, Up, Alpha };
 
-/// A key of a LoRA file, taken apart.
+/// A parsed key of a LoRA file.
 struct AdapterKey {
-  std::string component;  ///< the bundle's: denoiser, text_encoder, ...
-  std::string layer;      ///< as the file writes it, without prefixes that say the component
-  std::string name;       ///< the key without its ending, which its parts have in common
+  std::string component;  ///< the bundle's component: denoiser, text_encoder, ...
+  std::string layer;      ///< as in the file, without component prefixes
+  std::string name;       ///< the key without its suffix, common to all parts
   AdapterPart part;
 };
 
-/// Returns what `key` means, or nothing if it is not part of a low-rank layer.
+/// Parses `key`; nullopt if it is not part of a low-rank layer.
 std::optional<AdapterKey> parse_adapter_key(std::string_view key);
 
-/// Finds a network's weights by the names LoRA files give them.
+/// Finds a network's weights by their names in LoRA files.
 class WeightIndex {
  public:
-  /// Errors:  BadModel if two weights have the same name in Kohya's form.
+  /// Errors:  BadModel if two weights share a name in Kohya's form.
   explicit WeightIndex(const Weights& weights);
 
-  /// Returns the weights that a layer changes, in the order of its rows: mostly one, several where the
-  /// published checkpoint has them fused; none if there is no such weight.
+  /// Returns the weights a layer changes, in row order: usually one, several if the published checkpoint
+  /// fuses them, none if there is no such weight.
   std::vector<std::string> find(const std::string& layer) const;
 
  private:
-  std::map<std::string, std::string, std::less<>> names_;  // flat to the archive's
+  std::map<std::string, std::string, std::less<>> names_;  // Kohya's form -> the archive's
 };
 
 }  // namespace glint::detail

@@ -1,4 +1,4 @@
-// Packages compiled by AOTInductor: a shared library and its constants in a .pt2 archive.
+// Loads packages compiled by AOTInductor: a shared library and its constants in a .pt2 archive.
 #include "io/json.hpp"
 #include "network/loaders.hpp"
 #include "network/torch_errors.hpp"
@@ -11,8 +11,8 @@
 namespace glint::detail {
 namespace {
 
-/// Returns how often a package calls glint::attention. Operators that are not compiled into its library are
-/// listed in a document beside it: {"nodes": [{"name", "node": {"target", ...}}, ...]}.
+/// Returns the number of glint::attention calls in a package. A document beside its library lists the
+/// operators not compiled into it: {"nodes": [{"name", "node": {"target", ...}}, ...]}.
 int64_t attention_calls(const std::string& file) {
   caffe2::serialize::PyTorchStreamReader archive(file);
   int64_t calls = 0;
@@ -39,7 +39,7 @@ class AotiNetwork final : public Network {
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
     return translated(ErrorCode::Internal, file_, [&] {
       const WithoutAutograd guard;
-      // Compiled code reads memory by the strides it was compiled for and checks nothing.
+      // Compiled code assumes the strides it was compiled for, unchecked.
       for (auto& input : inputs) input = input.contiguous();
       return loader_.boxed_run(std::move(inputs));
     });
@@ -48,12 +48,12 @@ class AotiNetwork final : public Network {
  private:
   std::string file_;
   int64_t attention_layers_;
-  // Runs are const in effect: concurrent calls queue for the loader's one runner.
+  // Mutable, yet logically const: concurrent calls queue for the loader's one runner.
   mutable torch::inductor::AOTIModelPackageLoader loader_;
 };
 
-/// Loads libtorch.so from where the libtorch_cpu.so in use lies; returns whether that worked. It cannot where
-/// the CUDA libraries are left out, as in glint's own CPU set-up.
+/// Loads libtorch.so from beside the libtorch_cpu.so in use; returns whether that worked. It fails without
+/// the CUDA libraries, as in glint's own CPU set-up.
 bool load_libtorch() {
   Dl_info here{};
   const auto* symbol =
@@ -64,9 +64,8 @@ bool load_libtorch() {
 }
 
 std::shared_ptr<const Network> open_package(const std::string& file, at::DeviceIndex index, int64_t layers) {
-  // Packages are linked with libtorch.so unless exported with link_libtorch = False, though they need nothing
-  // of it but libtorch_cpu.so. It is only loaded for a package that asks for it, because it drags in the CUDA
-  // libraries.
+  // Packages link to libtorch.so unless exported with link_libtorch = False, although they only need
+  // libtorch_cpu.so. Load it only for packages that require it, since it pulls in the CUDA libraries.
   try {
     return std::make_shared<const AotiNetwork>(file, index, layers);
   } catch (const std::exception& error) {

@@ -1,6 +1,6 @@
-// torch.export: targets of the stored graph are replaced. Its format is torch's schema.py
-// (torch/_export/serde): a graph is {"nodes": [{"target", "inputs": [{"name", "arg", "kind"}], ...}], ...},
-// and an argument may be a graph itself.
+// Attention rewrite for torch.export: replaces targets in the stored graph. Its format is defined by torch's
+// schema.py (torch/_export/serde): a graph is {"nodes": [{"target", "inputs": [{"name", "arg", "kind"}],
+// ...}], ...}, and arguments may be graphs themselves.
 #include "io/json.hpp"
 
 #include <glint/core/error.hpp>
@@ -15,8 +15,8 @@ constexpr const char* kAtenAttention = "torch.ops.aten.scaled_dot_product_attent
 constexpr const char* kOurAttention = "torch.ops.glint.attention.default";
 constexpr int kKeywordArgument = 2;  // ArgumentKind.KEYWORD
 
-/// Numbers the nodes of a graph in order, those of graphs in their arguments (branches, loop bodies) where
-/// they stand.
+/// Rewrites a graph's attention nodes and numbers them in order, descending into graphs in arguments
+/// (branches, loop bodies).
 void rewrite(Json& graph, int64_t& layers) {
   for (Json& node : graph.at("nodes")) {
     Json& inputs = node.at("inputs");

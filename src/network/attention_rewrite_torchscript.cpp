@@ -1,4 +1,4 @@
-// TorchScript: nodes of the graph are replaced.
+// Attention rewrite for TorchScript: replaces nodes of the graph.
 #include <glint/core/error.hpp>
 #include <glint/network/attention_rewrite.hpp>
 
@@ -20,7 +20,7 @@ class Rewriter {
  public:
   int64_t layers() const { return layers_; }
 
-  /// Whether a rewritten graph calls something that could not be inlined.
+  /// Whether a rewritten graph still has calls that could not be inlined.
   bool open_calls() const { return open_calls_; }
 
   void rewrite(const torch::jit::Method& method) {
@@ -33,7 +33,7 @@ class Rewriter {
  private:
   void rewrite(Block& block) {
     for (auto it = block.nodes().begin(); it != block.nodes().end();) {
-      Node* node = *it++;  // the node may go
+      Node* node = *it++;  // advance first: the node may be removed
       if (node->kind() == kAtenAttention) {
         replace(*node);
         continue;
@@ -45,7 +45,7 @@ class Rewriter {
     }
   }
 
-  /// Arguments are handed over by name: an order of torch's that changes does no harm.
+  /// Passes arguments by name, so that torch may reorder them.
   void replace(Node& node) {
     const auto& arguments = schema_.arguments();
     GLINT_CHECK(node.inputs().size() + 1 == arguments.size(), BadModel,

@@ -1,4 +1,4 @@
-// Programs of torch.export (.pt2), run by nativert: torch's interpreter for them, part of libtorch_cpu.
+// Loads torch.export programs (.pt2), run by nativert, torch's interpreter for them in libtorch_cpu.
 #include "network/loaders.hpp"
 #include "network/torch_errors.hpp"
 
@@ -22,9 +22,8 @@
 namespace glint::detail {
 namespace {
 
-/// Keeps torch from printing while it lasts. Loading warns of every operator without a static kernel, which
-/// is no news to anyone who runs a model. The level belongs to the process, hence the lock and the short
-/// time.
+/// Silences torch while alive: loading warns about every operator without a static kernel, which no user
+/// needs to know. The log level is per process, hence the lock and the short lifetime.
 class Quiet {
  public:
   Quiet() : lock_(mutex()), before_(FLAGS_caffe2_log_level) {
@@ -43,8 +42,8 @@ class Quiet {
   int before_;
 };
 
-/// Returns an ordinary tensor with the memory of `output`: the engine runs in inference mode, whose tensors
-/// may not be changed in place outside of it.
+/// Returns an ordinary tensor sharing the memory of `output`: the engine runs in inference mode, whose
+/// tensors must not be modified in place outside it.
 at::Tensor ordinary(const at::Tensor& output) {
   if (!output.is_inference()) return output;
   auto tensor = at::empty({0}, output.options());
@@ -52,7 +51,7 @@ at::Tensor ordinary(const at::Tensor& output) {
   return tensor;
 }
 
-/// A file without a name: it is gone when this is, whatever happens to the process.
+/// An unnamed file, which disappears with this object or the process.
 class UnnamedFile {
  public:
   UnnamedFile() {
@@ -65,7 +64,7 @@ class UnnamedFile {
   UnnamedFile(const UnnamedFile&) = delete;
   UnnamedFile& operator=(const UnnamedFile&) = delete;
 
-  /// Under which it can be opened while this lives.
+  /// Returns a path that opens the file while this object lives.
   std::string path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
 
   size_t append(const void* data, size_t size) const {
@@ -89,15 +88,14 @@ std::string text_record(caffe2::serialize::PyTorchStreamReader& archive, const s
   return {static_cast<const char*>(data.get()), size};
 }
 
-/// Writes the archive again with another graph. The runner opens nothing but paths, so its weights are copied
-/// as well.
+/// Rewrites the archive with another graph. Copies the weights too, since the runner opens only paths.
 void write_with_program(caffe2::serialize::PyTorchStreamReader& archive, const std::string& record,
                         const std::string& program, const UnnamedFile& file) {
   caffe2::serialize::PyTorchStreamWriter writer(
       [&file](const void* data, size_t size) { return file.append(data, size); });
   for (const std::string& name : archive.getAllRecords()) {
     if (name == record || name == ".data/version" || name == caffe2::serialize::kSerializationIdRecordName)
-      continue;  // ours, and what the writer adds
+      continue;  // replaced, or added by the writer itself
     const auto [data, size] = archive.getRecord(name);
     writer.writeRecord(name, data.get(), size);
   }
@@ -107,7 +105,7 @@ void write_with_program(caffe2::serialize::PyTorchStreamReader& archive, const s
 
 class ExportedProgramNetwork final : public Network {
  public:
-  /// `path` is what is loaded, `file` what messages call it.
+  /// Loads `path`; messages call it `file`.
   ExportedProgramNetwork(std::string file, const std::string& path, int64_t attention_layers)
       : file_(std::move(file)), attention_layers_(attention_layers), runner_(path, "model") {}
 
@@ -130,7 +128,7 @@ class ExportedProgramNetwork final : public Network {
  private:
   std::string file_;
   int64_t attention_layers_;
-  // Runs are const in effect: every call takes an execution frame of its own from the runner's pool.
+  // Mutable, yet logically const: every call takes its own execution frame from the runner's pool.
   mutable torch::nativert::ModelRunnerHandle runner_;
 };
 

@@ -1,6 +1,5 @@
-// One loader per backend, each alone in its file, because the headers of its engine are slow to compile. A
-// new backend is such a file, its declaration here, an enumerator in backend.hpp and a row of the table in
-// network.cpp.
+// One loader per backend, each in its own file because its engine's headers compile slowly. To add a backend,
+// write such a file, declare its loader here, and add an enumerator in backend.hpp and a row in network.cpp.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -12,10 +11,10 @@
 
 namespace glint::detail {
 
-/// LoadOptions, understood.
+/// LoadOptions with device and dtype parsed.
 struct ParsedLoadOptions {
   at::Device device;
-  std::optional<at::ScalarType> dtype;  ///< what weights are converted to; none: they stay as they are stored
+  std::optional<at::ScalarType> dtype;  ///< converts weights to this dtype; unset = keep as stored
   bool gradients = false;
   bool attention = true;
 };
@@ -31,13 +30,12 @@ std::shared_ptr<const Network> load_safetensors(const std::filesystem::path& pat
 /// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.
 at::ScalarType parse_dtype(const std::string& name);
 
-/// Returns the device called `name` (cpu, cuda, cuda:N).   Errors: InvalidArgument; UnsupportedDevice if
-/// absent.
+/// Returns the device called `name` (cpu, cuda, cuda:N).
+/// Errors: InvalidArgument; UnsupportedDevice if absent.
 at::Device parse_device(const std::string& name);
 
-/// Runs what follows without autograd, at inference mode's speed. Not c10::InferenceMode: its outputs are
-/// special tensors that may not be changed in place outside of it, and ours go to strategies that a host
-/// wrote.
+/// Disables autograd at inference-mode speed. Not c10::InferenceMode, whose output tensors must not be
+/// modified in place outside it; ours go to host-written strategies.
 using WithoutAutograd = at::AutoDispatchBelowADInplaceOrView;
 
 }  // namespace glint::detail

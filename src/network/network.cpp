@@ -9,7 +9,7 @@
 namespace glint {
 namespace {
 
-/// A backend: the file that loads it and what it can do.
+/// A backend's loader and capabilities.
 struct Engine {
   Backend backend;
   std::shared_ptr<const Network> (*load)(const std::filesystem::path&, const detail::ParsedLoadOptions&);
@@ -92,8 +92,8 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
     understood.dtype.reset();
   else if (!options.dtype.empty())
     understood.dtype = detail::parse_dtype(options.dtype);
-  // Needed by name, or a linker leaves libglint_ops out of a program that does nothing but load networks, and
-  // the operators that rewritten networks call are never registered.
+  // References a symbol of libglint_ops. Otherwise the linker drops it from programs that only load networks,
+  // and the operators that rewritten networks call are never registered.
   static_cast<void>(AttentionScope::current());
   return engine_of(backend).load(path, understood);
 }

@@ -1,5 +1,4 @@
-// Networks whose architecture is part of the library; the file holds their weights, and in its metadata their
-// settings.
+// Loads networks of built-in architecture; the file holds their weights and, in its metadata, their settings.
 #include "network/loaders.hpp"
 #include "network/released/core2_network.hpp"
 #include "network/released/npnet.hpp"
@@ -10,8 +9,7 @@
 namespace glint::detail {
 namespace {
 
-/// A network of network/released as the rest of the library meets it: without autograd, with torch's errors
-/// translated.
+/// Adapts a network from network/released: no autograd, torch's errors translated.
 class SafetensorsNetwork final : public Network {
  public:
   SafetensorsNetwork(std::shared_ptr<const Network> network, std::string file)
@@ -51,7 +49,7 @@ std::shared_ptr<const Network> load_safetensors(const std::filesystem::path& pat
                 "{}: metadata: expected architecture npnet or core2, got '{}'", file, architecture);
     const bool npnet = architecture == "npnet";
     at::ScalarType dtype = options.dtype.value_or(at::kFloat);
-    // Its singular vectors need the precision, and it runs once.
+    // NPNet's singular vectors need the precision, and it runs only once.
     if (npnet && dtype != at::kDouble) dtype = at::kFloat;
     released::NetworkFile weights(std::move(tensors), std::move(settings), file, options.device, dtype);
     std::shared_ptr<const Network> network;

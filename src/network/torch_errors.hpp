@@ -1,4 +1,4 @@
-// Where torch's exceptions become ours: the message is kept, the backtrace is not.
+// Translates torch's exceptions into ours, keeping the message but not the backtrace.
 #pragma once
 
 #include <glint/core/error.hpp>
@@ -12,11 +12,11 @@
 
 namespace glint::detail {
 
-/// Returns what a person can use of an engine's message: no C++ backtrace, no interpreter's stack.
+/// Returns the useful part of an engine's message, without C++ backtrace and interpreter stack.
 inline std::string without_backtrace(std::string message) {
   for (const char* mark : {"Exception raised from", "\nframe #", "\nC++ CapturedTraceback"})
     if (const auto at = message.find(mark); at != std::string::npos) message.resize(at);
-  // The interpreter prefixes its own stack; the reason is the last "RuntimeError: ...".
+  // The interpreter puts its own stack first; the cause is the last "RuntimeError: ...".
   if (message.find("TorchScript interpreter") != std::string::npos)
     if (const auto at = message.rfind("RuntimeError: "); at != std::string::npos) message.erase(0, at + 14);
   while (!message.empty() && (message.back() == '\n' || message.back() == ' ' || message.back() == '('))
@@ -24,15 +24,15 @@ inline std::string without_backtrace(std::string message) {
   return message;
 }
 
-/// Whether a message is an allocator's. The host's allocator has no exception type of its own, and
-/// TorchScript's interpreter passes on messages only.
+/// Whether a message reports failed allocation. The host allocator has no exception type of its own, and
+/// TorchScript's interpreter forwards only messages.
 inline bool tells_of_memory(const std::string& message) {
   return message.find("DefaultCPUAllocator: can't allocate memory") != std::string::npos ||
          message.find("CUDA out of memory") != std::string::npos;
 }
 
-/// Returns `function()`. Exceptions of torch, and running out of memory, come out as Error(code, "what:
-/// message"); what a host's own model or observer throws passes through.
+/// Returns `function()`. Rethrows torch's exceptions and out-of-memory as Error(code, "what: message");
+/// exceptions from a host's own model or observer pass through.
 template <typename Function>
 auto engine_errors_translated(ErrorCode code, const std::string& what, Function&& function) {
   try {
@@ -47,7 +47,7 @@ auto engine_errors_translated(ErrorCode code, const std::string& what, Function&
   }
 }
 
-/// The same for exceptions of the standard library too: what a loader throws is never meant for the host.
+/// Same, but also translates standard exceptions, since a loader's are never meant for the host.
 template <typename Function>
 auto translated(ErrorCode code, const std::string& what, Function&& function) {
   try {

@@ -1,4 +1,4 @@
-// TorchScript archives, run by torch's interpreter.
+// Loads TorchScript archives, run by torch's interpreter.
 #include "network/loaders.hpp"
 #include "network/torch_errors.hpp"
 
@@ -19,8 +19,7 @@
 namespace glint::detail {
 namespace {
 
-/// Converts weights to `dtype`. Module::to would convert integer buffers (position ids, token tables) as
-/// well.
+/// Converts weights to `dtype`. Module::to would also convert integer buffers (position ids, token tables).
 void convert_weights(const torch::jit::Module& module, at::ScalarType dtype) {
   const auto convert = [dtype](const at::Tensor& tensor) {
     if (tensor.is_floating_point() && tensor.scalar_type() != dtype) tensor.set_data(tensor.to(dtype));
@@ -29,7 +28,8 @@ void convert_weights(const torch::jit::Module& module, at::ScalarType dtype) {
   for (const auto& buffer : module.buffers()) convert(buffer);
 }
 
-/// Makes inputs of the parameters that `forward` reads, after its own, and returns their names in that order.
+/// Turns the parameters that `forward` reads into inputs after its own, and returns their names in that
+/// order.
 class Lifter {
  public:
   explicit Lifter(const torch::jit::Module& module)
@@ -50,7 +50,7 @@ class Lifter {
   }
 
  private:
-  /// The attribute path of a value from the module, "" for the module itself.
+  /// Returns a value's attribute path from the module, "" for the module itself.
   std::optional<std::string> path(const torch::jit::Value* value) const {
     if (value == graph_->inputs().front()) return "";
     const torch::jit::Node* node = value->node();
@@ -62,7 +62,7 @@ class Lifter {
 
   void lift(torch::jit::Block& block) {
     for (auto it = block.nodes().begin(); it != block.nodes().end();) {
-      torch::jit::Node* node = *it++;  // the node may go
+      torch::jit::Node* node = *it++;  // advance first: the node may be removed
       for (torch::jit::Block* inner : node->blocks()) lift(*inner);
       GLINT_CHECK(node->kind() != c10::prim::CallMethod, InvalidArgument,
                   "weights: cannot be exchanged in a network with module interfaces");
@@ -87,7 +87,7 @@ class Lifter {
   std::vector<std::string> names_;
 };
 
-/// A network as it was stored. One whose weights are inputs is made of it when somebody first asks for it.
+/// A network as stored. A version that takes its weights as inputs is derived on first use.
 class Archive {
  public:
   Archive(torch::jit::Module module, const ParsedLoadOptions& options)
@@ -161,11 +161,11 @@ class TorchScriptNetwork final : public Network {
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
     return translated(ErrorCode::Internal, file_, [&] {
-      // No optimisation at run time. The profiling executor records shapes in the first call and recompiles
-      // for them in the second: 0.24 s and 0.17 s instead of 0.05 s for a transformer of 5 M parameters on a
-      // CPU, whose later calls are no faster than the frozen graph's. Other batch sizes (guidance off, a last
-      // smaller batch) may stall again. The switch belongs to the thread, so a host's own TorchScript is not
-      // touched (getProfilingMode and getExecutorMode belong to the process).
+      // No run-time optimisation. The profiling executor records shapes in the first call and recompiles for
+      // them in the second: 0.24 s and 0.17 s instead of 0.05 s for a 5 M parameter transformer on a CPU,
+      // with later calls no faster than the frozen graph's. Other batch sizes (guidance off, a smaller last
+      // batch) may stall again. This switch is per thread and so leaves a host's own TorchScript alone
+      // (getProfilingMode and getExecutorMode are per process).
       const torch::jit::GraphOptimizerEnabledGuard unoptimized(false);
       if (gradients_ || wants_gradient(inputs)) return forward(std::move(inputs));
       const WithoutAutograd guard;
@@ -174,7 +174,7 @@ class TorchScriptNetwork final : public Network {
   }
 
  private:
-  /// Whether the caller is recording, as a strategy that optimizes the latents does.
+  /// Whether the caller records gradients, as a strategy that optimizes latents does.
   static bool wants_gradient(const std::vector<at::Tensor>& inputs) {
     return c10::GradMode::is_enabled() &&
            std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
@@ -184,7 +184,7 @@ class TorchScriptNetwork final : public Network {
     std::vector<c10::IValue> stack(std::make_move_iterator(inputs.begin()),
                                    std::make_move_iterator(inputs.end()));
     stack.insert(stack.end(), weights_.begin(), weights_.end());
-    // A handle of its own per call: Module::forward is not const, yet changes nothing.
+    // Copy the handle: Module::forward is not const, although it changes nothing.
     auto module = module_;
     const auto result = module.forward(std::move(stack));
     if (result.isTensor()) return {result.toTensor()};
@@ -204,8 +204,8 @@ class TorchScriptNetwork final : public Network {
   std::string file_;
   bool gradients_;
   int64_t attention_layers_ = 0;
-  std::shared_ptr<Archive> archive_;  // none in a network whose weights were exchanged
-  std::vector<at::Tensor> weights_;   // that are inputs of module_
+  std::shared_ptr<Archive> archive_;  // null once weights have been replaced
+  std::vector<at::Tensor> weights_;   // weights passed to module_ as inputs
 };
 
 }  // namespace
@@ -214,15 +214,15 @@ std::shared_ptr<const Network> load_torchscript(const std::filesystem::path& pat
                                                 const ParsedLoadOptions& options) {
   const std::string file = path.string();
   return translated(ErrorCode::BadModel, file + ": cannot be loaded as a TorchScript module", [&] {
-    // Onto the CPU first: weights stored on a GPU would otherwise need one here.
+    // Load to the CPU first: weights stored on a GPU would otherwise require one here.
     auto module = torch::jit::load(file, at::Device(at::kCPU));
     GLINT_CHECK(module.find_method("forward"), BadModel, "{}: has no forward method", file);
     module.eval();
     if (options.dtype) convert_weights(module, *options.dtype);
     module.to(options.device);
     for (const auto& parameter : module.parameters()) parameter.set_requires_grad(false);
-    // Freezing makes weights constants of one inlined graph: attribute look-ups and Python-style calls go
-    // away, batch norms fold into convolutions, and every attention is a node of one graph.
+    // Freezing makes weights constants of one inlined graph: no attribute look-ups or Python-style calls,
+    // batch norms folded into convolutions, and every attention a node of one graph.
     return std::make_shared<const TorchScriptNetwork>(module, file, options);
   });
 }

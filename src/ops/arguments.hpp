@@ -1,4 +1,4 @@
-// From tensors to what the engine takes: every check of an argument is here.
+// Converts tensors to the engine's types; all argument checks are here.
 #pragma once
 
 #include "ops/engine.hpp"
@@ -10,28 +10,29 @@
 
 namespace glint::ops {
 
-/// q, k, v and a new result, in the memory order [B,N,H,E] of torch's own CPU attention. Holds the tensors.
+/// q, k, v and a new result, in the memory order [B,N,H,E] of torch's own CPU attention. Keeps the tensors
+/// alive.
 struct Arguments {
   at::Tensor q, k, v, out;
   Operands operands;
 };
 
-/// Checks q, k, v and makes the result. `v` may be undefined where only blocks are chosen by q and k.
+/// Checks q, k, v and allocates the result. `v` may be undefined when only selecting blocks from q and k.
 /// Errors: ShapeMismatch, UnsupportedDtype, UnsupportedDevice.
 Arguments checked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
-/// Errors: InvalidArgument if an option is out of its range. `keys`: M.
+/// Checks the options; `keys` is M.   Errors: InvalidArgument if an option is out of range.
 void check(const PisaOptions& options, int64_t keys);
-/// The same; ISA takes as many keys as queries.
+/// Same; ISA requires as many keys as queries.
 void check(const IsaOptions& options, int64_t queries, int64_t keys);
 
-/// Checks a list of block numbers in [0, limit) and returns it as contiguous int32.
+/// Checks a list of block indices in [0, limit) and returns it as contiguous int32.
 at::Tensor block_list(const char* name, const at::Tensor& blocks, at::IntArrayRef shape, int64_t limit);
 
-/// gate [B,S] or [B,H,S] as float32.
+/// Returns the gate, [B,S] or [B,H,S], as float32.
 at::Tensor checked_gate(const at::Tensor& gate, const Operands& operands);
 
-/// Errors: InvalidArgument for a word that is none of the choices.
+/// Parses an enumerator's name.   Errors: InvalidArgument for unknown names.
 TaylorOrder parse_order(std::string_view order);
 BlockSelection parse_selection(std::string_view selection);
 

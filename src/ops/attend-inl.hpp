@@ -1,10 +1,9 @@
-// One tile of queries. Included once per instruction set.
+// Attention of one query tile. Included once per instruction set.
 //
 //   q^T [D,W] scaled by a power of two | P^T [128,W] | O^T [E,W] | maximum, sum, mass, rescale factor [W]
 //
-// At block size 64 and D = E = 128 that is 96 KB, beside one chunk of 128 keys and values: it stays in the
-// second-level cache. Per chunk: scores, then one pass for the exponentials and their sums, then the product
-// with the values.
+// At block size 64 and D = E = 128 that is 96 KB, plus one chunk of 128 keys and values: it fits in L2. Per
+// chunk: scores, then one pass for exponentials and their sums, then the product with the values.
 #if defined(GLINT_OPS_ATTEND_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef GLINT_OPS_ATTEND_INL
 #undef GLINT_OPS_ATTEND_INL
@@ -21,8 +20,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace glint::ops::HWY_NAMESPACE {
 
-/// p = 2^(rate (p - max)) for keys rows of W queries, and sum += their column sums. The difference is taken
-/// first: it is exact for the keys that count.
+/// p = 2^(rate (p - max)) for `keys` rows of W queries, and sum += their column sums. Subtracts first, which
+/// is exact for the keys that matter.
 HWY_INLINE void exponentials(float* p, int64_t keys, int64_t width, const float* max, float rate,
                              float* sum) {
   const FloatTag tag;
@@ -61,8 +60,7 @@ class TileRun {
     sum_ = take(width_);
     mass_ = take(width_);
     rows_ = workspace;
-    // Base-2 logits are rate * (q 2^exponent) . k. Queries are scaled by a power of two (and a sign), which
-    // is exact.
+    // Base-2 logits are rate * (q 2^exponent) . k. Scaling queries by a power of two (and a sign) is exact.
     int exponent = 0;
     const double logit_scale = t_.scale * kLog2E;
     rate_ = static_cast<float>(2.0 * std::abs(std::frexp(logit_scale, &exponent)));
@@ -97,7 +95,7 @@ class TileRun {
     transpose(rows, stride, t_.queries, t_.d, query_scale_, q_, width_);
   }
 
-  /// Takes in all rows of the runs, in chunks; their exponentials add up in `sum`.
+  /// Processes all rows of the runs in chunks; adds their exponentials to `sum`.
   void read(const KeyRun* runs, int64_t count, float* sum) {
     int64_t filled = 0;
     bool weighted = false;
@@ -126,7 +124,7 @@ class TileRun {
     for_each_block(t_.e, width_, AccumulateVisitor{v_, p_, keys, width_, width_, out_});
   }
 
-  /// What was taken in under a lower maximum shrinks: values, sum and the mass of the means alike.
+  /// Rescales what was accumulated under a lower maximum: values, sum and the mass of the means.
   void rescale() {
     const FloatTag tag;
     for (int64_t w = 0; w < width_; w += kLanes) {
@@ -143,8 +141,8 @@ class TileRun {
     }
   }
 
-  /// P^T = factor * weight [W] * q^T: the first-order term is one more product, with D rows of a moment as
-  /// its values.
+  /// P^T = factor * weight [W] * q^T, so that the first-order term becomes one more product, with a moment's
+  /// D rows as values.
   void weigh_queries(float factor, const float* weight) {
     for (int64_t i = 0; i < t_.d; ++i)
       for (int64_t w = 0; w < width_; ++w) p_[i * width_ + w] = factor * weight[w] * q_[i * width_ + w];
@@ -160,7 +158,7 @@ class TileRun {
     accumulate_moment(t_.moment);
   }
 
-  /// Every block's own term, weighted by the exponential of its mean logit alone.
+  /// Adds every block's own first-order term, weighted by the exponential of its mean logit.
   void add_first_orders() {
     const int32_t* block = t_.moment_blocks;
     for (int64_t r = 0; r < t_.mean_runs; ++r)

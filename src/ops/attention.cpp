@@ -26,7 +26,7 @@ bool has_kernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   return k.size(3) == q.size(3) && v.size(2) == k.size(2) && q.size(2) >= 1 && k.size(2) >= 1;
 }
 
-/// The call as the policy sees it.
+/// Returns the call as the policy sees it.
 AttentionCall described(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t layer,
                         bool plain) {
   AttentionCall call{.layer = layer, .plain = plain};
@@ -46,7 +46,7 @@ at::Tensor in_token_order(const at::Tensor& out) {
   return out.dim() == 4 ? out.transpose(1, 2).contiguous().transpose(1, 2) : out;
 }
 
-/// Writes a call to the scope's log when it is over.
+/// Logs a call to the scope when it ends.
 class Recorded {
  public:
   Recorded(AttentionScope& scope, const AttentionCall& call) : scope_(scope), call_(call) {

@@ -1,4 +1,4 @@
-// The attentions on raw memory: what the kernels implement and the operators call. No tensors here.
+// The attentions on raw memory, implemented by the kernels and called by the operators. No tensors here.
 //
 // B: batch   H: heads   N: queries   M: keys   D: head size   E: value size
 #pragma once
@@ -33,20 +33,20 @@ struct BlockList {
   int64_t count;
 };
 
-/// The decisions of ISA, contiguous; see glint::IsaPlan. [B,H,kept], [B,H,sharp], [B,H,diffuse],
+/// ISA's decisions, contiguous; see glint::IsaPlan. [B,H,kept], [B,H,sharp], [B,H,diffuse],
 /// [B,H,diffuse,exact].
 struct PlanLists {
   BlockList context, sharp, diffuse, exact;
 };
 
-/// One float per token: [B,H,N] by strides, or nothing.
+/// One float per token, a strided [B,H,N], or null.
 struct Gate {
   const float* data = nullptr;
   int64_t batch_stride = 0, head_stride = 0, token_stride = 0;
 };
 
 void pisa_select(const Operands& operands, const PisaOptions& options, BlockList selected);
-/// Selects by itself if `selected.blocks` is null.
+/// Selects blocks itself if `selected.blocks` is null.
 void pisa(const Operands& operands, const PisaOptions& options, BlockList selected);
 void isa_plan(const Operands& operands, const IsaOptions& options, const PlanLists& plan);
 void isa(const Operands& operands, const IsaOptions& options, const PlanLists& plan, const Gate& gate);

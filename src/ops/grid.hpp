@@ -1,4 +1,4 @@
-// How tokens are cut into blocks, and how many of them are selected.
+// How tokens are cut into blocks, and how many blocks are selected.
 #pragma once
 
 #include <algorithm>
@@ -12,12 +12,12 @@ constexpr int64_t kMaxBlockSize = 256;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// Consecutive tokens.
+/// A range of consecutive tokens.
 struct Range {
   int64_t begin, count;
 };
 
-/// Blocks of `size` tokens, of which the last may be short.
+/// Blocks of `size` tokens; the last may be short.
 struct Grid {
   int64_t tokens, size;
 
@@ -25,16 +25,16 @@ struct Grid {
   Range block(int64_t j) const { return {j * size, std::min(size, tokens - j * size)}; }
 };
 
-/// trunc(share * blocks) in double, at least 1 and at most `blocks`: a float share gives other budgets at
+/// Returns trunc(share * blocks) clamped to [1, blocks], in double: a float share gives different budgets at
 /// some sizes.
 inline int64_t budget(double share, int64_t blocks) {
   return std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(blocks)), 1, blocks);
 }
 
-/// The blocks of ISA: main ones, then context ones.
+/// ISA's blocks: main ones, then context ones.
 ///
-/// Aligned, both parts are cut on their own. Padded is the released code: one grid over everything, so that
-/// the first context block begins with what the last whole main block left.
+/// Aligned grids cut both parts separately. Padded ones follow the released code: one grid over everything,
+/// so the first context block starts with the main tokens left over by the last whole block.
 struct IsaGrid {
   static constexpr int64_t kBlock = 64;
   int64_t main, tokens;
@@ -59,7 +59,8 @@ struct IsaGrid {
   int64_t sharp(double share) const {
     return std::min(static_cast<int64_t>(share * static_cast<double>(blocks())), blocks());
   }
-  /// Exact blocks of a diffuse query block, of the keys kept; the released code counts only whole 64s.
+  /// Returns the number of kept key blocks a diffuse query block reads exactly; the released code counts only
+  /// whole blocks of 64.
   int64_t exact(double share, int64_t kept_blocks) const {
     const int64_t whole = padded ? (main + kBlock * kept_blocks) / kBlock : kept_key_blocks(kept_blocks);
     return std::min(budget(share, std::max<int64_t>(whole, 1)), kept_key_blocks(kept_blocks));
@@ -69,11 +70,11 @@ struct IsaGrid {
   }
 };
 
-/// The keys ISA keeps for one head: which token each is (-1: a zero key of a padded block) and their blocks.
+/// The keys ISA keeps for one head: their tokens (-1 = a padded block's zero key) and blocks.
 struct KeptKeys {
   std::vector<int32_t> tokens;
-  std::vector<Range> blocks;   ///< in `tokens`
-  std::vector<float> weights;  ///< of a block's mean: its length, 64 in padded mode
+  std::vector<Range> blocks;   ///< ranges in `tokens`
+  std::vector<float> weights;  ///< weight of each block's mean: its length, 64 in padded mode
 };
 
 inline KeptKeys kept_keys(const IsaGrid& grid, const int32_t* context, int64_t count) {

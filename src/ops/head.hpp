@@ -13,18 +13,18 @@ inline HeadRows head_rows(const Rows& x, int64_t batch, int64_t head, int64_t to
   return {static_cast<char*>(x.data) + at * bytes(x.element), x.element, x.token_stride};
 }
 
-/// Rows of one head in float32 and one after the other: where they are, or copied. Rows far apart cost more
-/// in cache and page misses than the copy: most models' heads lie side by side within a token.
+/// One head's rows in float32, contiguous: in place if they already are, else copied. Most models interleave
+/// heads within a token, and widely spaced rows cost more in cache and page misses than the copy.
 class FloatRows {
  public:
-  /// Memory for copies of heads of `x`, if they need any.
+  /// Allocates memory for copies of `x`'s heads, if needed.
   explicit FloatRows(const Rows& x) : stride_(x.token_stride) {
     if (x.element == Element::Float32 && x.token_stride == x.size) return;
     stride_ = round_up(x.size, kPad);
     converted_ = Buffer<float>(x.tokens * stride_);
   }
 
-  /// Points at a head. Where rows are copied, they are there after convert().
+  /// Points at a head. Copied rows are valid after convert().
   void bind(const Rows& x, int64_t batch, int64_t head) {
     source_ = head_rows(x, batch, head);
     columns_ = x.size;
@@ -47,7 +47,7 @@ class FloatRows {
   Buffer<float> converted_;
 };
 
-/// Where a group of heads begins and ends: as many at a time as there are threads, which bounds the memory.
+/// Calls function(first, count) for groups of at most `threads` heads, which bounds memory.
 template <typename Function>
 void for_each_group(int64_t heads, int64_t threads, Function&& function) {
   const int64_t size = std::max<int64_t>(1, std::min(heads, threads));

@@ -1,4 +1,5 @@
-// ISA: decisions per head from the coarse attention between block means, then one pass over all query blocks.
+// ISA: makes per-head decisions from coarse attention between block means, then one pass over all query
+// blocks.
 #include "ops/engine.hpp"
 #include "ops/head.hpp"
 #include "ops/parallel.hpp"
@@ -26,7 +27,7 @@ struct Work {
   }
 };
 
-/// Means of the blocks of [B,H,N,size] rows.
+/// Returns the block means of [B,H,N,size] rows.
 Buffer<float> block_means(const Work& w, const Rows& x, int64_t head, float* workspace) {
   Buffer<float> means(w.blocks * x.size);
   for (int64_t i = 0; i < w.blocks; ++i) {
@@ -36,7 +37,7 @@ Buffer<float> block_means(const Work& w, const Rows& x, int64_t head, float* wor
   return means;
 }
 
-/// Calls visit(i, row) for every row of softmax(scale * q k^T) between block means; 64 rows exist at a time.
+/// Calls visit(i, row) for every row of softmax(scale * q k^T) between block means, computing 64 at a time.
 template <typename Visit>
 void for_each_coarse_row(const Work& w, const float* q, const float* k, float* workspace, Visit&& visit) {
   const Buffer<float> tile(kScoreTile * w.blocks);
@@ -53,8 +54,8 @@ void for_each_coarse_row(const Work& w, const float* q, const float* k, float* w
   }
 }
 
-/// The context blocks that main queries look at most, best first; and the query blocks by the sum of their
-/// largest weights on main blocks: the first `sharp` and the others.
+/// Selects the context blocks most attended by main queries, best first, and ranks the query blocks by the
+/// sum of their largest weights on main blocks: the first `sharp` are sharp, the others diffuse.
 void choose_context_and_sharp(const Work& w, int64_t head, const float* q, const float* k, float* workspace) {
   const int64_t main = w.grid.main_blocks(), context = w.grid.context_blocks();
   const int64_t count = main == 0 ? 0 : budget(w.options.density, main);
@@ -74,12 +75,12 @@ void choose_context_and_sharp(const Work& w, int64_t head, const float* q, const
   std::copy(order.begin() + plan.sharp.count, order.end(), plan.diffuse.blocks + head * plan.diffuse.count);
 }
 
-/// The keys kept for one head, and the mean of each of their blocks.
+/// One head's kept keys and their block means.
 struct KeptState {
   KeptKeys keys;
   FloatRows k, v;
   Buffer<float> zeros, key_mean, value_mean, log2_weight;
-  Buffer<float> coarse;  ///< [blocks, E], or none
+  Buffer<float> coarse;  ///< [blocks, E], or empty
 
   explicit KeptState(const Work& w) : k(w.o.k), v(w.o.v), zeros(kMaxHeadSize) {
     std::fill_n(zeros.data(), kMaxHeadSize, 0.0f);
@@ -113,7 +114,7 @@ void keep(const Work& w, int64_t head, KeptState& s) {
   }
 }
 
-/// Which kept blocks each diffuse query block reads exactly: the largest (sum of queries) . (sum of keys).
+/// Selects the kept blocks each diffuse query block reads exactly: largest (sum of queries) . (sum of keys).
 void choose_exact(const Work& w, const float* query_means, int64_t head, const KeptState& s,
                   float* workspace) {
   const auto blocks = static_cast<int64_t>(s.keys.blocks.size());
@@ -141,7 +142,7 @@ void plan_head(const Work& w, int64_t head, KeptState& s, float* workspace) {
   choose_exact(w, q.data(), head, s, workspace);
 }
 
-/// The coarse attention's output, which the gate adds.
+/// Returns the coarse attention's output, added through the gate.
 Buffer<float> coarse_output(const Work& w, int64_t head, float* workspace) {
   const Buffer<float> q = block_means(w, w.o.q, head, workspace), k = block_means(w, w.o.k, head, workspace),
                       v = block_means(w, w.o.v, head, workspace);
@@ -154,7 +155,7 @@ Buffer<float> coarse_output(const Work& w, int64_t head, float* workspace) {
   return out;
 }
 
-/// Tokens of the kept list as runs of rows that lie evenly spaced in memory.
+/// Appends a range of kept tokens as runs of rows evenly spaced in memory.
 void append_runs(const KeptState& s, Range range, std::vector<KeyRun>& runs) {
   for (int64_t t = range.begin, end; t < range.begin + range.count; t = end) {
     const int32_t token = s.keys.tokens[static_cast<size_t>(t)];
@@ -174,7 +175,7 @@ struct TileKeys {
   std::vector<KeyRun> exact, means;
 };
 
-/// All kept keys for a sharp block; for a diffuse one its exact blocks and the means of the others.
+/// Returns all kept keys for a sharp block; for a diffuse one, its exact blocks and the others' means.
 TileKeys tile_keys(const Work& w, const KeptState& s, const int32_t* exact) {
   TileKeys keys;
   if (!exact) {
@@ -194,7 +195,7 @@ TileKeys tile_keys(const Work& w, const KeptState& s, const int32_t* exact) {
   return keys;
 }
 
-/// `row` counts the sharp blocks, then the diffuse ones: long tasks first.
+/// `row` counts sharp blocks first, then diffuse ones, so that long tasks run first.
 void attend_block(const Work& w, const KeptState& s, int64_t head, int64_t row, const Gate& gate,
                   float* workspace) {
   const int64_t sharp = w.plan.sharp.count;

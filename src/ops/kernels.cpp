@@ -1,9 +1,10 @@
-// The kernels for every instruction set this compiler can make, and the choice between them. See kernels.hpp.
+// The kernels for every instruction set this compiler supports, and the dispatch between them. See
+// kernels.hpp.
 #include "ops/kernels.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/kernels.cpp"
-// AVX2, AVX-512 and the oldest are enough: what lies between is rare.
+// AVX2, AVX-512 and the baseline are enough; anything in between is rare.
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #include <hwy/foreach_target.h>
 //

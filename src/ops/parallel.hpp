@@ -1,4 +1,4 @@
-// Tasks on torch's thread pool.
+// Runs tasks on torch's thread pool.
 #pragma once
 
 #include "ops/workspace.hpp"
@@ -13,8 +13,8 @@
 
 namespace glint::ops {
 
-/// Calls function(task, workspace) for every task, each once, in any order and on any thread; a thread takes
-/// the next task when it is done with one. `floats`: the workspace of each thread.
+/// Calls function(task, workspace) once per task, in any order on any thread; threads take the next task as
+/// they finish. `floats` is the workspace size per thread.
 template <typename Function>
 void for_each_task(int64_t tasks, int64_t floats, Function&& function) {
   std::atomic<int64_t> next{0};

@@ -1,5 +1,5 @@
-// PISA in three parallel stages per group of heads: statistics over runs of key blocks, selection over heads,
-// attention over query blocks.
+// PISA, in three parallel stages per group of heads: statistics over runs of key blocks, selection over
+// heads, attention over query blocks.
 #include "ops/engine.hpp"
 #include "ops/head.hpp"
 #include "ops/parallel.hpp"
@@ -10,7 +10,7 @@
 namespace glint::ops {
 namespace {
 
-/// What the call computes beyond its shape.
+/// What the call computes.
 struct Work {
   const Operands& o;
   const PisaOptions& options;
@@ -18,9 +18,9 @@ struct Work {
   int64_t d = o.q.size, e = o.v.size, moment_stride = round_up(e, kPad);
   int64_t runs = ceil_div(keys.blocks(), kRunBlocks);
   float scale = static_cast<float>(options.scale.value_or(1.0 / std::sqrt(static_cast<double>(d))));
-  bool select;    ///< blocks are to be found
-  bool attend;    ///< and read
-  int64_t count;  ///< blocks a query block reads exactly
+  bool select;    ///< select blocks
+  bool attend;    ///< compute attention
+  int64_t count;  ///< exact key blocks per query block
 
   bool dense() const { return count == keys.blocks(); }
   bool shared_order() const { return attend && !dense() && options.order == TaylorOrder::Hybrid; }
@@ -31,7 +31,7 @@ struct Work {
   int64_t moment_size() const { return d * moment_stride; }
 };
 
-/// The statistics of one head, and its selection.
+/// One head's statistics and selection.
 struct HeadState {
   FloatRows k, v;
   Buffer<float> query_mean, key_mean, value_mean, log2_weight, bias, run_moments, moments, scores;
@@ -108,8 +108,7 @@ void select_blocks(const Work& w, const HeadState& s, int64_t head, float* works
   }
 }
 
-/// After the statistics of a head: the sum of all moments into the first run's, in the order of runs; then
-/// the selection.
+/// Completes a head's statistics: sums all moments into the first run's, in run order, then selects.
 void finish_head(const Work& w, const HeadState& s, int64_t head, float* workspace) {
   float* sum = s.run_moments.data();
   for (int64_t run = 1; w.shared_order() && run < w.runs; ++run)
@@ -122,7 +121,7 @@ void finish_head(const Work& w, const HeadState& s, int64_t head, float* workspa
     select_blocks(w, s, head, workspace);
 }
 
-/// Neighbouring blocks join in one run.
+/// The keys one tile reads; adjacent blocks merge into one run.
 struct TileKeys {
   std::vector<KeyRun> exact, means;
   std::vector<int32_t> mean_blocks;

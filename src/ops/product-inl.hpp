@@ -27,7 +27,7 @@ constexpr int kRows = 6;
 constexpr int kVectors =
     HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_NEON ? 4 : 2;
 
-/// acc[r][n] += sum over k of a(r, k) * b[k * b_stride + n * lanes]
+/// acc[r][n] += sum over k of a(r, k) * b[k * b_stride + n * lanes].
 template <int R, int N, typename Broadcast>
 HWY_INLINE void multiply(int64_t steps, Broadcast&& a, const float* HWY_RESTRICT b, int64_t b_stride,
                          Vec (&acc)[R][N]) {
@@ -46,7 +46,7 @@ HWY_INLINE void multiply(int64_t steps, Broadcast&& a, const float* HWY_RESTRICT
   }
 }
 
-/// The R elements a step broadcasts: of R rows at one column, or of one row.
+/// The R elements a step broadcasts: one column of R rows, or R columns of one row.
 template <int R>
 struct AcrossRows {
   const float* rows[R];
@@ -64,7 +64,7 @@ struct AlongRow {
 };
 
 /// Calls visit.template operator()<R, N>(row, column) for every register block of a rows x width result;
-/// width is a multiple of the lanes. Rows are shared out evenly, so that no block is much smaller than the
+/// width is a multiple of the lanes. Rows are divided evenly, so that no block is much smaller than the
 /// others.
 template <int N, typename Visit>
 HWY_INLINE void for_each_row_block(int64_t rows, int64_t column, const Visit& visit) {
@@ -90,11 +90,10 @@ HWY_INLINE void for_each_block(int64_t rows, int64_t width, const Visit& visit) 
   for (; column < width; column += kLanes) for_each_row_block<1>(rows, column, visit);
 }
 
-/// Terms of a sum that are added up before they join the others: a large sum of n terms is rounded n / 32
-/// times, not n.
+/// Terms summed before joining the total, so that a large sum of n terms is rounded n / 32 times, not n.
 constexpr int64_t kSegment = 32;
 
-/// total += the whole product, segment by segment; `a` gives the broadcasts from a step on.
+/// total += the whole product, segment by segment; `a` yields the broadcasts from a given step.
 template <int R, int N, typename From>
 HWY_INLINE void multiply_segments(int64_t steps, const From& from, const float* b, int64_t b_stride,
                                   Vec (&total)[R][N]) {
@@ -109,7 +108,7 @@ HWY_INLINE void multiply_segments(int64_t steps, const From& from, const float* 
   }
 }
 
-/// out [keys, width] = rows [keys, d] q [d, width] (+ bias per key), and max [width] raised to the largest.
+/// out [keys, width] = rows [keys, d] q [d, width] (+ bias per key); raises max [width] to the largest.
 struct ScoreVisitor {
   const float* const* rows;
   const float* bias;  // or null
@@ -118,7 +117,7 @@ struct ScoreVisitor {
   float* out;
   float* max;
   const float* const* ahead =
-      nullptr;  // rows that are read next, column by column: too far apart for the hardware
+      nullptr;  // the next rows, to prefetch: too far apart for the hardware prefetcher
   int64_t ahead_columns = 0;
 
   template <int R, int N>
@@ -146,7 +145,7 @@ struct ScoreVisitor {
   }
 };
 
-/// out [columns of the rows, width] += rows^T weights [steps, width]
+/// out [columns of the rows, width] += rows^T weights [steps, width].
 struct AccumulateVisitor {
   const float* const* rows;
   const float* weights;
@@ -167,7 +166,7 @@ struct AccumulateVisitor {
   }
 };
 
-/// moment [D, E] = centred^T v; adds it to sum, its squares to squares [lanes], and keeps it if asked to.
+/// moment [D, E] = centred^T v; adds it to sum and its squares to squares [lanes], and optionally stores it.
 struct MomentVisitor {
   const float* const* centred;
   const float* v;

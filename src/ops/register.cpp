@@ -1,5 +1,4 @@
-// The operators' schemas, which are public, and their registration. Shape functions let them be exported and
-// compiled.
+// The operators' public schemas and registration. Meta functions make them exportable and compilable.
 #include <glint/ops/sparse_attention.hpp>
 
 #include "ops/arguments.hpp"

@@ -1,4 +1,4 @@
-// Conversion and transposition of rows, and the exponential. Included once per instruction set.
+// Row conversion and transposition, and the exponential. Included once per instruction set.
 #if defined(GLINT_OPS_ROWS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef GLINT_OPS_ROWS_INL
 #undef GLINT_OPS_ROWS_INL
@@ -14,12 +14,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace glint::ops::HWY_NAMESPACE {
 
-/// 2^x to 2e-7 relative for x in [-126, 126]; below that, 2^-126. NaN stays NaN.
+/// Returns 2^x to 2e-7 relative for x in [-126, 126]; 2^-126 below. NaN stays NaN.
 HWY_INLINE Vec exp2(Vec x) {
   const FloatTag tag;
   const hn::RebindToSigned<FloatTag> integers;
   x = hn::Max(hn::Set(tag, -126.0f), x);
-  // Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   const Vec magic = hn::Set(tag, 12582912.0f);
   const Vec shifted = hn::Add(x, magic);
   const Vec f = hn::Sub(x, hn::Sub(shifted, magic));  // in [-1/2, 1/2]
@@ -34,7 +34,7 @@ HWY_INLINE Vec exp2(Vec x) {
                      hn::Add(hn::BitCast(integers, p), hn::ShiftLeft<23>(hn::BitCast(integers, shifted))));
 }
 
-/// to[c][r] = factor * from[r][c], four by four.
+/// to[c][r] = factor * from[r][c], in 4 x 4 tiles.
 HWY_INLINE void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, float factor,
                           float* to, int64_t to_stride) {
   int64_t whole_rows = 0, whole_columns = 0;
@@ -76,17 +76,16 @@ HWY_INLINE void load_half(const hwy::float16_t* from, int64_t n, float* to) {
   std::memcpy(to + i, wide, static_cast<size_t>(n - i) * sizeof(float));
 }
 
-/// To nearest, ties to even, on every instruction set: Highway truncates where there is no instruction for
-/// it.
+/// Rounds to nearest, ties to even, on every instruction set: Highway truncates where the hardware has no
+/// instruction.
 HWY_INLINE uint16_t half_of(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   const uint32_t sign = (bits >> 16) & 0x8000u, size = bits & 0x7fffffffu;
-  const uint32_t normal =
-      (size + 0xc8000fffu + ((size >> 13) & 1u)) >> 13;  // the exponent's bias falls by 112
+  const uint32_t normal = (size + 0xc8000fffu + ((size >> 13) & 1u)) >> 13;  // rebias the exponent by -112
   float shifted;
   std::memcpy(&shifted, &size, sizeof shifted);
-  shifted += 0.5f;  // lines the fraction of a subnormal up with the last bits
+  shifted += 0.5f;  // aligns a subnormal's fraction with the last bits
   uint32_t subnormal;
   std::memcpy(&subnormal, &shifted, sizeof subnormal);
   const uint32_t large = size > 0x7f800000u ? 0x7e00u : 0x7c00u;

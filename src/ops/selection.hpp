@@ -1,4 +1,4 @@
-// The best of a row of scores.
+// Selects the largest scores of a row.
 #pragma once
 
 #include <algorithm>
@@ -10,8 +10,8 @@
 
 namespace glint::ops {
 
-/// Writes the indices of the `count` largest of `n` scores to `best`: ties go to the lowest index, NaN is the
-/// least. Ascending indices, or best first if `ranked`.
+/// Writes the indices of the `count` largest of `n` scores to `best`: ascending, or best first if `ranked`.
+/// Ties go to the lowest index; NaN ranks last.
 inline void select_largest(const float* scores, int64_t n, int64_t count, bool ranked, int32_t* best) {
   std::vector<int32_t> order(static_cast<size_t>(n));
   std::iota(order.begin(), order.end(), 0);

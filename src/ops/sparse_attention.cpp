@@ -50,7 +50,7 @@ at::Tensor isa_with(const Arguments& a, const IsaOptions& options, const IsaPlan
   return a.out;
 }
 
-/// Every query block is in exactly one of the two lists.
+/// Checks that every query block is in exactly one of the two lists.
 void check_partition(const at::Tensor& sharp, const at::Tensor& diffuse, int64_t blocks) {
   const at::Tensor all = at::cat({sharp, diffuse}, 2).contiguous();
   for (int64_t row = 0; row < all.numel() / blocks; ++row) {

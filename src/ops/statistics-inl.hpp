@@ -1,4 +1,4 @@
-// One sweep over keys and values for everything that stands for a block. Included once per instruction set.
+// Computes all block statistics in one sweep over keys and values. Included once per instruction set.
 #if defined(GLINT_OPS_STATISTICS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef GLINT_OPS_STATISTICS_INL
 #undef GLINT_OPS_STATISTICS_INL
@@ -15,7 +15,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace glint::ops::HWY_NAMESPACE {
 
-/// mean [columns] of rows `stride` apart.
+/// Computes the mean [columns] of rows `stride` apart.
 HWY_INLINE void column_means(const float* rows, int64_t stride, int64_t count, int64_t columns,
                              float* HWY_RESTRICT mean) {
   std::memset(mean, 0, static_cast<size_t>(columns) * sizeof(float));
@@ -31,7 +31,7 @@ HWY_INLINE float sum_of(const float* x, int64_t n) {
   return sum;
 }
 
-/// The block's (k - mean)^T v into the running sum; returns its squared Frobenius norm.
+/// Adds the block's (k - mean)^T v to the running sum; returns its squared Frobenius norm.
 HWY_INLINE float block_moment(const Statistics& t, int64_t j, Range block, const float* centred,
                               const float* v, int64_t v_stride) {
   const float* rows[kMaxBlockSize];

@@ -1,4 +1,4 @@
-// Sizes that kernels and their callers agree on, and aligned memory.
+// Sizes shared by kernels and callers, and aligned memory.
 #pragma once
 
 #include <algorithm>
@@ -9,15 +9,14 @@
 
 namespace glint::ops {
 
-constexpr int64_t kChunk = 128;     ///< keys taken in at a time
+constexpr int64_t kChunk = 128;     ///< keys processed at a time
 constexpr int64_t kPad = 16;        ///< floats in the widest vector
 constexpr int64_t kScoreTile = 64;  ///< queries scored at a time for the selection
-constexpr int64_t kRunBlocks =
-    16;  ///< key blocks whose moments are summed by one task: fixes the order of summation
+constexpr int64_t kRunBlocks = 16;  ///< key blocks per moment-summing task; fixes the order of summation
 
 constexpr int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-/// Uninitialized memory on a cache line.
+/// Uninitialized memory, aligned to a cache line.
 template <typename T>
 class Buffer {
  public:

@@ -11,7 +11,7 @@
 namespace glint {
 namespace {
 
-/// Adds the time until its destruction to a figure.
+/// Adds its own lifetime to a total, in seconds.
 class Stopwatch {
  public:
   explicit Stopwatch(double& seconds) : seconds_(seconds) {}
@@ -26,7 +26,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// The request of samples first, first + 1, ..., counted prompt by prompt.
+/// Returns the request for samples first, first + 1, ..., counted prompt by prompt.
 SampleRequest batch_of(const Plan& plan, const GenerateRequest& request, const std::vector<Prompt>& prompts,
                        int64_t first, int64_t size) {
   SampleRequest sample{.observer = request.observer,

@@ -8,7 +8,7 @@
 namespace glint {
 namespace {
 
-/// Refuses schedule options that the model's kind of grid does not have.
+/// Rejects schedule options that do not apply to the model's kind of grid.
 void check_schedule_options(const OptionValues& options, NoiseKind kind) {
   const std::vector<std::string> flow{"sigmas", "rho", "shift"};
   const std::vector<std::string> vp{"spacing", "steps_offset", "sigmas", "rho", "terminal"};
@@ -21,7 +21,7 @@ void check_schedule_options(const OptionValues& options, NoiseKind kind) {
         InvalidArgument, "schedule.{}: does not apply to a {} model", name, enum_name(kind));
 }
 
-/// The solver's name, and the scales it is made for.
+/// The solver, and the guidance scales it is designed for.
 struct SolverPlan {
   Choice choice;
   std::shared_ptr<const Solver> solver;
@@ -48,8 +48,8 @@ NoiseSchedule plan_schedule(const GenerateRequest& request, const Manifest& mani
   return spec.kind == NoiseKind::Flow ? solver.schedule(spec.flow, grid) : solver.schedule(spec.vp, grid);
 }
 
-/// The rule by name. Its scale is the guidance scale, unless that is the network's input: never both, never
-/// nobody's.
+/// Resolves the rule. The guidance scale goes either to the rule or to the network's input, never to both or
+/// neither.
 class RulePlan {
  public:
   RulePlan(const GenerateRequest& request, const Registry& registry, const SolverPlan& solver,
@@ -83,7 +83,7 @@ class RulePlan {
     return rule;
   }
 
-  /// Refuses a guidance scale beside a rule that has its own.
+  /// Rejects a guidance scale next to a rule object, which has its own.
   void object() const {
     GLINT_CHECK(!request_.guidance || model_.embedded, InvalidArgument,
                 "guidance: the rule is an object with a scale of its own; give one of the two");
@@ -99,7 +99,7 @@ class RulePlan {
   double guidance_ = 1.0;
 };
 
-/// Puts what methods make where it belongs.
+/// Sorts the products of methods into the sampler's parts.
 class Assembly {
  public:
   explicit Assembly(SamplerParts& parts) : parts_(parts) {}

@@ -7,11 +7,11 @@
 namespace glint::detail {
 namespace {
 
-// Where decoding in one piece ends, px of a picture or frame, and how large tiles are then.
+// Largest image and video frame decoded untiled, px, and the tile sides beyond.
 constexpr double kLargestPiece = 1 << 21, kLargestVideoPiece = 1 << 19;
 constexpr int64_t kTile = 1024, kVideoTile = 512;
 
-/// Height or width in latent units.
+/// Returns the height or width in latent units.
 int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, const LatentSpec& latent,
                     const char* name) {
   const int64_t scale = latent.spatial_scale, unit = scale * latent.multiple;
@@ -24,7 +24,7 @@ int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallba
   return size / scale;
 }
 
-/// The shape of one sample's noise, checked as sizes are.
+/// Returns the shape of one sample's noise, checked like requested sizes.
 std::vector<int64_t> noise_shape(const at::Tensor& noise, const LatentSpec& latent) {
   const int64_t rank = latent.frame_scale ? 5 : 4;
   GLINT_CHECK(noise.dim() == rank && noise.size(0) >= 1 && noise.size(1) == latent.channels, ShapeMismatch,

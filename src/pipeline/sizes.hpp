@@ -1,4 +1,4 @@
-// Sizes of pictures and of latents.
+// Resolves image, latent and tile sizes.
 #pragma once
 
 #include <glint/bundle/manifest.hpp>
@@ -6,11 +6,11 @@
 
 namespace glint::detail {
 
-/// Returns the shape of one sample's latents, [C,H,W] or [C,F,H,W], of the size or noise that is asked for.
+/// Returns the latent shape of one sample, [C,H,W] or [C,F,H,W], for the requested size or noise.
 /// Errors:  InvalidArgument naming width, height or frames; ShapeMismatch for the noise.
 std::vector<int64_t> latent_shape(const GenerateRequest& request, const Manifest& manifest);
 
-/// Returns the side of the tiles in which latents of this shape are decoded, px; 0 is one piece.
+/// Returns the side of the tiles to decode latents of this shape in, px; 0 = no tiling.
 /// Errors:  InvalidArgument naming vae_tile.
 int64_t tile_side(const GenerateRequest& request, const LatentSpec& latent,
                   const std::vector<int64_t>& shape);

@@ -9,7 +9,7 @@
 namespace glint {
 namespace {
 
-/// The mean of the values that are numbers; NaN if none is.
+/// The mean of all non-NaN values; NaN if there are none.
 class Mean {
  public:
   void add(double value) {
@@ -76,7 +76,7 @@ void GuidanceMeter::measure(Run& run, const at::Tensor& x, const at::Tensor& nex
   const double unknown = std::numeric_limits<double>::quiet_NaN();
   const at::Tensor along = per_sample::ratio(per_sample::dot(delta, difference), squared, unknown, 1e-12);
   const at::Tensor rest = delta.sub(per_sample::scaled(difference.to(at::kDouble), along));
-  // Kept on the device until the run is over: no synchronisation inside the loop.
+  // Keep on the device until the run ends, to avoid synchronising inside the loop.
   along_.push_back(along);
   orthogonal_.push_back(per_sample::ratio(per_sample::dot(rest, rest), squared, unknown, 1e-12).sqrt());
 }

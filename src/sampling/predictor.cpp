@@ -8,7 +8,7 @@
 namespace glint {
 namespace {
 
-/// Throws unless the predictor's rule says what its weak branch is, and that fits the predictor's model.
+/// Throws unless the rule specifies its weak branch and that matches the predictor's model.
 void check_weak_branch(std::string_view owner, const Predictor& predictor) {
   const WeakBranch* weak = predictor.rule->weak_branch();
   GLINT_CHECK(weak, InvalidArgument, "{}rule: asks for a weak branch but does not say what it is", owner);
@@ -16,14 +16,14 @@ void check_weak_branch(std::string_view owner, const Predictor& predictor) {
     check_same_latents(fmt::format("{}rule, weak branch: ", owner), *weak->model, *predictor.model);
 }
 
-/// Combines through the first `count` filters.
+/// Combines the outputs through the first `count` filters.
 at::Tensor filtered(const Predictor& predictor, size_t count, const BranchOutputs& outputs,
                     const GuidanceStep& step, GuidanceState* state) {
   if (count > 0) {
     const auto guided = [&] { return filtered(predictor, count - 1, outputs, step, state); };
     return predictor.filters[count - 1]->apply(guided, outputs, step);
   }
-  // The rule sees no more branches than it asked for.
+  // Show the rule only the branches it requested.
   BranchOutputs own = outputs;
   if (!predictor.rule->branches(step.position).cond) own.cond = at::Tensor();
   return predictor.rule->combine(own, step, state);

@@ -15,12 +15,12 @@ double now() {
 
 }  // namespace
 
-/// One conditioning under one model, and what came out.
+/// One conditioning under one model, and its output.
 struct detail::Branch {
   const Model* model;
   const Adapters* adapters;
   std::optional<double> embedded_guidance;
-  const AttentionPolicy* attention;  // null is dense
+  const AttentionPolicy* attention;  // null = dense
   const Conditioning* conditioning;
   at::Tensor output = {};
 
@@ -36,7 +36,7 @@ namespace {
 
 using detail::Branch;
 
-/// Where a predictor finds its outputs among the branches; -1 is not asked for.
+/// Indices of a predictor's outputs among the branches; -1 = not requested.
 struct Places {
   int cond = -1, uncond = -1, weak = -1;
 };
@@ -46,7 +46,7 @@ class BranchList {
  public:
   BranchList(const Prompt& prompt, const StepPosition& position) : prompt_(prompt), position_(position) {}
 
-  /// Adds what the predictor evaluates at this step.
+  /// Adds the branches the predictor needs at this step.
   void add(const Predictor& predictor) {
     const Prompt& prompt =
         predictor.condition ? prompts_.emplace_back(predictor.condition(prompt_)) : prompt_;
@@ -58,7 +58,7 @@ class BranchList {
     if (set.weak) places.weak = place_weak(predictor);
   }
 
-  /// Returns where the predictor added first finds these branches too.
+  /// Returns the first predictor's places, with these branches added.
   Places places_of_first(BranchSet also) {
     const Asked& first = asked_.front();
     Places places = first.places;
@@ -84,7 +84,7 @@ class BranchList {
     const Predictor* predictor;
     const Prompt* prompt;
     Places places = {};
-    const Conditioning* degraded = nullptr;  // what the rule's weak branch makes of the prompt
+    const Conditioning* degraded = nullptr;  // conditioning of the rule's weak branch
   };
 
   Branch base(const Predictor& predictor) const {
@@ -119,7 +119,7 @@ class BranchList {
     return place(branch, weak.condition ? degraded(weak) : asked_.back().prompt->cond);
   }
 
-  /// The conditioning of the weak branch added last: made once for all predictors that share rule and prompt.
+  /// Returns the weak branch's conditioning, made once for all predictors that share rule and prompt.
   const Conditioning& degraded(const WeakBranch& weak) {
     Asked& last = asked_.back();
     for (const Asked& other : asked_)
@@ -140,7 +140,7 @@ class BranchList {
 
   const Prompt& prompt_;
   StepPosition position_;
-  std::deque<Prompt> prompts_;  // of predictors with a condition of their own; addresses stay
+  std::deque<Prompt> prompts_;  // changed prompts; a deque keeps addresses stable
   std::deque<Conditioning> conditionings_;
   std::vector<Branch> branches_;
   std::vector<Asked> asked_;
@@ -148,7 +148,7 @@ class BranchList {
 
 }  // namespace
 
-/// Evaluates the branches, one call for all that one call can serve.
+/// Evaluates the branches in as few model calls as possible.
 void Run::evaluate(std::span<detail::Branch> branches, const at::Tensor& x, const Level& level) {
   for (size_t first = 0; first < branches.size(); ++first) {
     if (branches[first].output.defined()) continue;
@@ -225,7 +225,7 @@ void Run::report(std::string_view name, const at::Tensor& values) {
   list.insert(list.end(), flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
 }
 
-// The time since the last charge goes to the current stage and to the total, so that the stages add up to it.
+// Charges the time since the last charge to both the current stage and the total, so that stages add up.
 void Run::charge_time() {
   const double time = now();
   if (current_) {

@@ -17,7 +17,7 @@ void check_parts(const SamplerParts& p) {
               "schedule: model '{}' was trained with {} noise, but the schedule is {}", info.name,
               enum_name(info.noise_kind), enum_name(p.schedule.kind()));
   check_predictor("", p.predictor, p.schedule.steps());
-  // The conversions a first-order update needs exist at every level, or the run would fail midway.
+  // Throw now if a level has no first-order update, so that the run cannot fail midway.
   for (int i = 0; i < p.schedule.steps(); ++i)
     move_coefficients(info.parameterization, p.schedule.level(i), p.schedule.landing(i));
   p.solver->validate(p.schedule, info);
@@ -34,14 +34,14 @@ void check_parts(const SamplerParts& p) {
 }
 
 void check_finite(const at::Tensor& x, const char* what, int step) {
-  // One reduction and no copy: NaN and infinity never cancel out of a sum, and finite values overflow it only
-  // where they are astronomically large.
+  // One reduction, no copy: NaN and infinity never cancel out of a sum, and only astronomically large finite
+  // values overflow it.
   const double sum = x.sum().item<double>();
   GLINT_CHECK(std::isfinite(sum), Numerical, "{}: expected finite values, got NaN or infinity{}", what,
               step < 0 ? "" : fmt::format(" after step {}", step));
 }
 
-// `argument` is what the user gave the shape in.
+// `argument` names the request field that gave the shape.
 void check_latent_shape(std::string_view argument, at::IntArrayRef shape, const ModelInfo& info) {
   const at::IntArrayRef expected = info.latent_shape;
   bool fits = expected.empty() || shape.size() == expected.size();
@@ -52,7 +52,7 @@ void check_latent_shape(std::string_view argument, at::IntArrayRef shape, const 
               shape_string(shape));
 }
 
-// Returns [C,...] of the latents: from the request, or from the model where it is fixed.
+// Returns the latent shape [C,...]: the request's, or the model's if fixed.
 std::vector<int64_t> latent_shape(const SampleRequest& request, const ModelInfo& info) {
   if (!request.latent_shape.empty()) {
     check_latent_shape("latent_shape", request.latent_shape, info);
@@ -84,7 +84,7 @@ void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_v
                   : "an undefined tensor");
 }
 
-/// Returns the accepted prediction, with what the terms add to it. `memory` is the rule's along the accepted
+/// Returns the accepted prediction including all terms. `memory` is the rule's state along the accepted
 /// steps.
 Prediction predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
                         GuidanceState* memory) {
@@ -107,13 +107,13 @@ Prediction predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x
   return accepted;
 }
 
-/// Where the noise of a request comes from.
+/// Returns the noise stream of a request.
 NoiseStream noise_stream(const SampleRequest& request) {
   if (!request.seeds.empty()) return NoiseStream(request.seeds);
   return {request.seed, request.noise.defined() ? request.noise.size(0) : request.batch};
 }
 
-/// Latents after the step strategies that are active at a step.
+/// Returns the latents after the step's active strategies.
 at::Tensor refined_at(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
                       SolverHistory& history) {
   at::Tensor refined = x;
@@ -145,7 +145,7 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
               InvalidArgument, "seeds: expected one for each of {} noises, got {}", request.noise.size(0),
               request.seeds.size());
 
-  // Moved once; from here to the result everything stays where the network is.
+  // Move once; everything then stays on the network's device until the result.
   const at::Device device(info.device);
   const Prompt prompt{to_device(request.prompt.cond, device), to_device(request.prompt.uncond, device)};
   Run run(schedule, prompt, noise_stream(request), request.observer);

@@ -1,4 +1,4 @@
-// Texts that are one token wherever they stand in a prompt.
+// Splits prompts at added tokens, texts that are a single token wherever they occur.
 #pragma once
 
 #include <algorithm>
@@ -14,9 +14,9 @@ struct AddedToken {
   int64_t id = 0;
 };
 
-/// Cuts `text` at the tokens, leftmost first and the longest where several begin; calls `piece(text)` for
-/// what is between and `token(token)` for each, in order.
-/// Cost:    length times the number of different first bytes' tokens.
+/// Splits `text` at the tokens, leftmost and longest first; calls `piece(text)` for the text in between and
+/// `token(token)` for each token, in order.
+/// Cost:    length times the number of tokens.
 template <typename Piece, typename Token>
 void cut_at(std::string_view text, const std::vector<AddedToken>& tokens, Piece&& piece, Token&& token) {
   size_t begin = 0;

@@ -18,7 +18,8 @@ using detail::AddedToken;
 
 constexpr std::array kType{enum_name(TokenizerKind::ClipBpe)};
 
-/// GPT-2's printable stand-ins for bytes, as UTF-8: printable Latin-1 stays, the rest follows from U+0100 on.
+/// Returns GPT-2's printable stand-ins for bytes, as UTF-8: printable Latin-1 maps to itself, the rest to
+/// U+0100 and up.
 std::array<std::string, 256> byte_symbols() {
   std::array<std::string, 256> symbols;
   char32_t next = 0x100;
@@ -30,7 +31,7 @@ std::array<std::string, 256> byte_symbols() {
   return symbols;
 }
 
-/// NFC, one space for each run of white space, lower case: in this order.
+/// Applies NFC, collapses white space, then lower-cases, in this order.
 std::u32string normalized(std::string_view text) {
   std::u32string spaced;
   for (const char32_t point : detail::composed(detail::code_points(text))) {
@@ -42,9 +43,10 @@ std::u32string normalized(std::string_view text) {
   return detail::lower_case(spaced);
 }
 
-/// Lengths of the symbols' runs at the front of `rest`, which begins with no space. The reference matches
+/// Returns the lengths of the symbol runs at the front of `rest`, which has no leading space. The reference
+/// matches
 /// <\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+
-/// and then cuts its matches by GPT-2's own expression, which breaks up only the first two.
+/// and then splits its matches with GPT-2's own expression, which affects only the first two.
 std::vector<size_t> run_lengths(std::u32string_view rest) {
   constexpr size_t kBracket = 2;  // "<|" and "|>"
   for (const std::u32string_view special : {U"<|startoftext|>", U"<|endoftext|>"})
@@ -70,7 +72,7 @@ struct Merge {
 };
 using Merges = std::unordered_map<uint64_t, Merge>;
 
-/// Merges neighbours, lowest rank first and leftmost among equals, until no pair has a rank.
+/// Merges adjacent pairs, lowest rank first, leftmost among equals, until no pair has a rank.
 /// Cost:    n log n.
 std::vector<int64_t> merged(std::vector<int64_t> ids, const Merges& merges) {
   constexpr int64_t kGone = -1;
@@ -137,7 +139,7 @@ struct ClipTokenizer::Table {
     return merged(std::move(ids), merges);
   }
 
-  /// A piece between added tokens, normalized, word by word.
+  /// Encodes normalized text between added tokens, word by word.
   void encode(std::u32string_view text, detail::FramedIds& out) const {
     for (size_t at = 0; at < text.size();) {
       if (detail::is_space(text[at])) {

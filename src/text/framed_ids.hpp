@@ -1,4 +1,4 @@
-// Ids of a prompt collected word by word into a frame of fixed length.
+// Collects a prompt's ids word by word into a frame of fixed length.
 #pragma once
 
 #include <glint/core/error.hpp>
@@ -27,7 +27,7 @@ class FramedIds {
     if (with_bos) result_.ids.push_back(frame.bos);
   }
 
-  /// Appends what of the word's ids there is room for. A word that loses any is reported.
+  /// Appends as many of the word's ids as fit, and reports the word if any are lost.
   void add(std::span<const int64_t> ids, std::string word) {
     const size_t fits = std::min(ids.size(), room_ - result_.ids.size());
     result_.ids.insert(result_.ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(fits));

@@ -26,7 +26,7 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
   auto ids = at::empty({1, length}, at::TensorOptions().dtype(at::kLong));
   std::memcpy(ids.mutable_data_ptr(), result.tokenized.ids.data(), ids.nbytes());
 
-  // By the count, not by the id: a family may pad with an id that prompts have too.
+  // By count, not by id: a family may pad with an id that also occurs in prompts.
   const auto mask = at::arange(length).lt(result.tokenized.used).unsqueeze(0);
   std::vector<at::Tensor> arguments;
   for (const std::string& name : options_.inputs)
@@ -49,7 +49,7 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
     result.conditioning.pooled = pooled;
   }
   result.conditioning.mask = mask;
-  result.conditioning.extras["ids"] = ids;  // what a scorer compares pictures with
+  result.conditioning.extras["ids"] = ids;  // scorers compare images with these
   return result;
 }
 

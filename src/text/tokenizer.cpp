@@ -15,7 +15,7 @@ Loaded load_framed(const std::filesystem::path& path, const TokenFrame& frame) {
   return std::make_shared<const T>(T::load(path, frame));
 }
 
-/// A kind of tokenizer. A new one is its file, an enumerator and a row here.
+/// A kind of tokenizer. To add one, write its file and add an enumerator and a row here.
 struct Entry {
   TokenizerKind kind;
   Loaded (*load)(const std::filesystem::path&, const TokenFrame&);

@@ -46,7 +46,7 @@ std::u32string composed(std::u32string_view points) {
 }
 
 std::u32string lower_case(std::u32string_view points) {
-  constexpr char32_t kDottedI = 0x130;  // the one letter whose lower case is two code points
+  constexpr char32_t kDottedI = 0x130;  // the only letter whose lower case has two code points
   std::u32string lower;
   lower.reserve(points.size());
   for (const char32_t point : points) {

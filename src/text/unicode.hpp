@@ -1,4 +1,4 @@
-// What tokenizers ask of Unicode: code points and back, composition, case, classes. Tables are utf8proc's.
+// Unicode for tokenizers: code points, composition, case and character classes, from utf8proc's tables.
 #pragma once
 
 #include <string>
@@ -6,14 +6,14 @@
 
 namespace glint::detail {
 
-/// Returns the code points of valid UTF-8, and the other way round.
+/// Converts valid UTF-8 to code points, and back.
 std::u32string code_points(std::string_view utf8);
 std::string to_utf8(std::u32string_view points);
 
 /// Returns `points` in normalization form C.
 std::u32string composed(std::u32string_view points);
 
-/// Returns `points` in lower case, each by itself: a final sigma is like any other.
+/// Returns `points` in lower case, each on its own, so a final sigma is not special.
 std::u32string lower_case(std::u32string_view points);
 
 bool is_letter(char32_t point);  ///< general category L*

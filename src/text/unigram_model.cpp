@@ -16,7 +16,7 @@ size_t character_length(char first) {
   return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
 }
 
-/// A unit of a darts-clone double array.
+/// Decodes the offset in a unit of a darts-clone double array.
 uint32_t offset_of(uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); }
 uint32_t label_of(uint32_t unit) { return unit & ((1u << 31) | 0xFFu); }
 bool has_value(uint32_t unit) { return (unit >> 8) & 1u; }
@@ -84,7 +84,7 @@ void UnigramModel::read_normaliser(std::string_view bytes, const std::string& wh
   }
 }
 
-/// The map's trie after its length in bytes, then the texts its values point into.
+/// Layout: the trie's length in bytes, the trie, then the texts its values point into.
 void UnigramModel::read_character_map(std::string_view bytes, const std::string& where) {
   if (bytes.empty()) return;
   uint32_t size = 0;
@@ -142,7 +142,7 @@ std::string UnigramModel::normalised(std::string_view text) const {
 std::vector<UnigramModel::Token> UnigramModel::encode(std::string_view given) const {
   constexpr float kUnknownPenalty = 10.0f, kUserDefinedPenalty = 0.1f;
   const std::string text = normalised(given);
-  /// The best way to reach a byte.
+  /// The best segmentation up to a byte.
   struct Path {
     std::optional<size_t> from;
     float score = 0.0f;
@@ -158,7 +158,7 @@ std::vector<UnigramModel::Token> UnigramModel::encode(std::string_view given) co
     bool single = false;
     auto low = pieces_.begin(), high = pieces_.end();
     for (size_t length = 1; begin + length <= text.size(); ++length) {
-      // Of the pieces that share the first length - 1 bytes, those that share one more.
+      // Narrow the pieces that share the first length - 1 bytes to those that share one more.
       const auto byte = [&](const Piece& piece) {
         return piece.text.size() < length ? -1 : int{static_cast<uint8_t>(piece.text[length - 1])};
       };

@@ -1,4 +1,4 @@
-// SentencePiece's unigram models: a normaliser and the best segmentation into pieces.
+// SentencePiece unigram models: normalisation and the best segmentation into pieces.
 #pragma once
 
 #include "text/added_tokens.hpp"
@@ -13,13 +13,13 @@ namespace glint::detail {
 /// How SentencePiece writes a space.
 inline constexpr std::string_view kSpacePiece = "\u2581";
 
-/// A model as `spm_train --model_type=unigram` writes it. Read and run here and not by the library, because
-/// Debian's libsentencepiece exports a variable of libtorch's name, FLAGS_minloglevel, of another size: in
-/// one process the two overwrite each other's memory.
-/// Source:  Kudo, arXiv:1804.10959; github.com/google/sentencepiece, whose results it gives.
+/// A model written by `spm_train --model_type=unigram`. Implemented here because Debian's libsentencepiece
+/// exports a variable that libtorch exports too, FLAGS_minloglevel, with another size: in one process the two
+/// overwrite each other's memory.
+/// Source:  Kudo, arXiv:1804.10959; results match github.com/google/sentencepiece.
 class UnigramModel {
  public:
-  /// Errors:  BadModel led by `where` if the bytes are no such model, or one of a kind that is not supported.
+  /// Errors:  BadModel, starting with `where`, if the bytes are not such a model or of an unsupported kind.
   UnigramModel(std::string_view bytes, const std::string& where);
 
   struct Token {
@@ -28,11 +28,11 @@ class UnigramModel {
     bool unknown;
   };
 
-  /// Returns the most probable pieces of valid UTF-8. Neighbouring unknown characters are one token.
-  /// Cost:    bytes times the length of the longest piece that matches, times log(pieces).
+  /// Returns the most probable pieces of valid UTF-8. Adjacent unknown characters form one token.
+  /// Cost:  bytes times the length of the longest matching piece, times log(pieces).
   std::vector<Token> encode(std::string_view text) const;
 
-  /// Returns the pieces that are cut out of a text before anything else.
+  /// Returns the pieces to split off a text before anything else.
   const std::vector<AddedToken>& special() const { return special_; }
 
  private:
@@ -48,16 +48,16 @@ class UnigramModel {
   void read_normaliser(std::string_view bytes, const std::string& where);
   void read_character_map(std::string_view bytes, const std::string& where);
 
-  /// What the front of `text` becomes, and how many bytes of it that takes.
+  /// Returns the normalised front of `text` and the number of bytes it consumes.
   std::pair<std::string_view, size_t> normalised_front(std::string_view text) const;
   std::string normalised(std::string_view text) const;
 
-  std::vector<Piece> pieces_;  ///< those that match text, sorted by it
+  std::vector<Piece> pieces_;  ///< those that match text, sorted by text
   std::vector<AddedToken> special_;
   int64_t unknown_ = -1;
   float least_ = 0.0f, most_ = 0.0f;  ///< scores
-  std::vector<uint32_t> trie_;        ///< of the normaliser, a double array
-  std::string replacements_;          ///< texts, each with a zero behind it
+  std::vector<uint32_t> trie_;        ///< the normaliser's double array
+  std::string replacements_;          ///< zero-terminated texts
   bool dummy_prefix_ = true, remove_extra_spaces_ = true, escape_spaces_ = true;
 };
 

@@ -13,7 +13,7 @@ namespace {
 struct Named {
   std::u32string_view name;
   char32_t point;
-  bool bare;  ///< counts without its semicolon too
+  bool bare;  ///< also valid without its semicolon
 };
 
 constexpr std::array<Named, 30> kNamed{
@@ -28,14 +28,14 @@ constexpr std::array<Named, 30> kNamed{
      {U"mdash", 0x2014, false}, {U"lsquo", 0x2018, false},  {U"rsquo", 0x2019, false},
      {U"ldquo", 0x201C, false}, {U"rdquo", 0x201D, false},  {U"trade", 0x2122, false}}};
 
-/// What browsers take the numbers 0x80 to 0x9F for: Windows-1252.
+/// Browsers read the numbers 0x80 to 0x9F as Windows-1252.
 constexpr std::array<char32_t, 32> kWindows{0x20AC, 0x81,   0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
                                             0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0x8D,   0x017D, 0x8F,
                                             0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
                                             0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x9D,   0x017E, 0x0178};
 
-/// A reference at the front of a text: what it stands for (nothing if the number names no character) and its
-/// length.
+/// A character reference at the front of a text: its replacement (empty if the number names no character) and
+/// its length.
 struct Reference {
   std::u32string meaning;
   size_t length;

@@ -1,4 +1,4 @@
-// Prompts as web pages write them, cleaned the way Wan's training texts were.
+// Cleans prompts the way Wan's training texts were cleaned of HTML.
 #pragma once
 
 #include <string>
@@ -6,10 +6,9 @@
 
 namespace glint::detail {
 
-/// Decodes HTML's character references twice, makes each run of white space one space, and strips both ends.
+/// Decodes HTML character references twice, collapses white space and strips both ends.
 /// Source:  diffusers' WanPipeline, prompt_clean, without the package ftfy.
-/// Deviations: of HTML's 2231 named references, the 30 that prompts are known to hold; others stay as they
-///             are.
+/// Deviations: decodes only the 30 of HTML's 2231 named references known to occur in prompts.
 std::string clean_web_text(std::string_view text);
 
 }  // namespace glint::detail

@@ -1,4 +1,4 @@
-// Protocol buffers from outside, field by field, without their compiler.
+// Reads protocol buffers field by field, without their compiler.
 #pragma once
 
 #include <glint/core/error.hpp>
@@ -11,7 +11,7 @@
 
 namespace glint::detail {
 
-/// One field. Which of the members counts depends on the field's type, which the reader of the message knows.
+/// One field. The member that applies depends on the field's type, which the message's reader knows.
 struct WireField {
   uint64_t number = 0;
   uint64_t value = 0;           ///< integer, boolean or enumerator
@@ -19,8 +19,8 @@ struct WireField {
   std::string_view bytes = {};  ///< text or message
 };
 
-/// Reads a message's fields in order; every length is checked against what is left.
-/// Errors:  BadModel, messages led by `where`.
+/// Reads a message's fields in order, checking every length against the rest.
+/// Errors:  BadModel, starting with `where`.
 class WireReader {
  public:
   WireReader(std::string_view bytes, const std::string& where) : bytes_(bytes), where_(where) {}

@@ -11,7 +11,7 @@ constexpr std::array kType{enum_name(TokenizerKind::Words)};
 
 bool is_word_byte(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
-/// The words of a prompt, lower-cased.
+/// Splits a prompt into lower-cased words.
 std::vector<std::string> split(std::string_view prompt) {
   std::vector<std::string> words(1);
   for (char c : prompt) {

@@ -19,7 +19,7 @@ at::Tensor to_network(const at::Tensor& tensor, const VaeOptions& options) {
   return tensor.to(parse_device(options.device), parse_dtype(options.dtype));
 }
 
-/// Runs the network. Where memory ends, the message says what needs less.
+/// Runs the network. Out-of-memory messages say how to use less.
 std::vector<at::Tensor> run(const std::string& what, const Network& network, std::vector<at::Tensor> inputs) {
   const std::string shape = shape_string(inputs.front().sizes());
   try {
@@ -36,7 +36,7 @@ void check_output(const std::string& what, const at::Tensor& output, const std::
               shape_string(expected), shape_string(output.sizes()));
 }
 
-/// Shape of one frame of [B,C,F,H,W].
+/// Returns the shape of one frame of [B,C,F,H,W].
 std::vector<int64_t> frame_shape(const at::Tensor& frames) {
   return {frames.size(0), frames.size(1), frames.size(3), frames.size(4)};
 }

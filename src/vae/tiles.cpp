@@ -11,13 +11,13 @@ constexpr int64_t kDown = -2, kRight = -1;
 int64_t stride(int64_t side) { return side / 4 * 3; }
 int64_t overlap(int64_t side) { return side / 4; }
 
-/// The last `count` rows or columns.
+/// Returns the last `count` rows or columns.
 at::Tensor ending(const at::Tensor& tile, int64_t dimension, int64_t count) {
   const int64_t size = tile.size(dimension), kept = std::min(size, count);
   return tile.narrow(dimension, size - kept, kept);
 }
 
-/// `tile` faded in over the neighbour's ending that it overlaps.
+/// Returns `tile` blended into the neighbour's overlapping end.
 at::Tensor faded_in(const at::Tensor& neighbour, const at::Tensor& tile, int64_t dimension) {
   const int64_t size = tile.size(dimension), extent = std::min(neighbour.size(dimension), size);
   at::Tensor weight = at::arange(extent, tile.options()).div(static_cast<double>(extent));
@@ -43,7 +43,7 @@ at::Tensor in_tiles(const at::Tensor& input, const TileSides& sides,
   const int64_t height = input.size(kDown), width = input.size(kRight), step = stride(sides.in);
   const int64_t limit = stride(sides.out), margin = overlap(sides.out);
   at::Tensor result;
-  std::vector<at::Tensor> above;  // the lowest rows of the tiles above, faded in already
+  std::vector<at::Tensor> above;  // the bottom rows of the tiles above, already blended
   for (int64_t top = 0, y = 0; top < height; top += step, y += limit) {
     std::vector<at::Tensor> below;
     at::Tensor left;  // the last columns of the tile to the left
@@ -63,7 +63,7 @@ at::Tensor in_tiles(const at::Tensor& input, const TileSides& sides,
       result.narrow(kDown, y, rows)
           .narrow(kRight, x, columns)
           .copy_(tile.narrow(kDown, 0, rows).narrow(kRight, 0, columns));
-      // Copies: a view would keep the whole tile.
+      // Copy: a view would keep the whole tile alive.
       below.push_back(ending(tile, kDown, margin).clone());
       left = ending(tile, kRight, margin).clone();
     }

@@ -1,4 +1,4 @@
-// Large pictures in overlapping tiles.
+// Processes large images in overlapping tiles.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -8,20 +8,20 @@
 
 namespace glint::detail {
 
-/// Sides of the tiles that go in and come out, in pixels of either. Both are multiples of 4.
+/// Sides of input and output tiles, each in its own pixels. Both are multiples of 4.
 struct TileSides {
   int64_t in, out;
 };
 
-/// Whether a picture of this size is cut.
+/// Returns whether an image of this size needs tiling.
 bool needs_tiles(const at::Tensor& input, const TileSides& sides);
 
 /// Returns how many tiles cover the input.
 int64_t tile_count(const at::Tensor& input, const TileSides& sides);
 
-/// Returns run(input) made from tiles: `run` is called for each, rows from the top, tiles from the left.
-/// Tiles begin every 3/4 of their side; where one overlaps the tile above and the tile to the left, it is
-/// faded in over 1/4 of its side, first downwards, then to the right. Those at the borders are cut off there.
+/// Returns run(input), assembled from tiles: calls `run` for each, top to bottom, left to right. Tiles start
+/// every 3/4 of their side and are blended over the overlapping 1/4, first with the tile above, then with the
+/// one to the left. Tiles are cropped at the borders.
 /// Shapes:  input [...,H,W]; run maps [...,h,w] to [...,h out/in,w out/in]; returns [...,H out/in,W out/in].
 at::Tensor in_tiles(const at::Tensor& input, const TileSides& sides,
                     const std::function<at::Tensor(const at::Tensor&)>& run);

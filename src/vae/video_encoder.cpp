@@ -21,7 +21,7 @@ at::Tensor VideoEncoder::step(const at::Tensor& frames, VideoState& state) const
 
 namespace {
 
-/// Calls `encode` for the first frame, if nothing was seen before, and then for every `group` frames.
+/// Calls `encode` for the first frame, if nothing came before, then for every `group` frames.
 template <typename Encode>
 at::Tensor in_groups(const at::Tensor& frames, bool first, int64_t group, Encode&& encode) {
   std::vector<at::Tensor> parts;

@@ -1,4 +1,4 @@
-// What sparse attention can gain at most.
+// Upper bound on the speed-up from sparse attention.
 #pragma once
 
 #include <glint/attention/policy.hpp>
@@ -6,11 +6,11 @@
 
 namespace glint {
 
-/// Returns the most that one attention can gain: multiply-adds of dense attention over those of `call.kind`,
-/// with the policy's options. 1 if the call is dense. What is measured is less.
-/// Source:  with rho = exact / all key blocks, b = block size, d = head size, N = keys: PISA 1 / (rho + 1/b +
-///          d/N + 1/(2 b^2)), where d/N are the moments and the first-order term, half each. ISA: sharp and
-///          diffuse query blocks over the keys that are kept, and the coarse attention, 1/b^2.
+/// Returns the maximum speed-up of one attention call: multiply-adds of dense attention over those of
+/// `call.kind` under the policy's options. 1 for dense calls. Measured speed-ups are smaller.
+/// Source:  with rho = exact / all key blocks, b = block size, d = head size, N = keys:
+///          PISA: 1 / (rho + 1/b + d/N + 1/(2 b^2)), where d/N is half moments, half first-order term.
+///          ISA: sharp and diffuse query blocks over the kept keys, plus 1/b^2 for the coarse attention.
 GLINT_API double gain_bound(const AttentionPolicy& policy, const AttentionCall& call);
 
 }  // namespace glint

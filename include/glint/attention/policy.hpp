@@ -1,4 +1,4 @@
-// What the attention layers of a network compute, decided per request and step.
+// The attention policy: which attention each layer of a network computes, per request and step.
 #pragma once
 
 #include <glint/attention/options.hpp>
@@ -8,18 +8,18 @@ namespace glint {
 
 enum class AttentionKind { Dense, Pisa, Isa };
 
-/// What a network's attention layers do. Dense is torch's scaled_dot_product_attention, bit for bit.
+/// Which attention a network's layers compute. Dense is torch's scaled_dot_product_attention, bit for bit.
 ///
-/// A call stays dense whatever `kind` says if its layer is below `first_dense_layers`, if queries or keys are
-/// fewer than `min_tokens`, if it has a mask, dropout, causality or grouped queries, if a gradient is wanted,
-/// or if its shape, type or device has no sparse kernel. Isa also needs as many queries as keys and more than
-/// main_length.
+/// A call stays dense whatever `kind` says if its layer is below `first_dense_layers`; if it has fewer than
+/// `min_tokens` queries or keys; if it has a mask, dropout, a causal flag or grouped queries; if it needs a
+/// gradient; or if its shape, dtype or device has no sparse kernel. Isa also requires as many queries as
+/// keys, and more than main_length.
 struct AttentionPolicy {
   AttentionKind kind = AttentionKind::Dense;
   int64_t first_dense_layers = 4;  ///< layers; PISA's value for FLUX, whose first layers approximate badly
-  int64_t min_tokens = 2048;       ///< tokens; below, the saving does not pay for the statistics
-  StepWindow window = {};          ///< the steps of a run it is in force at; else it is dense
-  bool reorder = true;             ///< bring image tokens into patches, if the network takes a `token_order`
+  int64_t min_tokens = 2048;       ///< tokens; below this the savings do not cover the statistics
+  StepWindow window = {};          ///< steps of the run with sparse attention; dense elsewhere
+  bool reorder = true;             ///< group image tokens into patches, if the network takes a `token_order`
   PisaOptions pisa = {};
   IsaOptions isa = {};
 
@@ -28,16 +28,17 @@ struct AttentionPolicy {
   friend bool operator==(const AttentionPolicy&, const AttentionPolicy&) = default;
 };
 
-/// One attention of a network, as its operator meets it. Shapes: query [batch, heads, queries, head_size].
+/// One attention call, as the operator sees it.
+/// Shapes:  query [batch, heads, queries, head_size].
 struct AttentionCall {
   int64_t layer = 0;
   int64_t batch = 0, heads = 0, queries = 0, keys = 0, head_size = 0;
-  bool plain = true;                          ///< neither mask nor dropout, causality or grouped queries
-  AttentionKind kind = AttentionKind::Dense;  ///< what was computed
-  double seconds = 0.0;                       ///< how long it took
+  bool plain = true;                          ///< no mask, dropout, causal flag or grouped queries
+  AttentionKind kind = AttentionKind::Dense;  ///< the attention computed
+  double seconds = 0.0;                       ///< wall time
 };
 
-/// Returns what a policy does at a plain call of these shapes, where there is a kernel for it.
+/// Returns the attention a policy picks for a call, assuming a kernel exists for it.
 inline AttentionKind kind_at(const AttentionPolicy& policy, const AttentionCall& call) {
   const bool large = call.queries >= policy.min_tokens && call.keys >= policy.min_tokens;
   if (!large || call.layer < policy.first_dense_layers) return AttentionKind::Dense;

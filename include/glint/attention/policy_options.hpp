@@ -1,4 +1,4 @@
-// The options of each kind of attention policy, and their ranges.
+// The options of each attention policy, with their ranges.
 #pragma once
 
 #include <glint/attention/policy.hpp>
@@ -20,7 +20,7 @@ struct EnumNames<AttentionKind> {
   static constexpr std::array<std::string_view, 3> values{"dense", "pisa", "isa"};
 };
 
-/// A policy of one kind, with the options that the kind has.
+/// A policy of one kind, exposing only that kind's options.
 template <AttentionKind kind_>
 struct PolicyOptions : AttentionPolicy {
   PolicyOptions() { kind = kind_; }
@@ -30,41 +30,42 @@ struct PolicyOptions : AttentionPolicy {
   static void fields(Visit&& visit, Self& o) {
     if constexpr (kind_ == AttentionKind::Pisa) {
       visit("density", o.pisa.density,
-            {.help = "share of the key blocks that are exact; 1 is dense", .minimum = 0, .maximum = 1});
-      visit("order", o.pisa.order, {.help = "approximation of the other blocks"});
-      visit("selection", o.pisa.selection, {.help = "what blocks are ranked by"});
+            {.help = "fraction of key blocks computed exactly; 1 = dense", .minimum = 0, .maximum = 1});
+      visit("order", o.pisa.order, {.help = "approximation of the remaining blocks"});
+      visit("selection", o.pisa.selection, {.help = "how key blocks are ranked"});
       visit("block_size", o.pisa.block_size,
-            {.help = "of keys and queries", .minimum = 1, .maximum = 256, .unit = "tokens"});
+            {.help = "block size of keys and queries", .minimum = 1, .maximum = 256, .unit = "tokens"});
     }
     if constexpr (kind_ == AttentionKind::Isa) {
       visit("main_length", o.isa.main_length,
-            {.help = "what comes before the context; 0 is half",
-             .minimum = 0,
-             .maximum = 1e9,
-             .unit = "tokens"});
+            {.help = "tokens before the context; 0 = half", .minimum = 0, .maximum = 1e9, .unit = "tokens"});
       visit("density", o.isa.density,
-            {.help = "share of the key blocks exact for diffuse queries", .minimum = 0, .maximum = 1});
+            {.help = "fraction of key blocks computed exactly for diffuse queries",
+             .minimum = 0,
+             .maximum = 1});
       visit("context_keep", o.isa.context_keep,
-            {.help = "share of the context blocks that are kept", .minimum = 0, .maximum = 1});
+            {.help = "fraction of context blocks kept", .minimum = 0, .maximum = 1});
       visit("sharp_share", o.isa.sharp_share,
-            {.help = "share of the query blocks that read all that is kept", .minimum = 0, .maximum = 1});
+            {.help = "fraction of query blocks that read every kept key", .minimum = 0, .maximum = 1});
     }
     if constexpr (kind_ != AttentionKind::Dense) {
       visit("first_dense_layers", o.first_dense_layers,
-            {.help = "stay dense", .minimum = 0, .maximum = 1e6, .unit = "layers"});
+            {.help = "first layers that stay dense", .minimum = 0, .maximum = 1e6, .unit = "layers"});
       visit("min_tokens", o.min_tokens,
             {.help = "shorter sequences stay dense", .minimum = 1, .maximum = 1e9, .unit = "tokens"});
       visit("start", o.window.start,
-            {.help = "first step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+            {.help = "first sparse step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
       visit("stop", o.window.stop,
-            {.help = "the step it ends before", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-      visit("reorder", o.reorder, {.help = "bring image tokens into patches, if the network can"});
+            {.help = "end of the sparse steps, exclusive",
+             .minimum = 0,
+             .maximum = 1,
+             .unit = "fraction of steps"});
+      visit("reorder", o.reorder, {.help = "group image tokens into patches, if the network supports it"});
     }
   }
 };
 
-/// Throws InvalidArgument naming `owner`attention and the field unless every field of the policy is in its
-/// range.
+/// Throws InvalidArgument, naming `owner`attention and the field, unless every field is in range.
 GLINT_API void check_attention(std::string_view owner, const AttentionPolicy& policy);
 
 }  // namespace glint

@@ -1,4 +1,4 @@
-// A network of a bundle that is called by the names of its inputs, as rules, noise strategies and scorers do.
+// Calls a bundle's network by input name, for rules, noise strategies and scorers.
 #pragma once
 
 #include <glint/export.hpp>
@@ -16,28 +16,27 @@ namespace glint {
 class Bundle;
 class Network;
 
-/// One component, its inputs looked up by name in every call: first among what the caller gives, then in the
-/// prompt, where `null_` before a name means the negative prompt's.
+/// A component whose inputs are looked up by name on every call: first in what the caller gives, then in the
+/// prompt, where the prefix `null_` selects the unconditional one.
 /// Thread:  const calls are safe concurrently.
 class GLINT_API ComponentCall {
  public:
-  /// `role` says in messages what the component is to its caller, such as "a noise network"; `known` are the
-  /// inputs that caller and prompt can have.
-  /// Errors:  NotFound if the bundle has no such component; BadModel if the manifest lists no inputs of it,
-  ///          or one that is not known; as Bundle::network.
+  /// `role` describes the component in messages, e.g. "a noise network"; `known` lists the inputs that caller
+  /// and prompt can supply.
+  /// Errors:  NotFound if the bundle has no such component; BadModel if the manifest lists no inputs for it,
+  ///          or an unknown one; as Bundle::network.
   ComponentCall(const Bundle& bundle, std::string component, const std::string& role,
                 const std::vector<std::string>& known);
 
-  /// Returns the first output, on the network's device and of its dtype. Floating inputs are cast to these,
-  /// one row is expanded to B.
+  /// Returns the first output, on the network's device and in its dtype. Floating-point inputs are cast to
+  /// these; single rows are expanded to B.
   /// Shapes:  every input [B,...] or [1,...], B the rows of the largest one given.
-  /// Errors:  InvalidArgument for an input that neither has; ShapeMismatch for other numbers of rows;
-  ///          BadModel if nothing is returned; as Network::run.
+  /// Errors:  InvalidArgument for an input neither supplies; ShapeMismatch for other row counts; BadModel if
+  ///          nothing is returned; as Network::run.
   at::Tensor operator()(const std::map<std::string, at::Tensor>& given, const Prompt& prompt) const;
 
-  /// Returns the same call with a setting of the network's architecture changed.
-  /// Errors:  InvalidArgument, naming the component, if the network has no such setting or not that value of
-  ///          it.
+  /// Returns this call with one setting of the network's architecture changed.
+  /// Errors:  InvalidArgument, naming the component, for an unknown setting or value.
   ComponentCall with(std::string_view setting, std::string_view value) const;
 
   /// As Network::check_latents, with the component's name in the message.

@@ -1,4 +1,4 @@
-// A bundle's denoiser as a Model: named inputs in the manifest's order, all branches in one batch.
+// Adapts a bundle's denoiser to Model: named inputs in the manifest's order, all branches in one batch.
 #pragma once
 
 #include <glint/bundle/manifest.hpp>
@@ -13,42 +13,39 @@
 
 namespace glint {
 
-/// How a denoising network wants to be called.
+/// How to call a denoising network.
 struct NetworkInputs {
-  /// Argument names in order: latents, time, tokens, pooled, mask, guidance, token_order; any other is looked
+  /// Argument names, in order: latents, time, tokens, pooled, mask, guidance, token_order; others are looked
   /// up in Conditioning::extras.
   std::vector<std::string> names = {};
   TimeUnit time = TimeUnit::Timestep;
   int64_t train_steps = 1000;
-  /// What floating-point inputs are cast to: float32 | float16 | bfloat16 | float64. `time` and `guidance`
-  /// are at least float32, as half precision cannot tell timesteps of a fine grid apart.
+  /// Dtype of floating-point inputs: float32 | float16 | bfloat16 | float64. `time` and `guidance` are at
+  /// least float32, since half precision cannot resolve the timesteps of a fine grid.
   std::string dtype = "float32";
   std::string device = "cpu";
-  int64_t patch = 1;  ///< latent pixels per image token, each side: what `token_order` counts in
+  int64_t patch = 1;  ///< latent pixels per image token along each side, for `token_order`
 };
 
-/// A denoiser component behind the Model interface.
+/// A denoiser component as a Model.
 /// Shapes:  latents [R,C,H,W] or [R,C,F,H,W], time [R], tokens [R,L,D], pooled [R,P], mask [R,L], guidance
 ///          [R] with R = B * branches; returns views of one output tensor of the latents' shape.
-/// Cost:    B * branches rows in one call of the network; one copy of x if there are several branches, none
-///          if one.
+/// Cost:    B * branches rows in one network call; one copy of x unless there is a single branch.
 /// Thread:  predict may be called concurrently.
 class GLINT_API NetworkModel final : public Model {
  public:
-  /// Errors:  InvalidArgument if names lack "latents" or if guidance is named but info has no embedded
-  ///          guidance.
+  /// Errors:  InvalidArgument if names lack "latents", or name guidance while info has no embedded guidance.
   NetworkModel(std::shared_ptr<const Network> network, ModelInfo info, NetworkInputs inputs);
 
-  /// One with adapters, whose names take the place of info's.
+  /// Same, with adapters, whose names replace info's.
   NetworkModel(AdaptedNetwork network, ModelInfo info, NetworkInputs inputs);
 
   const ModelInfo& info() const override { return info_; }
 
   /// Errors:  ShapeMismatch if x does not fit info().latent_shape, branches differ in shape, or a
-  ///          conditioning has neither one row nor B; InvalidArgument for a conditioning without an input the
-  ///          network takes, for adapters it does not have and for missing embedded guidance;
-  ///          UnsupportedDtype for integer latents; BadModel if the network's output does not fit; Internal
-  ///          with the engine's message.
+  ///          conditioning has neither one row nor B; InvalidArgument for a conditioning that lacks an input,
+  ///          unknown adapters, and missing embedded guidance; UnsupportedDtype for integer latents; BadModel
+  ///          if the network's output has the wrong shape; Internal with the engine's message.
   std::vector<at::Tensor> predict(const ModelInput& input) const override;
 
  private:
@@ -57,7 +54,7 @@ class GLINT_API NetworkModel final : public Model {
   NetworkInputs inputs_;
 };
 
-/// Returns the ModelInfo a manifest implies; latent sizes are free, the number of channels is fixed.
+/// Returns the ModelInfo implied by a manifest; latent sizes are open, the channel count is fixed.
 GLINT_API ModelInfo model_info(const Manifest& manifest);
 
 }  // namespace glint

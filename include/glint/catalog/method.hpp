@@ -1,4 +1,4 @@
-// A method of a request: a rule, filter, strategy or attention policy, by name or as an object.
+// A method in a request: a rule, filter, strategy or attention policy, by name or as an object.
 #pragma once
 
 #include <glint/catalog/registry.hpp>
@@ -10,8 +10,8 @@
 
 namespace glint {
 
-/// What GenerateRequest::with lists: a name of the registry with options, as {"z-sampling", {{"merge",
-/// 0.5}}}, or what a program made itself.
+/// An entry of GenerateRequest::with: a registered name with options, such as {"z-sampling", {{"merge",
+/// 0.5}}}, or an object made by the program.
 class Method {
  public:
   Method(Choice choice) : value_(std::move(choice)) {}
@@ -24,13 +24,13 @@ class Method {
   /// Returns the name and options; null for an object.
   const Choice* choice() const { return std::get_if<Choice>(&value_); }
 
-  /// Returns whether it is an object, and a rule.
+  /// Returns whether this is a rule given as an object.
   bool makes_rule() const {
     const auto* object = std::get_if<Product>(&value_);
     return object && std::holds_alternative<std::shared_ptr<const GuidanceRule>>(*object);
   }
 
-  /// Returns the object, or what the name stands for.   Errors: those of Registry::make.
+  /// Returns the object, or makes the named one.   Errors: those of Registry::make.
   Product make(const Registry& registry, const BuildContext& context) const {
     return choice() ? registry.make(*choice(), context) : std::get<Product>(value_);
   }

@@ -1,5 +1,5 @@
-// Options by name, as they come from a command line or a JSON document, and the two visitors that connect
-// them to an options struct: one fills it, one describes it.
+// Options by name, from a command line or a JSON document, and the two visitors that connect them to an
+// options struct: one fills it, one describes it.
 #pragma once
 
 #include <glint/core/nearest.hpp>
@@ -18,8 +18,8 @@
 
 namespace glint {
 
-/// A value as given. Texts are converted to what the field holds, so "0.5" and 0.5 are the same; "unset"
-/// empties an optional one.
+/// A value as given. Text is converted to the field's type, so "0.5" equals 0.5; "unset" clears an optional
+/// field.
 struct OptionValue : std::variant<bool, double, std::string> {
   OptionValue(bool value) : variant(value) {}
   template <typename T>
@@ -36,18 +36,17 @@ struct Choice {
   OptionValues options = {};
 };
 
-/// Returns the choice in NAME[:key=value,...].
-/// Errors: InvalidArgument, quoting the part, for an empty name or key, a missing '=', or a key given twice.
+/// Parses NAME[:key=value,...].
+/// Errors: InvalidArgument, quoting the part, for an empty name or key, a missing '=' or a repeated key.
 GLINT_API Choice parse_choice(std::string_view text);
 
-/// Returns the options in a JSON object of numbers, strings and booleans.
-/// Errors: InvalidArgument for anything else.
+/// Parses a JSON object of numbers, strings and booleans.   Errors: InvalidArgument for anything else.
 GLINT_API OptionValues parse_options(std::string_view json);
 
-/// One option as `glint list`, --help and the documentation show it.
+/// One option, as shown by `glint list`, --help and the documentation.
 struct OptionDescription {
   std::string name;
-  std::string type;           ///< number, integer, boolean, or choice
+  std::string type;           ///< number, integer, boolean, choice or text
   std::string default_value;  ///< "" = unset
   std::vector<std::string> choices = {};
   double minimum = 0, maximum = 0;
@@ -67,7 +66,7 @@ inline std::string text_of(const OptionValue& value) {
   return fmt::format("{}", std::get<double>(value));
 }
 
-/// Returns the number in `value`, or nothing if it is not one.
+/// Returns the number in `value`, or nullopt if it is not one.
 inline std::optional<double> number_in(const OptionValue& value) {
   if (const auto* given = std::get_if<double>(&value)) return *given;
   const std::string text = text_of(value);
@@ -77,7 +76,7 @@ inline std::optional<double> number_in(const OptionValue& value) {
   return result;
 }
 
-/// Fills fields from values, and knows afterwards which values no field took.
+/// Fills fields from values, then reports values that match no field.
 class OptionReader {
  public:
   OptionReader(std::string owner, const OptionValues& values) : owner_(std::move(owner)), values_(values) {}
@@ -90,7 +89,7 @@ class OptionReader {
     set(name, found->second, field, about);
   }
 
-  /// Errors: InvalidArgument naming the first value no field is called by, with the nearest name.
+  /// Errors: InvalidArgument naming the first value that matches no field, with the nearest name.
   void finish() const {
     for (const auto& [name, value] : values_)
       GLINT_CHECK(known_.contains(name), InvalidArgument, "{}: unknown option '{}'{}", owner_, name,
@@ -142,7 +141,7 @@ class OptionReader {
   std::set<std::string, std::less<>> known_;
 };
 
-/// Lists fields with their types and defaults.
+/// Collects fields with their types and defaults.
 class OptionDescriber {
  public:
   std::vector<OptionDescription> found;
@@ -185,8 +184,9 @@ class OptionDescriber {
 
 }  // namespace detail
 
-/// Returns `Options` with the values given and defaults for the rest.
-/// Errors: InvalidArgument naming owner.option: unknown name (with the nearest), wrong type, out of range.
+/// Returns `options` with the given values filled in.
+/// Errors: InvalidArgument naming owner.option, for an unknown name (with the nearest), a wrong type or a
+///         value out of range.
 template <typename Options>
 Options read_options(std::string_view owner, const OptionValues& values, Options options = {}) {
   detail::OptionReader reader{std::string(owner), values};
@@ -195,7 +195,7 @@ Options read_options(std::string_view owner, const OptionValues& values, Options
   return options;
 }
 
-/// Returns what `Options` consists of.
+/// Returns descriptions of all fields of `Options`.
 template <typename Options>
 std::vector<OptionDescription> describe_options(const Options& defaults = {}) {
   detail::OptionDescriber describer;

@@ -1,5 +1,5 @@
-// Rules, filters, solvers, strategies and attention policies by name: what the program and configuration
-// files go through.
+// The registry of rules, filters, solvers, strategies and attention policies by name, for the command line
+// and configuration files.
 #pragma once
 
 #include <glint/attention/policy.hpp>
@@ -20,13 +20,13 @@
 
 namespace glint {
 
-/// What a name of the registry stands for.
+/// What the registry makes.
 using Product = std::variant<std::shared_ptr<const GuidanceRule>, std::shared_ptr<const GuidanceFilter>,
                              std::shared_ptr<const Solver>, StepMethod, std::shared_ptr<const NoiseStrategy>,
                              AttentionPolicy>;
 
-/// Names and how to make what they stand for.
-/// Thread:  const calls are safe concurrently. A value: copy builtins() and add to it.
+/// Makes objects by name. A value type: copy builtins() and add to it.
+/// Thread:  const calls are safe concurrently.
 class GLINT_API Registry {
  public:
   struct Entry {
@@ -35,14 +35,15 @@ class GLINT_API Registry {
     std::function<Product(const OptionValues&, const BuildContext&)> make;
   };
 
-  /// Adds a class with a static `info`, a type `Options`, and a constructor from that.
-  /// Errors: InvalidArgument if the name is taken. So for the next two.
+  /// Adds a class with a static `info`, a type `Options` and a constructor taking that type.
+  /// Errors: InvalidArgument if the name is taken, as for all overloads.
   template <typename T>
   void add() {
     add<typename T::Options>(T::info, [](const auto& options) { return std::make_shared<const T>(options); });
   }
 
-  /// Adds what a function makes of `Options`, or of Options and BuildContext where it needs the bundle.
+  /// Adds a function that makes a product from `Options`, or from Options and BuildContext if it needs the
+  /// bundle.
   template <typename Options, typename Function>
   void add(Function function) {
     add<Options>(Options::info, function);
@@ -61,12 +62,11 @@ class GLINT_API Registry {
   }
   void add(Entry entry);
 
-  /// Returns what `choice` names, of whatever kind.
-  /// Errors: InvalidArgument for an unknown name (with the nearest) or bad options; those of what is made.
+  /// Makes what `choice` names, of any kind.
+  /// Errors: InvalidArgument for an unknown name (with the nearest) or bad options; those of its constructor.
   Product make(const Choice& choice, const BuildContext& context = {}) const;
 
-  /// Returns what `choice` names, of the kind asked for.
-  /// Errors: InvalidArgument, also for another kind's name.
+  /// Makes what `choice` names, of one kind.   Errors: as make; InvalidArgument for another kind's name.
   std::shared_ptr<const GuidanceRule> rule(const Choice& choice, const BuildContext& context = {}) const;
   std::shared_ptr<const GuidanceFilter> filter(const Choice& choice, const BuildContext& context = {}) const;
   std::shared_ptr<const Solver> solver(const Choice& choice, const BuildContext& context = {}) const;
@@ -74,10 +74,10 @@ class GLINT_API Registry {
   std::shared_ptr<const NoiseStrategy> noise(const Choice& choice, const BuildContext& context = {}) const;
   AttentionPolicy attention(const Choice& choice, const BuildContext& context = {}) const;
 
-  /// Returns the entry of a name, of any kind or of the kind given. Errors: InvalidArgument as above.
+  /// Returns the entry of a name, of any kind or of `kind` only.   Errors: InvalidArgument as above.
   const Entry& entry(std::string_view name, std::string_view kind = {}) const;
 
-  /// Returns all entries, by kind and then in order of registration.
+  /// Returns all entries, by kind, then in registration order.
   const std::vector<Entry>& entries() const { return entries_; }
 
  private:

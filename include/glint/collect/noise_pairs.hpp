@@ -1,5 +1,5 @@
-// Noises and better ones, found by reflection and confirmed by a scorer: what a golden-noise network learns
-// from.
+// Collects training pairs for golden-noise networks: noises, and better ones found by reflection and
+// confirmed by a scorer.
 #pragma once
 
 #include <glint/collect/collection.hpp>
@@ -13,56 +13,57 @@ namespace glint {
 
 class Pipeline;
 
-/// How a noise is reflected, and when the result is kept.
+/// How to reflect a noise, and when to keep the result.
 struct NoisePairOptions {
-  std::optional<double> guidance_forward = {};  ///< of the denoise predictor; unset = the run's
-  double guidance_inverse = 1.0;  ///< of the inversion predictor; NPNet's data has 1, the prompt alone
-  int span = 1;                   ///< first steps forward and back in one reflection
+  std::optional<double> guidance_forward = {};  ///< when denoising; unset = the run's
+  double guidance_inverse = 1.0;                ///< when inverting; 1 (conditional only) in NPNet's data
+  int span = 1;                                 ///< initial steps denoised, then inverted, per reflection
   int repeats = 1;
   double merge = 1.0;
   InvertOptions invert = {};
-  double margin = 0.0;  ///< the reflected noise's score has to be above the noise's by more than this
+  double margin = 0.0;  ///< keep a pair if reflection raises the score by more than this
   std::string scorer = "scorer";
 
   static void fields(auto& visit, auto& o) {
-    visit("guidance_forward", o.guidance_forward,
-          Field{.help = "guidance scale of the denoise predictor; unset = the run's",
-                .minimum = -100,
-                .maximum = 1000});
-    visit("guidance_inverse", o.guidance_inverse,
-          Field{.help = "guidance scale of the inversion predictor", .minimum = -100, .maximum = 1000});
+    visit(
+        "guidance_forward", o.guidance_forward,
+        Field{.help = "guidance scale when denoising; default: the run's", .minimum = -100, .maximum = 1000});
+    visit(
+        "guidance_inverse", o.guidance_inverse,
+        Field{
+            .help = "guidance scale when inverting; 1 = conditional only", .minimum = -100, .maximum = 1000});
     visit("span", o.span,
-          Field{.help = "first steps forward and back in one reflection",
+          Field{.help = "initial steps denoised, then inverted, per reflection",
                 .minimum = 1,
                 .maximum = 1000,
                 .unit = "steps"});
-    visit("repeats", o.repeats, Field{.help = "reflections of a noise", .minimum = 1, .maximum = 1000});
+    visit("repeats", o.repeats, Field{.help = "reflections per noise", .minimum = 1, .maximum = 1000});
     visit("merge", o.merge,
-          Field{.help = "share of the displacement that is kept", .minimum = -10, .maximum = 10});
+          Field{.help = "fraction of the displacement to keep", .minimum = -10, .maximum = 10});
     visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
     visit("iterations", o.invert.iterations,
-          Field{.help = "iterations of evaluation fixed-point", .minimum = 1, .maximum = 1000});
+          Field{.help = "iterations for evaluation=fixed-point", .minimum = 1, .maximum = 1000});
     visit("coefficients", o.invert.coefficients,
-          Field{.help = "levels the inversion's coefficients come from"});
-    visit(
-        "margin", o.margin,
-        Field{
-            .help = "a pair is kept if the score rises by more than this", .minimum = -1e6, .maximum = 1e6});
-    visit("scorer", o.scorer, Field{.help = "component of the bundle"});
+          Field{.help = "which levels the inversion takes its coefficients from"});
+    visit("margin", o.margin,
+          Field{.help = "keep a pair if reflection raises the score by more than this",
+                .minimum = -1e6,
+                .maximum = 1e6});
+    visit("scorer", o.scorer, Field{.help = "the bundle's scorer component"});
   }
 };
 
-/// Reflects every item's noise at the first steps, samples both noises with CFG, and stores the pairs whose
-/// reflected noise makes the picture that the bundle's scorer likes better.
-/// Shapes:  a shard of n items of which k are kept has `noise` and `reflected` [k,C,...] and `scores` [k,2]
-///          float32 (of the noise, of the reflected one); `prompt` and `seed` [k]; `tokens` [k,L,D] and
-///          `pooled` [k,P] of the models that have them; and `candidate_scores` [n,2] of all items.
+/// Reflects every item's noise over the first steps, samples both noises with CFG, and stores the pairs whose
+/// reflected noise gives the image that the bundle's scorer rates higher.
+/// Shapes:  a shard of n items, k of them kept, has `noise` and `reflected` [k,C,...] and `scores` [k,2]
+///          float32 (noise, reflected noise); `prompt` and `seed` [k]; `tokens` [k,L,D] and `pooled` [k,P]
+///          for models that have them; and `candidate_scores` [n,2] of all items.
 /// Cost:    T K (G_forward + G_inverse) + 2 N G rows and 2 decodes per item.
 /// Errors:  as collect_trajectories; NotFound if the bundle has no scorer or no decoder; InvalidArgument for
 ///          options out of range and fewer than 2 steps.
 /// Random:  as collect_trajectories.
 /// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502. Deviation: matched
-///          coefficients; coefficients=legacy-shifted is the released code's.
+///          coefficients; the released code has coefficients=legacy-shifted.
 GLINT_API CollectResult collect_noise_pairs(const Pipeline& pipeline, const CollectRequest& request,
                                             const NoisePairOptions& options);
 

@@ -1,4 +1,4 @@
-// The predictions of classifier-free guidance along sampling: what CoRe2's weak network learns from.
+// Collects classifier-free guidance's predictions along sampling, CoRe2's training data for its weak network.
 #pragma once
 
 #include <glint/collect/collection.hpp>
@@ -8,17 +8,17 @@ namespace glint {
 
 class Pipeline;
 
-/// Samples every item with CFG and stores what the network said at each step.
-/// Shapes:  a shard of n items of N steps has `latents`, `output` (under the prompt) and `uncond_output`
+/// Samples every item with CFG and stores the network's outputs at each step.
+/// Shapes:  a shard of n items of N steps has `latents`, `output` (conditional) and `uncond_output`
 ///          [n,N,C,...]; `sigma`, `model_time` and `position` (i / N) [N]; `prompt` and `seed` [n]; the
-///          conditionings that the model has, `tokens` [n,L,D] and `pooled` [n,P], and `null_tokens`,
-///          `null_pooled` of one row. The guided prediction is uncond_output + guidance (output -
-///          uncond_output), guidance being in collection.json.
+///          model's conditionings `tokens` [n,L,D] and `pooled` [n,P], and `null_tokens`, `null_pooled` with
+///          one row. The guided prediction is uncond_output + guidance (output - uncond_output), with
+///          guidance from collection.json.
 /// Cost:    2 N rows per item, whatever the guidance.
-/// Errors:  InvalidArgument if there is no prompt, a size is not positive, the folder cannot be written, is
-///          in use, or holds another collection or anything else; Cancelled, after which the same call goes
-///          on; those of Pipeline.
-/// Random:  as Pipeline::generate, so an item's latents are those of the picture with its seed. The same
+/// Errors:  InvalidArgument if there is no prompt, a size is not positive, or the folder cannot be written,
+///          is in use or holds anything but this collection; Cancelled, after which the same call resumes;
+///          those of Pipeline.
+/// Random:  as Pipeline::generate, so an item's latents are those of the image with its seed. The same
 ///          request gives the same files, interrupted or not, on the same processor with the same number of
 ///          threads.
 /// Source:  Shao et al., "CoRe^2", arXiv:2503.09662, the Collect stage.

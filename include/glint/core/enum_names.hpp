@@ -1,4 +1,4 @@
-// The names of enumerators, told once per enumeration: for files, options, messages and documentation alike.
+// Enumerator names, defined once per enumeration and shared by files, options, messages and documentation.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace glint {
 
-/// Specialise with `static constexpr std::array<std::string_view, N> values`: the names in the order of the
-/// enumerators, whose numbers count up from 0.
+/// Specialise with `static constexpr std::array<std::string_view, N> values`: the names in enumerator order.
+/// Enumerators must be numbered consecutively from 0.
 template <typename E>
 struct EnumNames;
 
@@ -18,13 +18,12 @@ concept NamedEnum = std::is_enum_v<E> && requires {
   EnumNames<E>::values;
 };
 
-/// Returns the name of `value`.
 template <NamedEnum E>
 constexpr std::string_view enum_name(E value) {
   return EnumNames<E>::values[static_cast<size_t>(value)];
 }
 
-/// Returns the value called `name`, or nothing.
+/// Returns the enumerator called `name`, or nullopt.
 template <NamedEnum E>
 constexpr std::optional<E> enum_value(std::string_view name) {
   for (size_t i = 0; i < EnumNames<E>::values.size(); ++i)

@@ -1,4 +1,4 @@
-// The one exception type of the library and the check that throws it.
+// The library's only exception type and the check that throws it.
 #pragma once
 
 #include <glint/core/enum_names.hpp>
@@ -12,18 +12,18 @@
 
 namespace glint {
 
-/// What went wrong, as a host program can act on it. Values are stable and shared with the C interface.
+/// What went wrong, in terms a host program can act on. Values are stable and shared with the C interface.
 enum class ErrorCode {
-  InvalidArgument = 1,  ///< an option or argument is out of its stated range, or a combination is not allowed
-  ShapeMismatch = 2,    ///< a tensor does not have the shape the model or request asks for
-  UnsupportedDtype = 3,   ///< a tensor's element type cannot be used here
+  InvalidArgument = 1,    ///< an option or argument is out of range, or a combination is not allowed
+  ShapeMismatch = 2,      ///< a tensor's shape does not match the model or the request
+  UnsupportedDtype = 3,   ///< a tensor's dtype is not supported here
   UnsupportedDevice = 4,  ///< the device is absent, or this build cannot use it
-  NotFound = 5,           ///< a file, component or registered name does not exist
-  BadModel = 6,           ///< a model bundle or weight file is malformed, corrupt or does not fit this build
-  OutOfMemory = 7,        ///< an allocation failed
-  Cancelled = 8,          ///< the observer asked to stop; every object stays usable
-  Numerical = 9,          ///< a value that must be finite is not
-  Internal = 10           ///< a fault of this library or of a library below it
+  NotFound = 5,           ///< no such file, component or registered name
+  BadModel = 6,     ///< a model bundle or weight file is malformed, corrupt or incompatible with this build
+  OutOfMemory = 7,  ///< an allocation failed
+  Cancelled = 8,    ///< the observer asked to stop; all objects stay usable
+  Numerical = 9,    ///< a value is not finite where it must be
+  Internal = 10     ///< a bug in this library or one it depends on
 };
 
 template <>
@@ -33,7 +33,7 @@ struct EnumNames<ErrorCode> {
       "BadModel", "OutOfMemory",     "Cancelled",     "Numerical",        "Internal"};
 };
 
-/// Every failure the library reports. The message names the argument, what was expected and what came.
+/// Every failure the library reports. The message names the argument, what was expected and what was passed.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

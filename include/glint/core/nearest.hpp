@@ -1,4 +1,4 @@
-// "Did you mean": the known name closest to a misspelt one.
+// "Did you mean" suggestions: the known name closest to a misspelt one.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +11,9 @@
 
 namespace glint {
 
-/// Returns the least number of insertions, deletions, substitutions and swaps of neighbours that turn a into
-/// b.
-/// Source:  Damerau, "A technique for computer detection and correction of spelling errors", 1964, in the
-///          form that edits no substring twice.   Cost: a.size() * b.size().
+/// Returns the smallest number of insertions, deletions, substitutions and adjacent swaps that turn a into b.
+/// Source:  Damerau, "A technique for computer detection and correction of spelling errors", 1964,
+///          restricted to edit no substring twice.   Cost: a.size() * b.size().
 inline size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1), above(b.size() + 1), row(b.size() + 1);
   std::iota(above.begin(), above.end(), size_t{0});
@@ -31,11 +30,11 @@ inline size_t edit_distance(std::string_view a, std::string_view b) {
   return above[b.size()];
 }
 
-/// Returns the name closest to `name` (the first of several), if at most a third of its letters differ (one
-/// at least is always allowed). `names` is any range of strings.
+/// Returns the first of the names closest to `name`, if at most a third of its letters differ (one always
+/// may). `names` is any range of strings.
 template <typename Names>
 std::optional<std::string> nearest_name(std::string_view name, const Names& names) {
-  constexpr size_t kLongestName = 128;  // longer input is not a misspelt name, and the distance is quadratic
+  constexpr size_t kLongestName = 128;  // longer input is no misspelling, and the distance is quadratic
   if (name.size() > kLongestName) return std::nullopt;
   std::optional<std::string> nearest;
   size_t least = std::max<size_t>(1, (name.size() + 2) / 3) + 1;
@@ -49,7 +48,7 @@ std::optional<std::string> nearest_name(std::string_view name, const Names& name
   return nearest;
 }
 
-/// Returns "; did you mean 'nearest'?" to append to a message, or nothing where no name is close.
+/// Returns "; did you mean 'nearest'?" to append to a message, or "" if no name is close.
 template <typename Names>
 std::string did_you_mean(std::string_view name, const Names& names) {
   const auto nearest = nearest_name(name, names);

@@ -1,9 +1,9 @@
-// How an options struct describes itself once, and everything else (JSON, the command line, --help, range
-// checks, documentation) follows from that description.
+// How an options struct describes itself: JSON, the command line, --help, range checks and documentation all
+// follow from that one description.
 //
-// A struct of options has a static template `fields(visit, o)` that calls, for each field,
+// An options struct has a static template `fields(visit, o)` that calls, for each field,
 //   visit("name", o.name, {.help = "what it does", .minimum = 0, .maximum = 1});
-// A visitor is any callable with that signature; o is const or not, as the visitor needs.
+// A visitor is any callable with that signature; o may be const or mutable.
 #pragma once
 
 #include <glint/core/enum_names.hpp>
@@ -18,31 +18,31 @@
 
 namespace glint {
 
-/// What is known of one option besides its name, type and default.
+/// Describes one option beyond its name, type and default.
 struct Field {
   std::string_view help;                                      ///< one clause, no full stop
-  double minimum = -std::numeric_limits<double>::infinity();  ///< smallest value allowed
-  double maximum = std::numeric_limits<double>::infinity();   ///< largest value allowed
-  std::string_view unit = "";  ///< "steps", "fraction of steps"; empty = no unit
+  double minimum = -std::numeric_limits<double>::infinity();  ///< smallest allowed value
+  double maximum = std::numeric_limits<double>::infinity();   ///< largest allowed value
+  std::string_view unit = "";  ///< e.g. "steps", "fraction of steps"; empty if dimensionless
 };
 
-/// Guidance scales that a solver is made for.
+/// The guidance scales a solver is designed for.
 struct GuidanceRange {
   double fallback, smallest, largest;
 };
 
-/// What a user wants of an entry; `glint list` groups by it.
+/// What a user picks an entry for; `glint list` groups by it.
 enum class Goal { Quality, Speed };
 
-/// What the registry, `glint list` and the documentation say of a registered class.
+/// What the registry, `glint list` and the documentation say about a registered class.
 struct EntryInfo {
   std::string_view kind;     ///< "rule", "solver", "step", "noise" or "attention"
   std::string_view name;     ///< what a user types
   std::string_view summary;  ///< one clause
-  std::string_view cost;     ///< rows, in N (steps), G (rows of one guided prediction) and the options' names
+  std::string_view cost;     ///< network rows, in N (steps), G (rows per guided prediction) and option names
   std::string_view source;   ///< paper and equation
   Goal goal = Goal::Quality;
-  std::optional<GuidanceRange> guidance = {};  ///< of solvers whose scales are not the model's
+  std::optional<GuidanceRange> guidance = {};  ///< set for solvers with scales of their own
 };
 
 /// Throws InvalidArgument naming `owner`.`name` unless every numeric field of `options` lies in its range.

@@ -1,5 +1,4 @@
-// What a network predicts, and the exact way from any prediction to the pair (x0, eps) and to the next
-// latent.
+// What a network predicts, and the exact conversions from any prediction to (x0, eps) and to the next latent.
 #pragma once
 
 #include <glint/core/error.hpp>
@@ -10,12 +9,12 @@
 
 namespace glint {
 
-/// Meaning of a network's raw output for x = alpha x0 + sigma eps.
+/// What a network's raw output stands for, with x = alpha x0 + sigma eps.
 enum class Parameterization {
   Epsilon,  ///< the noise eps
   V,        ///< alpha eps - sigma x0
   X0,       ///< the data x0
-  Velocity  ///< eps - x0, the derivative of a straight flow path in sigma
+  Velocity  ///< eps - x0, the derivative in sigma of a straight flow path
 };
 
 template <>
@@ -23,15 +22,15 @@ struct EnumNames<Parameterization> {
   static constexpr std::array<std::string_view, 4> values{"epsilon", "v", "x0", "velocity"};
 };
 
-/// The scalars of `value = of_x * x + of_output * output`. Every conversion and every first-order update is
-/// one such combination, so conversions compose in double precision and tensors are touched once.
+/// The coefficients of `value = of_x * x + of_output * output`. Every conversion and every first-order update
+/// has this form, so conversions compose in double precision and touch the tensors once.
 struct Affine {
   double of_x = 0.0;
   double of_output = 0.0;
 
   at::Tensor operator()(const at::Tensor& x, const at::Tensor& output) const {
     if (of_x == 0.0) return output.mul(of_output);
-    if (of_x == 1.0) return x.add(output, of_output);  // every Euler step of a flow
+    if (of_x == 1.0) return x.add(output, of_output);  // every Euler step of a flow model
     return x.mul(of_x).add_(output, of_output);
   }
   friend Affine operator*(double s, Affine a) { return {s * a.of_x, s * a.of_output}; }
@@ -40,7 +39,7 @@ struct Affine {
 };
 
 /// Returns x0 as a combination of x (at `level`) and the raw output.
-/// Errors: Numerical for epsilon at a level without signal (alpha = 0), where x0 is not determined.
+/// Errors: Numerical for epsilon where there is no signal (alpha = 0): x0 is undetermined.
 inline Affine denoised_from(Parameterization p, const Level& level) {
   const double a = level.alpha, s = level.sigma;
   switch (p) {
@@ -57,7 +56,7 @@ inline Affine denoised_from(Parameterization p, const Level& level) {
 }
 
 /// Returns eps as a combination of x (at `level`) and the raw output.
-/// Errors: Numerical for x0 at a level without noise (sigma = 0), where eps is not determined.
+/// Errors: Numerical for x0 where there is no noise (sigma = 0): eps is undetermined.
 inline Affine epsilon_from(Parameterization p, const Level& level) {
   const double a = level.alpha, s = level.sigma;
   switch (p) {
@@ -73,15 +72,15 @@ inline Affine epsilon_from(Parameterization p, const Level& level) {
   fail(ErrorCode::Internal, "parameterization: unknown value {}", static_cast<int>(p));
 }
 
-/// Returns the first-order update from one level to another, x_to = alpha_to x0 + sigma_to eps, as a
-/// combination of x (at `from`) and the raw output. It is the DDIM step for VP, the Euler step for flow, and
-/// the inversion of both when `to` is the noisier level.
+/// Returns the first-order update x_to = alpha_to x0 + sigma_to eps as a combination of x (at `from`) and the
+/// raw output: the DDIM step for VP, the Euler step for flow, and the inversion of either when `to` is
+/// noisier.
 /// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, Eq. 12 with eta = 0.
 inline Affine move_coefficients(Parameterization p, const Level& from, const Level& to) {
   if (from.alpha == to.alpha && from.sigma == to.sigma) return {1.0, 0.0};
   if (to.sigma == 0.0) return to.alpha * denoised_from(p, from);
   if (to.alpha == 0.0) return to.sigma * epsilon_from(p, from);
-  // Written through the coefficient of x, so that constant predictions cancel.
+  // Written in terms of the coefficient of x, so that constant predictions cancel exactly.
   switch (p) {
     case Parameterization::Epsilon:
       denoised_from(p, from);  // for its check
@@ -93,9 +92,9 @@ inline Affine move_coefficients(Parameterization p, const Level& from, const Lev
   }
 }
 
-/// Returns x carried from one level to another along a prediction, in either direction. With the same
-/// prediction move(b, a) undoes move(a, b) to rounding.
-/// Shapes:  x, output of one shape; returns that shape.   Cost: two passes, one allocation.
+/// Returns x moved from one level to another along a prediction, in either direction. With the same
+/// prediction, move(b, a) undoes move(a, b) up to rounding.
+/// Shapes:  x and output share one shape; returns that shape.   Cost: two passes, one allocation.
 /// Errors:  Numerical where the conversion is singular (see denoised_from, epsilon_from).
 inline at::Tensor move(const at::Tensor& x, const at::Tensor& output, Parameterization p, const Level& from,
                        const Level& to) {

@@ -1,4 +1,4 @@
-// The noise grid of a run: where each step starts and lands. A value of doubles; knows nothing of tensors.
+// The noise grid of a run: where each step starts and lands. A plain value of doubles, no tensors.
 #pragma once
 
 #include <glint/core/error.hpp>
@@ -11,15 +11,14 @@
 
 namespace glint {
 
-/// N steps through N+1 levels, noisiest first, terminal included. Immutable.
-/// diffusers' schedulers are such a grid plus a solver; schedule_vp.hpp and schedule_flow.hpp build theirs.
+/// N steps through N+1 levels, noisiest first, terminal level included. Immutable. A diffusers scheduler is
+/// such a grid plus a solver; schedule_vp.hpp and schedule_flow.hpp build diffusers' grids.
 class NoiseSchedule {
  public:
-  /// Shapes:  levels N+1 >= 2, sigma/alpha never rising.
-  /// Units:   initial_scale in standard deviations of the first latents (1, but for grids that start at sigma
-  ///          < 1).
-  /// Errors:  InvalidArgument for fewer than 2 levels, values that are not finite or negative, or noise that
-  ///          rises.
+  /// Shapes:  levels N+1 >= 2, sigma/alpha non-increasing.
+  /// Units:   initial_scale is the standard deviation of the first latents: 1, unless the grid starts below
+  ///          sigma = 1.
+  /// Errors:  InvalidArgument for fewer than 2 levels, negative or non-finite values, or noise that rises.
   NoiseSchedule(NoiseKind kind, std::vector<Level> levels, double train_steps = 1000.0,
                 double initial_scale = 1.0)
       : kind_(kind), levels_(std::move(levels)), train_steps_(train_steps), initial_scale_(initial_scale) {
@@ -48,14 +47,14 @@ class NoiseSchedule {
   const Level& level(int i) const { return levels_[static_cast<size_t>(i)]; }
   const std::vector<Level>& levels() const { return levels_; }
 
-  /// Returns the level at which step i lands: level(i + 1), unless with_landings() said otherwise.
+  /// Returns the level where step i lands: level(i + 1), unless with_landings() overrides it.
   const Level& landing(int i) const {
     return landings_.empty() ? level(i + 1) : landings_[static_cast<size_t>(i)];
   }
 
-  /// Returns this grid with steps that land beside the next level, as diffusers' DDIM does wherever its
-  /// timesteps are not spaced by exactly train_steps / N. Needed for pictures identical to diffusers';
-  /// nothing else wants it.
+  /// Returns this grid with steps that land next to, not on, the following level, as diffusers' DDIM does
+  /// whenever its timesteps are not exactly train_steps / N apart. Needed only to reproduce diffusers'
+  /// images.
   NoiseSchedule with_landings(std::vector<Level> landings) const {
     GLINT_CHECK(landings.size() == static_cast<size_t>(steps()), InvalidArgument,
                 "landings: expected one per step ({}), got {}", steps(), landings.size());
@@ -64,8 +63,8 @@ class NoiseSchedule {
     return copy;
   }
 
-  /// Returns whether noise falls at every step but perhaps the last. Multistep solvers divide by the previous
-  /// fall.
+  /// Returns whether every step lowers the noise, the last one excepted. Multistep solvers divide by the
+  /// previous drop.
   bool strictly_falling() const {
     for (size_t i = 1; i + 1 < levels_.size(); ++i)
       if (!(levels_[i - 1].sigma * levels_[i].alpha > levels_[i].sigma * levels_[i - 1].alpha)) return false;

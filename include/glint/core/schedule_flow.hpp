@@ -1,12 +1,11 @@
-// Grids of flow models: sigma from 1 to 0, shifted towards the noisy end as the resolution asks.
+// Grids of flow models: sigma from 1 to 0, shifted towards the noisy end to suit the resolution.
 #pragma once
 
 #include <glint/core/schedule_vp.hpp>
 
 namespace glint {
 
-/// Returns sigma moved by a static shift s: s sigma / (1 + (s - 1) sigma). The exponential dynamic shift is s
-/// = e^mu.
+/// Returns sigma under a static shift s: s sigma / (1 + (s - 1) sigma). The dynamic shift is s = e^mu.
 /// Source: Esser et al., SD3, arXiv:2403.03206, Eq. 23.
 inline double shift_sigma(double sigma, double shift) {
   return shift * sigma / (1.0 + (shift - 1.0) * sigma);
@@ -14,8 +13,8 @@ inline double shift_sigma(double sigma, double shift) {
 
 namespace detail {
 
-/// Returns the shift of a run: its own, or else the model's.
-/// Errors: InvalidArgument if the run's steps, its options, or the model's shifts are out of range.
+/// Returns the run's own shift if set, else the model's.
+/// Errors: InvalidArgument if the run's steps or options, or the model's shifts, are out of range.
 inline double checked_shift(const FlowTraining& training, const GridOptions& grid) {
   GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
               "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
@@ -31,7 +30,7 @@ inline double checked_shift(const FlowTraining& training, const GridOptions& gri
   return std::exp(training.dynamic->mu(grid.tokens));
 }
 
-/// N sigmas from `high` in equal steps, of which `gaps` reach `low`; shifted and stretched.
+/// Returns n sigmas from `high` down, spaced so that `gaps` steps would reach `low`; shifted, then stretched.
 inline std::vector<double> flow_sigmas(const FlowTraining& training, int n, double shift, double high,
                                        double low, int gaps) {
   std::vector<double> sigmas;
@@ -44,8 +43,8 @@ inline std::vector<double> flow_sigmas(const FlowTraining& training, int n, doub
   return sigmas;
 }
 
-/// Levels at the sigmas, and the terminal one. The network is told train_steps sigma, in float32 or as a
-/// whole number.
+/// Returns levels at the sigmas plus the terminal one. The model time is train_steps * sigma, rounded to
+/// float32 or floored to a whole number.
 inline NoiseSchedule sigma_schedule(const FlowTraining& training, const std::vector<double>& sigmas,
                                     bool whole_times) {
   std::vector<Level> levels;
@@ -61,13 +60,12 @@ inline NoiseSchedule sigma_schedule(const FlowTraining& training, const std::vec
 
 }  // namespace detail
 
-/// Returns N levels of a flow model as diffusers' flow Euler scheduler places them; sigma = 1 - alpha,
-/// model_time = train_steps sigma.
-/// Errors: InvalidArgument if steps is not in [1, train_steps], or an option is out of range.
+/// Returns the grid of diffusers' flow Euler scheduler; sigma = 1 - alpha, model_time = train_steps * sigma.
+/// Errors: InvalidArgument if steps is outside [1, train_steps] or an option is out of range.
 /// Source: diffusers 0.42 FlowMatchEulerDiscreteScheduler; FLUX's dynamic shift.
 inline NoiseSchedule flow_schedule(const FlowTraining& training, const GridOptions& grid) {
   const double shift = detail::checked_shift(training, grid);
-  // It ends where the training grid does, but for pipelines that hand the solver 1 to 1/N themselves.
+  // The grid ends where training did, except for pipelines that pass sigmas from 1 to 1/N themselves.
   const double least = 1.0 / training.train_steps;
   const double low = training.spacing == FlowSpacing::PerStep ? 1.0 / grid.steps
                      : training.dynamic && !grid.shift        ? least

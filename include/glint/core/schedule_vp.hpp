@@ -1,4 +1,4 @@
-// Grids of variance-preserving models: the training table of alpha_bar, and the N levels a run takes from it.
+// Grids of variance-preserving models: the training table of alpha_bar and the N levels a run picks from it.
 #pragma once
 
 #include <glint/core/schedule.hpp>
@@ -8,12 +8,12 @@
 
 namespace glint {
 
-/// Returns alpha_bar, the share of signal variance left after each training step; train_steps values,
-/// falling. Computed in float32 where the reference implementations do: 1 - beta loses digits that show in
-/// the last steps of a run, and the models were trained with what is left.
+/// Returns alpha_bar, the fraction of signal variance left after each training step: train_steps decreasing
+/// values. Uses float32 where the reference implementations do: 1 - beta loses digits that matter in the last
+/// steps of a run, and models were trained with the rounded values.
 /// Errors: InvalidArgument for betas outside (0, 1) or fewer than 2 training steps.
-/// Source: Ho et al., DDPM, arXiv:2006.11239; Nichol and Dhariwal 2021, Eq. 17; Lin et al., arXiv:2305.08891,
-///          Alg. 1.
+/// Source: Ho et al., DDPM, arXiv:2006.11239; Nichol and Dhariwal 2021, Eq. 17;
+///         Lin et al., arXiv:2305.08891, Alg. 1.
 inline std::vector<double> alpha_bars(const VpTraining& training) {
   const int n = training.train_steps;
   GLINT_CHECK(n >= 2, InvalidArgument, "train_steps: expected at least 2, got {}", n);
@@ -44,8 +44,8 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
   }
   if (!training.zero_terminal_snr) return table;
 
-  // Shift sqrt(alpha_bar) so that it ends at 0 and scale it so that its first value stays, then go through
-  // the betas again as the reference does.
+  // Shift sqrt(alpha_bar) to end at 0 and scale it to keep its first value, then recompute it from the betas
+  // as the reference does.
   const float kept = std::sqrt(static_cast<float>(table.front())),
               lost = std::sqrt(static_cast<float>(table.back()));
   float before = 1.0f;
@@ -63,7 +63,7 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
 
 namespace detail {
 
-/// The training table as levels, and as the ratio S = sigma/alpha that k-diffusion's conventions interpolate.
+/// The training table as levels and as the ratio S = sigma/alpha, which k-diffusion interpolates.
 class TrainingTable {
  public:
   explicit TrainingTable(std::vector<double> alpha_bar) : alpha_bar_(std::move(alpha_bar)) {
@@ -78,7 +78,7 @@ class TrainingTable {
   static Level from_alpha_bar(double time, double bar) {
     return {time, std::sqrt(bar), std::sqrt(1.0 - bar)};
   }
-  /// The level of ratio S, which the references keep in float32.
+  /// Returns the level with ratio S, which the references hold in float32.
   static Level from_ratio(double time, double ratio) {
     const double s = static_cast<double>(static_cast<float>(ratio));
     const double alpha = 1.0 / std::sqrt(s * s + 1.0);
@@ -95,8 +95,8 @@ class TrainingTable {
     return ratios_[low] + (time - static_cast<double>(low)) * (ratios_[high] - ratios_[low]);
   }
 
-  /// The (fractional) timestep whose log ratio is that of S. The table's logarithms are float32 in the
-  /// references, which decides what an integer timestep truncates to.
+  /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms in
+  /// float32, which decides what an integer timestep truncates to.
   double time_of(double ratio) const {
     const double target = std::log(std::max(ratio, 1e-10));
     const auto log_ratio = [this](size_t i) {
@@ -116,13 +116,13 @@ class TrainingTable {
   std::vector<double> ratios_;
 };
 
-/// Where a solver's timesteps lie.
+/// How a solver places its timesteps.
 struct Placement {
-  bool extra_point = false;  ///< N + 1 points of which the cleanest is dropped
-  bool fractional = false;   ///< linspace is not rounded
+  bool extra_point = false;  ///< take N + 1 points and drop the cleanest
+  bool fractional = false;   ///< do not round linspace
 };
 
-/// Timesteps of a spacing, noisiest first.
+/// Returns the grid's timesteps, noisiest first.
 inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, Placement placement) {
   const int n = grid.steps;
   const bool extra = placement.extra_point;
@@ -136,7 +136,7 @@ inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, P
         break;
       }
       case Spacing::Trailing: {
-        // The stride as numpy's arange has it: its rounding decides which way halves go.
+        // numpy arange's stride, whose rounding decides which way halves go.
         const double stride = (train_steps - static_cast<double>(train_steps) / n) - train_steps;
         time = std::nearbyint(train_steps + i * stride) - 1.0;
         break;
@@ -153,7 +153,7 @@ inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, P
   return times;
 }
 
-/// n ratios from `high` down to `low`, spread as `sigmas` says.
+/// Returns n ratios from `high` down to `low`, spaced according to `sigmas`.
 inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double low, int n) {
   std::vector<double> ratios(static_cast<size_t>(n));
   for (int i = 0; i < n; ++i) {
@@ -168,23 +168,23 @@ inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double
   return ratios;
 }
 
-/// Throws InvalidArgument unless a run through the model can have these steps and options.
+/// Throws InvalidArgument unless the model supports these steps and options.
 inline void check_grid(const VpTraining& training, const GridOptions& grid) {
   GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
               "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
   check_ranges("schedule", grid);
 }
 
-/// The training table for grids in S = sigma/alpha. Without signal S is infinite; the references put 2^-24 in
-/// the place of that alpha_bar.
+/// Returns the training table for grids in S = sigma/alpha. Where there is no signal S is infinite, so the
+/// references replace that alpha_bar by 2^-24.
 inline TrainingTable ratio_table(const VpTraining& training) {
   std::vector<double> bars = alpha_bars(training);
   if (training.zero_terminal_snr) bars.back() = std::pow(2.0, -24);
   return TrainingTable(std::move(bars));
 }
 
-/// Levels at the timesteps and ratios, and the terminal one. A scaled grid starts at X = S_max z instead of
-/// sqrt(S^2 + 1) z.
+/// Returns levels at the timesteps and ratios, plus the terminal one. A scaled grid starts at X = S_max z
+/// instead of sqrt(S^2 + 1) z.
 inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid,
                                     const TrainingTable& table, const std::vector<double>& times,
                                     const std::vector<double>& ratios, bool scaled = false) {
@@ -199,10 +199,10 @@ inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOption
 
 }  // namespace detail
 
-/// Returns N levels of a variance-preserving model as diffusers' Euler schedulers place them.
-/// Errors: InvalidArgument if steps is not in [1, train_steps].
-/// Source: diffusers 0.42 EulerDiscreteScheduler; Karras et al. 2022, Eq. 5; Lin et al. 2024,
-///          arXiv:2305.08891, Tab. 2.
+/// Returns the grid of diffusers' Euler schedulers for a variance-preserving model.
+/// Errors: InvalidArgument if steps is outside [1, train_steps].
+/// Source: diffusers 0.42 EulerDiscreteScheduler; Karras et al. 2022, Eq. 5;
+///         Lin et al. 2024, arXiv:2305.08891, Tab. 2.
 inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& grid) {
   detail::check_grid(training, grid);
   const detail::TrainingTable table = detail::ratio_table(training);
@@ -212,7 +212,7 @@ inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& 
     ratios = detail::spread(grid.sigmas, grid.rho, ratios.front(), ratios.back(), grid.steps);
     for (size_t i = 0; i < times.size(); ++i) times[i] = table.time_of(ratios[i]);
   }
-  // Leading spacing does not reach the last training step, and starts at sqrt(S^2 + 1) z for that reason.
+  // Leading spacing stops short of the last training step and therefore starts at sqrt(S^2 + 1) z.
   return detail::ratio_schedule(training, grid, table, times, ratios, grid.spacing != Spacing::Leading);
 }
 

@@ -1,4 +1,4 @@
-// A part of a run, told in fractions of its steps.
+// A range of a run's steps, given as fractions.
 #pragma once
 
 #include <cmath>
@@ -10,7 +10,7 @@ struct StepWindow {
   double start = 0.0;
   double stop = 1.0;
 
-  /// Returns the first step inside, and the one after the last.
+  /// Returns the first step of the window; end() is one past the last.
   int first(int n) const { return step_at(start, n); }
   int end(int n) const { return step_at(stop, n); }
 
@@ -19,7 +19,7 @@ struct StepWindow {
   friend bool operator==(const StepWindow&, const StepWindow&) = default;
 
  private:
-  // 0.29 * 100 is 28.999...96 in binary; a fraction that means a whole step is that step.
+  // 0.29 * 100 is 28.999...96 in binary, so nudge: a fraction meant to hit a step must hit it.
   static int step_at(double fraction, int n) { return static_cast<int>(std::floor(fraction * n + 1e-9)); }
 };
 

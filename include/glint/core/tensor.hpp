@@ -1,5 +1,5 @@
-// The one gateway to ATen. Every header whose body computes with tensors includes this and nothing else of
-// torch; each further operator needs its own line here, so the cost of a compile stays visible.
+// The only gateway to ATen. Headers that compute with tensors include this and nothing else from torch; every
+// further operator takes a line here, which keeps compile cost visible.
 #pragma once
 
 #include <ATen/core/Generator.h>

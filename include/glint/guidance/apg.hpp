@@ -1,4 +1,4 @@
-// Adaptive projected guidance: less of the update that only makes the prediction longer.
+// Adaptive projected guidance (APG): weakens the part of the update that only lengthens the prediction.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -7,15 +7,14 @@
 
 namespace glint {
 
-/// The tensors APG projects.
+/// The space in which APG projects.
 enum class ApgSpace { X0, Raw };
 template <>
 struct EnumNames<ApgSpace> {
   static constexpr std::array<std::string_view, 2> values{"x0", "raw"};
 };
 
-/// What the guided prediction starts from: the conditional one (paper) or the unconditional one (diffusers'
-/// guider).
+/// Which prediction guidance starts from: the conditional one (paper) or the unconditional one (diffusers).
 enum class ApgForm { Paper, Diffusers };
 template <>
 struct EnumNames<ApgForm> {
@@ -35,39 +34,40 @@ struct ApgOptions {
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
     visit("eta", o.eta,
-          Field{.help = "share kept of the part parallel to the prediction", .minimum = -10, .maximum = 10});
+          Field{.help = "weight of the component parallel to the prediction", .minimum = -10, .maximum = 10});
     visit("threshold", o.threshold,
-          Field{.help = "largest norm of the difference; 0 = no limit", .minimum = 0, .maximum = 1e9});
+          Field{.help = "maximum norm of the difference; 0 = no limit", .minimum = 0, .maximum = 1e9});
     visit("momentum", o.momentum,
-          Field{.help = "of the running difference, usually negative; 0 is off",
+          Field{.help = "momentum of the running difference, usually negative; 0 = off",
                 .minimum = -0.99,
                 .maximum = 0.99});
     visit("warmup_steps", o.warmup_steps,
-          Field{.help = "first steps with plain CFG, whose differences the momentum remembers",
+          Field{.help = "initial steps with plain CFG; they still feed the momentum",
                 .minimum = 0,
                 .maximum = 100000,
                 .unit = "steps"});
     visit("warmup_scale", o.warmup_scale,
-          Field{.help = "guidance scale of those", .minimum = -100, .maximum = 1000});
-    visit("space", o.space, Field{.help = "project denoised predictions (x0) or the raw outputs"});
+          Field{.help = "guidance scale of the warm-up steps", .minimum = -100, .maximum = 1000});
+    visit("space", o.space, Field{.help = "project denoised predictions (x0) or raw outputs"});
     visit("form", o.form, Field{.help = "c + (w-1) n (paper), or u + w n (diffusers)"});
   }
 };
 
-/// Returns c + (w - 1) n, n the difference c - u with momentum, clipped to a norm, its part parallel to c
-/// times eta. "APG-mix", as HunyuanImage-2.1 samples: scale=10, eta=0, threshold=10, momentum=-0.5,
-/// warmup_steps=6.
+/// Predicts c + (w - 1) n, where n is the difference c - u with momentum, clipped to a maximum norm, its
+/// component parallel to c scaled by eta. HunyuanImage-2.1's "APG-mix": scale=10, eta=0, threshold=10,
+/// momentum=-0.5, warmup_steps=6.
 /// Cost:    2 rows per sample and step.
 /// Source:  Sadat et al., "Eliminating Oversaturation and Artifacts of High Guidance Scales in Diffusion
 ///          Models", ICLR 2025, arXiv:2410.02416, Alg. 1.
 class Apg final : public DifferenceRule {
  public:
   using Options = ApgOptions;
-  static constexpr EntryInfo info{.kind = "rule",
-                                  .name = "apg",
-                                  .summary = "guidance without the part that only lengthens the prediction",
-                                  .cost = "2 N rows",
-                                  .source = "Sadat et al. 2025, ICLR, arXiv:2410.02416, Alg. 1"};
+  static constexpr EntryInfo info{
+      .kind = "rule",
+      .name = "apg",
+      .summary = "guidance minus the component that only lengthens the prediction",
+      .cost = "2 N rows",
+      .source = "Sadat et al. 2025, ICLR, arXiv:2410.02416, Alg. 1"};
 
   explicit Apg(ApgOptions options = {}) : options_(options) { check_ranges(info.name, options); }
 
@@ -90,7 +90,7 @@ class Apg final : public DifferenceRule {
     at::Tensor average;
   };
 
-  /// Returns the difference with the momentum of those before.
+  /// Returns the difference with momentum applied.
   at::Tensor remembered(const at::Tensor& c, const at::Tensor& u, GuidanceState* state) const {
     at::Tensor n = c.sub(u);
     if (options_.momentum == 0.0) return n;

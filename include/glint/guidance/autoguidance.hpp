@@ -1,4 +1,4 @@
-// Autoguidance: away from the prediction of a weaker model.
+// Autoguidance: guidance away from a weaker model's prediction.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -14,14 +14,14 @@ struct AutoGuidanceOptions {
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
     visit("cfg_scale", o.cfg_scale,
-          Field{.help = "classifier-free guidance inside the strong prediction; 1 is off",
+          Field{.help = "classifier-free guidance scale of the strong prediction; 1 = off",
                 .minimum = -100,
                 .maximum = 1000});
   }
 };
 
-/// Returns k + w (p - k), k the conditional prediction of a weaker model, p the strong one's (with CFG if
-/// asked for).
+/// Predicts k + w (p - k), where k is the weaker model's conditional prediction and p the strong model's,
+/// optionally with CFG.
 /// Cost:    2 rows per sample and step, one of them through the weak model; 3 with CFG.
 /// Source:  Karras et al., "Guiding a Diffusion Model with a Bad Version of Itself", NeurIPS 2024,
 ///          arXiv:2406.02507.
@@ -31,10 +31,10 @@ class AutoGuidance final : public GuidanceRule {
   static constexpr EntryInfo info{.kind = "rule",
                                   .name = "autoguidance",
                                   .summary = "guidance away from a weaker model's prediction",
-                                  .cost = "2 N rows, half of them through the weak model; 3 N with cfg_scale",
+                                  .cost = "2 N rows, half of them through the weak model; 3 N with CFG",
                                   .source = "Karras et al. 2024, NeurIPS, arXiv:2406.02507, Eq. 3"};
 
-  /// `weak` names the weaker model.   Errors: InvalidArgument for options out of range.
+  /// `weak` specifies the weaker model.   Errors: InvalidArgument for options out of range.
   explicit AutoGuidance(WeakBranch weak, AutoGuidanceOptions options = {})
       : weak_(std::move(weak)), options_(options) {
     check_ranges(info.name, options_);

@@ -1,4 +1,4 @@
-// Classifier-free guidance.
+// Classifier-free guidance (CFG).
 #pragma once
 
 #include <glint/core/options.hpp>
@@ -6,18 +6,18 @@
 
 namespace glint {
 
-/// Which branches are evaluated at a scale that needs one alone.
+/// Which branches to evaluate at a scale that needs only one.
 enum class Branches {
-  Needed,     ///< that one
-  LegacyBoth  ///< both, as released code does; the result is the same
+  Needed,     ///< only that one
+  LegacyBoth  ///< both, as the released code does; same result
 };
 template <>
 struct EnumNames<Branches> {
   static constexpr std::array<std::string_view, 2> values{"needed", "legacy-both"};
 };
 inline constexpr Field kBranchesField{.help =
-                                          "what scales 0 and 1 evaluate: the branch they need, or both, as "
-                                          "the released code does to no effect"};
+                                          "branches evaluated at scales 0 and 1: the one needed, or both, as "
+                                          "the released code does (same result)"};
 
 struct CfgOptions {
   double scale = 5.0;
@@ -25,17 +25,14 @@ struct CfgOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale,
-          {.help = "guidance scale; 1 is off, 0 is the negative prompt alone",
-           .minimum = -100,
-           .maximum = 1000});
+          {.help = "guidance scale; 1 = off, 0 = unconditional only", .minimum = -100, .maximum = 1000});
     visit("branches", o.branches, kBranchesField);
   }
 };
 
-/// Returns uncond + scale (cond - uncond). At scale 1 or 0 only one branch is evaluated.
-/// Cost:    2 rows per sample and step; 1 at scale 0 or 1, unless both branches are asked for.
-/// Source:  Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, Eq. 6 with scale = 1 +
-///          w.
+/// Predicts uncond + scale (cond - uncond), from one branch alone at scale 0 or 1.
+/// Cost:    2 rows per sample and step; 1 at scale 0 or 1, unless both branches are requested.
+/// Source:  Ho and Salimans, "Classifier-Free Diffusion Guidance", arXiv:2207.12598, Eq. 6, scale = 1 + w.
 class Cfg final : public GuidanceRule {
  public:
   using Options = CfgOptions;

@@ -1,4 +1,4 @@
-// Classifier-free guidance with a scale of its own for every step.
+// Classifier-free guidance with a per-step scale.
 #pragma once
 
 #include <glint/guidance/cfg.hpp>
@@ -15,22 +15,23 @@ struct CfgScheduleOptions {
   static void fields(auto& visit, auto& o) {
     visit(
         "scales", o.scales,
-        Field{.help =
-                  "scales of the steps as \"7.5x10+4x18\": 10 steps at 7.5, then 18 at 4; the last goes on"});
+        Field{
+            .help =
+                "per-step scales: \"7.5x10+4x18\" is 10 steps at 7.5, then 18 at 4; the last one persists"});
   }
 };
 
-/// Returns uncond + w_i (cond - uncond) with w_i from a list; steps past its end use the last scale.
+/// Predicts uncond + w_i (cond - uncond) with w_i from a list; steps past its end use the last scale.
 /// Cost:    2 rows per sample and step; 1 where the scale is 0 or 1.
-/// Errors:  InvalidArgument for a list that cannot be read.
+/// Errors:  InvalidArgument for a malformed list.
 /// Source:  Wang et al., "Analysis of Classifier-Free Guidance Weight Schedulers", arXiv:2404.13040.
 class CfgSchedule final : public GuidanceRule {
  public:
   using Options = CfgScheduleOptions;
   static constexpr EntryInfo info{.kind = "rule",
                                   .name = "cfg-schedule",
-                                  .summary = "classifier-free guidance with a list of scales",
-                                  .cost = "2 N rows; one less for every step at scale 0 or 1",
+                                  .summary = "classifier-free guidance with a per-step scale",
+                                  .cost = "2 N rows, one less per step at scale 0 or 1",
                                   .source = "Wang et al. 2024, arXiv:2404.13040"};
 
   explicit CfgSchedule(const CfgScheduleOptions& options) : steps_(parse(options.scales)) {}

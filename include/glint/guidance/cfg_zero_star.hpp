@@ -1,4 +1,4 @@
-// CFG-Zero*: the unconditional prediction is rescaled to fit the conditional one before guidance.
+// CFG-Zero*: rescales the unconditional prediction to fit the conditional one before guidance.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -12,17 +12,17 @@ struct CfgZeroStarOptions {
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
     visit("zero_steps", o.zero_steps,
-          Field{.help = "first steps whose prediction is zero; velocity models only",
+          Field{.help = "initial steps with a zero prediction; velocity models only",
                 .minimum = 0,
                 .maximum = 1000,
                 .unit = "steps"});
   }
 };
 
-/// Returns a u + w (c - a u) with a = <c,u> / |u|^2 per sample; zero on the first steps, which for a velocity
-/// is to stand still.
-/// Cost:    2 rows per sample and step; 1 on a zeroed one.
-/// Errors:  InvalidArgument for zero steps with a model that does not predict a velocity.
+/// Predicts a u + w (c - a u) with a = <c,u> / |u|^2 per sample, and zero on the first steps: zero velocity
+/// leaves the latents unchanged.
+/// Cost:    2 rows per sample and step; 1 on a zeroed step.
+/// Errors:  InvalidArgument for zero steps with a model that does not predict velocity.
 /// Source:  Fan et al., "CFG-Zero*", arXiv:2503.18886, Alg. 1.
 class CfgZeroStar final : public GuidanceRule {
  public:
@@ -30,8 +30,8 @@ class CfgZeroStar final : public GuidanceRule {
   static constexpr EntryInfo info{
       .kind = "rule",
       .name = "cfg-zero-star",
-      .summary = "guidance from a unconditional prediction rescaled to the conditional one",
-      .cost = "2 N rows, one less for each zeroed step",
+      .summary = "guidance with the unconditional prediction rescaled to fit the conditional one",
+      .cost = "2 N rows, one less per zeroed step",
       .source = "Fan et al. 2025, arXiv:2503.18886"};
 
   explicit CfgZeroStar(CfgZeroStarOptions options = {}) : options_(options) {

@@ -1,5 +1,5 @@
-// CoRe2: a small network imitates classifier-free guidance; it saves the unconditional row, or is what
-// guidance is steered away from.
+// CoRe2: a small network that imitates classifier-free guidance replaces the unconditional branch, or serves
+// as the weak prediction to guide away from.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -9,7 +9,7 @@
 
 namespace glint {
 
-/// The weak network R: a guided prediction from the conditional one, [B,...] to [B,...].
+/// The weak network R: maps the conditional prediction to a guided one, [B,...] to [B,...].
 using WeakNetwork = std::function<at::Tensor(const at::Tensor& cond_output, const GuidanceStep& step)>;
 
 struct Core2Options {
@@ -20,9 +20,9 @@ struct Core2Options {
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
     visit("gap_scale", o.gap_scale,
-          Field{.help = "g of weak + g (strong - weak) in slow steps", .minimum = -100, .maximum = 1000});
+          Field{.help = "g in weak + g (strong - weak) on slow steps", .minimum = -100, .maximum = 1000});
     visit("slow_steps", o.slow_steps,
-          Field{.help = "first steps that also evaluate the negative prompt, for CFG at scale; the released "
+          Field{.help = "initial steps that also run the unconditional branch, for CFG at scale; released "
                         "code: 28, or all",
                 .minimum = 0,
                 .maximum = 100000,
@@ -30,8 +30,8 @@ struct Core2Options {
   }
 };
 
-/// Returns the weak network's prediction R(c) in fast steps, and R(c) + g (CFG_w - R(c)) in slow ones.
-/// Cost:    2 rows per sample in slow steps, 1 in fast ones, and one evaluation of R.
+/// Predicts R(c), the weak network's output, on fast steps and R(c) + g (CFG_w - R(c)) on slow ones.
+/// Cost:    2 rows per sample on slow steps, 1 on fast ones, plus one evaluation of R.
 /// Source:  Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster",
 ///          arXiv:2503.09662.
 class Core2 final : public GuidanceRule {
@@ -40,8 +40,8 @@ class Core2 final : public GuidanceRule {
   static constexpr EntryInfo info{
       .kind = "rule",
       .name = "core2",
-      .summary = "a small network in place of the negative prompt, or as the weak side of guidance",
-      .cost = "N + slow_steps rows, and N evaluations of the weak network",
+      .summary = "a small network replaces the unconditional branch, or is the weak side of guidance",
+      .cost = "N + slow_steps rows, plus N evaluations of the weak network",
       .source = "Shao et al. 2025, arXiv:2503.09662",
       .goal = Goal::Speed};
 
@@ -66,7 +66,7 @@ class Core2 final : public GuidanceRule {
   Core2Options options_;
 };
 
-/// The inverse predictor of Z-CoRe2: c + g (R(c) - c), one row.
+/// Z-CoRe2's predictor for inversion: c + g (R(c) - c), one row.
 class Core2Inverse final : public GuidanceRule {
  public:
   Core2Inverse(WeakNetwork network, double gap_scale) : network_(std::move(network)), gap_scale_(gap_scale) {}

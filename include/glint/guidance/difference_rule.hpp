@@ -1,4 +1,4 @@
-// What the rules that start from the conditional and the unconditional prediction have in common.
+// Base of the rules that combine the conditional and unconditional predictions.
 #pragma once
 
 #include <glint/core/options.hpp>
@@ -7,15 +7,15 @@
 
 namespace glint {
 
-/// A rule that always evaluates the prompt and the negative prompt.
+/// A rule that always evaluates the conditional and unconditional branches.
 class DifferenceRule : public GuidanceRule {
  public:
   BranchSet branches(const StepPosition&) const override { return {.cond = true, .uncond = true}; }
 };
 
-/// The option every guidance rule has: what `--guidance` sets.
+/// The `scale` option of every guidance rule, which `--guidance` sets.
 inline constexpr Field kScaleField{
-    .help = "guidance scale; a pipeline's default is the request's, or else the model's",
+    .help = "guidance scale; in a pipeline it defaults to the request's, then the model's",
     .minimum = -100,
     .maximum = 1000};
 

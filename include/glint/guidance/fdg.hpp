@@ -1,4 +1,4 @@
-// Frequency-decoupled guidance: one scale for fine structure, another for coarse.
+// Frequency-decoupled guidance (FDG): separate scales for fine and coarse structure.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -15,25 +15,25 @@ namespace glint {
 
 struct FdgOptions {
   double scale = 10.0;
-  std::optional<double> low_scale = std::nullopt;  ///< unset = half of scale, as published (10 and 5)
+  std::optional<double> low_scale = std::nullopt;  ///< unset = scale / 2, as published (10 and 5)
   double parallel = 1.0;
 
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
     visit("low_scale", o.low_scale,
-          Field{.help = "the scale of low frequencies, scale being that of high ones; unset = half of it",
+          Field{.help = "guidance scale of low frequencies (scale sets the high ones); default: scale / 2",
                 .minimum = -100,
                 .maximum = 1000});
     visit("parallel", o.parallel,
-          Field{.help = "share kept of each band's part along the prediction's own band; 1 keeps all",
+          Field{.help = "weight of each band's component parallel to the prediction's band; 1 = unchanged",
                 .minimum = -10,
                 .maximum = 10});
   }
 };
 
-/// Returns c + (w_high - 1) high(c - u) + (w_low - 1) low(c - u), split by one level of a Laplacian pyramid:
-/// low = up(down), high = the rest, so that equal scales are CFG. `parallel` weighs the part of each band's
-/// difference along c's band. Frames of a video are filtered one by one.
+/// Predicts c + (w_high - 1) high(c - u) + (w_low - 1) low(c - u), split by one level of a Laplacian pyramid:
+/// low = up(down), high = the remainder, so equal scales give CFG. `parallel` weights the component of each
+/// band's difference along c's band. Video frames are filtered one by one.
 /// Cost:    2 rows per sample and step.
 /// Source:  Sadat et al., "Guidance in the Frequency Domain Enables High-Fidelity Sampling at Low CFG
 ///          Scales", arXiv:2506.19713.
@@ -42,7 +42,7 @@ class Fdg final : public DifferenceRule {
   using Options = FdgOptions;
   static constexpr EntryInfo info{.kind = "rule",
                                   .name = "fdg",
-                                  .summary = "guidance with one scale for high and one for low frequencies",
+                                  .summary = "guidance with separate scales for high and low frequencies",
                                   .cost = "2 N rows",
                                   .source = "Sadat et al. 2025, arXiv:2506.19713"};
 
@@ -60,14 +60,14 @@ class Fdg final : public DifferenceRule {
   }
 
  private:
-  /// Returns the shift with `parallel` times its part along the prediction.
+  /// Returns `shift` with its component along the prediction scaled by `parallel`.
   at::Tensor weighted(const at::Tensor& shift, const at::Tensor& along) const {
     const at::Tensor share =
         per_sample::ratio(per_sample::dot(shift, along), per_sample::dot(along, along), 0.0);
     return shift.add(per_sample::scaled(along, share), options_.parallel - 1.0);
   }
 
-  /// Returns the low band of x [B,C,(F,)H,W]: blurred, and half as high and wide.
+  /// Returns the low band of x [B,C,(F,)H,W]: blurred, at half the height and width.
   static at::Tensor halved(const at::Tensor& x) {
     std::vector<int64_t> sizes = x.sizes().vec();
     int64_t &height = sizes[sizes.size() - 2], &width = sizes.back();
@@ -77,14 +77,14 @@ class Fdg final : public DifferenceRule {
     return at::upsample_bilinear2d(planes, {height, width}, false).reshape(sizes);
   }
 
-  /// Returns a low band at the size of `like` again.
+  /// Returns a low band enlarged to the size of `like`.
   static at::Tensor enlarged(const at::Tensor& small, const at::Tensor& like) {
     const at::Tensor planes = small.reshape({-1, 1, small.size(-2), small.size(-1)});
     return blur(at::upsample_bilinear2d(planes, {like.size(-2), like.size(-1)}, false)).reshape(like.sizes());
   }
 
   static at::Tensor blur(const at::Tensor& planes) {
-    // A side shorter than the kernel's reach has no coarser scale than itself.
+    // Sides shorter than the kernel's radius + 1 have no coarser scale, and reflection padding would fail.
     if (planes.size(-2) < 3 || planes.size(-1) < 3) return planes;
     const at::Tensor line = at::tensor({1.0, 4.0, 6.0, 4.0, 1.0}, planes.options()).div_(16.0);
     const at::Tensor kernel = line.view({5, 1}).mul(line.view({1, 5})).view({1, 1, 5, 5});

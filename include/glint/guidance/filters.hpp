@@ -1,4 +1,4 @@
-// The filters that ship: guidance in an interval, with a rescaled output, or setting in late.
+// The built-in filters: guidance in an interval, rescaled, or ramped up during the run.
 #pragma once
 
 #include <glint/core/options.hpp>
@@ -14,33 +14,33 @@ namespace glint {
 struct IntervalOptions {
   StepWindow window = {};
   double sigma_min = 0.0;
-  /// Unset = no limit: pure noise has no finite sigma / alpha.
+  /// Unset = no limit; pure noise has no finite sigma / alpha.
   std::optional<double> sigma_max = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
     visit("start", o.window.start,
           Field{.help = "first guided step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
     visit("stop", o.window.stop,
-          Field{.help = "end of the guided steps", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+          Field{.help = "end of guidance", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
     visit("sigma_min", o.sigma_min,
-          Field{.help = "guide only above this sigma / alpha; SDXL 0.28", .minimum = 0, .maximum = 1e9});
+          Field{.help = "guide only above this sigma / alpha; SDXL: 0.28", .minimum = 0, .maximum = 1e9});
     visit("sigma_max", o.sigma_max,
-          Field{.help = "guide only up to this sigma / alpha; unset = no limit; SDXL 5.42",
+          Field{.help = "guide only up to this sigma / alpha; default: no limit; SDXL: 5.42",
                 .minimum = 0,
                 .maximum = 1e9});
   }
 };
 
-/// The prompt's prediction outside an interval of steps, or of noise levels.
-/// Cost:    the rule's inside the steps, 1 row outside; a step whose sigma is outside still costs the rule's
-///          rows.
+/// Guides only inside an interval of steps and noise levels; elsewhere returns the conditional prediction.
+/// Cost:    the rule's inside the step range, 1 row outside; steps outside only by sigma still cost the
+///          rule's rows.
 /// Source:  Kynkaanniemi et al., "Applying Guidance in a Limited Interval", NeurIPS 2024, arXiv:2404.07724.
 class Interval final : public GuidanceFilter {
  public:
   using Options = IntervalOptions;
   static constexpr EntryInfo info{.kind = "filter",
                                   .name = "interval",
-                                  .summary = "guidance in an interval of steps or noise levels only",
+                                  .summary = "guidance only inside an interval of steps or noise levels",
                                   .cost = "1 row instead of the rule's on steps outside",
                                   .source = "Kynkaanniemi et al. 2024, NeurIPS, arXiv:2404.07724"};
 
@@ -66,22 +66,23 @@ struct RescaleOptions {
   double phi = 0.7;
   static void fields(auto& visit, auto& o) {
     visit("phi", o.phi,
-          Field{.help = "share of the rescaled prediction; 0 is off", .minimum = 0, .maximum = 1});
+          Field{.help = "blend weight of the rescaled prediction; 0 = off", .minimum = 0, .maximum = 1});
   }
 };
 
-/// The guided prediction y with the standard deviation of the conditional one, blended: phi y std(c)/std(y) +
-/// (1-phi) y.
+/// Rescales the guided prediction y to the conditional one's standard deviation and blends: phi y
+/// std(c)/std(y) + (1-phi) y.
 /// Source:  Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", WACV 2024,
-///          arXiv:2305.08891, 3.4.
+///          arXiv:2305.08891, Sec. 3.4.
 class Rescale final : public GuidanceFilter {
  public:
   using Options = RescaleOptions;
-  static constexpr EntryInfo info{.kind = "filter",
-                                  .name = "rescale",
-                                  .summary = "the guided prediction with the spread of the conditional one",
-                                  .cost = "the rule's rows, with the prompt's",
-                                  .source = "Lin et al. 2024, WACV, arXiv:2305.08891, 3.4"};
+  static constexpr EntryInfo info{
+      .kind = "filter",
+      .name = "rescale",
+      .summary = "rescales the guided prediction to the conditional one's standard deviation",
+      .cost = "the rule's rows, with the prompt's",
+      .source = "Lin et al. 2024, WACV, arXiv:2305.08891, 3.4"};
 
   explicit Rescale(RescaleOptions options = {}) : options_(options) { check_ranges(info.name, options); }
   at::Tensor apply(const Guided& guided, const BranchOutputs& o, const GuidanceStep&) const override {
@@ -99,20 +100,21 @@ class Rescale final : public GuidanceFilter {
 struct DynamicOptions {
   double power = 5.0;
   static void fields(auto& visit, auto& o) {
-    visit("power", o.power, Field{.help = "how late guidance sets in", .minimum = 0.01, .maximum = 100});
+    visit("power", o.power,
+          Field{.help = "how late guidance sets in; larger is later", .minimum = 0.01, .maximum = 100});
   }
 };
 
-/// Guidance that sets in during the run: c + f (y - c), f = (1 - cos(pi (i/N)^p)) / 2. With CFG the scale at
-/// step i is 1 + (w - 1) f, CogVideoX's schedule with its scale being w - 1.
+/// Ramps guidance up during the run: c + f (y - c), f = (1 - cos(pi (i/N)^p)) / 2. With CFG, the scale at
+/// step i is 1 + (w - 1) f: CogVideoX's schedule, whose own scale is w - 1.
 /// Source:  Yang et al., "CogVideoX", ICLR 2025, arXiv:2408.06072, and its diffusers pipeline.
 class Dynamic final : public GuidanceFilter {
  public:
   using Options = DynamicOptions;
   static constexpr EntryInfo info{.kind = "filter",
                                   .name = "dynamic",
-                                  .summary = "guidance that grows during the run along a cosine",
-                                  .cost = "the rule's rows, with the prompt's",
+                                  .summary = "guidance ramped up along a cosine during the run",
+                                  .cost = "the rule's rows, including the conditional one",
                                   .source = "Yang et al. 2025, ICLR, arXiv:2408.06072"};
 
   explicit Dynamic(DynamicOptions options = {}) : options_(options) { check_ranges(info.name, options); }

@@ -1,5 +1,4 @@
-// Interface of a guidance filter: it changes when a rule applies, how strongly, or what its prediction looks
-// like.
+// Interface of a guidance filter, which changes when a rule applies, how strongly, or its prediction.
 #pragma once
 
 #include <glint/guidance/guidance_rule.hpp>
@@ -8,24 +7,23 @@
 
 namespace glint {
 
-/// A change of what a rule predicts. Filters form a list around the rule; the first is the innermost.
-/// Immutable.
+/// Modifies what a rule predicts. Filters wrap the rule in list order, the first innermost. Immutable.
 /// Thread:  const calls are safe concurrently.
 class GuidanceFilter {
  public:
-  /// Returns the prediction of the rule and of the filters inside this one. Computed when called.
+  /// Evaluates the rule and the filters inside this one; lazy.
   using Guided = std::function<at::Tensor()>;
 
   virtual ~GuidanceFilter() = default;
 
-  /// Returns what to evaluate, given what is wanted inside: that and the prompt, unless a filter says
-  /// otherwise.
+  /// Returns what to evaluate, given what the inner filters and the rule need. Adds the conditional branch by
+  /// default.
   virtual BranchSet branches(BranchSet inner, const StepPosition& /*position*/) const {
     inner.cond = true;
     return inner;
   }
 
-  /// Returns the filtered output, in the space of the raw outputs. Never writes into its inputs.
+  /// Returns the filtered prediction, in raw-output space. Never writes to its inputs.
   virtual at::Tensor apply(const Guided& guided, const BranchOutputs& outputs,
                            const GuidanceStep& step) const = 0;
 };

@@ -1,4 +1,4 @@
-// MAMBO-G: a guidance scale that falls where the difference is large beside the unconditional prediction.
+// MAMBO-G: lowers the guidance scale where the difference is large relative to the unconditional prediction.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -12,11 +12,11 @@ struct MamboGOptions {
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
     visit("alpha", o.alpha,
-          Field{.help = "how fast the scale falls with |c - u| / |u|", .minimum = 0, .maximum = 1000});
+          Field{.help = "how fast the scale decays with |c - u| / |u|", .minimum = 0, .maximum = 1000});
   }
 };
 
-/// Returns u + w' (c - u), w' = 1 + (w - 1) exp(-alpha |c - u| / |u|) per sample.
+/// Predicts u + w' (c - u) with w' = 1 + (w - 1) exp(-alpha |c - u| / |u|) per sample.
 /// Cost:    2 rows per sample and step.
 /// Source:  "MAMBO-G: Magnitude-Aware Mitigation for Boosted Guidance", as in diffusers' guider of that name.
 class MamboG final : public DifferenceRule {

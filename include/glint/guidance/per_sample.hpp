@@ -1,5 +1,4 @@
-// Reductions over everything but the batch, in double precision: what rules that look at lengths and angles
-// share.
+// Per-sample reductions in double precision, shared by the rules that use lengths and angles.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -8,7 +7,7 @@
 
 namespace glint::per_sample {
 
-/// Returns [B,1,1,...] from [B], to multiply x [B,...] with.
+/// Reshapes [B] to [B,1,1,...] so that it multiplies x [B,...].
 inline at::Tensor broadcast(const at::Tensor& values, const at::Tensor& x) {
   std::vector<int64_t> sizes(static_cast<size_t>(x.dim()), 1);
   sizes.front() = x.size(0);
@@ -23,12 +22,12 @@ inline at::Tensor dot(const at::Tensor& a, const at::Tensor& b) {
 /// Returns |a| for each sample: [B], float64.
 inline at::Tensor norm(const at::Tensor& a) { return dot(a, a).sqrt(); }
 
-/// Returns a times one factor [B] per sample.
+/// Returns `a` scaled by one factor per sample, [B].
 inline at::Tensor scaled(const at::Tensor& a, const at::Tensor& factor) {
   return a.mul(broadcast(factor, a));
 }
 
-/// Returns numerator / denominator, and `otherwise` where the denominator is not above `floor`.
+/// Returns numerator / denominator, or `otherwise` where the denominator is at most `floor`.
 inline at::Tensor ratio(const at::Tensor& numerator, const at::Tensor& denominator, double otherwise,
                         double floor = 1e-24) {
   const at::Tensor tiny = denominator.le(floor);

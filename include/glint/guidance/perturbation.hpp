@@ -1,4 +1,4 @@
-// Perturbed guidance (SLG, PAG, SEG): away from the same network with something inside it disturbed.
+// Perturbed guidance (SLG, PAG, SEG): guidance away from the same network with its layers perturbed.
 #pragma once
 
 #include <glint/core/step_window.hpp>
@@ -18,15 +18,14 @@ struct PerturbationOptions {
     visit("scale", o.scale, kScaleField);
     visit(
         "perturbation_scale", o.perturbation_scale,
-        Field{
-            .help = "scale of the difference to the perturbed prediction", .minimum = -100, .maximum = 1000});
+        Field{.help = "guidance scale away from the perturbed prediction", .minimum = -100, .maximum = 1000});
     visit("adaptive_scale", o.adaptive_scale,
-          Field{.help = "how much less of it for each of 1000 training steps towards the data, as PAG's "
-                        "pipelines have it; 0 is off",
+          Field{.help = "drop of perturbation_scale per training step (of 1000) towards the data, as in "
+                        "PAG's pipelines; 0 = off",
                 .minimum = 0,
                 .maximum = 1000});
     visit("start", o.window.start,
-          Field{.help = "steps after this one are perturbed",
+          Field{.help = "start of the perturbed steps, exclusive",
                 .minimum = 0,
                 .maximum = 1,
                 .unit = "fraction of steps"});
@@ -36,12 +35,12 @@ struct PerturbationOptions {
   }
 };
 
-/// Returns u + w (c - u) + g' (c - k), g' = max(0, g - a (1000 - t)) with t the model's time in thousandths,
-/// k the prediction of the perturbed network, on steps floor(start N) < i < floor(stop N); plain CFG
-/// elsewhere. At w = 1 the negative prompt is not evaluated: c + g (c - k), as PAG's pipelines compute it.
-/// Cost:    3 rows per sample on perturbed steps (2 at scale 1), else those of CFG.
+/// Predicts u + w (c - u) + g' (c - k) on steps floor(start N) < i < floor(stop N), plain CFG elsewhere. k is
+/// the perturbed network's prediction, g' = max(0, g - a (1000 - t)) and t the model time in [0, 1000]. At w
+/// = 1 the unconditional branch is skipped: c + g' (c - k), as in PAG's pipelines.
+/// Cost:    3 rows per sample on perturbed steps (2 at scale 1), CFG's rows elsewhere.
 /// Source:  Ahn et al., "PAG", ECCV 2024, arXiv:2403.17377; Hong, "SEG", NeurIPS 2024, arXiv:2408.00760;
-///          window and default of diffusers' skip-layer guidance.
+///          window and default scale from diffusers' skip-layer guidance.
 class Perturbation final : public GuidanceRule {
  public:
   using Options = PerturbationOptions;
@@ -49,10 +48,10 @@ class Perturbation final : public GuidanceRule {
       .kind = "rule",
       .name = "perturbation",
       .summary = "CFG plus guidance away from a perturbed network (SLG, PAG, SEG)",
-      .cost = "2 N + 1 row for each perturbed step; N less at scale 1",
+      .cost = "2 N rows, plus 1 per perturbed step; N less at scale 1",
       .source = "Ahn et al. 2024, arXiv:2403.17377; Hong 2024, arXiv:2408.00760"};
 
-  /// `weak` names the perturbed network.   Errors: InvalidArgument for options out of range.
+  /// `weak` specifies the perturbed network.   Errors: InvalidArgument for options out of range.
   explicit Perturbation(WeakBranch weak, PerturbationOptions options = {})
       : weak_(std::move(weak)), options_(options) {
     check_ranges(info.name, options_);

@@ -1,4 +1,5 @@
-// Tangential damping: guidance from the part of the unconditional prediction that both predictions share.
+// Tangential damping (TCFG): guides from the part of the unconditional prediction shared with the
+// conditional.
 #pragma once
 
 #include <glint/guidance/difference_rule.hpp>
@@ -10,9 +11,9 @@ struct TcfgOptions {
   static void fields(auto& visit, auto& o) { visit("scale", o.scale, kScaleField); }
 };
 
-/// Returns u' + w (c - u'), u' the projection of u on the first right-singular vector of the two rows (c, u),
-/// from their 2 x 2 Gram matrix. Plain CFG where both singular values are equal, since the vector is then not
-/// determined.
+/// Predicts u' + w (c - u'), where u' projects u onto the first right-singular vector of the rows (c, u),
+/// found from their 2 x 2 Gram matrix. Plain CFG where the singular values are equal and that vector is
+/// undetermined.
 /// Cost:    2 rows per sample and step.
 /// Source:  Kwon et al., "TCFG: Tangential Damping Classifier-free Guidance", CVPR 2025, arXiv:2503.18137.
 class Tcfg final : public DifferenceRule {
@@ -21,7 +22,7 @@ class Tcfg final : public DifferenceRule {
   static constexpr EntryInfo info{
       .kind = "rule",
       .name = "tcfg",
-      .summary = "guidance from the unconditional prediction's part shared with the conditional one",
+      .summary = "guidance from the component the unconditional prediction shares with the conditional one",
       .cost = "2 N rows",
       .source = "Kwon et al. 2025, CVPR, arXiv:2503.18137"};
 
@@ -30,8 +31,8 @@ class Tcfg final : public DifferenceRule {
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep&, GuidanceState*) const override {
     const at::Tensor cc = per_sample::dot(o.cond, o.cond), cu = per_sample::dot(o.cond, o.uncond),
                      uu = per_sample::dot(o.uncond, o.uncond);
-    // Eigenvector (p, q) of [[cc, cu], [cu, uu]] to the larger eigenvalue; two forms, the one that does not
-    // cancel.
+    // Eigenvector (p, q) of [[cc, cu], [cu, uu]] for the larger eigenvalue, in whichever of two forms avoids
+    // cancellation.
     const at::Tensor half = cc.sub(uu).div(2.0);
     const at::Tensor root = half.square().add(cu.square()).sqrt();
     const at::Tensor larger = cc.add(uu).div(2.0).add(root);

@@ -1,4 +1,4 @@
-// Token-degraded guidance: away from a prompt half of whose tokens are missing.
+// Token-degraded guidance (TDG): guidance away from the prompt with half its tokens replaced.
 #pragma once
 
 #include <glint/core/rng.hpp>
@@ -10,7 +10,7 @@
 
 namespace glint {
 
-/// What of the embedding is degraded.
+/// Which part of the embedding to degrade.
 enum class TdgDegrade { Tokens, Channels };
 template <>
 struct EnumNames<TdgDegrade> {
@@ -27,20 +27,21 @@ struct TdgOptions {
   static void fields(auto& visit, auto& o) {
     visit("scale", o.scale, kScaleField);
     visit("gamma", o.gamma,
-          Field{.help = "factor on the scale; SDXL 1.8, SD3.5 1.6", .minimum = 0, .maximum = 100});
+          Field{.help = "multiplies the scale; SDXL: 1.8, SD3.5: 1.6", .minimum = 0, .maximum = 100});
     visit("beta", o.beta,
-          Field{.help = "weight of the negative prompt against the degraded one; SDXL 2.6, SD3.5 2.4",
+          Field{.help =
+                    "weight of the unconditional branch relative to the degraded one; SDXL: 2.6, SD3.5: 2.4",
                 .minimum = 0,
                 .maximum = 1000});
     visit("degrade", o.degrade,
           Field{.help = "replace token positions (paper), or channels (released SDXL code)"});
-    visit("seed", o.seed, Field{.help = "of the choice of positions", .minimum = 0, .maximum = 2e9});
+    visit("seed", o.seed, Field{.help = "seed for the choice of positions", .minimum = 0, .maximum = 2e9});
   }
 };
 
-/// Returns r (c-k) g/(beta+1) + (c-u) g beta/(beta+1) + (k+u)/2 with g = w gamma, r = |c-u|/|c-k| and k the
-/// prediction for the prompt with half of its token embeddings replaced by the negative prompt's. CFG at g
-/// where c = k.
+/// Predicts r (c-k) g/(beta+1) + (c-u) g beta/(beta+1) + (k+u)/2, where g = w gamma, r = |c-u|/|c-k| and k is
+/// the prediction for the prompt with half its token embeddings replaced by the negative prompt's. CFG at
+/// scale g where c = k.
 /// Cost:    3 rows per sample and step.
 /// Source:  arXiv:2602.22570 and its released code.   Random: positions from `seed`, the same at every step.
 class Tdg final : public GuidanceRule {
@@ -49,7 +50,7 @@ class Tdg final : public GuidanceRule {
   static constexpr EntryInfo info{
       .kind = "rule",
       .name = "tdg",
-      .summary = "guidance away from the negative prompt and from a degraded prompt",
+      .summary = "guidance away from both the unconditional and a degraded prompt",
       .cost = "3 N rows",
       .source = "arXiv:2602.22570"};
 
@@ -75,8 +76,8 @@ class Tdg final : public GuidanceRule {
     return at::where(per_sample::broadcast(same, rule).to(at::kBool), o.uncond.add(to_uncond, g), rule);
   }
 
-  /// Returns the prompt with half of its token positions, or half of the channels of tokens and pooled
-  /// vector, those of the negative prompt.
+  /// Returns the prompt with half its token positions, or half the channels of its tokens and pooled
+  /// embedding, taken from the negative prompt.
   static Conditioning degraded(const Prompt& prompt, const TdgOptions& options) {
     const at::Tensor& c = prompt.cond.tokens;
     GLINT_CHECK(c.defined() && prompt.uncond.tokens.defined() && prompt.uncond.tokens.sizes() == c.sizes(),
@@ -84,7 +85,7 @@ class Tdg final : public GuidanceRule {
                 "tdg: needs token embeddings of the prompt and of the negative prompt in one shape");
     NoiseStream stream(static_cast<uint64_t>(options.seed), 1);
     const auto half_replaced = [&](const at::Tensor& own, const at::Tensor& uncond, int64_t dim) {
-      // A random half: the positions whose draw is among the smallest.
+      // A random half: the positions with the smallest draws.
       const int64_t count = own.size(dim);
       const at::Tensor order = stream.normal({count}).squeeze(0).argsort().slice(0, 0, count / 2);
       const at::Tensor chosen = order.to(own.device());

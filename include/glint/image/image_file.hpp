@@ -1,4 +1,4 @@
-// Pictures to files, in the format a file's name asks for.
+// Writes images in the format given by the file's extension.
 #pragma once
 
 #include <glint/export.hpp>
@@ -10,12 +10,12 @@
 
 namespace glint {
 
-/// Returns the extensions write_image knows, the default first: .png, .webp.
+/// Returns the extensions write_image supports, default first: .png, .webp.
 GLINT_API std::vector<std::string_view> image_extensions();
 
-/// Writes a picture in the format of its extension, with that format's defaults; PNG if it has none, as
-/// /dev/stdout.
-/// Errors:  InvalidArgument naming the known extensions for another one; as the format's own writer.
+/// Writes an image in the format of the path's extension, with that format's defaults. Paths without one,
+/// such as /dev/stdout, get PNG.
+/// Errors:  InvalidArgument, naming the supported extensions, for any other; as the format's own writer.
 GLINT_API void write_image(const std::filesystem::path& path, const Image& image, const PngTexts& texts = {});
 
 }  // namespace glint

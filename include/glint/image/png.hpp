@@ -1,4 +1,4 @@
-// PNG files in and out, with texts such as the prompt and seed a picture came from.
+// Reads and writes PNG files, with texts such as the prompt and seed behind an image.
 #pragma once
 
 #include <glint/export.hpp>
@@ -13,20 +13,20 @@
 
 namespace glint {
 
-/// Texts of a PNG by keyword, UTF-8. Keywords are 1 to 79 bytes of printable ASCII, e.g. "prompt", "seed".
+/// UTF-8 texts of a PNG by keyword. Keywords are 1 to 79 bytes of printable ASCII, e.g. "prompt", "seed".
 using PngTexts = std::map<std::string, std::string>;
 
-/// Writes an 8-bit RGB file, whole or not at all. Texts are stored as iTXt chunks.
+/// Writes an 8-bit RGB file atomically. Texts are stored as iTXt chunks.
 /// Errors:  InvalidArgument if the file cannot be written, the image is empty or a text cannot be stored;
 ///          NotFound if the folder does not exist.
 GLINT_API void write_png(const std::filesystem::path& path, const Image& image, const PngTexts& texts = {});
 
-/// Returns a file's picture, converted to 8-bit RGB; transparent pixels are laid on white.
-/// Errors:  NotFound; InvalidArgument naming the path if it is not a PNG file, damaged, or larger than 2^26
+/// Reads a file as 8-bit RGB; transparent pixels are composited on white.
+/// Errors:  NotFound; InvalidArgument, naming the path, if it is not a PNG file, is corrupt, or exceeds 2^26
 ///          pixels.
 GLINT_API Image read_png(const std::filesystem::path& path, PngTexts* texts = nullptr);
 
-/// As the two above, in memory. Messages begin with `where`.
+/// In-memory versions of the two above. Error messages start with `where`.
 GLINT_API std::vector<uint8_t> encode_png(const Image& image, const PngTexts& texts = {});
 GLINT_API Image decode_png(std::span<const uint8_t> bytes, PngTexts* texts = nullptr,
                            const std::string& where = "png");

@@ -1,4 +1,4 @@
-// Videos as bytes, and as files with one picture per frame.
+// 8-bit videos, and writing them as one image per frame.
 #pragma once
 
 #include <glint/export.hpp>
@@ -10,34 +10,32 @@
 
 namespace glint {
 
-/// The slowest and the fastest rate a video can have, frames per second. Browsers slow down much faster
-/// animations.
+/// The range of frame rates, frames per second. Browsers slow down animations much faster than that.
 inline constexpr double kSlowestRate = 0.1, kFastestRate = 60.0;
 
-/// Pictures of one size, shown one after the other.
+/// A sequence of frames of one size.
 struct Video {
   std::vector<Image> frames = {};
-  double frames_per_second = 16.0;  ///< kSlowestRate to kFastestRate; 16 is what Wan 2.1 was trained at
+  double frames_per_second = 16.0;  ///< kSlowestRate to kFastestRate; Wan 2.1 was trained at 16
 
   friend bool operator==(const Video&, const Video&) = default;
 };
 
-/// Returns whether a video can have this rate.
+/// Returns whether this frame rate is in range.
 constexpr bool is_frame_rate(double frames_per_second) {
   return frames_per_second >= kSlowestRate && frames_per_second <= kFastestRate;
 }
 
-/// Returns whether a file name numbers frames, as "clip_%04d.png" does.
-/// Errors:  InvalidArgument for a '%' that is not part of one %d, %Nd or %0Nd (N is 1 to 9).
+/// Returns whether a file name contains a frame number, as "clip_%04d.png" does.
+/// Errors:  InvalidArgument for a '%' that is not part of a single %d, %Nd or %0Nd (N is 1 to 9).
 GLINT_API bool numbers_frames(const std::filesystem::path& pattern);
 
-/// Returns the file of frame `index`, counted from 0: the number in its name is index + 1.
-/// Errors:  InvalidArgument if the pattern does not number frames.
+/// Returns the path of frame `index`, counted from 0; the number in its name is index + 1.
+/// Errors:  InvalidArgument if the pattern has no frame number.
 GLINT_API std::filesystem::path frame_path(const std::filesystem::path& pattern, size_t index);
 
-/// Writes each frame as a PNG, frame 1 first, and returns the paths. Each file is written whole or not at
-/// all.
-/// Errors:  InvalidArgument as frame_path, or if there is no frame; as write_png.
+/// Writes each frame as a PNG, frame 1 first, and returns the paths. Each file is written atomically.
+/// Errors:  InvalidArgument as for frame_path, or if there are no frames; as write_png.
 GLINT_API std::vector<std::filesystem::path> write_frames(const std::filesystem::path& pattern,
                                                           const Video& video, const PngTexts& texts = {});
 

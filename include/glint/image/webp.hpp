@@ -1,4 +1,4 @@
-// Videos as animated WebP files, which browsers and image viewers open.
+// Writes videos as animated WebP, which browsers and image viewers open.
 #pragma once
 
 #include <glint/export.hpp>
@@ -12,23 +12,22 @@
 namespace glint {
 
 struct WebpOptions {
-  double quality =
-      90.0;  ///< 0 to 100, lossy; colours have half the resolution of brightness, as in most video formats
-  bool lossless = false;  ///< keep every byte instead, for some times the size; quality is the effort then
-  int loops = 0;          ///< how often the animation is played; 0: without end
+  double quality = 90.0;  ///< 0 to 100; lossy, with chroma at half resolution as in most video formats
+  bool lossless = false;  ///< keep every byte at several times the size; quality then sets the effort
+  int loops = 0;          ///< how often the animation plays; 0 = forever
 };
 
-/// Writes an animation, whole or not at all; one frame makes a still picture. Frame k begins at round(1000 k
-/// / frames_per_second) ms, so that rates which do not divide 1000 do not drift. A frame equal to the one
-/// before it makes that one last longer. Texts, as those of a PNG, go into the file's XMP packet.
-/// Errors:  InvalidArgument if there is no frame, frames differ in size or are larger than 16383 px a side,
-///          frames_per_second is not kSlowestRate to kFastestRate, quality is not 0 to 100, loops is not 0 to
-///          65535, a text cannot be stored, or the file cannot be written; NotFound if the folder does not
-///          exist.
+/// Writes an animation atomically; a single frame makes a still image. Frame k starts at round(1000 k /
+/// frames_per_second) ms, so that rates that do not divide 1000 do not drift. A frame equal to the previous
+/// one extends it. Texts, as for PNG, go into the XMP packet.
+/// Errors:  InvalidArgument if there are no frames, frames differ in size or exceed 16383 px a side,
+///          frames_per_second is outside kSlowestRate to kFastestRate, quality outside 0 to 100 or loops
+///          outside 0 to 65535, a text cannot be stored, or the file cannot be written; NotFound if the
+///          folder does not exist.
 GLINT_API void write_webp(const std::filesystem::path& path, const Video& video,
                           const WebpOptions& options = {}, const PngTexts& texts = {});
 
-/// As above, in memory.
+/// In-memory version of the above.
 GLINT_API std::vector<uint8_t> encode_webp(const Video& video, const WebpOptions& options = {},
                                            const PngTexts& texts = {});
 

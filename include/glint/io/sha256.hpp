@@ -1,4 +1,4 @@
-// SHA-256 of files and bytes: how a bundle knows its files before it trusts them.
+// SHA-256 of files and bytes, with which a bundle verifies its files before trusting them.
 #pragma once
 
 #include <glint/export.hpp>
@@ -12,7 +12,7 @@ namespace glint {
 /// Returns the SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 GLINT_API std::string sha256(std::string_view bytes);
 
-/// Returns the SHA-256 of a file's content, read in pieces.
+/// Returns the SHA-256 of a file's content, read in chunks.
 /// Errors:  NotFound if there is no such file; InvalidArgument if it cannot be read.
 GLINT_API std::string sha256_file(const std::filesystem::path& path);
 

@@ -1,18 +1,18 @@
-// The branches of a guided prediction: one evaluation of the network each.
+// The branches of a guided prediction, each one evaluation of the network.
 #pragma once
 
 #include <glint/core/tensor.hpp>
 
 namespace glint {
 
-/// The branches one prediction evaluates. Each costs one row per sample.
+/// Which branches a prediction evaluates. Each costs one row per sample.
 struct BranchSet {
-  bool cond = true;     ///< under the prompt
-  bool uncond = false;  ///< under the negative prompt
-  bool weak = false;    ///< as the rule's WeakBranch says
+  bool cond = true;     ///< conditioned on the prompt
+  bool uncond = false;  ///< conditioned on the negative prompt, or on nothing
+  bool weak = false;    ///< whatever the rule's WeakBranch specifies
 };
 
-/// Raw network outputs of the branches asked for; the others are undefined.
+/// Raw network outputs of the requested branches; the others are undefined.
 struct BranchOutputs {
   at::Tensor cond = {};
   at::Tensor uncond = {};

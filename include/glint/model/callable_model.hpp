@@ -1,4 +1,4 @@
-// Any C++ callable as a model: another engine, an analytic function, a stub.
+// Adapts any C++ callable to a model: another engine, an analytic function, a stub.
 #pragma once
 
 #include <glint/core/error.hpp>
@@ -10,8 +10,8 @@
 
 namespace glint {
 
-/// Wraps a function with the signature of Model::predict. Checks that it returns one tensor of x's shape and
-/// dtype per branch.
+/// Wraps a function with the signature of Model::predict and checks that it returns, for each branch, one
+/// tensor of x's shape and dtype.
 class CallableModel final : public Model {
  public:
   using Function = std::function<std::vector<at::Tensor>(const ModelInput&)>;

@@ -1,5 +1,4 @@
-// What a prompt becomes: the tensors a network is conditioned on, with linear arithmetic on the token
-// embeddings.
+// The tensors a network is conditioned on, with linear arithmetic on their token embeddings.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -11,22 +10,22 @@
 
 namespace glint {
 
-/// Network inputs for one prompt (or one per sample). An undefined tensor means "not used by this model".
-/// Shapes:  tokens [B,L,D], pooled [B,P], mask [B,L]; B is 1 (shared by every sample) or the batch size.
+/// Network inputs for one prompt, or for one prompt per sample. Tensors the model does not use are undefined.
+/// Shapes:  tokens [B,L,D], pooled [B,P], mask [B,L]; B is 1 (shared by all samples) or the batch size.
 struct Conditioning {
   at::Tensor tokens = {};                         ///< token embeddings
   at::Tensor pooled = {};                         ///< pooled embedding
-  at::Tensor mask = {};                           ///< true where a token counts
-  std::map<std::string, at::Tensor> extras = {};  ///< further named inputs, e.g. time_ids
+  at::Tensor mask = {};                           ///< true for tokens to attend to
+  std::map<std::string, at::Tensor> extras = {};  ///< other named inputs, e.g. time_ids
 };
 
-/// The prompt and the negative prompt of one request.
+/// The conditional and unconditional conditioning of one request.
 struct Prompt {
   Conditioning cond = {};
   Conditioning uncond = {};
 };
 
-/// Returns the input called `name` (tokens, pooled, mask, or one of the extras); undefined if there is none.
+/// Returns the input called `name` (tokens, pooled, mask or an extra); undefined if there is none.
 inline const at::Tensor& named_input(const Conditioning& c, const std::string& name) {
   static const at::Tensor undefined;
   if (name == "tokens") return c.tokens;
@@ -36,7 +35,7 @@ inline const at::Tensor& named_input(const Conditioning& c, const std::string& n
   return extra == c.extras.end() ? undefined : extra->second;
 }
 
-/// Returns whether both are the same tensors, not only equal ones: then a network says the same to both.
+/// Returns whether a and b share their tensors, not merely equal values, and so get the same prediction.
 inline bool same_tensors(const Conditioning& a, const Conditioning& b) {
   return a.tokens.is_same(b.tokens) && a.pooled.is_same(b.pooled) && a.mask.is_same(b.mask) &&
          std::equal(
@@ -50,7 +49,7 @@ inline Conditioning with_tokens(Conditioning conditioning, at::Tensor tokens) {
   return conditioning;
 }
 
-/// Returns c with token and pooled embeddings of zeros, which some families take for an absent negative
+/// Returns c with zeroed token and pooled embeddings, which some families use when there is no negative
 /// prompt.
 inline Conditioning zeroed(Conditioning c) {
   for (at::Tensor* tensor : {&c.tokens, &c.pooled})
@@ -66,7 +65,7 @@ inline Conditioning to_device(Conditioning c, at::Device device) {
   return c;
 }
 
-/// Returns one conditioning with the rows of all, in order. They must have the same inputs.
+/// Concatenates the rows of all conditionings, in order. All must define the same inputs.
 inline Conditioning joined(const std::vector<Conditioning>& all) {
   const auto rows = [&](const auto& input) {
     std::vector<at::Tensor> tensors;
@@ -82,14 +81,14 @@ inline Conditioning joined(const std::vector<Conditioning>& all) {
   return result;
 }
 
-/// Returns one of them if all are the same tensors, else all their rows.
+/// Returns the first conditioning if all share their tensors, else joined(all).
 inline Conditioning joined_if_different(const std::vector<Conditioning>& all) {
   const bool same =
       std::all_of(all.begin(), all.end(), [&](const auto& c) { return same_tensors(c, all.front()); });
   return same ? all.front() : joined(all);
 }
 
-/// Returns c with its token embeddings times `factor`.
+/// Returns c with its token embeddings scaled by `factor`.
 inline Conditioning scale(const Conditioning& c, double factor) {
   return with_tokens(c, c.tokens.mul(factor));
 }

@@ -1,4 +1,4 @@
-// The exact denoiser of a Gaussian mixture: the oracle of the tests, and a model that needs no weights.
+// The exact denoiser of a Gaussian mixture: the tests' oracle, and a model that needs no weights.
 #pragma once
 
 #include <glint/core/parameterization.hpp>
@@ -15,21 +15,20 @@ struct GaussianMixture {
   at::Tensor weights;    ///< [K], float64, > 0; need not sum to one
 };
 
-/// Predicts E[eps|x], E[x0|x] or their combinations exactly, for VP and flow levels alike. A condition is a
-/// choice of components; the unconditional condition is all of them. It is carried by the token embeddings:
-/// [B,1,K] component weights.
+/// Predicts E[eps|x], E[x0|x] or a combination exactly, at VP and flow levels alike. A condition selects
+/// components, the unconditional one all of them; the token embeddings [B,1,K] hold component weights.
 /// Cost:    O(B K D) for D values per sample.   Thread: stateless.
 /// Source:  Bayes' rule for x = alpha x0 + sigma eps with x0 normal in each component.
 class GLINT_API GaussianMixtureModel final : public Model {
  public:
-  /// Errors: ShapeMismatch, UnsupportedDtype, InvalidArgument, naming the tensor, for a malformed mixture.
+  /// Errors: ShapeMismatch, UnsupportedDtype or InvalidArgument, naming the tensor, for a malformed mixture.
   GaussianMixtureModel(GaussianMixture mixture, Parameterization parameterization, NoiseKind kind);
 
   const ModelInfo& info() const override { return info_; }
   std::vector<at::Tensor> predict(const ModelInput& input) const override;
 
-  /// Returns the conditioning on a subset of components (with their weights); empty = all of them, the
-  /// negative prompt.
+  /// Returns the conditioning on a subset of components with their weights; empty = all, the unconditional
+  /// case.
   Conditioning condition(const std::vector<int64_t>& components = {}) const;
 
  private:

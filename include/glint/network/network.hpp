@@ -1,5 +1,4 @@
-// A loaded network component of a bundle, whatever runs it: TorchScript, an exported program, a compiled
-// package, or the library itself.
+// A loaded network, whatever runs it: TorchScript, an exported program, a compiled package or the library.
 #pragma once
 
 #include <glint/export.hpp>
@@ -17,83 +16,77 @@
 
 namespace glint {
 
-/// LoadOptions::dtype for a network whose weights are used as they are.
+/// Value of LoadOptions::dtype that leaves the weights as stored.
 inline constexpr std::string_view kStored = "stored";
 
-/// How network components are loaded.
+/// How to load network components.
 struct LoadOptions {
   std::string device = "cpu";  ///< cpu | cuda | cuda:N
-  /// float32 | float16 | bfloat16 | float64: what weights of TorchScript and safetensors components are
-  /// converted to, whatever they are stored as. Empty: what the manifest says, in load_network float32. In
-  /// load_network also "stored": nothing is converted. Other backends compute in what they were exported
-  /// with.
+  /// float32 | float16 | bfloat16 | float64: converts the weights of TorchScript and safetensors components,
+  /// however stored. Empty = the manifest's dtype, or float32 in load_network, which also takes "stored" for
+  /// no conversion. Other backends compute in the dtype they were exported with.
   std::string dtype = {};
-  /// Keep outputs differentiable with respect to inputs wherever gradients are recorded, not only when an
-  /// input asks for it (TorchScript only).
+  /// Keep outputs differentiable with respect to inputs wherever gradients are recorded, not only for inputs
+  /// that require one (TorchScript only).
   bool gradients = false;
-  /// Let an AttentionPolicy decide what attention layers do. Exported programs are rewritten through an
-  /// unnamed temporary file of their size, which is gone when they are loaded.
+  /// Let an AttentionPolicy control the attention layers. Rewriting an exported program needs an unnamed
+  /// temporary file of its size while it loads.
   bool attention = true;
-  /// Adapters (LoRA) by name, beside the bundle's own: safetensors files. Bundle only.
+  /// Adapters (LoRA) as safetensors files by name, in addition to the bundle's own. Bundle only.
   std::map<std::string, std::filesystem::path> adapters = {};
-  /// Sets of adapter scales whose weights stay in memory, see AdaptedNetwork. W2SD uses one for each of its
-  /// predictors and one for the run. Bundle only.
+  /// Number of adapter scale sets whose weights stay in memory, see AdaptedNetwork. W2SD uses three: one per
+  /// predictor and one for the run. Bundle only.
   int adapter_sets = 3;
-  /// Told what is worth knowing though nothing failed: that another torch made the bundle. Without it nothing
-  /// is said. Bundle only.
+  /// Receives warnings, e.g. that another torch version made the bundle; empty = no warnings. Bundle only.
   std::function<void(const std::string& message)> warn = {};
 };
 
-/// A network's weights by name, as its file has them.
+/// A network's weights, by their names in the file.
 using Weights = std::map<std::string, at::Tensor>;
 
-/// A network: tensors in, tensors out.
-/// Thread: `run` may be called concurrently.
+/// Maps tensors to tensors.
+/// Thread:  `run` may be called concurrently.
 class GLINT_API Network {
  public:
   virtual ~Network() = default;
 
-  /// Returns the network's outputs, in order. Inputs must be on the network's device, of the dtypes it was
-  /// made for. Outputs are ordinary tensors; without `gradients` they have no history.
-  /// Errors:  Internal with the engine's message if it refuses the inputs; OutOfMemory.
+  /// Returns the network's outputs, in order. Inputs must be on the network's device, in the dtypes it
+  /// expects. Without `gradients`, outputs carry no autograd history.
+  /// Errors:  Internal, with the engine's message, if it rejects the inputs; OutOfMemory.
   virtual std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const = 0;
 
-  /// Returns the names of what `run` takes, in order, if the network knows them (safetensors components do);
-  /// else none.
+  /// Returns the names of run()'s inputs, in order; empty if unknown (only safetensors components know).
   virtual std::vector<std::string> inputs() const { return {}; }
 
-  /// Refuses the latents of a sample, [C,H,W] or [C,F,H,W] with -1 for sizes that are open, if the network
-  /// was made for others and knows it (safetensors components do).
+  /// Throws if the network knows that it cannot take latents of this shape, [C,H,W] or [C,F,H,W] with -1 for
+  /// unknown sizes (only safetensors components know).
   /// Errors:  ShapeMismatch with both shapes.
   virtual void check_latents(const std::vector<int64_t>& /*shape*/) const {}
 
-  /// Returns the same network, of the same weights, with a setting of its architecture changed.
-  /// Errors:  InvalidArgument if it has no such setting (only safetensors components have any) or not that
-  ///          value of it.
+  /// Returns a network that shares these weights, with one setting of its architecture changed.
+  /// Errors:  InvalidArgument for an unknown setting (only safetensors components have any) or value.
   virtual std::shared_ptr<const Network> with(std::string_view setting, std::string_view value) const;
 
-  /// Returns how many attention layers the AttentionScope of the calling thread decides on.
+  /// Returns the number of attention layers that the calling thread's AttentionScope controls.
   virtual int64_t attention_layers() const { return 0; }
 
-  /// Returns the weights with_weights can exchange; none for archives that were frozen, and for what is not
+  /// Returns the weights with_weights can replace; empty for frozen archives and backends other than
   /// TorchScript.
   virtual const Weights& weights() const;
 
-  /// Returns this network with other values for some of its weights; it shares everything else with this one.
-  /// Cost:    the first call takes about as long as loading did, less the reading of the file; later ones are
-  ///          cheap.
-  /// Errors:  InvalidArgument for a name that is not among weights(); ShapeMismatch, UnsupportedDtype for
-  ///          values that are not like those they replace.
+  /// Returns this network with some weights replaced, sharing everything else.
+  /// Cost:    the first call takes about as long as loading, minus reading the file; later ones are cheap.
+  /// Errors:  InvalidArgument for a name not in weights(); ShapeMismatch, UnsupportedDtype for values unlike
+  ///          those they replace.
   virtual std::shared_ptr<const Network> with_weights(const Weights& changed) const;
 };
 
-/// Returns the component in `path`, ready to run. TorchScript and AOTInductor files are executable code: load
-/// only files you trust, such as those whose SHA-256 a trusted manifest gives (Bundle checks it). A
-/// safetensors file holds the weights of an architecture that is part of the library, npnet or core2, which
-/// its metadata names.
-/// Errors:  NotFound if there is no such file; BadModel if it is not what `backend` reads, was made by a
-///          torch that this one cannot read, or for another architecture; UnsupportedDevice; InvalidArgument
-///          for a dtype or gradients that the backend cannot give.
+/// Returns the network in `path`, ready to run. TorchScript and AOTInductor files are executable code: load
+/// only files you trust, such as those whose SHA-256 matches a trusted manifest (Bundle checks it). A
+/// safetensors file holds the weights of a built-in architecture, npnet or core2, named in its metadata.
+/// Errors:  NotFound if there is no such file; BadModel if `backend` cannot read it, this torch is too old
+///          for it, or it is for another architecture; UnsupportedDevice; InvalidArgument for a dtype or
+///          gradients the backend does not support.
 GLINT_API std::shared_ptr<const Network> load_network(const std::filesystem::path& path, Backend backend,
                                                       const LoadOptions& options = {});
 

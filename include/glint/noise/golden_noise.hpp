@@ -1,4 +1,4 @@
-// Golden noise: one pass of a small network turns noise and prompt into a better initial noise.
+// Golden noise: one pass of a small network turns noise and prompt into better initial noise.
 #pragma once
 
 #include <glint/core/options.hpp>
@@ -9,7 +9,7 @@
 
 namespace glint {
 
-/// The network: standard normal noise [B,C,...] and the prompt to better noise of the same shape.
+/// The network: maps standard normal noise [B,C,...] and the prompt to better noise of the same shape.
 using NoiseNetwork = std::function<at::Tensor(const at::Tensor& noise, const Prompt& prompt)>;
 
 struct GoldenNoiseOptions {
@@ -17,17 +17,18 @@ struct GoldenNoiseOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("amount", o.amount,
-          Field{.help = "share of the network's change that is kept; 0 is off", .minimum = 0, .maximum = 2});
+          Field{.help = "fraction of the network's change to apply; 0 = off", .minimum = 0, .maximum = 2});
   }
 };
 
-/// Returns x + amount (network(x, prompt) - x). The component (inputs latents [B,C,...], tokens [B,L,D],
-/// pooled) decides which latents and prompts fit; NPNet's released weights know 4 x 128 x 128 and 77 tokens
-/// only. Reports the mean and the standard deviation of what comes out, since nothing re-standardises it.
+/// Returns x + amount (network(x, prompt) - x). The network (inputs latents [B,C,...], tokens [B,L,D],
+/// pooled) determines which latents and prompts fit; NPNet's released weights accept only 4 x 128 x 128
+/// latents and 77 tokens. Reports the mean and standard deviation of its output, which is not
+/// re-standardised.
 /// Cost:    no rows; one pass of the network.
 /// Errors:  NotFound if the bundle has no such component; InvalidArgument for svd_attention if it is not
-///          NPNet; ShapeMismatch, naming network and sizes, where it does not fit: when it is made if the
-///          run's size is known, else at the run.
+///          NPNet; ShapeMismatch, naming network and sizes, where it does not fit: on construction if the
+///          run's size is known, else in the run.
 /// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502.
 class GoldenNoise final : public NoiseStrategy {
  public:
@@ -35,7 +36,7 @@ class GoldenNoise final : public NoiseStrategy {
   static constexpr EntryInfo info{.kind = "noise",
                                   .name = "golden-noise",
                                   .summary = "a network turns noise and prompt into better noise (NPNet)",
-                                  .cost = "no rows; one pass of the network, and the run's rows",
+                                  .cost = "no rows beyond the run's; one pass of the network",
                                   .source = "Zhou et al. 2025, ICCV, arXiv:2411.09502"};
 
   explicit GoldenNoise(NoiseNetwork network, GoldenNoiseOptions options = {})

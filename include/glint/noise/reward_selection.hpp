@@ -1,4 +1,4 @@
-// Reward selection: of several initial noises, the one whose picture a scorer likes best.
+// Reward selection: picks the initial noise whose image a scorer rates best.
 #pragma once
 
 #include <glint/noise/stability.hpp>
@@ -18,23 +18,22 @@ struct RewardSelectionOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("candidates", o.candidates,
-          Field{.help = "noises to choose from, the run's own among them; 1 is off",
+          Field{.help = "number of noises to choose from, including the run's own; 1 = off",
                 .minimum = 1,
                 .maximum = 100000});
     visit("prune_at", o.prune_at,
-          Field{.help = "where the worse candidates are dropped; 1 = never, 0 = not before the first step",
+          Field{.help = "when to drop the worst candidates; 0 or 1 = never",
                 .minimum = 0,
                 .maximum = 1,
                 .unit = "fraction of steps"});
-    visit(
-        "keep", o.keep,
-        Field{.help = "share of the candidates that goes on then, at least one", .minimum = 0, .maximum = 1});
+    visit("keep", o.keep,
+          Field{.help = "fraction of candidates kept then, at least one", .minimum = 0, .maximum = 1});
   }
 };
 
-/// Returns, for each sample, the noise of K whose first-order run ends in the best-scored picture. After
-/// `prune_at` of the steps previews are scored and only the best candidates go on. Reports score_before (the
-/// run's own noise, or its preview if it was dropped) and score_after.
+/// Returns, for each sample, the one of K noises whose first-order run scores best. After `prune_at` of the
+/// steps, previews are scored and only the best candidates continue. Reports score_before (the run's own
+/// noise, or its preview if dropped) and score_after.
 /// Cost:    about G (K p N + ceil(keep K) (1-p) N) rows and K + ceil(keep K) decodes, before the run.
 /// Source:  best-of-n by a reward; Ma et al., "Inference-Time Scaling for Diffusion Models beyond Scaling
 ///          Denoising Steps", CVPR 2025, arXiv:2501.09732, random search with a verifier.
@@ -43,10 +42,10 @@ class RewardSelection final : public NoiseStrategy {
   using Options = RewardSelectionOptions;
   static constexpr EntryInfo info{.kind = "noise",
                                   .name = "reward-selection",
-                                  .summary = "the initial noise whose picture a scorer likes best",
+                                  .summary = "picks the initial noise whose image a scorer rates best",
                                   .cost =
                                       "G (candidates (P+1) + kept (N - P)) rows with P = floor(prune_at N) "
-                                      "(candidates N for P = 0 or N), and the run's",
+                                      "(candidates N for P = 0 or N), plus the run's",
                                   .source = "Ma et al. 2025, CVPR, arXiv:2501.09732"};
 
   explicit RewardSelection(LatentScorer scorer, RewardSelectionOptions options = {})
@@ -83,8 +82,8 @@ class RewardSelection final : public NoiseStrategy {
       }
     } else {
       before = scores.front();
-      // Which candidates go on differs from sample to sample: rank r of every sample is gathered into one
-      // batch. What a rule remembered of each is not gathered with it, so momentum begins anew there.
+      // Each sample keeps different candidates, so gather rank r of every sample into one batch. Rule state
+      // is not gathered along, so momentum restarts here.
       const at::Tensor ranks = at::cat(scores).view({k, x.size(0)}).argsort(0, /*descending=*/true);
       const at::Tensor all_noises = stacked(noises), all_states = stacked(states);
       for (int r = 0; r < kept; ++r) {
@@ -107,7 +106,7 @@ class RewardSelection final : public NoiseStrategy {
     const std::unique_ptr<GuidanceState> memory = c.predictor.rule->begin();
     return advance(c, x, from, c.run.schedule().steps(), memory.get());
   }
-  /// The clean latents that the state at a level points to.   Cost: one prediction.
+  /// Returns the x0 estimate of the state at a level.   Cost: one prediction.
   static at::Tensor preview(const NoiseContext& c, const at::Tensor& x, int at, GuidanceState* memory) {
     const at::Tensor output = c.run.predict(c.predictor, x, c.run.schedule().level(at), at, memory);
     return denoised_from(c.predictor.model->info().parameterization, c.run.schedule().level(at))(x, output);
@@ -117,7 +116,7 @@ class RewardSelection final : public NoiseStrategy {
     sizes.insert(sizes.begin(), static_cast<int64_t>(list.size()));
     return at::cat(list).view(sizes);
   }
-  /// Row index[b] of sample b: [K,B,...] to [B,...].
+  /// Picks row index[b] of sample b: [K,B,...] to [B,...].
   static at::Tensor pick(const at::Tensor& all, const at::Tensor& index) {
     std::vector<int64_t> sizes(static_cast<size_t>(all.dim()), 1);
     sizes[1] = all.size(1);

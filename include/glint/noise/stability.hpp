@@ -1,4 +1,4 @@
-// Inversion stability: how much of an initial noise is left after denoising and inverting it.
+// Inversion stability: how well an initial noise survives denoising and inversion.
 #pragma once
 
 #include <glint/guidance/per_sample.hpp>
@@ -10,8 +10,8 @@
 
 namespace glint {
 
-/// The round trip F that stability is measured with; it is part of the measure's definition, since with
-/// infinitely many steps F is the identity.
+/// The round trip F that defines stability. Its step count is part of the definition, since F tends to the
+/// identity as steps grow.
 struct RoundTripOptions {
   int steps = 10;
   std::optional<double> guidance = std::nullopt;
@@ -19,18 +19,20 @@ struct RoundTripOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("steps", o.steps,
-          Field{.help = "steps of the round trip's denoise, as many again to invert; at most the run's",
+          Field{.help = "steps to denoise in the round trip, and again to invert; at most the run's",
                 .minimum = 1,
                 .maximum = 100000});
     visit("guidance", o.guidance,
-          Field{.help = "guidance scale of both ways; unset = the run's", .minimum = -100, .maximum = 1000});
+          Field{.help = "guidance scale in both directions; default: the run's",
+                .minimum = -100,
+                .maximum = 1000});
     visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
     visit("inversion_iterations", o.invert.iterations,
-          Field{.help = "iterations of evaluation=fixed-point", .minimum = 1, .maximum = 1000});
+          Field{.help = "iterations for evaluation=fixed-point", .minimum = 1, .maximum = 1000});
   }
 };
 
-/// Denoises noise to data and inverts it again, along levels of the run's grid spread evenly over its steps.
+/// Denoises noise to data and inverts it back, along evenly spaced levels of the run's grid.
 class RoundTrip {
  public:
   RoundTrip(const RoundTripOptions& options, const NoiseSchedule& schedule, const Predictor& predictor)
@@ -40,11 +42,11 @@ class RoundTrip {
     for (int j = 0; j <= t; ++j) positions_.push_back(static_cast<int>(std::lround(double(j) * n / t)));
   }
 
-  /// Number of first-order maps F is made of: 2 steps.
+  /// Number of first-order maps that make up F: 2 steps.
   int size() const { return 2 * static_cast<int>(positions_.size() - 1); }
 
-  /// Returns the k-th map of F applied to x. FixedPoint starts at x itself.   Cost: one prediction (or
-  /// `iterations`).
+  /// Applies the k-th map of F to x. FixedPoint starts at x itself.
+  /// Cost: one prediction, or `iterations` with FixedPoint.
   at::Tensor map(Run& run, const at::Tensor& x, int k, const Predictor& predictor) const {
     const int t = size() / 2;
     if (k < t)
@@ -69,12 +71,12 @@ class RoundTrip {
   std::vector<int> positions_;
 };
 
-/// Returns cos(x, y) over all but the batch: [B], float64. Blind to the length of both.
+/// Returns cos(x, y) per sample: [B], float64. Independent of both lengths.
 inline at::Tensor cosine(const at::Tensor& x, const at::Tensor& y) {
   return per_sample::ratio(per_sample::dot(x, y), per_sample::norm(x).mul(per_sample::norm(y)), 0.0);
 }
 
-/// Returns the predictor for a batch that holds `copies` of the run's samples one after another.
+/// Returns the predictor for a batch of `copies` consecutive copies of the run's samples.
 inline Predictor repeated(const Predictor& predictor, int64_t copies) {
   if (copies == 1) return predictor;
   const auto repeat = [copies](Conditioning c) {
@@ -95,8 +97,8 @@ inline Predictor repeated(const Predictor& predictor, int64_t copies) {
   })(predictor);
 }
 
-/// Returns candidate k of every sample: 0 is x, the others are independent draws; more candidates are the
-/// same ones and some more, and a sample's do not depend on its batch.
+/// Returns candidate k of every sample: 0 is x, the others are independent draws that depend neither on the
+/// number of candidates nor on the batch.
 inline at::Tensor candidate(Run& run, const at::Tensor& x, std::string_view owner, int k) {
   if (k == 0) return x;
   const at::Tensor noise = run.noise().fork(fmt::format("{} {}", owner, k)).normal_like(x);
@@ -104,7 +106,7 @@ inline at::Tensor candidate(Run& run, const at::Tensor& x, std::string_view owne
   return scale == 1.0 ? noise : noise.mul(scale);
 }
 
-/// Keeps the candidate with the highest score of each sample.
+/// Keeps each sample's highest-scoring candidate.
 struct Best {
   at::Tensor x, score;
 

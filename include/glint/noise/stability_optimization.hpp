@@ -1,4 +1,4 @@
-// Noise optimization: gradient descent of the initial noise towards inversion stability.
+// Noise optimization: gradient descent on the initial noise towards inversion stability.
 #pragma once
 
 #include <glint/noise/stability.hpp>
@@ -8,10 +8,10 @@
 
 namespace glint {
 
-/// How the gradient is found.
+/// How the gradient is computed.
 enum class GradientSource {
-  Backprop,     ///< through the model; the backend must be differentiable
-  Perturbation  ///< two evaluations along a random direction (SPSA): any backend, far noisier
+  Backprop,     ///< through the model, whose backend must be differentiable
+  Perturbation  ///< two evaluations along a random direction (SPSA): works on any backend, but far noisier
 };
 template <>
 struct EnumNames<GradientSource> {
@@ -28,37 +28,39 @@ struct StabilityOptimizationOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("iterations", o.iterations,
-          Field{.help = "gradient steps; 0 is off", .minimum = 0, .maximum = 100000});
+          Field{.help = "gradient steps; 0 = off", .minimum = 0, .maximum = 100000});
     visit("learning_rate", o.learning_rate,
-          Field{.help = "of the gradient of 1 - cos, which is of order 1 / |x|; 0 is off",
+          Field{.help = "step size for the gradient of 1 - cos, which is of order 1 / |x|; 0 = off",
                 .minimum = 0,
                 .maximum = 1e9});
-    visit("momentum", o.momentum, Field{.help = "of the gradient", .minimum = 0, .maximum = 0.9999});
-    visit("keep_norm", o.keep_norm, Field{.help = "rescale to the starting length after each step"});
+    visit("momentum", o.momentum, Field{.help = "momentum of the gradient", .minimum = 0, .maximum = 0.9999});
+    visit("keep_norm", o.keep_norm, Field{.help = "rescale to the initial length after each step"});
     visit("gradient", o.gradient,
           Field{.help = "backprop through the model, or perturbation for backends without gradients"});
     RoundTripOptions::fields(visit, o.trip);
   }
 };
 
-/// Returns the noise after gradient descent with momentum on J = 1 - cos(x, F(x)), F a round trip of denoise
-/// and inversion. The chain of 2 steps maps is differentiated map by map, each computed again when its turn
-/// comes: memory of one prediction's graph whatever `steps` is. Reports stability_before and stability_after.
-/// Cost:    with R = min(steps, N): iterations (4 R forward + 2 R backward) G rows + 4 R G rows for the
-///          reports; a backward counts as no row. gradient=perturbation: iterations 4 R G rows + the reports.
-/// Errors:  InvalidArgument when built, if backprop is asked of a model without gradients.
+/// Returns the noise after gradient descent with momentum on J = 1 - cos(x, F(x)), F a round trip of
+/// denoising and inversion. The chain of 2 `steps` maps is differentiated map by map, recomputing each in
+/// turn, so memory holds the graph of a single prediction whatever `steps` is. Reports stability_before and
+/// stability_after.
+/// Cost:    with R = min(steps, N): iterations (4 R forward + 2 R backward) G rows, plus 4 R G rows for the
+///          reports; backward passes do not count as rows. gradient=perturbation: iterations 4 R G rows, plus
+///          the reports.
+/// Errors:  InvalidArgument on construction for backprop on a model without gradients.
 /// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041: 100 steps, rate 100, momentum
-///          0.5. The norm is ours: the gradient is orthogonal to x where F is homogeneous, so plain descent
-///          can only lengthen x.
+///          0.5. Deviation: keep_norm, since the gradient is orthogonal to x where F is homogeneous and plain
+///          descent can only lengthen x.
 class StabilityOptimization final : public NoiseStrategy {
  public:
   using Options = StabilityOptimizationOptions;
   static constexpr EntryInfo info{
       .kind = "noise",
       .name = "stability-optimization",
-      .summary = "gradient descent of the initial noise towards inversion stability",
+      .summary = "gradient descent on the initial noise towards inversion stability",
       .cost =
-          "4 R G (iterations + 1) rows and 2 R G iterations backward passes with R = min(steps, N), and the "
+          "4 R G (iterations + 1) rows and 2 R G iterations backward passes with R = min(steps, N), plus the "
           "run's",
       .source = "Qi et al. 2024, arXiv:2407.14041"};
 
@@ -125,7 +127,7 @@ class StabilityOptimization final : public NoiseStrategy {
  private:
   static at::Tensor perturbed_gradient(Run& run, const RoundTrip& trip, const at::Tensor& x,
                                        NoiseStream& directions) {
-    constexpr double kStep = 1e-2;  // of the length of x's entries, which are of order 1
+    constexpr double kStep = 1e-2;  // relative to x's entries, which are of order 1
     const at::Tensor d = directions.normal_like(x).sign_();
     const auto stability = [&](double side) {
       const at::Tensor at = x.add(d, side * kStep);

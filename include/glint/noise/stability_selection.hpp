@@ -1,4 +1,4 @@
-// Noise selection: of several initial noises, the one that survives denoising and inverting best.
+// Noise selection: picks the initial noise that best survives denoising and inversion.
 #pragma once
 
 #include <glint/noise/stability.hpp>
@@ -12,21 +12,21 @@ struct StabilitySelectionOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("candidates", o.candidates,
-          Field{.help = "noises to choose from, the run's own among them; 1 is off",
+          Field{.help = "number of noises to choose from, including the run's own; 1 = off",
                 .minimum = 1,
                 .maximum = 100000});
     visit("batch", o.batch,
-          Field{.help = "candidates evaluated at once; changes memory and time only",
+          Field{.help = "candidates evaluated at once; affects only memory and time",
                 .minimum = 1,
                 .maximum = 100000});
     RoundTripOptions::fields(visit, o.trip);
   }
 };
 
-/// Returns, for each sample, the noise of K with the largest cos(x, F(x)), F a round trip of denoise and
-/// inversion. Reports stability_before and stability_after. On small models this chose no better than chance;
-/// reward-selection does.
-/// Cost:    2 min(steps, N) K rows of the guided prediction, before the run. 0 for one candidate.
+/// Returns, for each sample, the one of K noises with the largest cos(x, F(x)), F a round trip of denoising
+/// and inversion. Reports stability_before and stability_after. On small models this did no better than
+/// chance; reward-selection does.
+/// Cost:    2 min(steps, N) K guided predictions before the run; 0 for one candidate.
 /// Memory:  `batch` candidates at once.
 /// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041. Deviation: matched levels.
 class StabilitySelection final : public NoiseStrategy {
@@ -35,8 +35,8 @@ class StabilitySelection final : public NoiseStrategy {
   static constexpr EntryInfo info{
       .kind = "noise",
       .name = "stability-selection",
-      .summary = "the most stable of several initial noises under denoise and inversion",
-      .cost = "2 min(steps, N) G candidates rows, and the run's; none for one candidate",
+      .summary = "picks the initial noise most stable under denoising and inversion",
+      .cost = "2 min(steps, N) G candidates rows, plus the run's; none for one candidate",
       .source = "Qi et al. 2024, arXiv:2407.14041"};
 
   explicit StabilitySelection(StabilitySelectionOptions options = {}) : options_(options) {

@@ -1,4 +1,4 @@
-// The policy that the operator glint::attention looks up when it is called.
+// The attention policy in force on a thread, which the operator glint::attention looks up when called.
 #pragma once
 
 #include <glint/attention/policy.hpp>
@@ -8,15 +8,15 @@
 
 namespace glint {
 
-/// The policy in force on this thread, while it lives. Scopes nest; without any, attention is dense. Layers
-/// that a network runs on other threads (TorchScript's fork) do not see it and stay dense.
+/// Puts a policy in force on the current thread for its lifetime. Scopes nest; without one, attention is
+/// dense. Layers that a network runs on other threads (TorchScript's fork) do not see it and stay dense.
 ///
-/// A scope per model call lets threads share a network under different policies, and lets a policy change
+/// One scope per model call lets threads share a network under different policies, and policies change
 /// between calls, without touching the network.
-/// Cost: two pointer writes.   Thread: belongs to the thread that made it; must end there, in reverse order.
+/// Cost: two pointer writes.   Thread: must be destroyed on the thread that created it, in reverse order.
 class GLINT_API AttentionScope {
  public:
-  /// `log` is borrowed and told of every call of glint::attention; without one, the outer scope's is.
+  /// `log` is borrowed and records every call of glint::attention; null = use the outer scope's.
   explicit AttentionScope(const AttentionPolicy& policy, std::vector<AttentionCall>* log = nullptr);
   ~AttentionScope();
   AttentionScope(const AttentionScope&) = delete;
@@ -24,12 +24,12 @@ class GLINT_API AttentionScope {
 
   const AttentionPolicy& policy() const { return policy_; }
   bool logs() const { return log_ != nullptr; }
-  int64_t calls() const { return calls_; }                ///< of glint::attention in this scope
-  int64_t sparse_calls() const { return sparse_calls_; }  ///< those that were not dense
+  int64_t calls() const { return calls_; }                ///< calls of glint::attention in this scope
+  int64_t sparse_calls() const { return sparse_calls_; }  ///< of those, the ones not dense
 
-  /// Returns the innermost scope of this thread, or null.
+  /// Returns this thread's innermost scope, or null.
   static AttentionScope* current() noexcept;
-  /// Counts and logs a call; the operator does it.
+  /// Counts and logs a call; for the operator only.
   void record(const AttentionCall& call);
 
  private:

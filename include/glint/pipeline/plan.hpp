@@ -1,4 +1,4 @@
-// A request, resolved: all that its prompts and seeds do not decide.
+// A resolved request: everything that does not depend on its prompts and seeds.
 #pragma once
 
 #include <glint/sampling/sampler.hpp>
@@ -10,17 +10,17 @@
 
 namespace glint {
 
-/// Made by Pipeline::resolve. Immutable in use; a sampler may be called on several threads at once.
+/// The result of Pipeline::resolve. Immutable in use; its sampler may run on several threads at once.
 struct Plan {
   Sampler sampler;
-  std::vector<int64_t> latent_shape;  ///< of one sample, [C,H,W] or [C,F,H,W]
+  std::vector<int64_t> latent_shape;  ///< per sample, [C,H,W] or [C,F,H,W]
   PictureSize size;                   ///< px
   std::string solver;
-  std::string rule;        ///< empty for a rule that the program made itself
+  std::string rule;        ///< empty for a rule made by the program
   double guidance = 1.0;   ///< the rule's scale, or the input of a guidance-distilled model
-  int64_t vae_tile = 0;    ///< px; 0: decoded in one piece
-  int64_t per_prompt = 1;  ///< pictures
-  int64_t samples = 1;     ///< pictures of all prompts
+  int64_t vae_tile = 0;    ///< px; 0 = no tiling
+  int64_t per_prompt = 1;  ///< images or videos per prompt
+  int64_t samples = 1;     ///< images or videos in total
 };
 
 }  // namespace glint

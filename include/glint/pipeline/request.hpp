@@ -1,4 +1,4 @@
-// What a pipeline is asked for, and what it gives back. Plain options; use designated initialisers.
+// A pipeline's request and result. Plain structs; use designated initialisers.
 #pragma once
 
 #include <glint/catalog/method.hpp>
@@ -14,53 +14,50 @@
 
 namespace glint {
 
-/// What to generate. Everything unset is the model's own default.
+/// What to generate. Unset fields take the model's defaults.
 struct GenerateRequest {
-  std::vector<std::string> prompts = {""};  ///< `count` pictures each
-  /// Takes the place of the empty prompt, or, for the families that were trained so, of embeddings of zeros.
+  std::vector<std::string> prompts = {""};  ///< each makes `count` images or videos
+  /// Negative prompt. Replaces the empty prompt, or zero embeddings for families trained with those.
   std::optional<std::string> negative = {};
   std::optional<Prompt> conditioning =
-      {};  ///< instead of prompts and negative: for models without a text encoder
+      {};  ///< replaces prompts and negative; for models without a text encoder
   std::optional<int> steps = {};
   std::optional<double> guidance = {};  ///< the rule's `scale`, or the input of a guidance-distilled model
   std::optional<Choice> solver = {};
   OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
-  /// At most one rule and one attention policy; filters apply in this order, the first innermost, and
-  /// strategies too.
+  /// At most one rule and one attention policy. Filters wrap the rule in list order, the first innermost;
+  /// strategies run in list order.
   std::vector<Method> with = {};
-  Adapters adapters = {};  ///< scales of the bundle's adapters (LoRA) by name; those not named are off
-  uint64_t seed = 0;       ///< picture k of every prompt is drawn with seed + k
-  int64_t count = 1;       ///< pictures per prompt
-  int64_t batch = 8;  ///< pictures sampled at once; changes memory and time, and pictures by rounding only
+  Adapters adapters = {};  ///< scales of the bundle's adapters (LoRA) by name; absent = off
+  uint64_t seed = 0;       ///< image k of every prompt uses seed + k
+  int64_t count = 1;       ///< images or videos per prompt
+  int64_t batch = 8;       ///< samples per batch; affects memory, time and rounding only
   std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
   at::Tensor noise = {};         ///< initial noise [B,C,H,W] or [B,C,F,H,W]; replaces seed, count and size
   Observer* observer = nullptr;  ///< borrowed for the call
   bool keep_trajectory = false;
-  bool effective_guidance = false;  ///< measure it; costs 2 rows a step
-  bool decode = true;               ///< false: latents only
-  /// Side of the tiles in which latents become pixels, px: a multiple of 4 spatial_scale, or 0 for one piece.
-  /// Unset: one piece up to 2^21 pixels (frames of a video 2^19), beyond that tiles of 1024 px (512 px). See
-  /// VaeCall::tile.
+  bool effective_guidance = false;  ///< measure the effective guidance scale; costs 2 rows per step
+  bool decode = true;               ///< false = return latents only
+  /// Side of the decoder's tiles, px: a multiple of 4 spatial_scale; 0 = no tiling. Unset = no tiling up to
+  /// 2^21 pixels (2^19 per video frame), 1024 px tiles (512 px) beyond. See VaeCall::tile.
   std::optional<int64_t> vae_tile = {};
 };
 
-/// What came out, in the order of the prompts, and what it cost.
+/// The results, in prompt order, and what they cost.
 struct GenerateResult {
-  std::vector<Image> images = {};  ///< of a model that makes pictures, one per sample
-  std::vector<Video> videos = {};  ///< of a model that makes videos, one per sample
-  int64_t vae_tile = 0;            ///< px; 0: decoded in one piece
-  SampleResult sample = {};        ///< latents of all pictures; usage summed over batches
+  std::vector<Image> images = {};  ///< from image models, one per sample
+  std::vector<Video> videos = {};  ///< from video models, one per sample
+  int64_t vae_tile = 0;            ///< px; 0 = no tiling
+  SampleResult sample = {};        ///< latents of all samples; usage summed over batches
   std::string solver = {};
-  std::string rule = {};  ///< its name; empty for a rule that the program made itself
+  std::string rule = {};  ///< empty for a rule made by the program
   double guidance = 1.0;
   std::map<std::string, double> seconds = {};  ///< encode, noise, sample, decode, total
-  std::vector<TokenizedPrompt> prompts =
-      {};  ///< with words the model does not know, and those past its length
+  std::vector<TokenizedPrompt> prompts = {};   ///< including unknown and dropped words
 };
 
-/// Returns the conditionings in a tensor file's content: tokens [L,D], optional pooled [P], null_tokens,
-/// null_pooled.
-/// Errors: BadModel naming the tensor that is missing, unknown, or of the wrong rank.
+/// Returns the prompt stored in a tensor file: tokens [L,D], optional pooled [P], null_tokens, null_pooled.
+/// Errors: BadModel naming the tensor that is missing, unknown or of the wrong rank.
 GLINT_API Prompt prompt_from_tensors(const std::map<std::string, at::Tensor>& tensors);
 
 }  // namespace glint

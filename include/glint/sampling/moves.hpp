@@ -1,5 +1,4 @@
-// Denoise and invert: one first-order step towards the data or towards the noise, along a predictor's
-// prediction.
+// Denoise and invert: a first-order step towards the data or the noise, along a predictor's prediction.
 #pragma once
 
 #include <glint/core/options.hpp>
@@ -7,13 +6,13 @@
 
 namespace glint {
 
-/// Where an inversion evaluates the network. The exact inverse needs the prediction at the state it is
-/// looking for.
+/// Where an inversion evaluates the network. The exact inverse would need the prediction at the very state it
+/// solves for.
 enum class Evaluation {
-  Destination,  ///< the state at hand, under the label of the level it goes to (what the published code does)
-  Source,      ///< the state at hand, under its own level's label: the textbook Euler step of the reverse ODE
-  LinearPrev,  ///< the state at hand, under the destination's label minus train_steps/N
-  FixedPoint   ///< iterate towards the exact inverse, starting from a guess
+  Destination,  ///< the current state, labelled with the destination level (as the published code does)
+  Source,       ///< the current state at its own level: the textbook Euler step of the reverse ODE
+  LinearPrev,   ///< the current state, labelled with the destination's time minus train_steps/N
+  FixedPoint    ///< iterates towards the exact inverse from a starting guess
 };
 template <>
 struct EnumNames<Evaluation> {
@@ -21,18 +20,18 @@ struct EnumNames<Evaluation> {
                                                           "fixed-point"};
 };
 
-/// Which pair of levels an inversion's coefficients are taken from.
+/// Which pair of levels an inversion takes its coefficients from.
 enum class Coefficients {
-  Matched,        ///< the levels it goes between
-  LegacyShifted,  ///< one step cleaner, as the released Z-Sampling, W2SD and NPNet code does
-  LegacyUpper     ///< one step noisier, as the released RF-Sampling code does
+  Matched,        ///< the levels it moves between
+  LegacyShifted,  ///< one step cleaner, as in the released Z-Sampling, W2SD and NPNet code
+  LegacyUpper     ///< one step noisier, as in the released RF-Sampling code
 };
 template <>
 struct EnumNames<Coefficients> {
   static constexpr std::array<std::string_view, 3> values{"matched", "legacy-shifted", "legacy-upper"};
 };
 
-/// Returns how far the levels of `coefficients` lie from the matched ones on the grid.
+/// Returns the grid offset of these levels from the matched ones.
 constexpr int level_shift(Coefficients coefficients) {
   switch (coefficients) {
     case Coefficients::LegacyShifted: return 1;
@@ -43,12 +42,12 @@ constexpr int level_shift(Coefficients coefficients) {
 
 struct InvertOptions {
   Evaluation evaluation = Evaluation::Destination;
-  int iterations = 2;  ///< of Evaluation::FixedPoint
+  int iterations = 2;  ///< for Evaluation::FixedPoint
   Coefficients coefficients = Coefficients::Matched;
 };
 
-/// Returns x carried from grid position `from` to the cleaner position `to` along the predictor's prediction
-/// at `from`; `memory` as in Run::predict.
+/// Returns x moved from grid position `from` to the cleaner position `to` along the predictor's prediction at
+/// `from`; `memory` is as in Run::predict.
 /// Cost: 1 model call.   Errors: InvalidArgument unless 0 <= from < to <= steps; those of Run::predict.
 inline at::Tensor denoise(Run& run, const Predictor& predictor, const at::Tensor& x, int from, int to,
                           GuidanceState* memory = nullptr) {
@@ -59,10 +58,10 @@ inline at::Tensor denoise(Run& run, const Predictor& predictor, const at::Tensor
   return move(x, output, predictor.model->info().parameterization, schedule.level(from), schedule.level(to));
 }
 
-/// Returns y carried from grid position `from` to the noisier position `to`, approximately undoing `denoise`.
-/// `guess` is where FixedPoint starts (the state before the denoise, if known: then equal predictors give it
-/// back exactly); y itself if not given.
-/// Cost:    1 model call; `iterations` calls for FixedPoint.
+/// Returns y moved from grid position `from` to the noisier position `to`, approximately undoing `denoise`.
+/// FixedPoint starts at `guess`, by default y; given the state before the denoise, it returns that state
+/// exactly when the predictors are equal.
+/// Cost:    1 model call; `iterations` calls with FixedPoint.
 /// Errors:  InvalidArgument unless 0 <= to < from <= steps, or FixedPoint with iterations < 1; Numerical
 ///          where the parameterization is singular (x0 models at the terminal level); those of Run::predict.
 /// Source:  DDIM inversion (Song et al. 2021); Picard iteration: Pan et al., "AIDI", ICCV 2023, Eq. 9.

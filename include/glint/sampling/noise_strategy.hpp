@@ -1,4 +1,4 @@
-// Interface of a noise strategy: it improves the initial noise before the loop begins.
+// Interface of a noise strategy, which improves the initial noise before sampling starts.
 #pragma once
 
 #include <glint/sampling/run.hpp>
@@ -13,19 +13,19 @@ struct NoiseContext {
   const Predictor& predictor;
 };
 
-/// Returns better initial latents than the ones it was handed. Runs once, in list order. Immutable.
+/// Improves the initial latents. Strategies run once each, in list order. Immutable.
 class NoiseStrategy {
  public:
   virtual ~NoiseStrategy() = default;
 
-  /// Returns the name usage and reports are listed under.
+  /// Returns the name under which usage and reports are listed.
   virtual std::string_view name() const = 0;
 
-  /// Returns improved initial latents. Never writes into x.   Shapes: x [B,...]; returns the same shape.
+  /// Returns improved initial latents. Never writes to x.   Shapes: x [B,...]; returns the same shape.
   virtual at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const = 0;
 
-  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work
-  /// there.
+  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy does not suit
+  /// it.
   virtual void validate(const NoiseSchedule& /*schedule*/, const Predictor& /*predictor*/) const {}
 };
 

@@ -1,4 +1,4 @@
-// Read-only view of a run in progress: progress, previews, traces, cancellation.
+// Interface for watching a run: progress, previews, traces, cancellation.
 #pragma once
 
 #include <glint/core/level.hpp>
@@ -13,7 +13,7 @@
 
 namespace glint {
 
-/// Network evaluations so far. One row is one sample through the network once.
+/// Network evaluations so far. One row is one pass of one sample through the network.
 struct Usage {
   int64_t calls = 0;
   int64_t rows = 0;
@@ -27,43 +27,42 @@ struct Usage {
   }
 };
 
-/// What strategies found out, one value per sample: by strategy, then by the name of the figure.
+/// Figures reported by strategies, one value per sample: strategy -> figure -> values.
 using Reports = std::map<std::string, std::map<std::string, std::vector<double>>, std::less<>>;
 
 /// An accepted step of the sampler.
 struct StepEvent {
   int step;                     ///< 0 is the noisiest
-  int steps;                    ///< steps of the run
-  const Level& from;            ///< where the step began
+  int steps;                    ///< number of steps in the run
+  const Level& from;            ///< where the step started
   const Level& to;              ///< where it landed
   const at::Tensor& x_from;     ///< latents at `from`, before any step strategy
   const at::Tensor& x;          ///< latents at `to`
-  const Usage& usage;           ///< of the run so far
-  const at::Tensor& x_refined;  ///< latents the accepted prediction was made from
-  const at::Tensor& output;     ///< that prediction, guided, in the model's parameterization
+  const Usage& usage;           ///< of the whole run so far
+  const at::Tensor& x_refined;  ///< latents the accepted prediction was made at
+  const at::Tensor& output;     ///< that guided prediction, in the model's parameterization
   Parameterization parameterization;
-  const BranchOutputs& branches;  ///< raw outputs it was made from; the others are undefined
+  const BranchOutputs& branches;  ///< raw outputs behind it; branches not evaluated are undefined
 
-  /// Returns the step's estimate of the clean latents, for previews. Cost: two passes, only when asked for.
+  /// Returns the step's estimate of the clean latents, for previews.   Cost: two passes, only when called.
   at::Tensor denoised() const { return denoised_from(parameterization, from)(x_refined, output); }
 };
 
-/// What a host overrides to watch or stop a run. Called on the thread that samples; never called after the
-/// run.
+/// Override to watch or stop a run. Called on the sampling thread, never after the run.
 class Observer {
  public:
   virtual ~Observer() = default;
 
-  /// Asked before every model call, inside inversion and optimization loops too, and before every call of a
-  /// decoder, so between tiles and between frames. False cancels the run.
+  /// Called before every model call, including those of inversion and optimization loops, and before every
+  /// decoder call, hence between tiles and frames. Return false to cancel the run.
   virtual bool keep_going() { return true; }
 
-  /// Told when a stage begins: "denoise" at the start of the run, a strategy's name each time that strategy
-  /// works. Then "decode", before every call of the decoder, with the calls done and the calls of the picture
+  /// Called when a stage begins: "denoise" at the start of the run, a strategy's name whenever that strategy
+  /// works. Then "decode" before every decoder call, with the calls done so far and the total for the image
   /// or video.
   virtual void on_stage(std::string_view /*name*/, int /*step*/, int /*steps*/) {}
 
-  /// Told after every accepted step. False cancels the run.
+  /// Called after every accepted step. Return false to cancel the run.
   virtual bool on_step(const StepEvent&) { return true; }
 };
 

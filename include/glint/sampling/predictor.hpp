@@ -1,5 +1,4 @@
-// A way to predict: a model with its adapters, what it is conditioned on, and how its branches become one
-// prediction.
+// A predictor: a model with its adapters, its conditioning, and how its branches become one prediction.
 #pragma once
 
 #include <glint/attention/policy.hpp>
@@ -15,32 +14,31 @@
 
 namespace glint {
 
-/// A way to predict. Reflections hold two, a strong and a weak one; the sampler holds one. Cheap to copy,
-/// immutable in use.
+/// Everything a guided prediction depends on. The sampler holds one, a reflection two: a strong and a weak
+/// one. Cheap to copy, immutable in use.
 struct GLINT_API Predictor {
   std::shared_ptr<const Model> model = {};
   std::shared_ptr<const GuidanceRule> rule = {};
-  std::vector<std::shared_ptr<const GuidanceFilter>> filters = {};  ///< around the rule, the innermost first
+  std::vector<std::shared_ptr<const GuidanceFilter>> filters = {};  ///< around the rule, innermost first
   Adapters adapters = {};
-  /// Returns the prompt this predictor uses instead of the request's; empty = the request's own.
+  /// Maps the request's prompt to this predictor's; empty = unchanged.
   std::function<Prompt(const Prompt&)> condition = nullptr;
   std::optional<double> embedded_guidance = std::nullopt;  ///< input of a guidance-distilled model
-  AttentionPolicy attention = {};                          ///< what the model's attention layers do
+  AttentionPolicy attention = {};                          ///< policy of the model's attention layers
 
-  /// Returns what the rule and its filters evaluate at a step.
+  /// Returns the branches the rule and its filters need at a step.
   BranchSet branches(const StepPosition& position) const;
 
-  /// Returns the guided output, through the rule and its filters. `state` is the rule's, from begin().
+  /// Returns the guided output of the rule and its filters. `state` is the rule's, from begin().
   at::Tensor combine(const BranchOutputs& outputs, const GuidanceStep& step, GuidanceState* state) const;
 };
 
-/// Throws InvalidArgument, its message led by `owner`, unless the predictor's model can do what is asked of
-/// it: it has the branches of the rule, the adapters, an input for the embedded guidance, and attention
-/// layers for the policy.
+/// Throws InvalidArgument, prefixing its message with `owner`, unless the predictor's model supports the
+/// rule's branches, the adapters, the embedded guidance and the attention policy.
 GLINT_API void check_predictor(std::string_view owner, const Predictor& predictor, int steps);
 
-/// Throws InvalidArgument, its message led by `owner`, unless `other` predicts the same quantity of the same
-/// latents as `own`, so that their predictions can be added.
+/// Throws InvalidArgument, prefixing its message with `owner`, unless `other` predicts the same quantity for
+/// the same latents as `own`, so that their predictions can be added.
 GLINT_API void check_same_latents(std::string_view owner, const Model& other, const Model& own);
 
 }  // namespace glint

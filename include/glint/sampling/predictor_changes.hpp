@@ -1,5 +1,4 @@
-// Ways to make a predictor of a reflection from the run's own: another guidance scale, adapters, model, or
-// prompt.
+// Derives a reflection's predictors from the run's: another guidance scale, adapters, model or prompt.
 #pragma once
 
 #include <glint/guidance/cfg.hpp>
@@ -12,15 +11,15 @@
 
 namespace glint {
 
-/// Returns a predictor made from another, mostly one of a reflection from the run's own.
+/// Derives a predictor from another, typically a reflection's from the run's own.
 using PredictorChange = std::function<Predictor(const Predictor&)>;
 
-/// Returns the run's predictor as it is.
+/// Leaves the predictor unchanged.
 inline PredictorChange same_predictor() {
   return [](const Predictor& predictor) { return predictor; };
 }
 
-/// Returns the predictor with another rule, inside the filters of its own.
+/// Replaces the rule; the predictor's own filters stay around it.
 inline PredictorChange with_rule(std::shared_ptr<const GuidanceRule> rule) {
   return [rule = std::move(rule)](Predictor predictor) {
     predictor.rule = rule;
@@ -28,7 +27,7 @@ inline PredictorChange with_rule(std::shared_ptr<const GuidanceRule> rule) {
   };
 }
 
-/// Returns the predictor at another guidance scale: of CFG, or the input of a guidance-distilled model.
+/// Sets the guidance scale: of CFG, or the input of a guidance-distilled model.
 inline PredictorChange with_guidance(double scale, Branches branches = Branches::Needed) {
   return [scale,
           guided = with_rule(std::make_shared<const Cfg>(CfgOptions{scale, branches}))](Predictor predictor) {
@@ -38,7 +37,7 @@ inline PredictorChange with_guidance(double scale, Branches branches = Branches:
   };
 }
 
-/// Returns the predictor with one adapter at another scale.
+/// Sets the scale of one adapter.
 inline PredictorChange with_adapter(std::string name, double scale) {
   return [name = std::move(name), scale](Predictor predictor) {
     predictor.adapters[name] = scale;
@@ -46,8 +45,7 @@ inline PredictorChange with_adapter(std::string name, double scale) {
   };
 }
 
-/// Returns the predictor on another model of the same latents. Adapters belong to the model they were made
-/// for.
+/// Switches to another model of the same latents. Drops the adapters, which belong to the old model.
 inline PredictorChange with_model(std::shared_ptr<const Model> model) {
   return [model = std::move(model)](Predictor predictor) {
     predictor.model = model;
@@ -58,7 +56,7 @@ inline PredictorChange with_model(std::shared_ptr<const Model> model) {
   };
 }
 
-/// Returns the predictor with its prompt changed, after whatever already changes it.
+/// Changes the prompt, after any change already in place.
 inline PredictorChange with_condition(std::function<Prompt(const Prompt&)> change) {
   return [change = std::move(change)](Predictor predictor) {
     predictor.condition = [before = predictor.condition, change](const Prompt& prompt) {
@@ -68,7 +66,7 @@ inline PredictorChange with_condition(std::function<Prompt(const Prompt&)> chang
   };
 }
 
-/// Returns one change after another.
+/// Applies `first`, then `second`.
 inline PredictorChange operator|(PredictorChange first, PredictorChange second) {
   return [first = std::move(first), second = std::move(second)](const Predictor& predictor) {
     return second(first(predictor));

@@ -1,4 +1,4 @@
-// The state of one request: what is shared by the loop, its solver and its strategies while it lasts.
+// The state of one request, shared by the sampling loop, its solver and its strategies.
 #pragma once
 
 #include <glint/core/rng.hpp>
@@ -19,14 +19,14 @@ namespace detail {
 struct Branch;
 }
 
-/// A guided prediction, and the raw outputs it was made from.
+/// A guided prediction and the raw outputs behind it.
 struct Prediction {
   at::Tensor output;
   BranchOutputs branches;
 };
 
-/// Counts, cancels, and makes guided predictions. Everything mutable about a run is here or in the loop's
-/// locals.
+/// Makes guided predictions, counts their cost and honours cancellation. All mutable state of a run lives
+/// here or in the loop's locals.
 /// Thread:  owned by one run on one thread.
 class GLINT_API Run {
  public:
@@ -40,32 +40,32 @@ class GLINT_API Run {
   NoiseStream& noise() { return noise_; }
   Observer* observer() const { return observer_; }
 
-  /// Returns the predictor's guided raw output for x, evaluated as if x were at `level`. `memory` is the
-  /// state of its rule along one trajectory, from GuidanceRule::begin(); without it the prediction stands
-  /// alone, as a reflection's do.
-  /// Cost:    one model call, and one more if the rule's weak branch has a model of its own; B rows for each
-  ///          branch the rule asks for at this step.
-  /// Errors:  Cancelled if the observer says stop; whatever the model throws.
+  /// Returns the predictor's guided raw output for x, evaluated as if x were at `level`. `memory` is its
+  /// rule's state along one trajectory, from GuidanceRule::begin(); without it the prediction stands alone,
+  /// as in reflections.
+  /// Cost:    one model call, plus one if the rule's weak branch has its own model; B rows per branch needed
+  ///          at this step.
+  /// Errors:  Cancelled if the observer asks to stop; whatever the model throws.
   at::Tensor predict(const Predictor& predictor, const at::Tensor& x, const Level& level, int step,
                      GuidanceState* memory = nullptr);
 
-  /// Returns what each predictor predicts for the same x. What they have in common (the same model, adapters
-  /// and conditioning) is evaluated once; branches of one model with the same adapters are one call. `memory`
-  /// and `also`, which adds to the raw outputs returned, are the first predictor's; the others stand alone.
-  /// Errors:  as predict.
+  /// Returns each predictor's prediction for the same x. Branches that coincide (same model, adapters and
+  /// conditioning) are evaluated once; branches of one model with the same adapters share a call. `memory`
+  /// and `also`, which requests extra raw outputs, apply to the first predictor; the others stand alone.
+  /// Errors:  as the overload above.
   std::vector<Prediction> predict(std::span<const Predictor> predictors, const at::Tensor& x,
                                   const Level& level, int step, GuidanceState* memory = nullptr,
                                   BranchSet also = {.cond = false});
 
-  /// Adds one value per sample, [B], to the run's report under `name` of the current stage.
+  /// Reports one value per sample, [B], under `name` in the current stage.
   void report(std::string_view name, const at::Tensor& values);
   const Reports& reports() const { return reports_; }
 
-  /// Returns evaluations in total, and by who asked for them ("denoise", or a strategy's name).
+  /// Evaluations in total, and by stage ("denoise" or a strategy's name).
   const Usage& total() const { return total_; }
   const std::map<std::string, Usage, std::less<>>& by_stage() const { return by_stage_; }
 
-  /// Charges calls, rows and time until its destruction to `name`; an inner stage's are its own alone.
+  /// Charges calls, rows and time to `name` while alive, except those of nested stages.
   class Stage {
    public:
     Stage(Run& run, std::string_view name, int step);

@@ -1,4 +1,4 @@
-// The sampler: a model, a grid, a solver, and the strategies around them.
+// The sampler: a model, a noise schedule, a solver and the strategies around them.
 #pragma once
 
 #include <glint/export.hpp>
@@ -12,16 +12,16 @@
 
 namespace glint {
 
-/// Everything a sampler is made of.
+/// The parts of a sampler.
 struct SamplerParts {
   Predictor predictor;
   NoiseSchedule schedule;
   std::shared_ptr<const Solver> solver;
-  std::vector<std::shared_ptr<const NoiseStrategy>> noise_strategies = {};  ///< before the loop, in order
-  std::vector<StepMethod> step_methods = {};                                ///< at each step, in order
+  std::vector<std::shared_ptr<const NoiseStrategy>> noise_strategies = {};  ///< run before the loop, in order
+  std::vector<StepMethod> step_methods = {};                                ///< run at each step, in order
 };
 
-/// Samples latents from noise. Immutable after construction; a failed or cancelled run changes nothing.
+/// Samples latents from noise. Immutable after construction; a failed or cancelled run leaves no trace.
 /// Thread:  sample() may run on several threads at once.
 class GLINT_API Sampler {
  public:
@@ -29,10 +29,10 @@ class GLINT_API Sampler {
   explicit Sampler(SamplerParts parts);
 
   /// Returns latents for the request.
-  /// Cost:    steps() guided predictions, and what the strategies say.   Dtype: that of request.noise, else
-  ///          float32.
-  /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for noise or
-  ///          latents that are not finite; Cancelled; whatever the model throws.
+  /// Cost:    steps() guided predictions, plus the strategies' own cost.
+  /// Dtype:   that of request.noise, else float32.
+  /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for non-finite
+  ///          noise or latents; Cancelled; whatever the model throws.
   SampleResult sample(const SampleRequest& request) const;
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }

@@ -1,4 +1,4 @@
-// Interfaces of what works at every step: strategies on its latents, terms on its prediction.
+// Interfaces of per-step methods: strategies act on a step's latents, terms on its prediction.
 #pragma once
 
 #include <glint/sampling/run.hpp>
@@ -11,30 +11,30 @@
 
 namespace glint {
 
-/// What a strategy may use. `predictor` is the run's own predictor: the one the accepted step predicts with.
+/// What a strategy may use. `predictor` is the run's own, which the accepted step predicts with.
 struct StepContext {
   Run& run;
   const Predictor& predictor;
   int step;
 };
 
-/// Improves the latents of a step before it is taken. Runs before the denoise of the step, in list order.
-/// Never sees or touches a solver's history. Immutable; const calls are safe concurrently.
+/// Improves a step's latents before the step is taken, in list order. Never sees the solver's history.
+/// Immutable; const calls are safe concurrently.
 class StepStrategy {
  public:
   virtual ~StepStrategy() = default;
 
-  /// Returns the name usage and reports are listed under.
+  /// Returns the name under which usage and reports are listed.
   virtual std::string_view name() const = 0;
 
-  /// Returns whether the strategy does anything at step i of n.
+  /// Returns whether the strategy is active at step i of n.
   virtual bool active(int i, int n) const = 0;
 
-  /// Returns x_i' for x_i. Never writes into x.   Shapes: x [B,...]; returns the same shape.
+  /// Returns the improved x. Never writes to x.   Shapes: x [B,...]; returns the same shape.
   virtual at::Tensor refine(const at::Tensor& x, const StepContext& context) const = 0;
 
-  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy cannot work
-  /// there.
+  /// Called when a sampler is built. Throws InvalidArgument, with the reason, if the strategy does not suit
+  /// it.
   virtual void validate(const NoiseSchedule& /*schedule*/, const Predictor& /*predictor*/) const {}
 };
 
@@ -44,13 +44,13 @@ struct Gap {
   double weight;
 };
 
-/// Adds to the accepted prediction of a step: sum of weight (P_strong - P_weak), evaluated in one batch with
+/// Adds the sum of weight (P_strong - P_weak) to a step's accepted prediction, evaluated in one batch with
 /// it. Immutable; const calls are safe concurrently.
 class PredictionTerm {
  public:
   virtual ~PredictionTerm() = default;
 
-  /// Returns what is added at a step, nothing where the term is not active. `predictor` is the run's own.
+  /// Returns what to add at a step; empty where the term is inactive. `predictor` is the run's own.
   virtual std::vector<Gap> gaps(const NoiseSchedule& schedule, int step,
                                 const Predictor& predictor) const = 0;
 
@@ -58,7 +58,7 @@ class PredictionTerm {
   virtual void validate(const NoiseSchedule& /*schedule*/, const Predictor& /*predictor*/) const {}
 };
 
-/// A method that works at every step: on the latents before it, on its prediction, or on both.
+/// A per-step method: a strategy on the latents, a term on the prediction, or both.
 struct StepMethod {
   std::shared_ptr<const StepStrategy> strategy = nullptr;
   std::shared_ptr<const PredictionTerm> term = nullptr;

@@ -1,4 +1,4 @@
-// CFG++: steps that denoise with guidance and renoise without.
+// CFG++: denoises with the guided prediction, renoises with the unconditional one.
 #pragma once
 
 #include <glint/solver/dpmpp_2m.hpp>
@@ -12,26 +12,25 @@ struct CfgPlusPlusOptions {
 
   static void fields(auto& visit, auto& o) {
     visit("order", o.order,
-          Field{.help = "1: DDIM and Euler; 2: DPM-Solver++ (2M), of first order on its first and last step",
+          Field{.help = "1: DDIM/Euler; 2: DPM-Solver++ (2M), first order on the first and last step",
                 .minimum = 1,
                 .maximum = 2});
     visit("eta", o.eta,
-          Field{.help = "share of fresh noise per step, order 1 only; 0 is deterministic, 1 ancestral",
+          Field{.help = "amount of fresh noise per step, order 1 only; 0 = deterministic, 1 = ancestral",
                 .minimum = 0,
                 .maximum = 1});
   }
 };
 
-/// With y the guided and m the negative prompt's x0 estimate, lambda = log(alpha/sigma), h = lambda' -
-/// lambda:
+/// With y the guided and m the unconditional x0 estimate, lambda = log(alpha/sigma), h = lambda' - lambda:
 ///   order 1: x' = alpha' y + sqrt(sigma'^2 - s^2) eps(uncond) + s z, s = ancestral_sigma(eta), 0 by default
 ///   order 2: x' = alpha' y + (sigma'/sigma) (x - alpha m) + alpha' (1 - e^-h) (y - m_prev) h / (2 h_prev).
-/// The guidance scale is lambda in [0, 1], 0.6 by default: it interpolates, and lambda 1 is not the unguided
-/// run, since the noise still comes from the unconditional prediction. Where both prompts predict the same,
+/// The guidance scale is the paper's lambda in [0, 1], 0.6 by default. It interpolates, yet 1 is not the
+/// unguided run, since the noise still comes from the unconditional prediction. Where both predictions agree,
 /// order 1 is DDIM and order 2 is DPM-Solver++ (2M).
-/// Cost:    N predictions with the negative prompt's branch, which guidance has anyway.
+/// Cost:    N predictions, unconditional branch included; guidance evaluates it anyway.
 /// Source:  Chung et al., "CFG++: Manifold-constrained Classifier Free Guidance", ICLR 2025,
-///          arXiv:2406.08070, Alg. 2; order 2 as their released code has it.
+///          arXiv:2406.08070, Alg. 2; order 2 as in their released code.
 class CfgPlusPlus final : public Solver {
  public:
   using Options = CfgPlusPlusOptions;
@@ -60,7 +59,7 @@ class CfgPlusPlus final : public Solver {
     at::Tensor x = (s.to().alpha * x0)(s.x, s.output).add_((kept * eps)(s.x, s.branches.uncond));
     if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
     if (!before.defined()) return x;
-    // 0 where the step before began at pure noise and so was infinitely long.
+    // 0 where the previous step started at pure noise and so was infinitely long in lambda.
     const double h = detail::log_snr_step(s),
                  previous = s.from().lambda() - s.schedule.level(s.index - 1).lambda();
     const double slope = std::isinf(previous) ? 0.0 : 0.5 * h / previous;

@@ -1,4 +1,4 @@
-// DPM-Solver++ (2M): second-order multistep in log-SNR, with the ODE and the SDE form.
+// DPM-Solver++ (2M), a second-order multistep solver in log-SNR, in its ODE and SDE forms.
 #pragma once
 
 #include <glint/solver/first_order.hpp>
@@ -14,9 +14,9 @@ inline void check_multistep(std::string_view solver, const NoiseSchedule& schedu
               solver);
 }
 
-/// Levels of a variance-preserving model as diffusers' multistep solvers place them: N + 1 timesteps of which
-/// the cleanest is dropped; sigmas spread over the whole training range. The network is told integers; those
-/// of Karras' sigmas are rounded if the solver rounds them, others truncated.
+/// Returns the grid of diffusers' multistep solvers for a variance-preserving model: N + 1 timesteps, the
+/// cleanest dropped; Karras and exponential sigmas span the whole training range. Model times are integers:
+/// rounded for Karras sigmas if `rounds_karras`, truncated otherwise.
 inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOptions& grid,
                                         bool rounds_karras) {
   check_grid(training, grid);
@@ -33,7 +33,7 @@ inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOp
   return ratio_schedule(training, grid, table, times, ratios);
 }
 
-/// N sigmas of a flow model from `high` towards `low`, which the step after them would reach.
+/// Returns N sigmas of a flow model from `high` towards `low`, which one more step would reach.
 inline std::vector<double> multistep_sigmas(const FlowTraining& training, const GridOptions& grid,
                                             double high, double low) {
   const double shift = checked_shift(training, grid);
@@ -43,18 +43,18 @@ inline std::vector<double> multistep_sigmas(const FlowTraining& training, const 
   return flow_sigmas(training, grid.steps, shift, high, low, grid.steps);
 }
 
-/// Whether the last step falls back to first order, by diffusers' rule.
+/// Whether diffusers' rule drops this (last) step to first order.
 inline bool first_order_at(const SolverStep& s) {
   const int n = s.schedule.steps();
   return s.index == n - 1 && (n < 15 || s.to().sigma == 0.0);
 }
 
-/// h = lambda' - lambda of the step.
+/// Returns h = lambda' - lambda, the step's length in log-SNR.
 inline double log_snr_step(const SolverStep& s) { return s.to().lambda() - s.from().lambda(); }
 
-/// Returns of_x x + of_x0 (m0 + (m0 - m1) / (2 r)) and keeps m0: the second-order update in whichever form
-/// gives the two factors. 1 / r = h / h_prev, 0 where the previous interval began at pure noise and so was
-/// infinitely long.
+/// Returns of_x x + of_x0 (m0 + (m0 - m1) / (2 r)), the second-order update of both forms, and stores m0 in
+/// the history. 1 / r = h / h_prev, 0 where the previous step started at pure noise and so was infinitely
+/// long.
 inline at::Tensor second_order_update(const SolverStep& s, SolverHistory& history, double of_x,
                                       double of_x0) {
   const at::Tensor m0 = s.denoised();
@@ -68,7 +68,7 @@ inline at::Tensor second_order_update(const SolverStep& s, SolverHistory& histor
 
 }  // namespace detail
 
-/// A solver whose levels lie where DPM-Solver++'s do.
+/// Base of the solvers on DPM-Solver++'s grid.
 class OnMultistepGrid : public Solver {
  public:
   NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
@@ -82,7 +82,7 @@ class OnMultistepGrid : public Solver {
 
 /// With m the x0 estimates, lambda = log(alpha/sigma), h = lambda' - lambda, r = h_prev / h:
 ///   x' = (sigma'/sigma) x - alpha' (e^-h - 1) (m0 + (m0 - m1) / (2 r)).
-/// First order (DDIM) on the first step, and on the last where it lands on sigma = 0 or the run has under 15
+/// First order (DDIM) on the first step, and on the last if it lands on sigma = 0 or the run has under 15
 /// steps.
 /// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Alg. 2 (midpoint).
 class Dpmpp2m final : public OnMultistepGrid {
@@ -91,7 +91,7 @@ class Dpmpp2m final : public OnMultistepGrid {
   static constexpr EntryInfo info{
       .kind = "solver",
       .name = "dpmpp-2m",
-      .summary = "DPM-Solver++ (2M), order 2; with sigmas=karras the usual default",
+      .summary = "DPM-Solver++ (2M), order 2; the usual default, with sigmas=karras",
       .cost = "N predictions",
       .source = "Lu et al. 2022, arXiv:2211.01095, Alg. 2"};
 
@@ -107,7 +107,7 @@ class Dpmpp2m final : public OnMultistepGrid {
   }
 };
 
-/// The same with the noise of the reverse SDE:
+/// Dpmpp2m with the noise of the reverse SDE:
 ///   x' = (sigma'/sigma) e^-h x + alpha' (1 - e^-2h) (m0 + (m0 - m1) / (2 r)) + sigma' sqrt(1 - e^-2h) z.
 /// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Sec. 5 and App. E (SDE-DPM-Solver++ 2M).
 class Dpmpp2mSde final : public OnMultistepGrid {
@@ -116,7 +116,7 @@ class Dpmpp2mSde final : public OnMultistepGrid {
   static constexpr EntryInfo info{
       .kind = "solver",
       .name = "dpmpp-2m-sde",
-      .summary = "SDE form of DPM-Solver++ (2M): fresh noise at every step but the last",
+      .summary = "SDE form of DPM-Solver++ (2M); fresh noise at every step but the last",
       .cost = "N predictions",
       .source = "Lu et al. 2022, arXiv:2211.01095, Sec. 5"};
 

@@ -1,5 +1,4 @@
-// The first-order solvers: DDIM, Euler, Euler ancestral, flow Euler. One update; they differ in grid and in
-// eta.
+// The first-order solvers DDIM, Euler, Euler ancestral and flow Euler: one update, different grids and eta.
 #pragma once
 
 #include <glint/core/schedule_flow.hpp>
@@ -8,13 +7,13 @@
 
 namespace glint {
 
-/// Returns the standard deviation of fresh noise in a step between two levels: eta times that of the exact
-/// posterior of the noising process, sigma' sqrt(1 - (S'/S)^2) with S = sigma/alpha.
-/// Source:  Song et al., "DDIM", ICLR 2021, Eq. 16; the same number is sigma_up of Karras et al. 2022
-///          ancestral steps.
+/// Returns the standard deviation of the fresh noise in a step: eta times that of the noising process's exact
+/// posterior, sigma' sqrt(1 - (S'/S)^2) with S = sigma/alpha.
+/// Source:  Song et al., "DDIM", ICLR 2021, Eq. 16; equals sigma_up of k-diffusion's ancestral steps.
 inline double ancestral_sigma(const Level& from, const Level& to, double eta) {
   if (eta == 0.0 || to.sigma == 0.0) return 0.0;
-  const double quotient = (to.sigma * from.alpha) / (to.alpha * from.sigma);  // S'/S, finite where alpha is 0
+  const double quotient =
+      (to.sigma * from.alpha) / (to.alpha * from.sigma);  // S'/S, finite even at from.alpha = 0
   return eta * to.sigma * std::sqrt(std::max(0.0, 1.0 - quotient * quotient));
 }
 
@@ -32,13 +31,13 @@ struct EtaOptions {
   double eta = 0.0;
   static void fields(auto& visit, auto& o) {
     visit("eta", o.eta,
-          Field{.help = "share of fresh noise per step; 0 is deterministic, 1 ancestral",
+          Field{.help = "amount of fresh noise per step; 0 = deterministic, 1 = ancestral",
                 .minimum = 0,
                 .maximum = 1});
   }
 };
 
-/// A solver whose levels lie where Euler's do.
+/// Base of the solvers on Euler's grid.
 class OnEulerGrid : public Solver {
  public:
   NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
@@ -53,7 +52,7 @@ struct NoOptions {
   static void fields(auto&, auto&) {}
 };
 
-/// DDIM.
+/// DDIM, deterministic at eta = 0.
 /// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, arXiv:2010.02502, Eq. 12 and 16.
 class Ddim final : public Solver {
  public:
@@ -70,7 +69,8 @@ class Ddim final : public Solver {
     return first_order_step(step, eta_, noise);
   }
 
-  /// Training levels themselves, each step landing train_steps / N further, wherever the next one starts.
+  /// Returns unmodified training levels; each step lands train_steps / N further down, wherever the next one
+  /// starts.
   NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
     detail::check_grid(training, grid);
     GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
@@ -99,8 +99,8 @@ class Ddim final : public Solver {
 };
 
 /// The Euler method on dX/dS = eps, with X = x/alpha, S = sigma/alpha. In x it is the DDIM update.
-/// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 without
-///          correction.
+/// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 without the
+///          second-order correction.
 class Euler final : public OnEulerGrid {
  public:
   using Options = NoOptions;
@@ -121,11 +121,11 @@ struct AncestralOptions {
   double eta = 1.0;
   static void fields(auto& visit, auto& o) {
     visit("eta", o.eta,
-          Field{.help = "share of fresh noise per step; 0 is Euler", .minimum = 0, .maximum = 1});
+          Field{.help = "amount of fresh noise per step; 0 = Euler", .minimum = 0, .maximum = 1});
   }
 };
 
-/// Euler with ancestral noise: a step down to sigma_down, then fresh noise up to the next level.
+/// Euler with ancestral noise: steps down to sigma_down, then adds fresh noise up to the next level.
 /// Source:  Karras et al. 2022 (k-diffusion's ancestral step); equals DDIM with eta on the Euler grid.
 class EulerAncestral final : public OnEulerGrid {
  public:

@@ -1,14 +1,14 @@
-// The multistep sampler of latent consistency models.
+// Multistep sampling for latent consistency models (LCM).
 #pragma once
 
 #include <glint/solver/first_order.hpp>
 
 namespace glint {
 
-/// Jumps to the consistency function's estimate of x0 and re-noises it to the next level:
-///   x' = alpha' (c_out x0 + c_skip x) + sigma' z, no noise at the end.
+/// Jumps to the consistency function's x0 estimate and renoises it to the next level, except at the end:
+///   x' = alpha' (c_out x0 + c_skip x) + sigma' z.
 /// c_skip = d^2 / ((10 t)^2 + d^2), c_out = 10 t / sqrt((10 t)^2 + d^2), d = 0.5, t the timestep. Flow models
-/// have no such boundary scalings: c_skip = 0, c_out = 1.
+/// have no boundary scalings: c_skip = 0, c_out = 1.
 /// Source:  Luo et al., "Latent Consistency Models", arXiv:2310.04378, Alg. 3.
 class Lcm final : public Solver {
  public:
@@ -16,7 +16,7 @@ class Lcm final : public Solver {
   static constexpr EntryInfo info{
       .kind = "solver",
       .name = "lcm",
-      .summary = "multistep consistency sampling, 1 to 8 steps, for distilled models",
+      .summary = "multistep consistency sampling in 1 to 8 steps, for distilled models",
       .cost = "N predictions",
       .source = "Luo et al. 2023, arXiv:2310.04378, Alg. 3"};
 
@@ -35,7 +35,7 @@ class Lcm final : public Solver {
     return x;
   }
 
-  /// N of the 50 timesteps that consistency distillation trains on.
+  /// Picks N of the 50 timesteps that consistency distillation trains on.
   NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
     constexpr int kOriginSteps = 50;
     detail::check_grid(training, grid);

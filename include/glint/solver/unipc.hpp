@@ -1,12 +1,12 @@
-// UniPC: a second-order predictor, and a corrector that re-uses the prediction made anyway.
+// UniPC: a second-order predictor with a corrector that costs no extra prediction.
 #pragma once
 
 #include <glint/solver/dpmpp_2m.hpp>
 
 namespace glint {
 
-/// UniPC-2 with B(h) = e^h - 1 ("bh2"), on x0 estimates. Each step first corrects the latents it was handed
-/// with the prediction made at them, then predicts the next ones. Orders go 1, 2, ..., 2, 1. With lambda =
+/// UniPC-2 with B(h) = e^h - 1 ("bh2"), on x0 estimates. Each step first corrects its incoming latents with
+/// the prediction made at them, then predicts the next ones. Orders are 1, 2, ..., 2, 1. With lambda =
 /// log(alpha/sigma), hh = -h, phi = e^hh - 1, D1 = (m1 - m0) / r, r = (lambda_1 - lambda_0) / h:
 ///   predict: x' = (sigma'/sigma) x - alpha' phi (m0 + D1 / 2)
 ///   correct: x  = (sigma/sigma_0) x_0 - alpha phi (m0 + rho_1 D1 + rho_2 (m - m0)).
@@ -35,7 +35,7 @@ class UniPc final : public Solver {
   }
   NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
     std::vector<double> sigmas = detail::multistep_sigmas(training, grid, 1.0, 1.0 / training.train_steps);
-    // The reference steps off sigma = 1, where log(alpha) is infinite.
+    // Like the reference, step off sigma = 1, where log(alpha) is infinite.
     if (sigmas.front() > 1.0 - 1e-6) sigmas.front() -= 1e-6;
     return detail::sigma_schedule(training, sigmas, true);
   }
@@ -44,8 +44,8 @@ class UniPc final : public Solver {
   }
 
  private:
-  /// -r: the previous interval in units of this one, negative because it lies behind. 1/r is 0 for an
-  /// infinite one.
+  /// Returns r: the previous interval in units of this one, negative because it lies behind. 1/r
+  /// is 0 for an infinite one.
   static double behind(const NoiseSchedule& g, int index, double h) {
     return (g.level(index - 1).lambda() - g.level(index).lambda()) / h;
   }

@@ -1,5 +1,5 @@
-// The one operator behind Z-Sampling, W2SD, RF-Sampling and Z-CoRe2: denoise with one predictor, invert with
-// another.
+// Reflection, the operator behind Z-Sampling, W2SD, RF-Sampling and Z-CoRe2: denoise with one predictor,
+// invert with another.
 #pragma once
 
 #include <glint/sampling/moves.hpp>
@@ -16,8 +16,8 @@
 
 namespace glint {
 
-/// Throws InvalidArgument, its message led by `name`, unless both predictors of a reflection can work beside
-/// the run's own.
+/// Throws InvalidArgument, prefixing its message with `name`, unless both of a reflection's predictors are
+/// compatible with the run's own.
 inline void check_sides(std::string_view name, const Predictor& strong, const Predictor& weak,
                         const NoiseSchedule& schedule, const Predictor& own) {
   for (const auto& [which, side] : {std::pair{"strong", &strong}, std::pair{"weak", &weak}}) {
@@ -27,17 +27,17 @@ inline void check_sides(std::string_view name, const Predictor& strong, const Pr
   }
 }
 
-/// Returns x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong predictor, I^W inverts them
-/// with the weak. To first order the next prediction gains T m (P_strong - P_weak): the gap between the
-/// predictors, at no change of level.
-/// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows of one prediction
-///          of that predictor (fixed-point: G_weak times its iterations).
+/// Replaces x by x + m (I^W D^S x - x), T times: D^S denoises K steps with the strong predictor, I^W inverts
+/// them with the weak one. To first order this adds T m (P_strong - P_weak), the gap between the predictors,
+/// to the next prediction while the noise level stays the same.
+/// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows per prediction of
+///          that predictor (fixed-point: G_weak times its iterations).
 /// Errors:  InvalidArgument for options out of range, or predictors whose models differ in parameterization
 ///          or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
-///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Near the end K is shortened instead of
-///          repeating the last step, so the terminal level is never inverted (unless repeat_last asks for
-///          it).
+///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviation: near the end
+///          K shrinks instead of repeating the last step, so the terminal level is never inverted (unless
+///          repeat_last is set).
 class Reflect final : public StepStrategy {
  public:
   Reflect(std::string name, PredictorChange strong, PredictorChange weak, ReflectOptions options)
@@ -58,7 +58,7 @@ class Reflect final : public StepStrategy {
 
   void validate(const NoiseSchedule& schedule, const Predictor& predictor) const override {
     check_sides(name_, strong_(predictor), weak_(predictor), schedule, predictor);
-    // The coefficients of every inversion exist, or the run would fail midway.
+    // Throws now if an inversion's coefficients are singular, so that the run cannot fail midway.
     const int shift = level_shift(options_.invert.coefficients);
     for (int i = 0; i < schedule.steps(); ++i)
       if (active(i, schedule.steps()))
@@ -76,7 +76,7 @@ class Reflect final : public StepStrategy {
     const int last = c.run.schedule().steps() - 1;
     const int span = options_.repeat_last ? options_.span : std::min(options_.span, last - c.step);
     const auto step = [&](int k) { return std::min(c.step + k, last); };
-    // The states before each denoise: where a fixed-point inversion of it starts.
+    // The states before each denoise, the starting guesses of fixed-point inversion.
     std::vector<at::Tensor> states{x};
     at::Tensor y = x;
     for (int k = 0; k < span; ++k) {
@@ -93,9 +93,9 @@ class Reflect final : public StepStrategy {
   ReflectOptions options_;
 };
 
-/// The first-order effect of a reflection, inside the prediction: T m (P_strong - P_weak) for each step of
-/// the span.
-/// Cost:    the branches of the predictors that the accepted prediction does not evaluate anyway.
+/// Adds a reflection's first-order effect to the prediction: T m (P_strong - P_weak) for each step of the
+/// span.
+/// Cost:    the predictors' branches that the accepted prediction does not already evaluate.
 class DirectReflection final : public PredictionTerm {
  public:
   DirectReflection(std::string name, PredictorChange strong, PredictorChange weak, ReflectOptions options)
@@ -106,7 +106,7 @@ class DirectReflection final : public PredictionTerm {
   std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Predictor& predictor) const override {
     if (!reflects_at(options_, step, schedule.steps())) return {};
     const int end = std::min(step + options_.span, schedule.steps() - 1);
-    // In lengths of this step, which is infinite where the schedule starts at pure noise.
+    // In units of this step's length, which is infinite where the schedule starts at pure noise.
     double passed = 0.0;
     for (int j = step; j < end; ++j) passed += j == step ? 1.0 : length(schedule, j) / length(schedule, step);
     return {{strong_(predictor), weak_(predictor), options_.repeats * options_.merge * passed}};
@@ -117,7 +117,7 @@ class DirectReflection final : public PredictionTerm {
   }
 
  private:
-  /// The length of a step in the variable in which a first-order update is a straight line.
+  /// Returns a step's length in the variable in which first-order updates are linear.
   static double length(const NoiseSchedule& schedule, int i) {
     const Level &from = schedule.level(i), &to = schedule.level(i + 1);
     return schedule.kind() == NoiseKind::Flow ? from.sigma - to.sigma : from.ratio() - to.ratio();
@@ -128,7 +128,7 @@ class DirectReflection final : public PredictionTerm {
   ReflectOptions options_;
 };
 
-/// Returns the reflection in the form that the options ask for.
+/// Returns the reflection in the form selected by the options.
 inline StepMethod reflection(std::string name, PredictorChange strong, PredictorChange weak,
                              const ReflectOptions& options) {
   if (options.form == Form::Direct)

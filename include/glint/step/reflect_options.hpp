@@ -1,4 +1,4 @@
-// What every reflection strategy can be told.
+// Options shared by all reflection strategies.
 #pragma once
 
 #include <glint/core/options.hpp>
@@ -7,10 +7,10 @@
 
 namespace glint {
 
-/// How a reflection is carried out.
+/// How a reflection is applied.
 enum class Form {
   Reflect,  ///< denoise and invert, as published
-  Direct    ///< its first-order effect: the gap between the predictors is added to the step's prediction
+  Direct    ///< add its first-order effect, the gap between the predictors, to the step's prediction
 };
 template <>
 struct EnumNames<Form> {
@@ -18,28 +18,28 @@ struct EnumNames<Form> {
 };
 
 struct ReflectOptions {
-  int span = 1;        ///< K: steps forward, and the same number back
+  int span = 1;        ///< K: steps denoised, then inverted
   double merge = 1.0;  ///< m: x + m (x' - x)
   int repeats = 1;     ///< T: reflections per step
   StepWindow window = {};
   InvertOptions invert = {};
   Form form = Form::Reflect;
-  bool legacy = false;  ///< the released code as it is; each strategy says what that means
-  /// At the end of the grid repeat the last step instead of shortening the span, and reflect before the last
-  /// step too, as the released RF-Sampling code does. No option of its own: its legacy=true sets it.
+  bool legacy = false;  ///< reproduce the released code; see each strategy
+  /// At the end of the grid, repeat the last step instead of shortening the span, and reflect before the last
+  /// step too, as the released RF-Sampling code does. Not an option: RF-Sampling's legacy=true sets it.
   bool repeat_last = false;
 
-  /// The fields every reflection strategy has, for their own `fields` to call.
+  /// Visits the shared fields; the strategies' own `fields` call this.
   static void fields(auto& visit, auto& o) {
     visit("repeats", o.repeats,
-          Field{.help = "reflections per active step; 0 is off", .minimum = 0, .maximum = 1000});
+          Field{.help = "reflections per active step; 0 = off", .minimum = 0, .maximum = 1000});
     visit("span", o.span,
-          Field{.help = "steps forward and back in one reflection",
+          Field{.help = "steps denoised, then inverted, per reflection",
                 .minimum = 1,
                 .maximum = 1000,
                 .unit = "steps"});
     visit("merge", o.merge,
-          Field{.help = "share of the displacement that is kept; 0 is off", .minimum = -10, .maximum = 10});
+          Field{.help = "fraction of the displacement to keep; 0 = off", .minimum = -10, .maximum = 10});
     visit("start", o.window.start,
           Field{.help = "first active step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
     visit("stop", o.window.stop,
@@ -49,26 +49,27 @@ struct ReflectOptions {
                 .unit = "fraction of steps"});
     visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
     visit("iterations", o.invert.iterations,
-          Field{.help = "iterations of evaluation=fixed-point; each costs the inverse predictor's rows",
+          Field{.help = "iterations for evaluation=fixed-point; each costs the weak predictor's rows",
                 .minimum = 1,
                 .maximum = 1000});
     visit("coefficients", o.invert.coefficients,
-          Field{.help = "levels the inversion's coefficients come from"});
+          Field{.help = "which levels the inversion takes its coefficients from"});
     visit("form", o.form,
-          Field{.help = "reflect as published, or add its first-order effect to the prediction (direct)"});
+          Field{.help = "reflect as published, or add the first-order effect to the prediction (direct)"});
     visit("legacy", o.legacy,
-          Field{.help = "the released code as it is, whatever of the above it fixes: see the strategy"});
+          Field{.help =
+                    "reproduce the released code, overriding the options above as each strategy documents"});
   }
 };
 
-/// Returns whether a reflection does anything at step i of n. The last step is left out: the terminal level
-/// cannot be left again for every parameterization, and there is nothing after it to gain.
+/// Returns whether a reflection is active at step i of n. The last step is excluded: some parameterizations
+/// cannot invert from the terminal level, and no later step would benefit.
 inline bool reflects_at(const ReflectOptions& o, int i, int n) {
   return o.repeats > 0 && o.merge != 0.0 && o.window.contains(i, n) && (i < n - 1 || o.repeat_last);
 }
 
-/// Returns the options with legacy=true spelled out: inversions like the released code's, `coefficients` at
-/// the destination.
+/// Returns the options with legacy=true expanded: inversion as in the released code, evaluated at the
+/// destination with these `coefficients`.
 /// Errors:  InvalidArgument for legacy with the direct form, which no released code has.
 inline ReflectOptions with_legacy_inversion(std::string_view owner, ReflectOptions o,
                                             Coefficients coefficients = Coefficients::LegacyShifted) {

@@ -1,17 +1,17 @@
-// RF-Sampling: reflect between amplified and attenuated token embeddings. It needs no guidance, so it works
-// on distilled flow models.
+// RF-Sampling: reflects between amplified and attenuated token embeddings. Needs no CFG, so it works on
+// guidance-distilled flow models.
 #pragma once
 
 #include <glint/step/reflect.hpp>
 
 namespace glint {
 
-/// What the unconditional embedding of RF-Sampling's mix is.
+/// Which unconditional embedding RF-Sampling mixes in.
 enum class UncondEmbedding {
   Faithful,  ///< the encoding of the empty prompt, as published
-  /// The prompt's own, as the released code computes by mistake: the mix shares then have no effect on it.
-  /// Where guidance evaluates the negative prompt too, its embedding is mixed with the prompt's, as the
-  /// released SD3.5 code does.
+  /// The prompt's own, as the released code does by mistake; the mix weights then have no effect on it. If
+  /// guidance evaluates the unconditional branch, that branch's embedding is mixed with the prompt's, as in
+  /// the released SD3.5 code.
   LegacyPrompt
 };
 template <>
@@ -27,34 +27,32 @@ struct RfSamplingOptions {
       .cost = "N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i",
       .source = "FreeLunchInference 2025, arXiv:2603.06165"};
 
-  double forward_scale = 3.5;     ///< s of the denoise predictor; FLUX.1-dev's. FLUX.1-lite and SD3.5: 9
-  double forward_null_mix = 0.3;  ///< r of the denoise predictor
-  double inverse_scale = 0.0;     ///< s of the inversion; FLUX.1-lite and SD3.5: -1
-  double inverse_null_mix = 0.7;  ///< r of the inversion
+  double forward_scale = 3.5;     ///< s when denoising; for FLUX.1-dev. FLUX.1-lite and SD3.5: 9
+  double forward_null_mix = 0.3;  ///< r when denoising
+  double inverse_scale = 0.0;     ///< s when inverting; FLUX.1-lite and SD3.5: -1
+  double inverse_null_mix = 0.7;  ///< r when inverting
   UncondEmbedding uncond = UncondEmbedding::Faithful;
   ReflectOptions reflect = {.merge = 0.5};
 
   static void fields(auto& visit, auto& o) {
-    visit("forward_scale", o.forward_scale,
-          Field{.help = "share of the mixed embedding added in the denoise predictor",
-                .minimum = -100,
-                .maximum = 100});
+    visit(
+        "forward_scale", o.forward_scale,
+        Field{.help = "weight of the mixed embedding added when denoising", .minimum = -100, .maximum = 100});
     visit("forward_null_mix", o.forward_null_mix,
-          Field{.help = "share of the unconditional embedding in that mix", .minimum = -10, .maximum = 10});
+          Field{.help = "weight of the unconditional embedding in that mix", .minimum = -10, .maximum = 10});
     visit(
         "inverse_scale", o.inverse_scale,
-        Field{
-            .help = "share of the mixed embedding added in the inversion", .minimum = -100, .maximum = 100});
+        Field{.help = "weight of the mixed embedding added when inverting", .minimum = -100, .maximum = 100});
     visit("inverse_null_mix", o.inverse_null_mix,
-          Field{.help = "share of the unconditional embedding in that mix", .minimum = -10, .maximum = 10});
-    visit("uncond", o.uncond, Field{.help = "the unconditional embedding of the mix"});
+          Field{.help = "weight of the unconditional embedding in that mix", .minimum = -10, .maximum = 10});
+    visit("uncond", o.uncond, Field{.help = "which unconditional embedding to mix in"});
     ReflectOptions::fields(visit, o.reflect);
   }
 };
 
-/// Returns the predictor whose token embeddings are c + s ((1 - r) c + r c_uncond).
-/// Errors:  InvalidArgument, when it predicts, where the negative prompt's embeddings are missing or of
-///          another shape.
+/// Replaces the token embeddings by c + s ((1 - r) c + r c_uncond).
+/// Errors:  InvalidArgument, on prediction, if the negative prompt's embeddings are missing or of another
+///          shape.
 inline PredictorChange with_mixed_tokens(double s, double r, UncondEmbedding uncond) {
   return with_condition([s, r, uncond](const Prompt& prompt) {
     const bool alike =
@@ -72,11 +70,11 @@ inline PredictorChange with_mixed_tokens(double s, double r, UncondEmbedding unc
   });
 }
 
-/// Returns RF-Sampling: c' = c + s ((1 - r) c + r c_uncond) on the token embeddings alone, with a large s to
-/// denoise and a small one to invert; pooled embedding and guidance stay. Under CFG form=direct has the same
-/// first-order effect in 2 rows more than the step's own, since the negative prompt's row is shared.
-/// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy S = span times
-///          the active steps, the last among them.
+/// Returns RF-Sampling: token embeddings become c' = c + s ((1 - r) c + r c_uncond), with a large s to
+/// denoise and a small one to invert; pooled embedding and guidance stay as they are. Under CFG, form=direct
+/// has the same first-order effect for only 2 rows more per step, since the unconditional row is shared.
+/// Cost:    N G + 2 T S G rows, S = sum of min(span, N-1-i) over active steps i; with legacy, S = span times
+///          the number of active steps, the last one included.
 /// Source:  FreeLunchInference, arXiv:2603.06165. Deviations: matched interval, faithful unconditional
 ///          embedding, merge 0 is off; legacy=true is the released code: coefficients=legacy-upper,
 ///          uncond=legacy-prompt, merge 0 means 1, and the last step is active too, repeated where the span

@@ -1,4 +1,4 @@
-// W2SD: reflect between a strong and a weak model, adapter scale, guidance scale, or any mixture of them.
+// W2SD: reflects between a strong and a weak model, adapter scale, prompt, guidance scale or any mix of them.
 #pragma once
 
 #include <glint/guidance/cfg.hpp>
@@ -10,16 +10,16 @@
 
 namespace glint {
 
-/// What one predictor of W2SD has of its own; the rest is the run's.
+/// What one of W2SD's predictors changes; the rest is the run's.
 struct W2sdSide {
   std::shared_ptr<const Model> model = {};
   std::string adapter = "";
   std::optional<double> adapter_scale = std::nullopt;  ///< the released demo: 1.5 strong, -1.5 weak
-  std::optional<Conditioning> cond = std::nullopt;     ///< of another prompt
-  std::optional<double> guidance = std::nullopt;       ///< the released demo: 1 in the weak predictor
+  std::optional<Conditioning> cond = std::nullopt;     ///< replaces the prompt
+  std::optional<double> guidance = std::nullopt;       ///< the released demo: 1 for the weak predictor
 };
 
-/// Returns the predictor of a side.
+/// Derives the predictor of one side.
 /// Errors:  InvalidArgument for an adapter scale without an adapter.
 inline PredictorChange with_side(const W2sdSide& side, Branches branches = Branches::Needed) {
   PredictorChange change = same_predictor();
@@ -35,15 +35,14 @@ inline PredictorChange with_side(const W2sdSide& side, Branches branches = Branc
   return change;
 }
 
-/// Returns W2SD: a reflection whose forward predictor is strong and whose inverse predictor is weak, in
+/// Returns W2SD: a reflection that denoises with a strong predictor and inverts with a weak one, differing in
 /// weights, adapters, prompt, guidance or all of them. To first order the step's prediction becomes P + T m
-/// (P_strong - P_weak); with only the guidance different it is Z-Sampling to the bit. Two models need the
+/// (P_strong - P_weak). If only the guidance differs, it is bit-identical to Z-Sampling. Two models need the
 /// memory of both.
 /// Cost:    N G + T S (G_strong + G_weak) rows, S as for Z-Sampling.
-/// Errors:  InvalidArgument if nothing tells the predictors apart, or for an adapter scale without an
-///          adapter.
+/// Errors:  InvalidArgument if the predictors are identical, or for an adapter scale without an adapter.
 /// Source:  Bai et al., "Weak-to-Strong Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviations:
-///          matched coefficients, no branch that cannot matter; legacy=true is the released code:
+///          matched coefficients, no unneeded branches; legacy=true is the released code:
 ///          coefficients=legacy-shifted, branches=legacy-both.
 inline StepMethod w2sd(const W2sdSide& strong, const W2sdSide& weak, const ReflectOptions& options = {},
                        Branches branches = Branches::Needed) {

@@ -1,4 +1,4 @@
-// Z-CoRe2: Z-Sampling whose inversion uses CoRe2's weak network, one row instead of two.
+// Z-CoRe2: Z-Sampling that inverts with CoRe2's weak network, at one row instead of two.
 #pragma once
 
 #include <glint/guidance/core2.hpp>
@@ -15,34 +15,31 @@ struct ZCore2Options {
   static constexpr EntryInfo info{
       .kind = "step",
       .name = "z-core2",
-      .summary = "Z-Sampling with CoRe2's weak network in the inversion",
+      .summary = "Z-Sampling that inverts with CoRe2's weak network",
       .cost = "N G + T S (G(forward) + 1) rows, S = sum of min(span, N-1-i) over active steps i",
       .source = "Shao et al. 2025, arXiv:2503.09662"};
 
   std::optional<double> guidance_forward = std::nullopt;  ///< unset = the run's own rule
-  double gap_scale = 1.5;  ///< the released code's; above (g1-1)/(w0-1) the gap turns round
-  std::optional<double> guidance_final = std::nullopt;  ///< the released SD3.5 code's: 3.5
+  double gap_scale = 1.5;  ///< as released; above (g1-1)/(w0-1) the gap changes sign
+  std::optional<double> guidance_final = std::nullopt;  ///< 3.5 in the released SD3.5 code
   ReflectOptions reflect = {};
 
   static void fields(auto& visit, auto& o) {
-    visit("guidance_forward", o.guidance_forward,
-          Field{.help = "guidance scale of the denoise predictor; unset = the run's",
+    visit(
+        "guidance_forward", o.guidance_forward,
+        Field{.help = "guidance scale when denoising; default: the run's", .minimum = -100, .maximum = 1000});
+    visit("gap_scale", o.gap_scale,
+          Field{.help = "g in c + g (R(c) - c) when inverting", .minimum = -100, .maximum = 1000});
+    visit("guidance_final", o.guidance_final,
+          Field{.help = "guidance scale of the step after a reflection; default: the run's; released SD3.5 "
+                        "code: always 3.5",
                 .minimum = -100,
                 .maximum = 1000});
-    visit("gap_scale", o.gap_scale,
-          Field{.help = "g of c + g (R(c) - c) in the inversion", .minimum = -100, .maximum = 1000});
-    visit(
-        "guidance_final", o.guidance_final,
-        Field{.help =
-                  "guidance scale of the step after a reflection; unset = the run's; the released SD3.5 code "
-                  "has 3.5 whatever the run's",
-              .minimum = -100,
-              .maximum = 1000});
     ReflectOptions::fields(visit, o.reflect);
   }
 };
 
-/// Gives the step after a reflection a prediction of its own, beside what a term of the reflection adds.
+/// Gives the step after a reflection its own prediction, on top of any term of the reflection.
 class PredictAfterReflection final : public PredictionTerm {
  public:
   PredictAfterReflection(PredictorChange accepted, ReflectOptions options,
@@ -68,10 +65,10 @@ class PredictAfterReflection final : public PredictionTerm {
   std::shared_ptr<const PredictionTerm> reflection_;
 };
 
-/// Returns Z-CoRe2: a reflection whose inversion predicts c + g (R(c) - c), R the weak network that imitates
-/// CFG at a scale w0. To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_uncond): it pushes the
-/// wrong way for g > (g1-1)/(w0-1), so choose g for the network at hand.
-/// Cost:    N G + T S (G(g1) + 1) rows and T S evaluations of R. guidance_final shares the branches of the
+/// Returns Z-CoRe2: a reflection whose inversion predicts c + g (R(c) - c), where the weak network R imitates
+/// CFG at a scale w0. To first order the gap is (g1 - 1 - g (w0 - 1)) (P_cond - P_uncond), which points the
+/// wrong way for g > (g1-1)/(w0-1), so choose g to suit the network.
+/// Cost:    N G + T S (G(g1) + 1) rows plus T S evaluations of R. guidance_final shares the branches of the
 ///          run's CFG.
 /// Source:  Shao et al., "CoRe^2", arXiv:2503.09662. Deviation: matched coefficients; legacy=true is the
 ///          released SDXL code (coefficients=legacy-shifted), guidance_final=3.5 the released SD3.5 code.

@@ -1,4 +1,4 @@
-// Z-Sampling: reflect between a strong and a weak guidance scale of the same model.
+// Z-Sampling: reflects between a strong and a weak guidance scale of the same model.
 #pragma once
 
 #include <glint/guidance/cfg.hpp>
@@ -22,12 +22,11 @@ struct ZSamplingOptions {
   ReflectOptions reflect = {};
 
   static void fields(auto& visit, auto& o) {
-    visit("guidance_forward", o.guidance_forward,
-          Field{.help = "guidance scale of the denoise predictor; unset = the run's",
-                .minimum = -100,
-                .maximum = 1000});
+    visit(
+        "guidance_forward", o.guidance_forward,
+        Field{.help = "guidance scale when denoising; default: the run's", .minimum = -100, .maximum = 1000});
     visit("guidance_inverse", o.guidance_inverse,
-          Field{.help = "guidance scale of the inversion predictor; 0 is the negative prompt alone",
+          Field{.help = "guidance scale when inverting; 0 = unconditional only",
                 .minimum = -100,
                 .maximum = 1000});
     visit("branches", o.branches, kBranchesField);
@@ -35,14 +34,14 @@ struct ZSamplingOptions {
   }
 };
 
-/// Returns Z-Sampling: a reflection whose predictors differ in the guidance scale alone. To first order a run
-/// with CFG g1 behaves like CFG at g1 + T m (g1 - g2), so compare it with that. A guidance-distilled model
-/// has the scale as an input instead, and the predictors set that.
+/// Returns Z-Sampling: a reflection whose predictors differ only in guidance scale. To first order a run with
+/// CFG g1 behaves like CFG at g1 + T m (g1 - g2), the baseline to compare it with. On guidance-distilled
+/// models the predictors set the scale input instead.
 /// Cost:    T min(K, N-1-i) (G(g1) + G(g2)) extra rows at active step i, G(0) = G(1) = 1, else 2
 ///          (branches=legacy-both: always 2).
 /// Source:  Bai et al., "Zigzag Diffusion Sampling: Diffusion Models Can Self-Improve via Self-Reflection",
-///          ICLR 2025, arXiv:2412.10891, Alg. 1. Deviations: matched coefficients, no branch that cannot
-///          matter; legacy=true is the released SDXL code: coefficients=legacy-shifted, branches=legacy-both.
+///          ICLR 2025, arXiv:2412.10891, Alg. 1. Deviations: matched coefficients, no unneeded branches;
+///          legacy=true is the released SDXL code: coefficients=legacy-shifted, branches=legacy-both.
 inline StepMethod z_sampling(const ZSamplingOptions& o = {}) {
   constexpr std::string_view kName = ZSamplingOptions::info.name;
   check_ranges(kName, o);

@@ -1,4 +1,4 @@
-// Prompts to what a network is conditioned on.
+// Encodes prompts into conditionings with one text encoder.
 #pragma once
 
 #include <glint/export.hpp>
@@ -13,30 +13,30 @@
 
 namespace glint {
 
-/// A prompt's conditioning, and what of the prompt it does not hold.
+/// A prompt's conditioning and tokenization, including the words it lost.
 struct EncodedPrompt {
-  Conditioning conditioning;  ///< one row: tokens [1,L,D], pooled [1,P] if the network gives one, mask [1,L]
+  Conditioning
+      conditioning;  ///< one row: tokens [1,L,D], pooled [1,P] if the network returns one, mask [1,L]
   TokenizedPrompt tokenized;
 };
 
-/// How a text encoder's network is called.
+/// How to call a text encoder's network.
 struct TextEncoderOptions {
   std::vector<std::string> inputs = {"ids"};  ///< arguments in order: ids, mask
-  std::string device = "cpu";                 ///< where it was loaded: cpu | cuda | cuda:N
+  std::string device = "cpu";                 ///< device of the network: cpu | cuda | cuda:N
 };
 
-/// A tokenizer and the network behind it, which returns tokens [B,L,D] or (tokens, pooled [B,P]).
-/// Shapes:  ids [B,L] int64; mask [B,L] int64, 1 for ids before the padding, 0 for padding.
+/// A tokenizer followed by a network that returns tokens [B,L,D] or (tokens, pooled [B,P]).
+/// Shapes:  ids [B,L] int64; mask [B,L] int64, 0 for padding, 1 elsewhere.
 /// Thread:  const calls are safe concurrently.
 class GLINT_API TextEncoder {
  public:
-  /// Errors:  InvalidArgument if either is null, or for an input with another name.
+  /// Errors:  InvalidArgument if either is null, or for an unknown input name.
   TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared_ptr<const Network> network,
               TextEncoderOptions options = {});
 
-  /// Returns the conditioning of `prompt`, float32 on the CPU. The empty prompt gives the unconditional
-  /// branch.
-  /// Errors:  InvalidArgument naming the byte offset if the prompt is not UTF-8; BadModel if the network
+  /// Returns the conditioning of `prompt`, float32 on the CPU; the empty prompt gives the unconditional one.
+  /// Errors:  InvalidArgument, naming the byte offset, if the prompt is not UTF-8; BadModel if the network
   ///          returns something else; Internal with the engine's message.
   EncodedPrompt encode(std::string_view prompt) const;
 

@@ -1,17 +1,17 @@
-// How the ids of a prompt are framed: their number, and what stands before, after and behind them.
+// How a prompt's ids are framed: their number, start and end ids, and padding.
 #pragma once
 
 #include <cstdint>
 
 namespace glint {
 
-/// How a family frames a prompt's ids. Belongs to the tokenizer's entry in model.json.
+/// How a tokenizer frames a prompt's ids; part of its entry in model.json.
 struct TokenFrame {
-  int64_t max_tokens = 77;  ///< ids of every prompt, frame included
-  int64_t bos = 0;          ///< put first; clip-bpe only
-  int64_t eos = 0;          ///< put after the last id that fits
-  int64_t pad = 0;          ///< fills up
-  bool web_text = false;    ///< decode HTML's character references and collapse white space first (Wan)
+  int64_t max_tokens = 77;  ///< ids per prompt, frame included
+  int64_t bos = 0;          ///< start id; clip-bpe only
+  int64_t eos = 0;          ///< end id, after the last id that fits
+  int64_t pad = 0;          ///< padding id
+  bool web_text = false;    ///< first decode HTML character references and collapse white space (Wan)
 };
 
 }  // namespace glint

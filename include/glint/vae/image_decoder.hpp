@@ -1,4 +1,4 @@
-// Latents to pixels.
+// Decodes image latents to pixels.
 #pragma once
 
 #include <glint/export.hpp>
@@ -10,18 +10,17 @@
 
 namespace glint {
 
-/// The decoder of a variational autoencoder.
+/// The decoder of an image VAE.
 /// Thread:  const calls are safe concurrently.
 class GLINT_API ImageDecoder {
  public:
   /// Errors:  InvalidArgument if the network is null, a size is not positive or scaling_factor is 0.
   ImageDecoder(std::shared_ptr<const Network> network, VaeOptions options);
 
-  /// Returns the pictures of `latents`: network(latents / scaling_factor + shift_factor), nominally in
-  /// [-1,1].
+  /// Returns network(latents / scaling_factor + shift_factor), nominally in [-1,1].
   /// Shapes:  latents [B,C,H,W]; returns [B,3,s H,s W], float32 on the CPU.
-  /// Errors:  ShapeMismatch, UnsupportedDtype for latents; InvalidArgument for a tile size; BadModel if the
-  ///          network returns another shape; Cancelled; OutOfMemory; Internal.
+  /// Errors:  ShapeMismatch, UnsupportedDtype for latents; InvalidArgument for a bad tile size; BadModel if
+  ///          the network returns another shape; Cancelled; OutOfMemory; Internal.
   at::Tensor decode(const at::Tensor& latents, const VaeCall& call = {}) const;
 
   const VaeOptions& options() const { return options_; }

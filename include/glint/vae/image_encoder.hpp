@@ -1,4 +1,4 @@
-// Pixels to latents: where inversion of a given picture begins.
+// Encodes pixels to image latents, e.g. to invert a given image.
 #pragma once
 
 #include <glint/export.hpp>
@@ -10,19 +10,18 @@
 
 namespace glint {
 
-/// The encoder of a variational autoencoder.
+/// The encoder of an image VAE.
 /// Thread:  const calls are safe concurrently.
 class GLINT_API ImageEncoder {
  public:
   /// Errors:  InvalidArgument if the network is null, a size is not positive or scaling_factor is 0.
   ImageEncoder(std::shared_ptr<const Network> network, VaeOptions options);
 
-  /// Returns the latents of `pixels`: (network(pixels) - shift_factor) * scaling_factor, the mean of the
-  /// posterior.
-  /// Shapes:  pixels [B,3,H,W] in [-1,1] (to_tensor of a picture), H and W multiples of spatial_scale s;
+  /// Returns the posterior mean (network(pixels) - shift_factor) * scaling_factor.
+  /// Shapes:  pixels [B,3,H,W] in [-1,1] (see to_tensor), H and W multiples of spatial_scale s;
   ///          returns [B,C,H/s,W/s], float32 on the CPU.
-  /// Errors:  ShapeMismatch, UnsupportedDtype for pixels; InvalidArgument for a tile size; BadModel if the
-  ///          network returns another shape; Cancelled; OutOfMemory; Internal.
+  /// Errors:  ShapeMismatch, UnsupportedDtype for pixels; InvalidArgument for a bad tile size; BadModel if
+  ///          the network returns another shape; Cancelled; OutOfMemory; Internal.
   at::Tensor encode(const at::Tensor& pixels, const VaeCall& call = {}) const;
 
   const VaeOptions& options() const { return options_; }

@@ -1,4 +1,4 @@
-// What all encoders and decoders are given: the constants of their latents, and how one call goes.
+// Options shared by VAE encoders and decoders: the constants of their latents, and options of one call.
 #pragma once
 
 #include <cstdint>
@@ -7,27 +7,26 @@
 
 namespace glint {
 
-/// The constants and types of a variational autoencoder's networks.
+/// The constants of a VAE's latents, and the dtype and device of its networks.
 struct VaeOptions {
-  int64_t channels = 4;       ///< of the latents
-  int64_t spatial_scale = 8;  ///< pixels per latent pixel, each side
-  int64_t frame_scale = 4;    ///< frames per latent frame after the first; of videos only
+  int64_t channels = 4;       ///< latent channels
+  int64_t spatial_scale = 8;  ///< pixels per latent pixel along each side
+  int64_t frame_scale = 4;    ///< video frames per latent frame after the first
   double scaling_factor = 1.0;
   double shift_factor = 0.0;
-  std::string dtype = "float32";  ///< what the networks take
-  std::string device = "cpu";     ///< where the networks were loaded
+  std::string dtype = "float32";  ///< input dtype of the networks
+  std::string device = "cpu";     ///< device of the networks
 };
 
-/// How one call of an encoder or decoder goes.
+/// Options of one encoder or decoder call.
 struct VaeCall {
-  /// Side of the square tiles that a larger picture is cut into, px: a multiple of 4 spatial_scale, or 0 for
-  /// one piece. Tiles overlap by a quarter of their side and are blended there; a picture that fits into one
-  /// is not cut, and comes out as with 0. Bounds the memory of the network, not that of the result. Near the
-  /// overlaps the result differs from that of one piece, since a tile's network sees nothing of its
-  /// neighbours.
-  /// Source:  diffusers 0.42.1, AutoencoderKL and AutoencoderKLWan with enable_tiling, which this equals.
+  /// Side of the square tiles that larger images are cut into, px: a multiple of 4 spatial_scale; 0 = no
+  /// tiling. Tiles overlap by a quarter of their side and are blended there; an image that fits into one tile
+  /// is not cut. Bounds the network's memory, not the result's. Near overlaps the result differs from an
+  /// untiled one, since the network sees only one tile at a time.
+  /// Source:  equals diffusers 0.42.1, AutoencoderKL and AutoencoderKLWan with enable_tiling.
   int64_t tile = 0;
-  /// Asked before every call of the network with the calls done and the calls of all; false cancels.
+  /// Called before every network call with the calls done and their total; return false to cancel.
   std::function<bool(int64_t done, int64_t total)> proceed = {};
 };
 

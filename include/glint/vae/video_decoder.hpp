@@ -1,4 +1,4 @@
-// Latents to the frames of a video, one latent frame after the other.
+// Decodes video latents to frames, one latent frame at a time.
 #pragma once
 
 #include <glint/export.hpp>
@@ -12,37 +12,36 @@
 
 namespace glint {
 
-/// The decoder of a variational autoencoder that is causal in time, as two networks: one decodes the first
-/// latent frame, one each later frame from what is remembered of those before it. The first latent frame is 1
-/// frame of video, each later one `frame_scale`.
+/// The decoder of a video VAE that is causal in time, as two networks: one decodes the first latent frame,
+/// the other each later one from its memory of the frames before. The first latent frame yields 1 video
+/// frame, each later one `frame_scale`.
 /// Thread:  const calls are safe concurrently.
 class GLINT_API VideoDecoder {
  public:
-  /// Takes frames [B,3,k,H,W] as they are made, k = 1 and then frame_scale.
+  /// Receives frames [B,3,k,H,W] as they are decoded: k = 1, then frame_scale.
   using Sink = std::function<void(const at::Tensor& frames)>;
 
   /// Errors:  InvalidArgument if a network is null, a size is not positive or scaling_factor is 0.
   VideoDecoder(std::shared_ptr<const Network> first, std::shared_ptr<const Network> next, VaeOptions options);
 
-  /// Hands the frames of `latents` to `sink`: network(latents / scaling_factor + shift_factor), clamped to
+  /// Passes the decoded frames to `sink`: network(latents / scaling_factor + shift_factor), clamped to
   /// [-1,1], float32 on the CPU.
   /// Shapes:  latents [B,C,F,H,W]; frames [B,3,k,s H,s W], 1 + frame_scale (F-1) in all.
-  /// Cost:    F calls of the network. Memory does not grow with F, except where tiles are asked for and
-  ///          needed: a tile is decoded through all frames before the next, so all pixels (4 bytes each of 3
-  ///          channels) are kept until the last tile is done. The network's memory of a whole frame, kept per
-  ///          tile, would be as large as what tiles save.
-  /// Errors:  as decode.
+  /// Cost:    F network calls. Memory does not grow with F, unless the frames need tiling: each tile is
+  ///          decoded through all frames before the next, so all pixels (3 channels, 4 bytes each) are held
+  ///          until the last tile is done. Going frame by frame instead would keep the network's memory of
+  ///          every tile, as much as tiling saves.
+  /// Errors:  as the overload below.
   void decode(const at::Tensor& latents, const Sink& sink, const VaeCall& call = {}) const;
 
   /// Returns all frames: [B,3,1 + frame_scale (F-1),s H,s W].
-  /// Errors:  ShapeMismatch, UnsupportedDtype for latents; InvalidArgument for a tile size; BadModel if a
+  /// Errors:  ShapeMismatch, UnsupportedDtype for latents; InvalidArgument for a bad tile size; BadModel if a
   ///          network returns another number or shape of tensors; Cancelled; OutOfMemory; Internal.
   at::Tensor decode(const at::Tensor& latents, const VaeCall& call = {}) const;
 
-  /// Returns the frames of the latent frames that follow those `state` remembers, and lets it remember these
-  /// too. However latents are cut into calls, the frames are the same. A call that fails leaves `state` as it
-  /// was.
-  /// Errors:  as decode; ShapeMismatch if the frames have another shape than those before.
+  /// Decodes the latent frames that follow those in `state`, and updates `state`. The result does not depend
+  /// on how latents are split into calls. A failed call leaves `state` unchanged.
+  /// Errors:  as decode; ShapeMismatch if the shape differs from the frames before.
   at::Tensor decode_next(const at::Tensor& latents, VideoState& state) const;
 
   const VaeOptions& options() const { return options_; }

@@ -1,4 +1,4 @@
-// What a causal network remembers of the frames it has seen.
+// The memory of a causal video network.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -7,11 +7,11 @@
 
 namespace glint {
 
-/// The memory of a video encoder or decoder between calls; empty before the first frame. Assigning {} starts
-/// anew. Copies share their tensors, which nothing changes: a copy continues from the same frame.
+/// The memory of a video encoder or decoder between calls; empty before the first frame. Assign {} to start
+/// over. Copies share their immutable tensors and continue from the same frame.
 struct VideoState {
   std::vector<at::Tensor> tensors = {};
-  std::vector<int64_t> frame = {};  ///< shape [B,C,H,W] of one input frame, which all frames must have
+  std::vector<int64_t> frame = {};  ///< shape [B,C,H,W] of one input frame, common to all frames
 
   bool empty() const { return tensors.empty(); }
 };

@@ -6,18 +6,18 @@
 namespace glint::released {
 namespace {
 
-constexpr double kNull = 1e-6;         // of the largest singular value
-constexpr double kTie = 1e-6;          // relative: entries this close are equally large
-constexpr double kIndependent = 1e-3;  // length outside a subspace from which a unit vector is outside
+constexpr double kNull = 1e-6;         // relative to the largest singular value
+constexpr double kTie = 1e-6;          // relative: entries this close count as equal
+constexpr double kIndependent = 1e-3;  // residual length of an independent unit vector
 
-/// Returns per column the sign of its largest entry, of the first one among equally large ones.
+/// Returns the sign of each column's largest entry, the first one among ties.
 at::Tensor signs(const at::Tensor& columns) {
   const at::Tensor size = columns.abs();
   const at::Tensor largest = size.ge(size.amax(0, true).mul(1.0 - kTie)).to(at::kByte).argmax(0, true);
   return columns.gather(0, largest).sign();
 }
 
-/// Returns orthonormal columns [n,r] and more of them, up to [n,width].
+/// Extends orthonormal columns [n,r] to [n,width].
 at::Tensor completed(const at::Tensor& basis, int64_t width) {
   const int64_t n = basis.size(0);
   at::Tensor all = at::zeros({n, width}, basis.options());

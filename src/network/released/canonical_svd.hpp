@@ -1,4 +1,4 @@
-// Singular value decomposition without its freedom, for networks that look at singular vectors.
+// A singular value decomposition made unique, for networks that read singular vectors.
 #pragma once
 
 #include <glint/core/tensor.hpp>
@@ -10,13 +10,13 @@ struct Svd {
   at::Tensor u, s, vh;
 };
 
-/// Returns the decomposition of a matrix [m,n] that `canonical` makes of LAPACK's.
+/// Returns canonical(LAPACK's decomposition of `matrix` [m,n]).
 Svd canonical_svd(const at::Tensor& matrix);
 
-/// Returns, given any decomposition of a matrix (u [m,k] at least), the one in which the largest entry of
-/// each column of U is positive, and directions whose singular value is below 1e-6 of the largest are, in
-/// their order, the unit vectors made orthogonal to the others, with values of 0. So it does not depend on a
-/// LAPACK's signs and null spaces. What is left open is where singular values coincide.
+/// Makes any decomposition of a matrix (u at least [m,k]) canonical: the largest entry of each column of U is
+/// positive; directions with singular values below 1e-6 of the largest get value 0 and are replaced, in
+/// order, by unit vectors orthogonalised against the others. The result then does not depend on LAPACK's
+/// signs and null spaces, only on its choice where singular values coincide.
 Svd canonical(const Svd& any);
 
 }  // namespace glint::released

@@ -20,7 +20,7 @@ constexpr int64_t kPatch = 2;
 constexpr size_t kBlocksPerHead = 4;
 enum Input { Output, Position, Tokens, Pooled, UncondTokens, UncondPooled, kInputs };
 
-/// One row if all rows are the same memory, else all of them.
+/// Returns one row if all rows share memory, else all rows.
 at::Tensor distinct(const at::Tensor& batch) { return batch.stride(0) == 0 ? batch.narrow(0, 0, 1) : batch; }
 
 }  // namespace
@@ -175,7 +175,7 @@ at::Tensor Core2Network::forward(const std::vector<at::Tensor>& inputs, const Tr
   const auto told = [&](std::string_view layer, const at::Tensor& value) {
     if (trace) trace(layer, value);
   };
-  // A float32 quotient may lie just below the whole number it means.
+  // A float32 quotient may fall just below the intended integer.
   const double position = inputs[Position][0].item<double>();
   const int64_t bank = std::clamp<int64_t>(
       static_cast<int64_t>(std::floor(position * static_cast<double>(banks_) + 1e-4)), 0, banks_ - 1);

@@ -1,4 +1,4 @@
-// CoRe2's weak network: guidance imitated from the conditional prediction and the prompts' tokens.
+// CoRe2's weak network, which imitates guidance from the conditional prediction and the prompts' tokens.
 #pragma once
 
 #include "network/released/layers.hpp"
@@ -9,7 +9,8 @@ namespace glint::released {
 
 class TextDecomposition;
 
-/// A linear layer with a bank of low-rank corrections: W x + A_b B_b x, b the part of the run.
+/// A linear layer with a bank of low-rank corrections: W x + A_b B_b x, where b is the current part of the
+/// run.
 struct BankedLinear {
   Linear base;
   at::Tensor a, b;  // [banks,in,r], [banks,r,out]
@@ -26,7 +27,7 @@ struct BankedLinear {
 /// released: the first rows of U, not a low-rank approximation; or columns), table and table_base (patches
 /// per side of the position table, and of its unit).
 /// Dtype:   float32 in and out; the weights' dtype inside, decompositions in float64 on the CPU.
-/// Cost:    the decomposition of [2L,D] once per prompt: the last few are remembered.
+/// Cost:    one decomposition of [2L,D] per prompt; the last few are cached.
 /// Source:  Shao et al., "CoRe^2: Collect, Reflect and Refine to Generate Better and Faster",
 ///          arXiv:2503.09662.
 class Core2Network final : public Network {
@@ -40,11 +41,11 @@ class Core2Network final : public Network {
   std::shared_ptr<const Network> with(std::string_view setting, std::string_view value) const override;
   void check_latents(const std::vector<int64_t>& shape) const override;
 
-  /// `inputs` as named above.
+  /// Takes the inputs listed above.
   at::Tensor forward(const std::vector<at::Tensor>& inputs, const Trace& trace = {}) const;
 
  private:
-  struct Head {  // reads the text: one vector of the width, the mean over tokens
+  struct Head {  // reduces the text to one vector of the width, the mean over tokens
     BankedLinear in, out;
     LayerNorm norm;
     at::Tensor operator()(const at::Tensor& text, int64_t bank) const;
@@ -83,7 +84,7 @@ class Core2Network final : public Network {
   bool uncond_first_ = true, legacy_rows_ = true;
   at::Tensor patch_weight_, patch_bias_;
   std::vector<Block> blocks_;
-  std::vector<Modulation> modulations_;  // before the blocks, after the first four, after the others
+  std::vector<Modulation> modulations_;  // before the blocks, after the first four, after the rest
   Head last_;
   BankedLinear norm_out_, proj_out_, skip_in_, skip_out_, trans_;
   std::optional<BankedLinear> pool_;

@@ -1,4 +1,4 @@
-// The few layers the networks of this folder are made of.
+// The layers that the networks in this folder are built from.
 #pragma once
 
 #include "network/released/network_file.hpp"
@@ -12,7 +12,7 @@
 
 namespace glint::released {
 
-/// Is told the value of every layer, for tests that compare them one by one. Not called if empty.
+/// Receives every layer's output, for tests that compare them one by one. May be empty.
 using Trace = std::function<void(std::string_view layer, const at::Tensor& value)>;
 
 struct Linear {
@@ -41,12 +41,12 @@ inline LayerNorm take_norm(NetworkFile& w, const std::string& name, int64_t widt
   return {w.take(name + ".weight", {width}), w.take(name + ".bias", {width})};
 }
 
-/// Returns [3,B,heads,N,d] of a linear layer's [B,N,3 heads d].
+/// Reshapes a linear layer's [B,N,3 heads d] to [3,B,heads,N,d].
 inline at::Tensor split_heads(const at::Tensor& qkv, int64_t heads) {
   return qkv.unflatten(-1, {3, heads, -1}).permute({2, 0, 3, 1, 4});
 }
 
-/// Returns [B,N,heads d] of [B,heads,N,d].
+/// Reshapes [B,heads,N,d] to [B,N,heads d].
 inline at::Tensor join_heads(const at::Tensor& x) { return x.transpose(1, 2).flatten(2); }
 
 }  // namespace glint::released

@@ -9,9 +9,9 @@
 namespace glint::released {
 namespace {
 
-constexpr size_t kNamed = 6;  // of a long list of faults
+constexpr size_t kNamed = 6;  // faults listed by name in a message
 
-/// "missing a, b and 4 more", or nothing.
+/// Formats "missing a, b and 4 more", or "" if there are none.
 std::string faults(const char* what, const std::vector<std::string>& names) {
   if (names.empty()) return "";
   const std::vector<std::string> first(names.begin(),

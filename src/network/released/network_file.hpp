@@ -1,4 +1,4 @@
-// The tensors and settings of one network's file, taken out by name.
+// Access by name to the tensors and settings of one network's file.
 #pragma once
 
 #include <glint/io/safetensors.hpp>
@@ -10,8 +10,8 @@
 
 namespace glint::released {
 
-/// Hands out tensors on the network's device and in its dtype. Whatever does not fit is remembered, so that
-/// one message names all of it.
+/// Provides tensors on the network's device and in its dtype. Collects all faults, so that one message names
+/// them all.
 class NetworkFile {
  public:
   NetworkFile(TensorMap tensors, Metadata settings, std::string file, at::Device device, at::ScalarType dtype)
@@ -27,11 +27,11 @@ class NetworkFile {
 
   bool has(const std::string& name) const { return tensors_.contains(name); }
 
-  /// Returns the shape of a tensor from which other sizes follow.   Errors: BadModel unless it exists with
-  /// that rank.
+  /// Returns the shape of a tensor that determines other sizes.
+  /// Errors: BadModel unless it exists with that rank.
   std::vector<int64_t> shape(const std::string& name, size_t rank) const;
 
-  /// Returns the tensor, or an undefined one if it is missing or of another shape; `finish` then tells.
+  /// Returns the tensor, or an undefined one if it is missing or of another shape, which `finish` reports.
   at::Tensor take(const std::string& name, const std::vector<int64_t>& shape);
 
   /// Returns a setting.   Errors: BadModel if it is missing, not a positive number, or neither of two values.
@@ -39,7 +39,7 @@ class NetworkFile {
   int64_t number(const std::string& name);
   bool either(const std::string& name, std::string_view yes, std::string_view no);
 
-  /// Throws BadModel listing what was missing, of another shape, or not asked for.
+  /// Throws BadModel listing the tensors that are missing, of another shape or unused.
   void finish() const;
 
  private:

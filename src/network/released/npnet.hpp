@@ -1,4 +1,4 @@
-// NPNet, the network of Golden Noise: better initial noise from noise and prompt.
+// NPNet, Golden Noise's network, which turns noise and prompt into better initial noise.
 #pragma once
 
 #include "network/released/swin.hpp"
@@ -7,11 +7,11 @@
 
 namespace glint::released {
 
-/// Inputs latents [B,4,h,h] and tokens [B,L,D]; returns latents. One size of latents and one of prompts,
-/// those it was trained for. Settings: tokens (L), heads (of the SVD branch), attention (true | false: what
-/// its setting svd_attention changes), features (nhwc-as-nchw as released: rows of the features are read as
-/// channels; or nchw), image (side of the pictures Swin is given).
-/// Dtype:   float32, or float64 where that is asked for; decompositions in float64 on the CPU.
+/// Inputs latents [B,4,h,h] and tokens [B,L,D]; returns latents. Accepts only the latent and prompt sizes it
+/// was trained on. Settings: tokens (L), heads (of the SVD branch), attention (true | false, overridden by
+/// the setting svd_attention), features (nhwc-as-nchw as released: rows of the features are read as channels;
+/// or nchw), image (side of Swin's input images).
+/// Dtype:   float32, or float64 on request; decompositions in float64 on the CPU.
 /// Source:  Zhou et al., "Golden Noise for Diffusion Models", ICCV 2025, arXiv:2411.09502. Deviation: no
 ///          stochastic depth, which the released code leaves on by never leaving training mode.
 class Npnet final : public Network {

@@ -15,19 +15,19 @@ namespace {
 
 constexpr size_t kMostStages = 8;
 
-/// [B,H,W,C] to [B windows,size^2,C].
+/// Cuts [B,H,W,C] into windows, [B windows,size^2,C].
 at::Tensor cut(const at::Tensor& x, int64_t size) {
   const int64_t b = x.size(0), h = x.size(1), w = x.size(2), c = x.size(3);
   return x.reshape({b, h / size, size, w / size, size, c}).transpose(2, 3).reshape({-1, size * size, c});
 }
 
-/// What `cut` undoes.
+/// Undoes `cut`.
 at::Tensor joined(const at::Tensor& x, int64_t size, int64_t h, int64_t w) {
   const int64_t c = x.size(-1);
   return x.reshape({-1, h / size, w / size, size, size, c}).transpose(2, 3).reshape({-1, h, w, c});
 }
 
-/// [size^2,size^2]: the row of the table of biases that belongs to a pair of places in a window.
+/// Returns [size^2,size^2], the bias table's row for each pair of positions in a window.
 at::Tensor relative_index(int64_t size) {
   const at::Tensor line = at::arange(size, at::kLong);
   const at::Tensor place = at::stack(at::meshgrid({line, line}, "ij")).flatten(1);
@@ -35,10 +35,10 @@ at::Tensor relative_index(int64_t size) {
   return apart[0].mul(2 * size - 1).add(apart[1]);
 }
 
-/// [windows,size^2,size^2]: 0 between places that were neighbours before the cyclic shift, -100 between
-/// others.
+/// Returns [windows,size^2,size^2]: 0 between positions that were neighbours before the cyclic shift, -100
+/// between others.
 at::Tensor shift_mask(int64_t side, int64_t size, int64_t shift) {
-  // Which of three bands a row lies in: untouched, cut by the shift, or brought from the other end.
+  // The band of each row: untouched, cut by the shift, or wrapped around from the other end.
   const at::Tensor row = at::arange(side, at::kLong);
   const at::Tensor band = row.ge(side - size).to(at::kLong).add(row.ge(side - shift).to(at::kLong));
   const at::Tensor region = band.unsqueeze(1).mul(3).add(band.unsqueeze(0)).reshape({1, side, side, 1});

@@ -1,4 +1,4 @@
-// Swin transformer without its classifier.
+// A Swin transformer without its classifier.
 #pragma once
 
 #include "network/released/layers.hpp"
@@ -9,7 +9,7 @@ namespace glint::released {
 /// Source:  Liu et al., "Swin Transformer", ICCV 2021, arXiv:2103.14030; parameters are named as in timm.
 class Swin {
  public:
-  /// Settings: image (side). The rest follows from the tensors' shapes.
+  /// Settings: image (side). All other sizes follow from the tensors' shapes.
   Swin(NetworkFile& weights, const std::string& prefix);
 
   int64_t side() const { return side_; }
@@ -23,7 +23,7 @@ class Swin {
     int64_t heads, window, shift;
     LayerNorm norm1, norm2;
     Linear qkv, proj, fc1, fc2;
-    at::Tensor bias;  // [heads,n,n] of relative positions, n = window^2; with a shift [windows,heads,n,n]
+    at::Tensor bias;  // relative position bias [heads,n,n], n = window^2; with a shift [windows,heads,n,n]
 
     at::Tensor operator()(const at::Tensor& x) const;
     at::Tensor attention(const at::Tensor& windows) const;

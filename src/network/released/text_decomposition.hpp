@@ -1,4 +1,4 @@
-// The decomposition of prompts, remembered: a run asks for the same one at every step.
+// A cache of prompt decompositions, since a run needs the same one at every step.
 #pragma once
 
 #include "network/released/canonical_svd.hpp"
@@ -10,12 +10,13 @@
 
 namespace glint::released {
 
-/// Thread: may be shared.
+/// Caches the last few results of canonical_svd.
+/// Thread:  safe to share.
 class TextDecomposition {
  public:
   /// Returns canonical_svd(matrix).
   Svd operator()(const at::Tensor& matrix) {
-    const std::lock_guard lock(mutex_);  // two runs with one prompt should wait for one decomposition
+    const std::lock_guard lock(mutex_);  // runs with the same prompt wait for one decomposition
     for (const Entry& entry : entries_)
       if (entry.matrix.sizes() == matrix.sizes() && at::equal(entry.matrix, matrix)) return entry.svd;
     if (entries_.size() == kRemembered) entries_.pop_front();
