@@ -163,6 +163,16 @@ def line_width(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root).as_posix()}:{number}: {len(line)} columns, at most {MAX_COLUMNS} are allowed"
 
 
+def umbrella(root: Path) -> Iterator[str]:
+    """glint.hpp includes every public header."""
+    base = root / "include/glint"
+    listed = (base / "glint.hpp").read_text(encoding="utf-8") if (base / "glint.hpp").exists() else ""
+    for path in code_files(root, "include/glint"):
+        name = path.relative_to(root / "include").as_posix()
+        if path.name != "glint.hpp" and f"#include <{name}>" not in listed:
+            yield f"include/{name}: not in glint.hpp"
+
+
 RULES = {
     "banned-includes": banned_includes,
     "include-direction": include_direction,
@@ -170,6 +180,7 @@ RULES = {
     "file-length": file_length,
     "function-length": function_length,
     "line-width": line_width,
+    "umbrella": umbrella,
 }
 
 

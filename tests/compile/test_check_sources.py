@@ -78,6 +78,12 @@ class RulesFindFaults(unittest.TestCase):
         self.assertIn("src/core/a.cpp:2: a function of 81 lines", found[0])
         self.assertEqual(self.violations("function-length", {"src/ops/a.cpp": function(150)}), [])
 
+    def test_a_header_outside_of_the_umbrella_is_found(self) -> None:
+        files = {"include/glint/glint.hpp": "#include <glint/core/a.hpp>\n", "include/glint/core/a.hpp": ""}
+        self.assertEqual(self.violations("umbrella", files), [])
+        files["include/glint/core/b.hpp"] = ""
+        self.assertEqual(self.violations("umbrella", files), ["include/glint/core/b.hpp: not in glint.hpp"])
+
     def test_a_wide_line_is_found(self) -> None:
         self.assertEqual(self.violations("line-width", {"src/a.cpp": "x" * 110 + "\n"}), [])
         self.assertEqual(len(self.violations("line-width", {"src/a.cpp": "x" * 111 + "\n"})), 1)
