@@ -30,7 +30,7 @@ OptionValues parse_options(std::string_view json) {
       return detail::parse_json(json, "options");
     } catch (const Error& error) {
       throw Error(ErrorCode::InvalidArgument,
-                  error.what());  // the JSON is an argument here, not a bundle's file
+                  error.what());  // an argument, not a bundle's file
     }
   }();
   GLINT_CHECK(document.is_object(), InvalidArgument, "options: expected a JSON object, got {}",

@@ -124,7 +124,7 @@ class TileRun {
     for_each_block(t_.e, width_, AccumulateVisitor{v_, p_, keys, width_, width_, out_});
   }
 
-  /// Rescales what was accumulated under a lower maximum: values, sum and the mass of the means.
+  /// Scales down what was accumulated under a lower maximum: values, sum and the mass of the means.
   void rescale() {
     const FloatTag tag;
     for (int64_t w = 0; w < width_; w += kLanes) {

@@ -67,8 +67,9 @@ struct Component {
   Backend backend = Backend::TorchScript;          ///< networks only; safetensors is for npnet, core2_weak
   TokenizerKind tokenizer = TokenizerKind::Words;  ///< tokenizers only, "backend" in the file
   std::string sha256;                              ///< of the file, 64 lower-case hex digits
-  /// float32 | float16 | bfloat16 | float64. TorchScript and safetensors: the dtype of the stored weights,
-  /// which also compute in it, except for half precision on a CPU. Others: the compute dtype of the export.
+  /// float32 | float16 | bfloat16 | float64. TorchScript and safetensors: the dtype of the stored weights and
+  /// of computation, except that half precision computes in float32 unless LoadOptions::dtype asks for it.
+  /// Others: the compute dtype of the export.
   std::string dtype = "float32";
   /// The dtype the file was traced to compute in, which the caller cannot change: inputs have it, and weights
   /// are converted to it if `dtype` differs (TorchScript only). Empty = `dtype` decides. Networks only.

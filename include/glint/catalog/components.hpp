@@ -16,8 +16,7 @@ namespace glint {
 
 /// What CoRe2's released weak network takes from the SVD U S Vh of the prompt embeddings.
 enum class TextRows {
-  LegacyRows,  ///< the first rows of U: a mistake in the released code, but what its weights were trained
-               ///< with
+  LegacyRows,  ///< the first rows of U: the released code's mistake, trained into its weights
   Columns      ///< the first columns of U: the best approximation of that rank
 };
 template <>

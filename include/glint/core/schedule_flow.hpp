@@ -5,7 +5,7 @@
 
 namespace glint {
 
-/// Returns sigma under a static shift s: s sigma / (1 + (s - 1) sigma). The dynamic shift is s = e^mu.
+/// Returns sigma under a static shift s: s sigma / (1 + (s - 1) sigma). A dynamic shift has s = e^mu.
 /// Source: Esser et al., SD3, arXiv:2403.03206, Eq. 23.
 inline double shift_sigma(double sigma, double shift) {
   return shift * sigma / (1.0 + (shift - 1.0) * sigma);

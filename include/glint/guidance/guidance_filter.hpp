@@ -11,7 +11,7 @@ namespace glint {
 /// Thread:  const calls are safe concurrently.
 class GuidanceFilter {
  public:
-  /// Evaluates the rule and the filters inside this one; lazy.
+  /// Returns the prediction of the rule and the filters inside this one, computed when called.
   using Guided = std::function<at::Tensor()>;
 
   virtual ~GuidanceFilter() = default;

@@ -84,9 +84,9 @@ class GLINT_API Network {
 /// Returns the network in `path`, ready to run. TorchScript and AOTInductor files are executable code: load
 /// only files you trust, such as those whose SHA-256 matches a trusted manifest (Bundle checks it). A
 /// safetensors file holds the weights of a built-in architecture, npnet or core2, named in its metadata.
-/// Errors:  NotFound if there is no such file; BadModel if `backend` cannot read it, this torch is too old
-///          for it, or it is for another architecture; UnsupportedDevice; InvalidArgument for a dtype or
-///          gradients the backend does not support.
+/// Errors:  NotFound if there is no such file; BadModel if `backend` cannot read it, or it was made by a
+///          torch that this one cannot read, or for another architecture; UnsupportedDevice; InvalidArgument
+///          for a dtype or gradients the backend does not support.
 GLINT_API std::shared_ptr<const Network> load_network(const std::filesystem::path& path, Backend backend,
                                                       const LoadOptions& options = {});
 

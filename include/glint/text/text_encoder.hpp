@@ -15,8 +15,7 @@ namespace glint {
 
 /// A prompt's conditioning and tokenization, including the words it lost.
 struct EncodedPrompt {
-  Conditioning
-      conditioning;  ///< one row: tokens [1,L,D], pooled [1,P] if the network returns one, mask [1,L]
+  Conditioning conditioning;  ///< one row: tokens [1,L,D], pooled [1,P] if any, mask [1,L]
   TokenizedPrompt tokenized;
 };
 
