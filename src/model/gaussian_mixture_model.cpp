@@ -41,7 +41,6 @@ GaussianMixtureModel::GaussianMixtureModel(GaussianMixture mixture, Parameteriza
            .noise_kind = kind,
            .latent_shape = {mixture.means.sizes().begin() + 1, mixture.means.sizes().end()},
            .gradients = true};
-  info_.gradients = true;
 }
 
 Conditioning GaussianMixtureModel::condition(const std::vector<int64_t>& components) const {
