@@ -54,7 +54,7 @@ class Program {
 
 }  // namespace
 
-TEST_CASE("collect trajectories takes prompts from a file and says what it did", "[cli]") {
+TEST_CASE("Collect trajectories takes prompts from a file and says what it did", "[cli]") {
   const Program glint;
   const Outcome run = glint("collect trajectories --prompts prompts.txt -m tiny -o t --count 2 --shard 3");
   INFO(run.err);
@@ -99,7 +99,7 @@ TEST_CASE("A collection that is killed or interrupted ends in the files of one t
   CHECK(glint.content("parts") == glint.content("whole"));
 }
 
-TEST_CASE("collect noise-pairs keeps what the scorer prefers", "[cli]") {
+TEST_CASE("Collect noise-pairs keeps what the scorer prefers", "[cli]") {
   const Program glint;
   const Outcome run = glint(
       "collect noise-pairs 'red apple' 'a red star left of a key' -o p --steps 2 --count 2 "
@@ -118,7 +118,7 @@ TEST_CASE("collect noise-pairs keeps what the scorer prefers", "[cli]") {
              Contains("--guidance-inverse") && Contains("--margin") && Contains("--shard"));
 }
 
-TEST_CASE("collect says what is wrong", "[cli]") {
+TEST_CASE("Collect says what is wrong", "[cli]") {
   const Program glint;
   test::write_bytes(glint.folder / "empty.txt", "\n  \n");
   REQUIRE(glint("collect trajectories x -m tiny -o made -q").exit_code == 0);

@@ -27,7 +27,7 @@ std::vector<std::string> commands_of(const std::filesystem::path& page) {
 
 }  // namespace
 
-TEST_CASE("every documented command runs", "[cli]") {
+TEST_CASE("Every documented command runs", "[cli]") {
   const std::filesystem::path root = test::source_dir();
   std::vector<std::filesystem::path> pages{root / "README.md"};
   for (const auto& entry : std::filesystem::directory_iterator(root / "docs"))

@@ -24,7 +24,7 @@ using test::Contains;
 using test::Outcome;
 using test::Program;
 
-TEST_CASE("generate writes a picture and says where", "[cli]") {
+TEST_CASE("Generate writes a picture and says where", "[cli]") {
   const Program glint;
   const Outcome run = glint("generate 'red star' -m tiny -o star.png");
   CHECK(run.exit_code == 0);
@@ -41,7 +41,7 @@ TEST_CASE("generate writes a picture and says where", "[cli]") {
   CHECK(texts.at("guidance") == "3");
 }
 
-TEST_CASE("a bundle that another torch made is warned about, unless nothing is to be said", "[cli]") {
+TEST_CASE("A bundle that another torch made is warned about, unless nothing is to be said", "[cli]") {
   const Program glint;
   json manifest = Program::manifest();
   manifest["torch"] = "2.1.0";
@@ -52,7 +52,7 @@ TEST_CASE("a bundle that another torch made is warned about, unless nothing is t
   CHECK(glint("generate 'red star' -m tiny -o star.png --quiet").err.empty());
 }
 
-TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
+TEST_CASE("Generate --json reports what was done and what it cost", "[cli]") {
   const Program glint;
   const Outcome run = glint(
       "generate 'red star' -m tiny --count 2 --seed 010 --steps 4 --quiet --json "
@@ -75,7 +75,7 @@ TEST_CASE("generate --json reports what was done and what it cost", "[cli]") {
   CHECK(report["versions"].contains("torch"));
 }
 
-TEST_CASE("the same seed gives the same picture, whatever the batch", "[cli]") {
+TEST_CASE("The same seed gives the same picture, whatever the batch", "[cli]") {
   const Program glint;
   REQUIRE(glint("generate 'red star' -m tiny --count 3 --seed 5 --batch 3 -q -o a.png").exit_code == 0);
   REQUIRE(glint("generate 'red star' -m tiny --count 3 --seed 5 --batch 2 -q -o b.png").exit_code == 0);
@@ -86,7 +86,7 @@ TEST_CASE("the same seed gives the same picture, whatever the batch", "[cli]") {
   CHECK(read_png(glint.folder / "a-3.png") == read_png(glint.folder / "c.png"));
 }
 
-TEST_CASE("tensors go in and out as safetensors", "[cli]") {
+TEST_CASE("Tensors go in and out as safetensors", "[cli]") {
   const Program glint;
   write_safetensors(glint.folder / "noise.safetensors", {{"noise", at::randn({2, 4, 8, 8})}});
   write_safetensors(glint.folder / "cond.safetensors", {{"tokens", at::randn({8, 16})},
@@ -108,7 +108,7 @@ TEST_CASE("tensors go in and out as safetensors", "[cli]") {
   CHECK(read_png(glint.folder / "sheet.png").width == 2 * 16 + 4);
 }
 
-TEST_CASE("a model without text encoder and decoder takes a conditioning and gives latents", "[cli]") {
+TEST_CASE("A model without text encoder and decoder takes a conditioning and gives latents", "[cli]") {
   const Program glint;
   json m = Program::manifest();
   m["family"] = "tensor";
@@ -131,7 +131,7 @@ TEST_CASE("a model without text encoder and decoder takes a conditioning and giv
   CHECK_THAT(no_uncond.err, Contains("null_tokens"));
 }
 
-TEST_CASE("a log that cannot be written loses no picture", "[cli]") {
+TEST_CASE("A log that cannot be written loses no picture", "[cli]") {
   const Program glint;
   CHECK(glint("generate 'red star' -m tiny -o a.png 2>/dev/full").exit_code == 0);
   CHECK(glint.exists("a.png"));
@@ -139,7 +139,7 @@ TEST_CASE("a log that cannot be written loses no picture", "[cli]") {
   CHECK(glint.exists("c/shard-00000.safetensors"));
 }
 
-TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
+TEST_CASE("Bad usage exits with 2 and names the nearest match", "[cli]") {
   const Program glint;
   const std::pair<const char*, const char*> cases[] = {
       {"generte x", "unknown command 'generte'; did you mean 'generate'?"},
@@ -199,7 +199,7 @@ TEST_CASE("bad usage exits with 2 and names the nearest match", "[cli]") {
   }
 }
 
-TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[cli]") {
+TEST_CASE("What cannot be found or trusted exits with 1 and says what to do", "[cli]") {
   const Program glint;
   CHECK_THAT(glint("generate x -m tinny").err, Contains("did you mean 'tiny'?"));
   CHECK(glint("generate x -m tinny").exit_code == 1);
@@ -232,7 +232,7 @@ TEST_CASE("what cannot be found or trusted exits with 1 and says what to do", "[
   CHECK(glint("inspect tiny").exit_code == 0);
 }
 
-TEST_CASE("outputs go where links and devices point", "[cli]") {
+TEST_CASE("Outputs go where links and devices point", "[cli]") {
   const Program glint;
   test::write_bytes(glint.folder / "real.png", "");
   std::filesystem::create_symlink("real.png", glint.folder / "link.png");
@@ -242,7 +242,7 @@ TEST_CASE("outputs go where links and devices point", "[cli]") {
   CHECK(std::filesystem::is_character_file("/dev/null"));
 }
 
-TEST_CASE("words the model does not know are reported", "[cli]") {
+TEST_CASE("Words the model does not know are reported", "[cli]") {
   const Program glint;
   const Outcome run = glint("generate 'red zeppelin' -m tiny -o x.png");
   CHECK(run.exit_code == 0);
@@ -250,7 +250,7 @@ TEST_CASE("words the model does not know are reported", "[cli]") {
   CHECK(glint("generate '' -m tiny -o empty.png").exit_code == 0);  // the empty prompt is the negative prompt
 }
 
-TEST_CASE("list shows every entry with options, cost and source, for people and for programs", "[cli]") {
+TEST_CASE("List shows every entry with options, cost and source, for people and for programs", "[cli]") {
   const Program glint;
   const json all = json::parse(glint("list --json").out);
   CHECK(all.size() >= 11);
@@ -275,7 +275,7 @@ TEST_CASE("list shows every entry with options, cost and source, for people and 
   CHECK(glint("list model").exit_code == 0);
 }
 
-TEST_CASE("bare glint and every --help show examples; --version is one line", "[cli]") {
+TEST_CASE("Bare glint and every --help show examples; --version is one line", "[cli]") {
   const Program glint;
   const Outcome version = glint("--version");
   CHECK_THAT(version.out, Catch::StartsWith("glint ") && Contains("(torch "));
@@ -294,7 +294,7 @@ TEST_CASE("bare glint and every --help show examples; --version is one line", "[
   }
 }
 
-TEST_CASE("several prompts are one batch, and each keeps its own seed", "[cli]") {
+TEST_CASE("Several prompts are one batch, and each keeps its own seed", "[cli]") {
   const Program glint;
   const Outcome run =
       glint("generate 'red star' 'blue circle' -m tiny --count 2 --seed 7 -q --json -o p.png");
@@ -309,7 +309,7 @@ TEST_CASE("several prompts are one batch, and each keeps its own seed", "[cli]")
   CHECK(texts.at("seed") == "8");
 }
 
-TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]") {
+TEST_CASE("Attention policies are chosen, refused and inspected by name", "[cli]") {
   const Program glint;
   const std::string generate = "generate 'red circle' --model tiny --seed 3 --quiet --latents-out ";
   CHECK(glint(generate + "plain.safetensors -o plain.png").exit_code == 0);
@@ -343,7 +343,7 @@ TEST_CASE("attention policies are chosen, refused and inspected by name", "[cli]
   CHECK_FALSE(json::parse(glint("inspect tiny --json").out).contains("attention"));
 }
 
-TEST_CASE("exported families generate and are inspected like any model", "[cli]") {
+TEST_CASE("Exported families generate and are inspected like any model", "[cli]") {
   const Program glint;
   const std::string families = test::data("families").string();
   const auto small = [&](const std::string& family) {
@@ -402,7 +402,7 @@ TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
   CHECK_FALSE(glint.exists("x-1.png"));
 }
 
-TEST_CASE("generate takes LoRA files with scales, and says what is wrong with them", "[cli]") {
+TEST_CASE("Generate takes LoRA files with scales, and says what is wrong with them", "[cli]") {
   const Program glint;
   const auto file = [&](const char* name, const char* layer) {
     write_safetensors(glint.folder / name, {{fmt::format("{}.lora_A.weight", layer), at::full({2, 8}, 0.5)},

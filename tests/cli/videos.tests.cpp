@@ -45,7 +45,7 @@ struct WanProgram : Program {
 
 }  // namespace
 
-TEST_CASE("a video becomes an animated WebP, numbered PNGs or a folder of them", "[cli]") {
+TEST_CASE("A video becomes an animated WebP, numbered PNGs or a folder of them", "[cli]") {
   const WanProgram glint;
   const Outcome clip = glint.make("--frames 9 --fps 10 -o clip.webp --json");
   INFO(clip.err);
@@ -86,7 +86,7 @@ TEST_CASE("a video becomes an animated WebP, numbered PNGs or a folder of them",
                     std::filesystem::file_size(glint.folder / "glint.webp"), nullptr, nullptr));
 }
 
-TEST_CASE("several videos get numbers of their own, and rows of a sheet", "[cli]") {
+TEST_CASE("Several videos get numbers of their own, and rows of a sheet", "[cli]") {
   const WanProgram glint;
   REQUIRE(glint.make("--frames 5 --count 2 -o clip.webp --sheet sheet.png").exit_code == 0);
   CHECK(glint.animation("clip-1.webp") == std::pair{5, 313});
@@ -99,7 +99,7 @@ TEST_CASE("several videos get numbers of their own, and rows of a sheet", "[cli]
   CHECK(glint.exists("parts-2/frame_0001.png"));
 }
 
-TEST_CASE("tiles are chosen by --vae-tile", "[cli]") {
+TEST_CASE("Tiles are chosen by --vae-tile", "[cli]") {
   const WanProgram glint;
   const Outcome tiled = glint.make("--frames 5 --vae-tile 32 -o t/f_%d.png --json");
   CHECK_THAT(tiled.err, Contains("there is no folder"));
@@ -113,7 +113,7 @@ TEST_CASE("tiles are chosen by --vae-tile", "[cli]") {
   CHECK(texts.at("vae_tile") == "32");
 }
 
-TEST_CASE("videos that cannot be made or written are refused before they are made", "[cli]") {
+TEST_CASE("Videos that cannot be made or written are refused before they are made", "[cli]") {
   const WanProgram glint;
   test::write_bytes(glint.folder / "file", "");
   const std::pair<const char*, const char*> cases[] = {
@@ -145,7 +145,7 @@ TEST_CASE("videos that cannot be made or written are refused before they are mad
   CHECK_THAT(glint("generate x -m tiny -o x.webp").err, Contains("x.webp: expected a .png file"));
 }
 
-TEST_CASE("a prompt becomes a clip of the size and length the model is made for", "[cli]") {
+TEST_CASE("A prompt becomes a clip of the size and length the model is made for", "[cli]") {
   const WanProgram glint;
   const Outcome run =
       glint("generate 'a small golden fox' --model wan --steps 1 --frames 9 -o clip.webp --json -q");

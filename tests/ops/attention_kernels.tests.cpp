@@ -2,7 +2,6 @@
 #include "ops/kernels.hpp"
 #include "tests/support/attention.hpp"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/equal.h>
 
 namespace glint {
@@ -30,7 +29,7 @@ double error_of_pisa(const Inputs& x, const PisaOptions& options) {
   return difference(pisa(x.q, x.k, x.v, options), test::reference_pisa(x, options, selected));
 }
 
-TEST_CASE("PISA equals the reference at odd lengths, head sizes and block sizes") {
+TEST_CASE("PISA equals the reference at odd lengths, head sizes and block sizes", "[ops]") {
   struct Size {
     int64_t n, m, d, e, block;
   };
@@ -43,7 +42,7 @@ TEST_CASE("PISA equals the reference at odd lengths, head sizes and block sizes"
   CHECK(error_of_pisa(inputs(1, s.n, s.m, s.d, s.e), options_of(0.3, s.block, order)) < kFloat32);
 }
 
-TEST_CASE("Selection equals the reference's where scores differ by more than rounding") {
+TEST_CASE("Selection equals the reference's where scores differ by more than rounding", "[ops]") {
   const auto selection = GENERATE(BlockSelection::Mean, BlockSelection::Covariance, BlockSelection::Variance);
   const Inputs x = inputs(2, 333, 410, 48, 48);
   PisaOptions options = options_of(0.2, 16, TaylorOrder::Zeroth, selection);
@@ -56,7 +55,7 @@ TEST_CASE("Selection equals the reference's where scores differ by more than rou
   }
 }
 
-TEST_CASE("Ties in the selection go to the lowest index") {
+TEST_CASE("Ties in the selection go to the lowest index", "[ops]") {
   Inputs x = inputs(3, 64, 256, 32, 32);
   x.k = at::zeros_like(x.k);
   const at::Tensor selected =
@@ -64,7 +63,7 @@ TEST_CASE("Ties in the selection go to the lowest index") {
   for (int64_t i = 0; i < 4; ++i) CHECK((selected.select(-1, i) == i).all().item<bool>());
 }
 
-TEST_CASE("Float16 and bfloat16 are rounded once, on the way out") {
+TEST_CASE("Float16 and bfloat16 are rounded once, on the way out", "[ops]") {
   const auto type = GENERATE(at::kHalf, at::kBFloat16);
   const Inputs x = inputs(4, 200, 72).to(type);
   const PisaOptions options = options_of(0.4, 32);
@@ -75,7 +74,7 @@ TEST_CASE("Float16 and bfloat16 are rounded once, on the way out") {
   CHECK((error - exact.abs() * rounding).max().item<double>() < kFloat32);
 }
 
-TEST_CASE("Strides change nothing but where results lie") {
+TEST_CASE("Strides change nothing but where results lie", "[ops]") {
   const auto type = GENERATE(at::kFloat, at::kBFloat16);
   const Inputs x = inputs(5, 190, 64).to(type), inside = x.heads_inside();
   const at::Tensor out = pisa(inside.q, inside.k, inside.v, options_of(0.3, 32));
@@ -85,20 +84,18 @@ TEST_CASE("Strides change nothing but where results lie") {
   CHECK(at::equal(out, pisa(x.q, column_major, x.v, options_of(0.3, 32))));
 }
 
-TEST_CASE("The number of threads changes no bit") {
+TEST_CASE("The number of threads changes no bit", "[ops]") {
   const Inputs x = inputs(6, 700, 700, 64, 64, 3, 2);
-  const int before = at::get_num_threads();
   std::vector<at::Tensor> out;
   for (int threads : {1, 2, 3}) {
-    at::set_num_threads(threads);
+    const test::Threads guard(threads);
     out.push_back(pisa(x.q, x.k, x.v, options_of(0.2, 16)));
   }
-  at::set_num_threads(before);
   CHECK(at::equal(out[0], out[1]));
   CHECK(at::equal(out[0], out[2]));
 }
 
-TEST_CASE("Scales of any sign and size are the scores'") {
+TEST_CASE("Scales of any sign and size are the scores'", "[ops]") {
   const double scale = GENERATE(0.0, -0.3, 1e-3, 1.0, 3.0);
   CAPTURE(scale);
   PisaOptions options = options_of(0.4, 16);
@@ -111,7 +108,7 @@ TEST_CASE("Scales of any sign and size are the scores'") {
         kFloat32 * std::max(1.0, 10.0 * std::abs(scale)));
 }
 
-TEST_CASE("Every instruction set computes the same") {
+TEST_CASE("Every instruction set computes the same", "[ops]") {
   const int64_t bytes = GENERATE(4, 16, 32, 64);
   ops::limit_vectors(bytes);
   CAPTURE(bytes, ops::kernel_target());
@@ -127,7 +124,7 @@ TEST_CASE("Every instruction set computes the same") {
   ops::limit_vectors(64);
 }
 
-TEST_CASE("NaN in a query stays in its row") {
+TEST_CASE("NaN in a query stays in its row", "[ops]") {
   Inputs x = inputs(8, 96, 32);
   x.q[0][1][40][3] = std::numeric_limits<float>::quiet_NaN();
   const at::Tensor out =
@@ -136,7 +133,7 @@ TEST_CASE("NaN in a query stays in its row") {
   CHECK(out.isnan().sum().item<int64_t>() == 32);
 }
 
-TEST_CASE("ISA equals the reference, aligned or as the released code pads") {
+TEST_CASE("ISA equals the reference, aligned or as the released code pads", "[ops]") {
   struct Size {
     int64_t main, tokens;
   };

@@ -38,19 +38,19 @@ Inputs clustered(uint64_t seed, int64_t blocks, int64_t block, double eps) {
   return x;
 }
 
-TEST_CASE("Density 1 is dense attention") {
+TEST_CASE("Density 1 is dense attention", "[ops]") {
   const Inputs x = inputs(11, 257, 64);
   for (TaylorOrder order : kOrders)
     CHECK(difference(pisa(x.q, x.k, x.v, options_of(order, 1.0)), test::sdpa(x.to(at::kDouble))) < kFloat32);
 }
 
-TEST_CASE("One block or less is dense attention") {
+TEST_CASE("One block or less is dense attention", "[ops]") {
   const int64_t tokens = GENERATE(1, 2, 63, 64);
   const Inputs x = inputs(12, tokens, 32);
   CHECK(difference(pisa(x.q, x.k, x.v), test::sdpa(x.to(at::kDouble))) < kFloat32);
 }
 
-TEST_CASE("Keys that are equal within every block make any density exact") {
+TEST_CASE("Keys that are equal within every block make any density exact", "[ops]") {
   const Inputs x = clustered(13, 10, 32, 0.0);
   for (TaylorOrder order : kOrders)
     for (double density : {0.0, 0.3})
@@ -58,14 +58,14 @@ TEST_CASE("Keys that are equal within every block make any density exact") {
             kFloat32);
 }
 
-TEST_CASE("Rows sum to one: constant values stay what they are") {
+TEST_CASE("Rows sum to one: constant values stay what they are", "[ops]") {
   Inputs x = inputs(14, 1000, 64);
   x.v = at::full_like(x.v, 3.0);
   for (TaylorOrder order : kOrders)
     CHECK(difference(pisa(x.q, x.k, x.v, options_of(order, 0.1)), x.v) < 3 * kFloat32);
 }
 
-TEST_CASE("The error falls with the spread of keys by each order's power") {
+TEST_CASE("The error falls with the spread of keys by each order's power", "[ops]") {
   // Query blocks read block 0 exactly and the other seven by expansion.
   const auto error = [](TaylorOrder order, double eps) {
     const Inputs x = clustered(15, 8, 32, eps);
@@ -82,7 +82,7 @@ TEST_CASE("The error falls with the spread of keys by each order's power") {
   CHECK(first == Approx(4.0).margin(0.7));
 }
 
-TEST_CASE("Whole key blocks may come in any order") {
+TEST_CASE("Whole key blocks may come in any order", "[ops]") {
   const Inputs x = inputs(16, 256, 64);
   const at::Tensor order = at::arange(7, -1, -1, at::kLong);
   const auto permuted = [&](const at::Tensor& t) {
@@ -93,7 +93,7 @@ TEST_CASE("Whole key blocks may come in any order") {
                      pisa(x.q, x.k, x.v, options_of(taylor))) < kFloat32);
 }
 
-TEST_CASE("Keys within a block may come in any order") {
+TEST_CASE("Keys within a block may come in any order", "[ops]") {
   const Inputs x = inputs(26, 250, 64);  // the last block is short
   std::vector<int64_t> order(250);
   for (int64_t i = 0; i < 250; ++i) {
@@ -106,7 +106,7 @@ TEST_CASE("Keys within a block may come in any order") {
                      pisa(x.q, x.k, x.v, options_of(taylor))) < kFloat32);
 }
 
-TEST_CASE("The result is affine in the values for given blocks") {
+TEST_CASE("The result is affine in the values for given blocks", "[ops]") {
   const Inputs x = inputs(27, 256, 64);
   const at::Tensor other = test::normal(28, {1, 2, 256, 64}), shift = test::normal(29, {1, 2, 1, 64});
   const at::Tensor blocks = pisa_select(x.q, x.k, x.v, options_of(TaylorOrder::Hybrid));
@@ -117,7 +117,7 @@ TEST_CASE("The result is affine in the values for given blocks") {
   }
 }
 
-TEST_CASE("Heads and batch entries do not see each other") {
+TEST_CASE("Heads and batch entries do not see each other", "[ops]") {
   const Inputs x = inputs(17, 200, 200, 32, 32, 3, 2);
   const auto part = [&](int64_t b, int64_t h) {
     const auto of = [&](const at::Tensor& t) { return t.narrow(0, b, 1).narrow(1, h, 1); };
@@ -128,7 +128,7 @@ TEST_CASE("Heads and batch entries do not see each other") {
   CHECK(at::equal(whole.narrow(0, 0, 1).narrow(1, 0, 1), part(0, 0)));
 }
 
-TEST_CASE("Adding one vector to all keys changes nothing for given blocks") {
+TEST_CASE("Adding one vector to all keys changes nothing for given blocks", "[ops]") {
   const Inputs x = inputs(18, 256, 64);
   const at::Tensor selected = pisa_select(x.q, x.k, x.v, options_of(TaylorOrder::Hybrid));
   const at::Tensor moved = x.k + test::normal(19, {1, 2, 1, 64});
@@ -138,7 +138,7 @@ TEST_CASE("Adding one vector to all keys changes nothing for given blocks") {
                      pisa(x.q, x.k, x.v, options_of(order), selected)) < 5 * kFloat32);
 }
 
-TEST_CASE("ISA that keeps everything is dense attention, plus the gated coarse one") {
+TEST_CASE("ISA that keeps everything is dense attention, plus the gated coarse one", "[ops]") {
   const int64_t main = GENERATE(256, 300);
   const Inputs x = inputs(20, 640, 64);
   IsaOptions options;

@@ -37,8 +37,8 @@ AttentionPolicy policy_of(AttentionKind kind) {
   return policy;
 }
 
-TEST_CASE(
-    "Without a scope, and under a dense policy, attention is scaled_dot_product_attention bit for bit") {
+TEST_CASE("Without a scope, and under a dense policy, attention is scaled_dot_product_attention bit for bit",
+          "[ops]") {
   const Inputs x = inputs(21, 256, 64).heads_inside();
   CHECK(at::equal(attention(x, 9), test::sdpa(x)));
   const AttentionScope scope(policy_of(AttentionKind::Dense));
@@ -47,7 +47,7 @@ TEST_CASE(
   CHECK(scope.sparse_calls() == 0);
 }
 
-TEST_CASE("The policy of the innermost scope is in force, on its thread only") {
+TEST_CASE("The policy of the innermost scope is in force, on its thread only", "[ops]") {
   const Inputs x = inputs(22, 256, 64);
   const AttentionScope outer(policy_of(AttentionKind::Pisa));
   {
@@ -60,7 +60,7 @@ TEST_CASE("The policy of the innermost scope is in force, on its thread only") {
   std::thread([&] { CHECK(AttentionScope::current() == nullptr); }).join();
 }
 
-TEST_CASE("Calls that no sparse kernel can take stay dense") {
+TEST_CASE("Calls that no sparse kernel can take stay dense", "[ops]") {
   const Inputs x = inputs(23, 256, 64);
   const AttentionScope scope(policy_of(AttentionKind::Pisa));
   CHECK(at::equal(attention(x, 1), test::sdpa(x)));  // a first layer
@@ -78,7 +78,7 @@ TEST_CASE("Calls that no sparse kernel can take stay dense") {
   CHECK(scope.sparse_calls() == 0);
 }
 
-TEST_CASE("Where a gradient is wanted attention is dense and has one") {
+TEST_CASE("Where a gradient is wanted attention is dense and has one", "[ops]") {
   const Inputs x = inputs(27, 256, 64);
   const Inputs leaf{x.q.clone().set_requires_grad(true), x.k, x.v};
   const AttentionScope scope(policy_of(AttentionKind::Pisa));
@@ -87,7 +87,7 @@ TEST_CASE("Where a gradient is wanted attention is dense and has one") {
   CHECK(scope.sparse_calls() == 0);
 }
 
-TEST_CASE("Wrong arguments are named") {
+TEST_CASE("Wrong arguments are named", "[ops]") {
   const Inputs x = inputs(28, 128, 32);
   const auto says = [&](auto&& call, const char* part) { CHECK_THROWS_WITH(call(), Contains(part)); };
   const auto with = [&](auto&& change) {

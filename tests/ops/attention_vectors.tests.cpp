@@ -45,7 +45,7 @@ PisaOptions options_of(const Case& c) {
   return options;
 }
 
-TEST_CASE("PISA equals the intended formula, where the released kernel is off by 1.5 as elsewhere") {
+TEST_CASE("PISA equals the intended formula, where the released kernel is off by 1.5 as elsewhere", "[ops]") {
   const std::string name = GENERATE(as<std::string>{}, "pisa_01_n256_d64", "pisa_06_n300_d96_b32",
                                     "pisa_10_n640_b16_g32", "pisa_15_n320_d64_fp16", "pisa_16_n509_d64_bf16",
                                     "isa0_03_q192_k509_bf16", "isa0_04_k1280_g16");
@@ -55,7 +55,7 @@ TEST_CASE("PISA equals the intended formula, where the released kernel is off by
         c.tolerance);
 }
 
-TEST_CASE("PISA of orders zeroth and first equals the formula") {
+TEST_CASE("PISA of orders zeroth and first equals the formula", "[ops]") {
   const Case c = load("pisa_01_n256_d64");
   for (const auto& [order, out] :
        {std::pair{TaylorOrder::Zeroth, "out_zeroth"}, std::pair{TaylorOrder::First, "out_first"}}) {
@@ -66,7 +66,7 @@ TEST_CASE("PISA of orders zeroth and first equals the formula") {
   }
 }
 
-TEST_CASE("PISA selects the blocks the authors' kernel selected") {
+TEST_CASE("PISA selects the blocks the authors' kernel selected", "[ops]") {
   const std::string name = GENERATE(as<std::string>{}, "pisa_01_n256_d64", "pisa_06_n300_d96_b32",
                                     "pisa_10_n640_b16_g32", "pisa_15_n320_d64_fp16", "pisa_16_n509_d64_bf16");
   CAPTURE(name);
@@ -75,7 +75,7 @@ TEST_CASE("PISA selects the blocks the authors' kernel selected") {
   CHECK(at::equal(pisa_select(c.x.q, c.x.k, c.x.v, options_of(c)), theirs));
 }
 
-TEST_CASE("ISA takes the authors' decisions and equals the formula") {
+TEST_CASE("ISA takes the authors' decisions and equals the formula", "[ops]") {
   const Case c = load("isa_02_s1280_d128_gate");
   IsaOptions options;
   options.main_length = c.meta["t_len"];

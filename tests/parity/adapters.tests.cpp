@@ -94,7 +94,7 @@ void check_cases(const Golden& golden, const std::map<std::string, Adapters>& ca
 }  // namespace
 
 TEST_CASE(
-    "a LoRA at a scale is diffusers' fused result: PEFT and Kohya keys, Linear and Conv, negative scales, "
+    "A LoRA at a scale is diffusers' fused result: PEFT and Kohya keys, Linear and Conv, negative scales, "
     "sums",
     "[parity]") {
   check_cases(sdxl(), {{"peft*0.8", {{"peft", 0.8}}},
@@ -103,7 +103,7 @@ TEST_CASE(
                        {"peft*0.7+kohya*-0.4", {{"peft", 0.7}, {"kohya", -0.4}}}});
 }
 
-TEST_CASE("names of the published checkpoints, and alpha in metadata, mean what diffusers takes them for",
+TEST_CASE("Names of the published checkpoints, and alpha in metadata, mean what diffusers takes them for",
           "[parity]") {
   check_cases(sdxl(), {{"sgm*1.5", {{"sgm", 1.5}}}});
   check_cases(sd3(), {{"peft*0.8", {{"peft", 0.8}}}, {"peft*-1.5", {{"peft", -1.5}}}});
@@ -113,7 +113,7 @@ TEST_CASE("names of the published checkpoints, and alpha in metadata, mean what 
   check_cases(wan(), {{"published*-0.7", {{"published", -0.7}}}});
 }
 
-TEST_CASE("scale 0, and weights exchanged for themselves, are the base bit for bit", "[parity]") {
+TEST_CASE("Scale 0, and weights exchanged for themselves, are the base bit for bit", "[parity]") {
   for (const Golden* golden : {&sdxl(), &sd3(), &flux(), &wan()}) {
     CAPTURE(golden->family);
     const auto network = golden->load();
@@ -128,7 +128,7 @@ TEST_CASE("scale 0, and weights exchanged for themselves, are the base bit for b
   }
 }
 
-TEST_CASE("two adapters add up in the weights", "[parity]") {
+TEST_CASE("Two adapters add up in the weights", "[parity]") {
   const auto network = sdxl().load();
   const at::Tensor wanted = sdxl().run(*sdxl().adapted(network).at({{"peft", 0.8}}));
   // One file under two names, so that the sum is known: 0.3 and 0.5 of it are 0.8 of it.
@@ -140,7 +140,7 @@ TEST_CASE("two adapters add up in the weights", "[parity]") {
   CHECK(error(sdxl().run(*same.at({{"one", 0.5}, {"two", -0.5}})), sdxl().run(*network)) < kTolerance);
 }
 
-TEST_CASE("a LoRA with text encoders' layers changes the prompt's embeddings as diffusers' fused ones",
+TEST_CASE("A LoRA with text encoders' layers changes the prompt's embeddings as diffusers' fused ones",
           "[parity]") {
   const Bundle bundle =
       Bundle::load(test::data("families/sdxl"))

@@ -48,7 +48,7 @@ void compare(const TensorMap& golden, const std::string& name, int64_t side, con
 
 }  // namespace
 
-TEST_CASE("pictures are decoded and encoded as diffusers does, whole and in tiles", "[parity]") {
+TEST_CASE("Pictures are decoded and encoded as diffusers does, whole and in tiles", "[parity]") {
   for (const auto& [name, cases] : std::map<std::string, std::map<std::string, int64_t>>{
            {"sdxl", {{"both", 16}, {"wide", 16}, {"fits", 16}}}, {"flux", {{"both", 8}}}}) {
     const Bundle bundle = family(name);
@@ -58,14 +58,14 @@ TEST_CASE("pictures are decoded and encoded as diffusers does, whole and in tile
   }
 }
 
-TEST_CASE("videos are decoded and encoded as diffusers does, whole and in tiles", "[parity]") {
+TEST_CASE("Videos are decoded and encoded as diffusers does, whole and in tiles", "[parity]") {
   const Bundle bundle = family("wan");
   const TensorMap tensors = golden("wan");
   for (const char* place : {"both", "one_frame", "fits"})
     compare(tensors, place, 4, *bundle.video_decoder(), *bundle.video_encoder());
 }
 
-TEST_CASE("decoded latents of whole runs are the pipelines' pixels", "[parity]") {
+TEST_CASE("Decoded latents of whole runs are the pipelines' pixels", "[parity]") {
   for (const std::string name : {"sdxl", "sd3", "flux", "wan"}) {
     const Bundle bundle = family(name);
     const TensorMap tensors = read_safetensors(test::data("families") / name / "golden.safetensors");

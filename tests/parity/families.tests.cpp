@@ -88,7 +88,7 @@ void check_pictures(const std::string& family, const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("text embeddings of every family are diffusers'", "[parity]") {
+TEST_CASE("Text embeddings of every family are diffusers'", "[parity]") {
   for (const char* family : {"sdxl", "sd3", "flux", "wan"}) {
     CAPTURE(family);
     check_embeddings(family);
@@ -108,14 +108,14 @@ TEST_CASE("Wan samples what diffusers samples: UniPC, shifts 3 and 5, 1 and 9 fr
   for (const char* manifest : kManifests) CHECK(check_runs("wan", manifest) == 8);
 }
 
-TEST_CASE("pictures of the image families are diffusers' to 1/255", "[parity]") {
+TEST_CASE("Pictures of the image families are diffusers' to 1/255", "[parity]") {
   check_pictures("sdxl", "euler-8");
   check_pictures("sdxl", "ddim-8");
   for (const char* family : {"sd3", "flux"})
     for (const char* name : {"flow-euler-8", "flow-euler-20"}) check_pictures(family, name);
 }
 
-TEST_CASE("a picture does not depend on the batch it is made in", "[parity]") {
+TEST_CASE("A picture does not depend on the batch it is made in", "[parity]") {
   for (const char* family : {"sdxl", "sd3", "flux"}) {
     for (const char* manifest : kManifests) {
       CAPTURE(family, manifest);
@@ -134,7 +134,7 @@ TEST_CASE("a picture does not depend on the batch it is made in", "[parity]") {
   }
 }
 
-TEST_CASE("a family's defaults are those of its pipeline", "[parity]") {
+TEST_CASE("A family's defaults are those of its pipeline", "[parity]") {
   const std::pair<const char*, const char*> solvers[] = {
       {"sdxl", "euler"}, {"sd3", "flow-euler"}, {"flux", "flow-euler"}, {"wan", "unipc"}};
   for (const auto& [family, solver] : solvers) {
@@ -153,7 +153,7 @@ TEST_CASE("a family's defaults are those of its pipeline", "[parity]") {
   }
 }
 
-TEST_CASE("an absent negative prompt and an empty one differ where the family says so", "[parity]") {
+TEST_CASE("An absent negative prompt and an empty one differ where the family says so", "[parity]") {
   const auto latents = [](const std::string& family, const std::optional<std::string>& negative) {
     const test::GoldenRuns golden(family);
     GenerateRequest request = golden.request(golden.cases()[0]);
@@ -165,7 +165,7 @@ TEST_CASE("an absent negative prompt and an empty one differ where the family sa
   CHECK(at::equal(latents("sd3", std::nullopt), latents("sd3", "")));
 }
 
-TEST_CASE("a conditioning in place of a prompt needs no more than the family's embeddings", "[parity]") {
+TEST_CASE("A conditioning in place of a prompt needs no more than the family's embeddings", "[parity]") {
   const test::GoldenRuns golden("sdxl");
   const Pipeline pipeline(Bundle::load(test::data("families/sdxl")));
   GenerateRequest request = golden.request(golden.cases()[0]);
@@ -182,7 +182,7 @@ TEST_CASE("a conditioning in place of a prompt needs no more than the family's e
   CHECK(at::equal(pipeline.generate(request).sample.latents, expected));
 }
 
-TEST_CASE("the order of image tokens changes no prediction", "[parity]") {
+TEST_CASE("The order of image tokens changes no prediction", "[parity]") {
   for (const char* family : {"sd3", "flux", "wan"}) {
     CAPTURE(family);
     const test::GoldenRuns golden(family);
@@ -196,7 +196,7 @@ TEST_CASE("the order of image tokens changes no prediction", "[parity]") {
   }
 }
 
-TEST_CASE("words that do not fit and words that are not known are told", "[parity]") {
+TEST_CASE("Words that do not fit and words that are not known are told", "[parity]") {
   const auto told = [](const std::string& family, const std::string& prompt) {
     const auto encoder = Bundle::load(test::data("families/" + family)).prompt_encoder();
     return encoder->encode(prompt, {.height = 32, .width = 32}).tokenized;
@@ -210,7 +210,7 @@ TEST_CASE("words that do not fit and words that are not known are told", "[parit
   CHECK_FALSE(told("wan", "a \xF0\x9F\x98\x80").unknown.empty());
 }
 
-TEST_CASE("sizes a family cannot make are refused by name", "[parity]") {
+TEST_CASE("Sizes a family cannot make are refused by name", "[parity]") {
   const auto refused = [](const std::string& family, const std::function<void(GenerateRequest&)>& change) {
     const Pipeline pipeline(Bundle::load(test::data("families/" + family)));
     GenerateRequest request{.prompts = {"a fox"}, .steps = 1, .decode = false};

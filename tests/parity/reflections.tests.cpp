@@ -135,7 +135,7 @@ Bundle loaded(const std::string& family, const std::string& adapter) {
 }  // namespace
 
 TEST_CASE(
-    "reflections are the transcribed papers' and the released code's, with LoRA predictors, guidance and "
+    "Reflections are the transcribed papers' and the released code's, with LoRA predictors, guidance and "
     "embedded "
     "guidance, on pictures and videos",
     "[parity]") {

@@ -37,7 +37,7 @@ GenerateRequest request(bool golden_noise, bool core2) {
 
 }  // namespace
 
-TEST_CASE("a bundle exported with NPNet and CoRe2 runs as the transcription of both", "[parity]") {
+TEST_CASE("A bundle exported with NPNet and CoRe2 runs as the transcription of both", "[parity]") {
   const TensorMap stored = read_safetensors(test::data("families/sdxl/released.safetensors"));
   const test::FamilyBundle files = bundle();
   const Pipeline pipeline(files.load());

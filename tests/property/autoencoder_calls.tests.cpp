@@ -87,7 +87,7 @@ struct Calls {
 
 }  // namespace
 
-TEST_CASE("tiles of a network that looks at nothing but its own pixel change nothing", "[property]") {
+TEST_CASE("Tiles of a network that looks at nothing but its own pixel change nothing", "[property]") {
   const auto network = std::make_shared<Local>(8);
   const ImageDecoder decoder(network, {.channels = 4});
   for (const auto& [height, width] :
@@ -104,7 +104,7 @@ TEST_CASE("tiles of a network that looks at nothing but its own pixel change not
   for (size_t i = before; i < sizes.size(); ++i) CHECK(std::max(sizes[i][2], sizes[i][3]) <= 4);
 }
 
-TEST_CASE("a picture that fits into one tile is decoded as without tiles, bit for bit", "[property]") {
+TEST_CASE("A picture that fits into one tile is decoded as without tiles, bit for bit", "[property]") {
   const Bundle sdxl = family("sdxl"), wan = family("wan");
   const at::Tensor latents = at::randn({2, 4, 16, 11}), video = at::randn({1, 16, 3, 4, 3});
   CHECK(at::equal(sdxl.decoder()->decode(latents, {.tile = 32}), sdxl.decoder()->decode(latents)));
@@ -112,7 +112,7 @@ TEST_CASE("a picture that fits into one tile is decoded as without tiles, bit fo
   CHECK_FALSE(at::equal(sdxl.decoder()->decode(latents, {.tile = 24}), sdxl.decoder()->decode(latents)));
 }
 
-TEST_CASE("frames are the same however latents are cut into calls", "[property]") {
+TEST_CASE("Frames are the same however latents are cut into calls", "[property]") {
   const Bundle wan = family("wan");
   const auto decoder = wan.video_decoder();
   const at::Tensor latents = at::randn({1, 16, 5, 3, 4});
@@ -138,7 +138,7 @@ TEST_CASE("frames are the same however latents are cut into calls", "[property]"
   CHECK(at::equal(at::cat(handed, 2), whole));
 }
 
-TEST_CASE("latents are the same however frames are cut into calls", "[property]") {
+TEST_CASE("Latents are the same however frames are cut into calls", "[property]") {
   const Bundle wan = family("wan");
   const auto encoder = wan.video_encoder();
   const at::Tensor frames = at::rand({1, 3, 13, 16, 24}) * 2 - 1;
@@ -156,7 +156,7 @@ TEST_CASE("latents are the same however frames are cut into calls", "[property]"
   }
 }
 
-TEST_CASE("what is remembered does not grow, and a copy of it continues alike", "[property]") {
+TEST_CASE("What is remembered does not grow, and a copy of it continues alike", "[property]") {
   const Bundle wan = family("wan");
   const auto decoder = wan.video_decoder();
   const at::Tensor latents = at::randn({1, 16, 6, 3, 4});
@@ -175,7 +175,7 @@ TEST_CASE("what is remembered does not grow, and a copy of it continues alike", 
   CHECK(at::equal(decoder->decode_next(range(latents, 2, 2, 6), copy), once));
 }
 
-TEST_CASE("a sample does not depend on its batch, nor on earlier calls", "[property]") {
+TEST_CASE("A sample does not depend on its batch, nor on earlier calls", "[property]") {
   const Bundle sdxl = family("sdxl"), wan = family("wan");
   const auto same = [](const char* what, const auto& function, const at::Tensor& x) {
     const at::Tensor together = function(x);
@@ -205,7 +205,7 @@ TEST_CASE("a sample does not depend on its batch, nor on earlier calls", "[prope
   }
 }
 
-TEST_CASE("tiles of a trained decoder stay close to one piece", "[property]") {
+TEST_CASE("Tiles of a trained decoder stay close to one piece", "[property]") {
   const Bundle emoji = Bundle::load(test::source_dir() / "models/emoji-flow");
   const Image sheet = read_png(test::source_dir() / "docs/images/sheet.png");
   const at::Tensor pixels = to_tensor(sheet).unsqueeze(0).narrow(2, 0, 256).narrow(3, 0, 256);
@@ -223,7 +223,7 @@ TEST_CASE("tiles of a trained decoder stay close to one piece", "[property]") {
   CHECK(last < 2.0);
 }
 
-TEST_CASE("cancelling between tiles and frames leaves everything usable", "[property]") {
+TEST_CASE("Cancelling between tiles and frames leaves everything usable", "[property]") {
   const Bundle sdxl = family("sdxl"), wan = family("wan");
   const at::Tensor latents = at::randn({1, 4, 20, 37}), video = at::randn({1, 16, 3, 6, 9});
   const at::Tensor pixels = at::rand({1, 3, 40, 74}), frames = at::rand({1, 3, 9, 48, 72});
@@ -247,7 +247,7 @@ TEST_CASE("cancelling between tiles and frames leaves everything usable", "[prop
   check(32, 3 * 2 * 3, [&](const VaeCall& call) { return wan.video_encoder()->encode(frames, call); });
 }
 
-TEST_CASE("inputs that do not fit are refused by name", "[property]") {
+TEST_CASE("Inputs that do not fit are refused by name", "[property]") {
   const Bundle sdxl = family("sdxl"), wan = family("wan");
   const auto decoder = sdxl.decoder();
   const auto encoder = sdxl.encoder();
@@ -291,7 +291,7 @@ TEST_CASE("inputs that do not fit are refused by name", "[property]") {
              Contains("BadModel: image decoder: expected [1,3,8,8], got [1,3,16,16]"));
 }
 
-TEST_CASE("a state continues with the frames it knows, and is as it was after a refusal", "[property]") {
+TEST_CASE("A state continues with the frames it knows, and is as it was after a refusal", "[property]") {
   const Bundle wan = family("wan");
   const auto video_decoder = wan.video_decoder();
   const auto video_encoder = wan.video_encoder();
@@ -318,7 +318,7 @@ TEST_CASE("a state continues with the frames it knows, and is as it was after a 
              Contains("expected a multiple of 4 frames, got 1"));
 }
 
-TEST_CASE("what a network of an autoencoder returns is not believed", "[property]") {
+TEST_CASE("What a network of an autoencoder returns is not believed", "[property]") {
   CHECK_THAT(failure([&] {
                ImageDecoder(std::make_shared<TooLarge>(), {}).decode(at::randn({1, 4, 2, 2}));
              }),

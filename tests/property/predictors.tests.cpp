@@ -89,7 +89,7 @@ TEST_CASE("Z-CoRe2's gap turns round above g = (g1 - 1) / (w0 - 1)", "[property]
     }
 }
 
-TEST_CASE("legacy=true is the released code's switches, by each strategy", "[property]") {
+TEST_CASE("Legacy=true is the released code's switches, by each strategy", "[property]") {
   const auto rule = std::make_shared<Cfg>(3.0);
   for (const char* name : {"z-sampling", "w2sd", "reflect"})
     for (NoiseKind kind : test::kKinds) {

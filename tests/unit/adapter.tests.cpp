@@ -78,7 +78,7 @@ double value(const Network& network) { return network.run({}).front().item<doubl
 
 }  // namespace
 
-TEST_CASE("a low-rank layer is read in every form its keys have", "[unit]") {
+TEST_CASE("A low-rank layer is read in every form its keys have", "[unit]") {
   const at::Tensor down = numbered({2, 3}), up = numbered({4, 2}, 5.0);
   const std::vector<std::pair<std::string, std::string>> forms{
       {"unet.block.0.to_q.lora_A.weight", "unet.block.0.to_q.lora_B.weight"},
@@ -108,7 +108,7 @@ TEST_CASE("a low-rank layer is read in every form its keys have", "[unit]") {
   CHECK(match_adapter(out, "denoiser", {{"unet.a.to_out.0.weight", at::zeros({4, 3})}}).size() == 1);
 }
 
-TEST_CASE("layers of text encoders are kept apart", "[unit]") {
+TEST_CASE("Layers of text encoders are kept apart", "[unit]") {
   const at::Tensor down = numbered({2, 3}), up = numbered({4, 2});
   const AdapterFile file =
       File({{"unet.a.lora_A.weight", down},
@@ -128,7 +128,7 @@ TEST_CASE("layers of text encoders are kept apart", "[unit]") {
   CHECK(match_adapter(file, "text_encoder_3", {}).empty());
 }
 
-TEST_CASE("alpha comes from the file's own key, or from the settings diffusers stores", "[unit]") {
+TEST_CASE("Alpha comes from the file's own key, or from the settings diffusers stores", "[unit]") {
   const TensorMap layer{{"unet.a.to_q.lora_A.weight", numbered({4, 3})},
                         {"unet.a.to_q.lora_B.weight", numbered({2, 4})}};
   const auto factor = [&](const Metadata& metadata, std::optional<double> alpha = {}) {
@@ -149,7 +149,7 @@ TEST_CASE("alpha comes from the file's own key, or from the settings diffusers s
   CHECK_THAT(refusal(layer, settings("[]")), Contains("lora_adapter_metadata: expected an object"));
 }
 
-TEST_CASE("convolutions are changed through their flattened kernels", "[unit]") {
+TEST_CASE("Convolutions are changed through their flattened kernels", "[unit]") {
   const at::Tensor down = numbered({2, 3, 3, 3}), up = numbered({4, 2, 1, 1});
   const at::Tensor weight = numbered({4, 3, 3, 3}, -2.0);
   const auto network = std::make_shared<Sum>(Weights{{"unet.conv.weight", weight}});
@@ -164,7 +164,7 @@ TEST_CASE("convolutions are changed through their flattened kernels", "[unit]") 
   CHECK(at::allclose(both.at({{"x", -1.5}})->weights().at("unet.conv.weight"), wanted, 1e-5, 1e-6));
 }
 
-TEST_CASE("names of the published checkpoints are translated", "[unit]") {
+TEST_CASE("Names of the published checkpoints are translated", "[unit]") {
   const auto matched = [](const std::string& layer, const std::vector<std::string>& targets,
                           const std::vector<std::string>& others = {}) {
     Weights weights;
@@ -216,7 +216,7 @@ TEST_CASE("names of the published checkpoints are translated", "[unit]") {
   unet("lora_unet_label_emb_0_2", "unet.add_embedding.linear_2");
 }
 
-TEST_CASE("what cannot be applied is refused with the keys it is about", "[unit]") {
+TEST_CASE("What cannot be applied is refused with the keys it is about", "[unit]") {
   const at::Tensor down = numbered({2, 3}), up = numbered({4, 2});
   CHECK_THAT(
       refusal({{"unet.a.lora_A.weight", down}, {"unet.a.lora_B.weight", up}, {"unet.a.dora_scale", up}}),
@@ -250,7 +250,7 @@ TEST_CASE("what cannot be applied is refused with the keys it is about", "[unit]
   CHECK_THAT(test::failure([&] { truncated.read(); }), Contains("BadModel: " + truncated.path.string()));
 }
 
-TEST_CASE("keys that match nothing are listed, and shapes that do not fit name the key", "[unit]") {
+TEST_CASE("Keys that match nothing are listed, and shapes that do not fit name the key", "[unit]") {
   TensorMap tensors;
   for (int i = 0; i < 10; ++i) {
     tensors["unet.other." + std::to_string(i) + ".lora_A.weight"] = numbered({2, 3});
@@ -274,7 +274,7 @@ TEST_CASE("keys that match nothing are listed, and shapes that do not fit name t
              Contains("BadModel") && Contains("cannot be told apart"));
 }
 
-TEST_CASE("a scale set is formed once and kept while it is among the last ones used", "[unit]") {
+TEST_CASE("A scale set is formed once and kept while it is among the last ones used", "[unit]") {
   const auto network = one_weight();
   const AdaptedNetwork both = adapted(network, {{"x", 0.5}, {"y", -2.0}}, 2);
   CHECK(both.names() == std::vector<std::string>{"x", "y"});
@@ -293,7 +293,7 @@ TEST_CASE("a scale set is formed once and kept while it is among the last ones u
   CHECK(value(*network) == 6.0);
 }
 
-TEST_CASE("threads that ask for one set share it, and other sets do not wait for each other's weights",
+TEST_CASE("Threads that ask for one set share it, and other sets do not wait for each other's weights",
           "[unit]") {
   const auto network = one_weight();
   const AdaptedNetwork sets = adapted(network, {{"x", 1.0}}, 4);
@@ -311,7 +311,7 @@ TEST_CASE("threads that ask for one set share it, and other sets do not wait for
   CHECK(*network->exchanges == 4);
 }
 
-TEST_CASE("weights are formed in float32 and rounded once", "[unit]") {
+TEST_CASE("Weights are formed in float32 and rounded once", "[unit]") {
   const auto network =
       std::make_shared<Sum>(Weights{{"unet.a.weight", at::full({1, 1}, 1.0, at::kBFloat16)}});
   const auto change = [](double up) {
@@ -327,7 +327,7 @@ TEST_CASE("weights are formed in float32 and rounded once", "[unit]") {
 }
 
 TEST_CASE(
-    "adapters that are not there, scales that are no numbers and networks that cannot change are refused",
+    "Adapters that are not there, scales that are no numbers and networks that cannot change are refused",
     "[unit]") {
   const AdaptedNetwork network = adapted(one_weight(), {{"detail", 1.0}});
   CHECK(test::failure([&] {
@@ -345,7 +345,7 @@ TEST_CASE(
              Contains("InvalidArgument: adapters: the network's weights cannot be changed"));
 }
 
-TEST_CASE("a TorchScript module runs with other weights; what is wrong with them is named", "[unit]") {
+TEST_CASE("A TorchScript module runs with other weights; what is wrong with them is named", "[unit]") {
   const auto network = load_network(test::data("modules/denoiser.pt"), Backend::TorchScript);
   const TensorMap expected = read_safetensors(test::data("modules/expected.safetensors"));
   std::vector<at::Tensor> inputs;

@@ -85,7 +85,7 @@ Sampler sampler_of(Predictor predictor, int steps) {
 
 }  // namespace
 
-TEST_CASE("a policy changes between calls of one loaded network, and dense gives the exported bits",
+TEST_CASE("A policy changes between calls of one loaded network, and dense gives the exported bits",
           "[unit]") {
   const auto original =
       load_network(test::data("modules/wan_editing.pt"), Backend::TorchScript, {.attention = false});
@@ -103,7 +103,7 @@ TEST_CASE("a policy changes between calls of one loaded network, and dense gives
   CHECK(difference(isa, sparse) > 1e-4);
 }
 
-TEST_CASE("the first layers, short sequences and cross attention stay dense", "[unit]") {
+TEST_CASE("The first layers, short sequences and cross attention stay dense", "[unit]") {
   const auto kinds = [](const AttentionPolicy& policy) {
     std::vector<AttentionCall> log;
     run(policy, &log);
@@ -126,7 +126,7 @@ TEST_CASE("the first layers, short sequences and cross attention stay dense", "[
   CHECK(kinds(policy) == Kinds{D, D, D, D});
 }
 
-TEST_CASE("threads run one network under different policies", "[unit]") {
+TEST_CASE("Threads run one network under different policies", "[unit]") {
   const std::vector<AttentionPolicy> policies{{}, pisa(0.15), pisa(0.5)};
   std::vector<at::Tensor> expected;
   for (const auto& policy : policies) expected.push_back(run(policy));
@@ -140,7 +140,7 @@ TEST_CASE("threads run one network under different policies", "[unit]") {
   CHECK(right == std::array<bool, 3>{true, true, true});
 }
 
-TEST_CASE("scopes nest, and an inner one is told to the outer log", "[unit]") {
+TEST_CASE("Scopes nest, and an inner one is told to the outer log", "[unit]") {
   CHECK(AttentionScope::current() == nullptr);
   std::vector<AttentionCall> log;
   {
@@ -157,13 +157,13 @@ TEST_CASE("scopes nest, and an inner one is told to the outer log", "[unit]") {
   CHECK((log[0].kind == AttentionKind::Dense));
 }
 
-TEST_CASE("a token order is undone by the network: any order gives the same prediction", "[unit]") {
+TEST_CASE("A token order is undone by the network: any order gives the same prediction", "[unit]") {
   const auto raster = wan()->run(wan_inputs()).front();
   const auto patches = wan()->run(wan_inputs(token_order(kFrames, kHeight / 2, kWidth / 2))).front();
   CHECK(difference(patches, raster) < 1e-5);
 }
 
-TEST_CASE("a run puts its policy in force in its window of steps only", "[unit]") {
+TEST_CASE("A run puts its policy in force in its window of steps only", "[unit]") {
   const auto witness = std::make_shared<Witness>();
   Predictor predictor = leg_of(witness);
   predictor.attention = pisa();
@@ -176,7 +176,7 @@ TEST_CASE("a run puts its policy in force in its window of steps only", "[unit]"
   CHECK(AttentionScope::current() == nullptr);
 }
 
-TEST_CASE("a network that takes a token order gets patches while a policy is in force, else raster order",
+TEST_CASE("A network that takes a token order gets patches while a policy is in force, else raster order",
           "[unit]") {
   const auto witness = std::make_shared<Witness>();
   const Predictor predictor = leg_of(witness, {.names = {"latents", "token_order"}, .patch = 2});
@@ -199,7 +199,7 @@ TEST_CASE("a network that takes a token order gets patches while a policy is in 
   CHECK(at::equal(order(&policy), at::tensor(raster)));
 }
 
-TEST_CASE("networks without attention layers of ours refuse sparse policies, by name", "[unit]") {
+TEST_CASE("Networks without attention layers of ours refuse sparse policies, by name", "[unit]") {
   const auto compiled = std::make_shared<Witness>();
   compiled->layers = 0;
   Predictor predictor = leg_of(compiled);
@@ -210,7 +210,7 @@ TEST_CASE("networks without attention layers of ours refuse sparse policies, by 
   CHECK_NOTHROW(sampler_of(predictor, 2));
 }
 
-TEST_CASE("policies out of range are refused by their option's name", "[unit]") {
+TEST_CASE("Policies out of range are refused by their option's name", "[unit]") {
   const auto failure = [](AttentionPolicy policy) {
     Predictor predictor = leg_of(std::make_shared<Witness>());
     predictor.attention = policy;
@@ -224,7 +224,7 @@ TEST_CASE("policies out of range are refused by their option's name", "[unit]") 
              Contains("InvalidArgument: attention.pisa.start"));
 }
 
-TEST_CASE("policies are chosen by name, with PISA's defaults for FLUX", "[unit]") {
+TEST_CASE("Policies are chosen by name, with PISA's defaults for FLUX", "[unit]") {
   const auto policy = builtins().attention(parse_choice("pisa"));
   CHECK((policy.kind == AttentionKind::Pisa));
   CHECK(policy.first_dense_layers == 4);
@@ -255,7 +255,7 @@ TEST_CASE("policies are chosen by name, with PISA's defaults for FLUX", "[unit]"
   CHECK_THAT(failure("dense:density=0.5"), Contains("InvalidArgument: dense: unknown option 'density'"));
 }
 
-TEST_CASE("the bound on the gain is that of the multiply-adds", "[unit]") {
+TEST_CASE("The bound on the gain is that of the multiply-adds", "[unit]") {
   const auto bound = [](AttentionPolicy policy, int64_t tokens, int64_t head) {
     return gain_bound(policy, {.queries = tokens, .keys = tokens, .head_size = head, .kind = policy.kind});
   };

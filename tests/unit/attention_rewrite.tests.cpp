@@ -72,7 +72,7 @@ at::Tensor tokens(int64_t batch = 1, int64_t count = 64) { return at::randn({bat
 
 }  // namespace
 
-TEST_CASE("every attention of a TorchScript module is rewritten, inlined or not, frozen or not", "[unit]") {
+TEST_CASE("Every attention of a TorchScript module is rewritten, inlined or not, frozen or not", "[unit]") {
   const bool frozen = GENERATE(false, true);
   const bool inlined = GENERATE(false, true);
   CAPTURE(frozen, inlined);
@@ -102,20 +102,20 @@ TEST_CASE("every attention of a TorchScript module is rewritten, inlined or not,
   }
 }
 
-TEST_CASE("rewriting twice changes nothing more", "[unit]") {
+TEST_CASE("Rewriting twice changes nothing more", "[unit]") {
   auto module = nested_module();
   CHECK(rewrite_attention(module) == 4);
   CHECK(rewrite_attention(module) == 0);
   CHECK(calls_of(module, tokens()).size() == 4);
 }
 
-TEST_CASE("a module without attention stays as it is", "[unit]") {
+TEST_CASE("A module without attention stays as it is", "[unit]") {
   auto module = scripted("plain", "\ndef forward(self, x):\n    return x * 2.0\n");
   CHECK(rewrite_attention(module) == 0);
   CHECK(run(module, tokens()).defined());
 }
 
-TEST_CASE("loaded modules report their attention layers and compute the same bits as without the rewrite",
+TEST_CASE("Loaded modules report their attention layers and compute the same bits as without the rewrite",
           "[unit]") {
   const auto expected = read_safetensors(test::data("modules/expected.safetensors"));
   for (const auto& [file, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
@@ -150,7 +150,7 @@ TEST_CASE("loaded modules report their attention layers and compute the same bit
   }
 }
 
-TEST_CASE("an exported program's attentions get a layer number where they stand, in nested graphs too",
+TEST_CASE("An exported program's attentions get a layer number where they stand, in nested graphs too",
           "[unit]") {
   const auto node = [](const std::string& target, nlohmann::json inputs) {
     return nlohmann::json{

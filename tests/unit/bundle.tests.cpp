@@ -39,7 +39,7 @@ std::vector<at::Tensor> predict(const Model& model, const Conditioning& conditio
 
 }  // namespace
 
-TEST_CASE("a bundle gives prompt to conditioning, conditioning to prediction, latents to pixels", "[unit]") {
+TEST_CASE("A bundle gives prompt to conditioning, conditioning to prediction, latents to pixels", "[unit]") {
   const TinyBundle files;
   const auto bundle = files.load();
   const auto expected = read_safetensors(test::data("modules/expected.safetensors"));
@@ -66,7 +66,7 @@ TEST_CASE("a bundle gives prompt to conditioning, conditioning to prediction, la
   CHECK(at::allclose(image, expected.at("a.image"), 1e-5, 1e-6));
 }
 
-TEST_CASE("components are loaded once, even when threads ask together", "[unit]") {
+TEST_CASE("Components are loaded once, even when threads ask together", "[unit]") {
   const TinyBundle files;
   const auto bundle = files.load();
   CHECK(bundle.model() == bundle.model());
@@ -79,7 +79,7 @@ TEST_CASE("components are loaded once, even when threads ask together", "[unit]"
   CHECK(copy.text_encoder() == bundle.text_encoder());
 }
 
-TEST_CASE("what is stored in half precision computes in float32 on a CPU, unless told otherwise", "[unit]") {
+TEST_CASE("What is stored in half precision computes in float32 on a CPU, unless told otherwise", "[unit]") {
   const TinyBundle files([](json& j) {
     for (const char* name : {"denoiser", "vae_decoder", "text_encoder"})
       j["components"][name]["dtype"] = "float16";
@@ -94,7 +94,7 @@ TEST_CASE("what is stored in half precision computes in float32 on a CPU, unless
              Contains("InvalidArgument: components.vae_decoder"));
 }
 
-TEST_CASE("what was traced for a precision keeps it, and its weights stay as they are", "[unit]") {
+TEST_CASE("What was traced for a precision keeps it, and its weights stay as they are", "[unit]") {
   // The file holds float16, which without `compute` is made what the caller wishes.
   const TinyBundle files([](json& j) { j["components"]["vae_decoder"]["compute"] = "float16"; });
   const auto x = at::zeros({1, 4, 4, 4});
@@ -115,7 +115,7 @@ TEST_CASE("what was traced for a precision keeps it, and its weights stay as the
   CHECK_THAT(test::failure([&] { wrong.load().decoder()->decode(x); }), Contains("Internal: "));
 }
 
-TEST_CASE("what is stored in another precision than it was traced for is converted to the latter", "[unit]") {
+TEST_CASE("What is stored in another precision than it was traced for is converted to the latter", "[unit]") {
   const TinyBundle files([](json& j) {
     j["components"]["vae_decoder"].update({{"dtype", "float16"}, {"compute", "float32"}});
   });
@@ -124,7 +124,7 @@ TEST_CASE("what is stored in another precision than it was traced for is convert
     CHECK(files.load({.dtype = wish}).network("vae_decoder")->run({x})[0].scalar_type() == at::kFloat);
 }
 
-TEST_CASE("a bundle has as many tokenizers as its manifest names", "[unit]") {
+TEST_CASE("A bundle has as many tokenizers as its manifest names", "[unit]") {
   const auto bundle = Bundle::load(test::data("families/sd3"));
   CHECK(bundle.tokenizer()->length() == 77);
   CHECK(bundle.tokenizer("tokenizer_2")->pad() == 0);
@@ -138,7 +138,7 @@ TEST_CASE("a bundle has as many tokenizers as its manifest names", "[unit]") {
              Contains("InvalidArgument: components.tokenizer_3: a tokenizer is no network"));
 }
 
-TEST_CASE("a bundle may hold an exported program instead of TorchScript", "[unit]") {
+TEST_CASE("A bundle may hold an exported program instead of TorchScript", "[unit]") {
   const TinyBundle files([](json& j) {
     j["components"]["denoiser"].update({{"file", "denoiser.pt2"},
                                         {"backend", "pt2"},
@@ -152,7 +152,7 @@ TEST_CASE("a bundle may hold an exported program instead of TorchScript", "[unit
                      predict(*torchscript.load().model(), conditioning, x)[0], 1e-4, 1e-5));
 }
 
-TEST_CASE("a damaged file is refused before anything reads it, and the bundle works once it is repaired",
+TEST_CASE("A damaged file is refused before anything reads it, and the bundle works once it is repaired",
           "[unit]") {
   const TinyBundle files;
   for (const char* name : {"denoiser.pt", "text_encoder.pt", "vae_decoder.pt", "tokenizer.json"}) {
@@ -170,7 +170,7 @@ TEST_CASE("a damaged file is refused before anything reads it, and the bundle wo
   }
 }
 
-TEST_CASE("missing files and components are named", "[unit]") {
+TEST_CASE("Missing files and components are named", "[unit]") {
   const TinyBundle files([](json& j) {
     j["components"].erase("vae_decoder");
     j["components"].erase("text_encoder");
@@ -192,7 +192,7 @@ TEST_CASE("missing files and components are named", "[unit]") {
   CHECK_THAT(test::failure([&] { Bundle::load(files.folder / "none"); }), Contains("NotFound: "));
 }
 
-TEST_CASE("a right hash does not make a wrong file a network", "[unit]") {
+TEST_CASE("A right hash does not make a wrong file a network", "[unit]") {
   const test::TemporaryFolder scratch;
   const auto junk = sha256("junk");
   for (const char* backend : {"torchscript", "pt2", "aoti"}) {
@@ -209,7 +209,7 @@ TEST_CASE("a right hash does not make a wrong file a network", "[unit]") {
   }
 }
 
-TEST_CASE("that another torch made a bundle is told when it is opened, and refused where it cannot work",
+TEST_CASE("That another torch made a bundle is told when it is opened, and refused where it cannot work",
           "[unit]") {
   const auto told = [](const std::string& torch, const std::string& backend = "torchscript") {
     const TinyBundle files([&](json& j) {
@@ -257,7 +257,7 @@ TEST_CASE("that another torch made a bundle is told when it is opened, and refus
                  Contains("(made with torch " + minor + ".9, loaded with torch " + here + ")"));
 }
 
-TEST_CASE("wrong prompts and latents are refused, and the same objects go on", "[unit]") {
+TEST_CASE("Wrong prompts and latents are refused, and the same objects go on", "[unit]") {
   const TinyBundle files;
   const auto bundle = files.load();
   const auto encoder = bundle.text_encoder();
@@ -283,7 +283,7 @@ TEST_CASE("wrong prompts and latents are refused, and the same objects go on", "
   CHECK(predict(*bundle.model(), encoder->encode("a").conditioning, at::zeros({1, 4, 4, 4})).size() == 1);
 }
 
-TEST_CASE("a decoder that returns another size than the manifest says is a bad model", "[unit]") {
+TEST_CASE("A decoder that returns another size than the manifest says is a bad model", "[unit]") {
   const TinyBundle files([](json& j) { j["latent"]["spatial_scale"] = 8; });
   CHECK_THAT(test::failure([&] {
                files.load().decoder()->decode(at::zeros({1, 4, 8, 8}));
@@ -291,7 +291,7 @@ TEST_CASE("a decoder that returns another size than the manifest says is a bad m
              Contains("BadModel: image decoder: expected [1,3,64,64], got [1,3,16,16]"));
 }
 
-TEST_CASE("load options are checked when the bundle is opened", "[unit]") {
+TEST_CASE("Load options are checked when the bundle is opened", "[unit]") {
   const TinyBundle files;
   CHECK_THAT(test::failure([&] { files.load({.device = "gpu"}); }), Contains("InvalidArgument: device"));
   CHECK_THAT(test::failure([&] { files.load({.dtype = "half"}); }), Contains("InvalidArgument: dtype"));

@@ -64,7 +64,7 @@ at::Tensor latents(const Pipeline& pipeline, const GenerateRequest& request) {
 
 }  // namespace
 
-TEST_CASE("a request scales adapters by name; unnamed and at 0 they change no bit", "[unit]") {
+TEST_CASE("A request scales adapters by name; unnamed and at 0 they change no bit", "[unit]") {
   const Files files;
   const Bundle plain = Bundle::load(files.bundle);
   const Pipeline base(plain),
@@ -83,7 +83,7 @@ TEST_CASE("a request scales adapters by name; unnamed and at 0 they change no bi
   CHECK(at::equal(latents(base, request()), without));
 }
 
-TEST_CASE("a bundle's own adapters, those of the load options and later ones are the same", "[unit]") {
+TEST_CASE("A bundle's own adapters, those of the load options and later ones are the same", "[unit]") {
   const Files plain, files;
   files.own();
   const Pipeline own(Bundle::load(files.bundle));
@@ -105,7 +105,7 @@ TEST_CASE("a bundle's own adapters, those of the load options and later ones are
       Contains("NotFound: ") && Contains("own.safetensors: no such file, though adapters.own names it"));
 }
 
-TEST_CASE("bundles that differ in adapters share what they load", "[unit]") {
+TEST_CASE("Bundles that differ in adapters share what they load", "[unit]") {
   const Files files;
   const Bundle plain = Bundle::load(files.bundle);
   const Bundle adapted = plain.with_adapters({{"style", files.style}});
@@ -147,7 +147,7 @@ TEST_CASE("W2SD's predictors take their scales from one adapter, or from a pair"
   CHECK_THAT(failure([&] { w2sd({{"strong_adapter", 1.0}}); }), Contains("w2sd.adapter: expected the name"));
 }
 
-TEST_CASE("requests on several threads may differ in their scales", "[unit]") {
+TEST_CASE("Requests on several threads may differ in their scales", "[unit]") {
   const Files files;
   const Pipeline pipeline(
       Bundle::load(files.bundle, {.adapters = {{"style", files.style}}, .adapter_sets = 2}));
@@ -161,7 +161,7 @@ TEST_CASE("requests on several threads may differ in their scales", "[unit]") {
   for (size_t i = 0; i < scales.size(); ++i) CHECK(at::equal(together[i], alone[i]));
 }
 
-TEST_CASE("adapters that a bundle cannot have are refused, and it goes on without them", "[unit]") {
+TEST_CASE("Adapters that a bundle cannot have are refused, and it goes on without them", "[unit]") {
   const Files files;
   const Bundle plain = Bundle::load(files.bundle);
   const Pipeline pipeline(plain);
@@ -196,7 +196,7 @@ TEST_CASE("adapters that a bundle cannot have are refused, and it goes on withou
   CHECK(pipeline.generate(request()).images.size() == 1);
 }
 
-TEST_CASE("a network whose weights are fixed refuses adapters, says what to export, and runs without them",
+TEST_CASE("A network whose weights are fixed refuses adapters, says what to export, and runs without them",
           "[unit]") {
   const auto denoiser = [](const char* file, const char* backend) {
     return [file, backend](json& j) {

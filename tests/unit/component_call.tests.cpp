@@ -49,7 +49,7 @@ Prompt prompt(const std::string& tokens) {
 }  // namespace
 
 TEST_CASE(
-    "a component's inputs are found by name, in the caller's tensors, the prompt and the negative prompt",
+    "A component's inputs are found by name, in the caller's tensors, the prompt and the negative prompt",
     "[unit]") {
   const at::Tensor x = expected().at("a.latents"), time = expected().at("a.time");
   const at::Tensor want = expected().at("a.output");
@@ -68,7 +68,7 @@ TEST_CASE(
   CHECK(at::allclose(twice.to(at::kFloat), want, 1e-5, 1e-6));
 }
 
-TEST_CASE("one row serves every sample of a component's call", "[unit]") {
+TEST_CASE("One row serves every sample of a component's call", "[unit]") {
   const Files files(json{"latents", "time", "tokens", "pooled"});
   const ComponentCall call = files.call();
   const at::Tensor x = expected().at("a.latents"), time = expected().at("a.time").narrow(0, 0, 1);
@@ -84,7 +84,7 @@ TEST_CASE("one row serves every sample of a component's call", "[unit]") {
              Contains("ShapeMismatch: npnet: tokens: expected 1 or 4 rows, got [2,5,16]"));
 }
 
-TEST_CASE("inputs that nobody has are refused, when the component is asked for if that can be known",
+TEST_CASE("Inputs that nobody has are refused, when the component is asked for if that can be known",
           "[unit]") {
   CHECK(test::failure([&] {
           Files(json{"latents", "sizes"}).call();

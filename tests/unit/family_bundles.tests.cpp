@@ -49,7 +49,7 @@ void replace_all(std::string& bytes, const std::string& from, const std::string&
 
 }  // namespace
 
-TEST_CASE("families are found by name, and lay out the text encoders they have", "[unit]") {
+TEST_CASE("Families are found by name, and lay out the text encoders they have", "[unit]") {
   std::set<std::string_view> names;
   for (const families::Family& family : families::all()) {
     CAPTURE(family.name);
@@ -67,7 +67,7 @@ TEST_CASE("families are found by name, and lay out the text encoders they have",
   CHECK(PromptEncoder::components("a host's own") == std::vector<std::string>{"text_encoder"});
 }
 
-TEST_CASE("a bundle that lacks one of its family's components is refused by name", "[unit]") {
+TEST_CASE("A bundle that lacks one of its family's components is refused by name", "[unit]") {
   CHECK_THAT(
       load_failure("sdxl", [](json& j) { j["components"].erase("text_encoder_2"); }),
       Contains("BadModel: ") && Contains("components.text_encoder_2: missing component; family sdxl has "
@@ -87,7 +87,7 @@ TEST_CASE("a bundle that lacks one of its family's components is refused by name
   CHECK(pipeline.generate(request).sample.latents.defined());
 }
 
-TEST_CASE("a bundle of one family that says it is another is refused", "[unit]") {
+TEST_CASE("A bundle of one family that says it is another is refused", "[unit]") {
   const auto named = [](const std::string& family, const std::string& other) {
     return load_failure(family, [&](json& j) { j["family"] = other; });
   };
@@ -106,7 +106,7 @@ TEST_CASE("a bundle of one family that says it is another is refused", "[unit]")
   CHECK_THAT(named("flux", "wan"), Contains("components.text_encoder_2: family wan has no such component"));
 }
 
-TEST_CASE("a bundle without text encoders takes conditionings and no prompts", "[unit]") {
+TEST_CASE("A bundle without text encoders takes conditionings and no prompts", "[unit]") {
   const test::FamilyBundle files("wan", "model.json", [](json& j) {
     j["components"].erase("text_encoder");
     j["components"].erase("tokenizer");
@@ -117,7 +117,7 @@ TEST_CASE("a bundle without text encoders takes conditionings and no prompts", "
              Contains("NotFound: prompt: model 'wan' has no text encoder; give its conditioning instead"));
 }
 
-TEST_CASE("a text encoder is fed by the tokenizer of its number and what it takes", "[unit]") {
+TEST_CASE("A text encoder is fed by the tokenizer of its number and what it takes", "[unit]") {
   const auto bundle = Bundle::load(test::data("families/sd3"));
   CHECK(bundle.text_encoder("text_encoder_3")->tokenizer().length() == 256);
   CHECK(bundle.text_encoder("text_encoder_2") == bundle.text_encoder("text_encoder_2"));
@@ -138,7 +138,7 @@ TEST_CASE("a text encoder is fed by the tokenizer of its number and what it take
       Contains("BadModel: components.text_encoder: family flux needs its pooled embedding"));
 }
 
-TEST_CASE("damaged components and those of another torch are told apart from good ones", "[unit]") {
+TEST_CASE("Damaged components and those of another torch are told apart from good ones", "[unit]") {
   for (const char* manifest : {"model.json", "pt2.json"}) {
     CAPTURE(manifest);
     CHECK_THAT(damaged_failure(manifest, [](std::string& bytes) { bytes.resize(bytes.size() / 2); }),

@@ -75,7 +75,7 @@ void schema_fields(const json& root, const json& schema, const std::string& pref
 
 }  // namespace
 
-TEST_CASE("a manifest is read into plain fields, with defaults for what it leaves out", "[unit]") {
+TEST_CASE("A manifest is read into plain fields, with defaults for what it leaves out", "[unit]") {
   const auto manifest = parse_manifest(example().dump());
   CHECK(manifest.name == "example");
   CHECK(manifest.family == "sdxl");
@@ -104,7 +104,7 @@ TEST_CASE("a manifest is read into plain fields, with defaults for what it leave
   CHECK(manifest.components.at("vae_decoder").dtype == "float16");
 }
 
-TEST_CASE("a flow schedule has a static or a dynamic shift", "[unit]") {
+TEST_CASE("A flow schedule has a static or a dynamic shift", "[unit]") {
   auto document = example();
   document["parameterization"] = "velocity";
   document["latent"].update({{"height", 16}, {"width", 24}});
@@ -139,7 +139,7 @@ TEST_CASE("a flow schedule has a static or a dynamic shift", "[unit]") {
              Contains("schedule.betas: unknown field"));
 }
 
-TEST_CASE("a manifest says how a family's networks and tokenizers are called", "[unit]") {
+TEST_CASE("A manifest says how a family's networks and tokenizers are called", "[unit]") {
   auto document = example();
   const auto plain = parse_manifest(document.dump());
   CHECK(plain.default_solver.empty());
@@ -216,7 +216,7 @@ TEST_CASE("a manifest says how a family's networks and tokenizers are called", "
              Contains("schedule.shift_terminal: unknown field"));
 }
 
-TEST_CASE("unknown fields are refused by path, with the nearest known one", "[unit]") {
+TEST_CASE("Unknown fields are refused by path, with the nearest known one", "[unit]") {
   CHECK(failure([](json& j) { j["components"]["denoiser"]["inptus"] = json::array(); }) ==
         "BadModel: model.json: components.denoiser.inptus: unknown field; did you mean 'inputs'?");
   CHECK_THAT(failure([](json& j) { j["famly"] = "x"; }),
@@ -231,7 +231,7 @@ TEST_CASE("unknown fields are refused by path, with the nearest known one", "[un
              Contains("schedule.shift: unknown field"));
 }
 
-TEST_CASE("missing fields are named by path", "[unit]") {
+TEST_CASE("Missing fields are named by path", "[unit]") {
   for (const char* name :
        {"format", "name", "family", "parameterization", "schedule", "latent", "components"}) {
     CAPTURE(name);
@@ -249,7 +249,7 @@ TEST_CASE("missing fields are named by path", "[unit]") {
              Contains("schedule.beta_start: missing"));
 }
 
-TEST_CASE("wrong types and values tell what was expected and what came", "[unit]") {
+TEST_CASE("Wrong types and values tell what was expected and what came", "[unit]") {
   CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = "4"; }),
              Contains("latent.channels: expected integer, got string \"4\""));
   CHECK_THAT(failure([](json& j) { j["latent"]["channels"] = 4.5; }),
@@ -304,7 +304,7 @@ TEST_CASE("wrong types and values tell what was expected and what came", "[unit]
              Contains("'format' appears twice"));
 }
 
-TEST_CASE("component files must lie inside the bundle", "[unit]") {
+TEST_CASE("Component files must lie inside the bundle", "[unit]") {
   for (const char* file : {"/etc/passwd", "../x.pt", "a/../../x.pt", "a/..", "./x.pt", "a/", "a\\..\\x.pt"}) {
     CAPTURE(file);
     CHECK_THAT(failure([&](json& j) { j["components"]["denoiser"]["file"] = file; }),
@@ -312,7 +312,7 @@ TEST_CASE("component files must lie inside the bundle", "[unit]") {
   }
 }
 
-TEST_CASE("adapters have names that can be typed, files inside the bundle and a torchscript denoiser",
+TEST_CASE("Adapters have names that can be typed, files inside the bundle and a torchscript denoiser",
           "[unit]") {
   const auto with = [](const char* name, const json& adapter) {
     return failure([&](json& j) { j["adapters"][name] = adapter; });
@@ -338,7 +338,7 @@ TEST_CASE("adapters have names that can be typed, files inside the bundle and a 
              Contains("adapters: only torchscript denoisers can have them, components.denoiser is pt2"));
 }
 
-TEST_CASE("the JSON schema and the parser know the same fields", "[unit]") {
+TEST_CASE("The JSON schema and the parser know the same fields", "[unit]") {
   const auto schema = json::parse(test::read_bytes(test::source_dir() / "docs/model.schema.json"));
   std::set<std::string> in_schema;
   schema_fields(schema, schema, "", in_schema);
@@ -346,7 +346,7 @@ TEST_CASE("the JSON schema and the parser know the same fields", "[unit]") {
   CHECK(in_schema == std::set<std::string>(fields.begin(), fields.end()));
 }
 
-TEST_CASE("a folder without a manifest is NotFound", "[unit]") {
+TEST_CASE("A folder without a manifest is NotFound", "[unit]") {
   const test::TemporaryFolder folder;
   CHECK_THAT(test::failure([&] { read_manifest(folder / "none"); }),
              Contains("NotFound: ") && Contains("no such model"));
@@ -356,7 +356,7 @@ TEST_CASE("a folder without a manifest is NotFound", "[unit]") {
   CHECK_THAT(test::failure([&] { read_manifest(folder / "file"); }), Contains("InvalidArgument: "));
 }
 
-TEST_CASE("no damage to a manifest does more than fail", "[unit]") {
+TEST_CASE("No damage to a manifest does more than fail", "[unit]") {
   const auto good = example().dump();
   std::mt19937 random(3);
   int refused = 0;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-TEST_CASE("edit distance counts insertions, deletions, substitutions and swaps", "[unit]") {
+TEST_CASE("Edit distance counts insertions, deletions, substitutions and swaps", "[unit]") {
   CHECK(glint::edit_distance("", "") == 0);
   CHECK(glint::edit_distance("", "abc") == 3);
   CHECK(glint::edit_distance("abc", "") == 3);
@@ -15,7 +15,7 @@ TEST_CASE("edit distance counts insertions, deletions, substitutions and swaps",
   CHECK(glint::edit_distance("inputs", "inputs") == 0);
 }
 
-TEST_CASE("a misspelt name finds the nearest known one, a foreign word none", "[unit]") {
+TEST_CASE("A misspelt name finds the nearest known one, a foreign word none", "[unit]") {
   const std::vector<std::string> names{"ddim",     "euler",        "euler-ancestral",
                                        "dpmpp-2m", "dpmpp-2m-sde", "unipc"};
   CHECK(glint::nearest_name("eular", names) == "euler");
@@ -28,11 +28,11 @@ TEST_CASE("a misspelt name finds the nearest known one, a foreign word none", "[
   CHECK(glint::did_you_mean("banana", names).empty());
 }
 
-TEST_CASE("names can come from an initializer list, too", "[unit]") {
+TEST_CASE("Names can come from an initializer list, too", "[unit]") {
   CHECK(glint::nearest_name("setps", std::initializer_list<const char*>{"seed", "steps"}) == "steps");
 }
 
-TEST_CASE("the first byte that is not UTF-8 is found", "[unit]") {
+TEST_CASE("The first byte that is not UTF-8 is found", "[unit]") {
   using glint::invalid_utf8_offset;
   CHECK_FALSE(invalid_utf8_offset("plain, caf\xC3\xA9, \xE2\x98\x85, \xF0\x9F\x98\x80"));
   CHECK_FALSE(invalid_utf8_offset(""));

@@ -72,7 +72,7 @@ NetworkInputs tiny_inputs() {
 
 }  // namespace
 
-TEST_CASE("a TorchScript network stored in half precision runs in float32, at any batch size and resolution",
+TEST_CASE("A TorchScript network stored in half precision runs in float32, at any batch size and resolution",
           "[unit]") {
   const auto network = load_network(test::data("modules/denoiser.pt"), Backend::TorchScript);
   for (int call = 0; call < 3;
@@ -87,7 +87,7 @@ TEST_CASE("a TorchScript network stored in half precision runs in float32, at an
   }
 }
 
-TEST_CASE("a TorchScript network computes in the dtype asked for", "[unit]") {
+TEST_CASE("A TorchScript network computes in the dtype asked for", "[unit]") {
   const auto network =
       load_network(test::data("modules/denoiser.pt"), Backend::TorchScript, {.dtype = "float64"});
   auto given = inputs("a");
@@ -97,7 +97,7 @@ TEST_CASE("a TorchScript network computes in the dtype asked for", "[unit]") {
   CHECK(close(outputs[0].to(at::kFloat), expected().at("a.output")));
 }
 
-TEST_CASE("an exported program runs at any batch size and resolution", "[unit]") {
+TEST_CASE("An exported program runs at any batch size and resolution", "[unit]") {
   const auto network = load_network(test::data("modules/denoiser.pt2"), Backend::ExportedProgram);
   for (int call = 0; call < 2; ++call) {
     for (const char* label : {"a", "b"}) {
@@ -109,7 +109,7 @@ TEST_CASE("an exported program runs at any batch size and resolution", "[unit]")
   }
 }
 
-TEST_CASE("outputs of networks are ordinary tensors without history", "[unit]") {
+TEST_CASE("Outputs of networks are ordinary tensors without history", "[unit]") {
   for (const auto& [file, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
                                       std::pair{"denoiser.pt2", Backend::ExportedProgram}}) {
     CAPTURE(file);
@@ -120,7 +120,7 @@ TEST_CASE("outputs of networks are ordinary tensors without history", "[unit]") 
   }
 }
 
-TEST_CASE("a TorchScript network is differentiable when asked to be", "[unit]") {
+TEST_CASE("A TorchScript network is differentiable when asked to be", "[unit]") {
   const auto network =
       load_network(test::data("modules/denoiser.pt"), Backend::TorchScript, {.gradients = true});
   for (int call = 0; call < 3; ++call) {
@@ -137,7 +137,7 @@ TEST_CASE("a TorchScript network is differentiable when asked to be", "[unit]") 
              Contains("InvalidArgument: gradients"));
 }
 
-TEST_CASE("several outputs come in order", "[unit]") {
+TEST_CASE("Several outputs come in order", "[unit]") {
   const auto network = load_network(test::data("modules/text_encoder.pt"), Backend::TorchScript);
   const auto outputs = network->run({expected().at("ids")});
   REQUIRE(outputs.size() == 2);
@@ -145,7 +145,7 @@ TEST_CASE("several outputs come in order", "[unit]") {
   CHECK(close(outputs[1], expected().at("encoder.pooled")));
 }
 
-TEST_CASE("networks may be run by several threads at once", "[unit]") {
+TEST_CASE("Networks may be run by several threads at once", "[unit]") {
   for (const auto& [file, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
                                       std::pair{"denoiser.pt2", Backend::ExportedProgram}}) {
     CAPTURE(file);
@@ -164,7 +164,7 @@ TEST_CASE("networks may be run by several threads at once", "[unit]") {
   }
 }
 
-TEST_CASE("files that are no networks are refused with a message to act on", "[unit]") {
+TEST_CASE("Files that are no networks are refused with a message to act on", "[unit]") {
   const test::TemporaryFolder folder;
   const auto text = test::write_bytes(folder / "text.pt", "this is no archive");
   const auto whole = test::read_bytes(test::data("modules/denoiser.pt"));
@@ -190,7 +190,7 @@ TEST_CASE("files that are no networks are refused with a message to act on", "[u
              Contains("BadModel: "));
 }
 
-TEST_CASE("wrong devices, dtypes and backends are refused by name", "[unit]") {
+TEST_CASE("Wrong devices, dtypes and backends are refused by name", "[unit]") {
   const auto load = [](LoadOptions options) {
     return test::failure(
         [&] { load_network(test::data("modules/denoiser.pt"), Backend::TorchScript, options); });
@@ -202,7 +202,7 @@ TEST_CASE("wrong devices, dtypes and backends are refused by name", "[unit]") {
              Contains("InvalidArgument: backend"));
 }
 
-TEST_CASE("a network refuses wrong inputs with the engine's reason, and works again afterwards", "[unit]") {
+TEST_CASE("A network refuses wrong inputs with the engine's reason, and works again afterwards", "[unit]") {
   for (const auto& [file, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
                                       std::pair{"denoiser.pt2", Backend::ExportedProgram}}) {
     CAPTURE(file);
@@ -218,7 +218,7 @@ TEST_CASE("a network refuses wrong inputs with the engine's reason, and works ag
   }
 }
 
-TEST_CASE("a network model gives the network's output for every branch, from one call", "[unit]") {
+TEST_CASE("A network model gives the network's output for every branch, from one call", "[unit]") {
   for (const auto& [file, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
                                       std::pair{"denoiser.pt2", Backend::ExportedProgram}}) {
     CAPTURE(file);
@@ -238,7 +238,7 @@ TEST_CASE("a network model gives the network's output for every branch, from one
   }
 }
 
-TEST_CASE("inputs are named in the manifest's order, cast, and extras looked up", "[unit]") {
+TEST_CASE("Inputs are named in the manifest's order, cast, and extras looked up", "[unit]") {
   const auto fake = std::make_shared<FakeNetwork>();
   auto described = info();
   described.embedded_guidance = true;
@@ -266,7 +266,7 @@ TEST_CASE("inputs are named in the manifest's order, cast, and extras looked up"
   CHECK(fake->seen[4].scalar_type() == at::kHalf);
 }
 
-TEST_CASE("the noise level is told in the unit the network wants", "[unit]") {
+TEST_CASE("The noise level is told in the unit the network wants", "[unit]") {
   const auto fake = std::make_shared<FakeNetwork>();
   const auto told = [&](TimeUnit unit, NoiseKind kind) {
     auto described = info();
@@ -281,7 +281,7 @@ TEST_CASE("the noise level is told in the unit the network wants", "[unit]") {
   CHECK(told(TimeUnit::Unit, NoiseKind::VariancePreserving) == 0.25f);
 }
 
-TEST_CASE("x is handed over as it is when there is one branch and nothing to cast", "[unit]") {
+TEST_CASE("X is handed over as it is when there is one branch and nothing to cast", "[unit]") {
   const auto fake = std::make_shared<FakeNetwork>();
   const NetworkModel model(fake, info(), {.names = {"latents"}});
   const auto x = at::zeros({1, 4, 2, 2});
@@ -289,7 +289,7 @@ TEST_CASE("x is handed over as it is when there is one branch and nothing to cas
   CHECK(fake->seen[0].const_data_ptr() == x.const_data_ptr());
 }
 
-TEST_CASE("a network model refuses what does not fit, and works again afterwards", "[unit]") {
+TEST_CASE("A network model refuses what does not fit, and works again afterwards", "[unit]") {
   const auto fake = std::make_shared<FakeNetwork>();
   const NetworkModel model(fake, info(), {.names = {"latents", "tokens"}});
   const auto x = at::zeros({2, 4, 3, 3});
@@ -336,7 +336,7 @@ TEST_CASE("a network model refuses what does not fit, and works again afterwards
 }
 
 // Compiled packages belong to one machine; tools/golden/test_aoti.py makes one and runs this.
-TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]") {
+TEST_CASE("A compiled package runs at any batch size and resolution", "[.aoti]") {
   const char* package = std::getenv("GLINT_AOTI_PACKAGE");
   if (!package) {
     WARN("skipped: GLINT_AOTI_PACKAGE names no compiled package");
@@ -370,7 +370,7 @@ TEST_CASE("a compiled package runs at any batch size and resolution", "[.aoti]")
   CHECK(scope.sparse_calls() == 1);
 }
 
-TEST_CASE("a network that needs more memory than there is says so", "[unit]") {
+TEST_CASE("A network that needs more memory than there is says so", "[unit]") {
   const auto network = load_network(test::data("modules/vae_decoder.pt"), Backend::TorchScript);
   const at::Tensor huge = at::zeros({1, 4, 1, 1}).expand({1, 4, 1 << 19, 1 << 19});  // itself only 4 numbers
   CHECK_THAT(test::failure([&] { network->run({huge}); }),

@@ -36,7 +36,7 @@ GenerateRequest request(int steps = 3) { return {.prompts = {"red star"}, .steps
 
 }  // namespace
 
-TEST_CASE("a pipeline goes from prompt to pictures and says what it did", "[unit]") {
+TEST_CASE("A pipeline goes from prompt to pictures and says what it did", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   GenerateRequest r = request();
@@ -53,7 +53,7 @@ TEST_CASE("a pipeline goes from prompt to pictures and says what it did", "[unit
   CHECK(result.seconds.at("total") >= result.seconds.at("sample"));
 }
 
-TEST_CASE("preloading reads what the request needs and nothing else", "[unit]") {
+TEST_CASE("Preloading reads what the request needs and nothing else", "[unit]") {
   const TinyPipeline files([](nlohmann::json& m) {
     m["components"]["weak_denoiser"] = m["components"]["denoiser"];
     m["components"]["weak_denoiser"]["sha256"] = std::string(64, '0');  // refused as soon as it is read
@@ -68,7 +68,7 @@ TEST_CASE("preloading reads what the request needs and nothing else", "[unit]") 
   CHECK(pipeline.generate(request()).images.size() == 1);
 }
 
-TEST_CASE("the batch size changes nothing but time and memory", "[unit]") {
+TEST_CASE("The batch size changes nothing but time and memory", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   GenerateRequest r = request();
@@ -81,7 +81,7 @@ TEST_CASE("the batch size changes nothing but time and memory", "[unit]") {
   CHECK((together - alone).abs().max().item<double>() < 1e-5);
 }
 
-TEST_CASE("guidance is the rule's scale unless the rule says otherwise", "[unit]") {
+TEST_CASE("Guidance is the rule's scale unless the rule says otherwise", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   GenerateRequest r = request();
@@ -101,7 +101,7 @@ TEST_CASE("guidance is the rule's scale unless the rule says otherwise", "[unit]
   CHECK(pipeline.generate(r).sample.usage.rows == 3);  // no unconditional branch
 }
 
-TEST_CASE("a negative prompt takes the negative prompt's place", "[unit]") {
+TEST_CASE("A negative prompt takes the negative prompt's place", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   GenerateRequest r = request();
@@ -137,7 +137,7 @@ TEST_CASE("W2SD's predictors may have prompts of their own", "[unit]") {
              Contains("w2sd: needs a model bundle to encode a prompt"));
 }
 
-TEST_CASE("methods are names or objects, in one list", "[unit]") {
+TEST_CASE("Methods are names or objects, in one list", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   const auto latents = [&](std::vector<Method> with, std::optional<double> guidance = {}) {
@@ -162,7 +162,7 @@ TEST_CASE("methods are names or objects, in one list", "[unit]") {
              Contains("guidance: the rule is an object with a scale of its own"));
 }
 
-TEST_CASE("several prompts are sampled in one batch, each as by itself", "[unit]") {
+TEST_CASE("Several prompts are sampled in one batch, each as by itself", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   GenerateRequest r = request();
@@ -191,7 +191,7 @@ TEST_CASE("several prompts are sampled in one batch, each as by itself", "[unit]
              Contains("prompts: expected at least one, got none"));
 }
 
-TEST_CASE("a request is resolved once: one solver, one shape, one sampler", "[unit]") {
+TEST_CASE("A request is resolved once: one solver, one shape, one sampler", "[unit]") {
   static std::atomic<int> made = 0;
   struct Counted {
     static constexpr EntryInfo info{
@@ -230,7 +230,7 @@ TEST_CASE("CFG++ takes scales between 0 and 1, wherever they are given", "[unit]
   CHECK_THAT(failure([&] { pipeline.generate(r); }), Contains("cfgpp.eta: order 2 has no fresh noise"));
 }
 
-TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
+TEST_CASE("Requests that cannot be met leave the pipeline usable", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   const at::Tensor before = pipeline.generate(request()).sample.latents;
@@ -277,7 +277,7 @@ TEST_CASE("requests that cannot be met leave the pipeline usable", "[unit]") {
   CHECK(at::equal(pipeline.generate(request()).sample.latents, before));
 }
 
-TEST_CASE("cancelling after the last step still stops before pictures are decoded", "[unit]") {
+TEST_CASE("Cancelling after the last step still stops before pictures are decoded", "[unit]") {
   const TinyPipeline files;
   struct StopAfterSampling final : Observer {
     bool sampled = false;
@@ -292,7 +292,7 @@ TEST_CASE("cancelling after the last step still stops before pictures are decode
   CHECK_THAT(failure([&] { files().generate(r); }), Contains("Cancelled") && Contains("picture 1"));
 }
 
-TEST_CASE("a network of one size refuses others by name", "[unit]") {
+TEST_CASE("A network of one size refuses others by name", "[unit]") {
   const TinyPipeline files([](nlohmann::json& m) { m["latent"]["fixed_size"] = true; });
   GenerateRequest r = request();
   CHECK(files().generate(r).images.size() == 1);
@@ -301,7 +301,7 @@ TEST_CASE("a network of one size refuses others by name", "[unit]") {
              Contains("expects latents [4,8,8]") && Contains("got [4,8,16]"));
 }
 
-TEST_CASE("two threads share one pipeline", "[unit]") {
+TEST_CASE("Two threads share one pipeline", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();
   const at::Tensor expected = pipeline.generate(request()).sample.latents;
@@ -314,7 +314,7 @@ TEST_CASE("two threads share one pipeline", "[unit]") {
   for (const at::Tensor& result : results) CHECK(at::equal(result, expected));
 }
 
-TEST_CASE("baked conditionings need tokens and nothing unknown", "[unit]") {
+TEST_CASE("Baked conditionings need tokens and nothing unknown", "[unit]") {
   const Prompt prompt =
       prompt_from_tensors({{"tokens", at::randn({5, 6})}, {"null_tokens", at::randn({5, 6})}});
   CHECK(prompt.cond.tokens.sizes() == at::IntArrayRef({1, 5, 6}));

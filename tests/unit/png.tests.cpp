@@ -29,7 +29,7 @@ at::Tensor values(std::vector<float> reds) {
 
 }  // namespace
 
-TEST_CASE("pixels are rounded as diffusers rounds them", "[unit]") {
+TEST_CASE("Pixels are rounded as diffusers rounds them", "[unit]") {
   // (x / 2 + 0.5).clamp(0, 1), times 255, numpy's round: ties go to even. 0.5/255 and 1.5/255 are such ties.
   const auto images = to_images(values({-1.0f, 1.0f, 0.0f, -5.0f, 5.0f, 0.5f, -0.25f}));
   REQUIRE(images.size() == 1);
@@ -41,7 +41,7 @@ TEST_CASE("pixels are rounded as diffusers rounds them", "[unit]") {
   CHECK(images[0].pixels[1] == 128);                              // green
 }
 
-TEST_CASE("a batch gives one picture per row, in any floating dtype", "[unit]") {
+TEST_CASE("A batch gives one picture per row, in any floating dtype", "[unit]") {
   auto batch = at::zeros({2, 3, 4, 5}, at::kHalf);
   batch[1].fill_(1.0);
   const auto images = to_images(batch);
@@ -52,7 +52,7 @@ TEST_CASE("a batch gives one picture per row, in any floating dtype", "[unit]") 
   CHECK(to_images(to_tensor(gradient(6, 5)))[0] == gradient(6, 5));
 }
 
-TEST_CASE("tensors that are no pictures are refused", "[unit]") {
+TEST_CASE("Tensors that are no pictures are refused", "[unit]") {
   CHECK_THAT(test::failure([] {
                to_images(at::zeros({4, 8, 8}));
              }),
@@ -66,7 +66,7 @@ TEST_CASE("tensors that are no pictures are refused", "[unit]") {
   CHECK(to_images(values({std::numeric_limits<float>::infinity()}))[0].pixels[0] == 255);
 }
 
-TEST_CASE("enlarging keeps flat colour, squares pixels or smooths between them", "[unit]") {
+TEST_CASE("Enlarging keeps flat colour, squares pixels or smooths between them", "[unit]") {
   const Image two{2, 1, {0, 0, 0, 240, 240, 240}};
   const auto nearest = enlarge(two, 3, Enlarging::Nearest);
   CHECK(nearest.width == 6);
@@ -83,7 +83,7 @@ TEST_CASE("enlarging keeps flat colour, squares pixels or smooths between them",
   CHECK_THAT(test::failure([&] { enlarge({2, 2, {1}}, 2); }), Contains("InvalidArgument"));
 }
 
-TEST_CASE("a grid lays pictures out row by row", "[unit]") {
+TEST_CASE("A grid lays pictures out row by row", "[unit]") {
   const std::vector<Image> images(3, Image{2, 2, std::vector<uint8_t>(12, 9)});
   const auto sheet = contact_sheet(images, {.columns = 2, .gap = 1, .background = {255, 0, 0}});
   CHECK(sheet.width == 5);
@@ -96,7 +96,7 @@ TEST_CASE("a grid lays pictures out row by row", "[unit]") {
   CHECK_THAT(test::failure([] { contact_sheet({}); }), Contains("InvalidArgument"));
 }
 
-TEST_CASE("a PNG is read back byte for byte, with its texts", "[unit]") {
+TEST_CASE("A PNG is read back byte for byte, with its texts", "[unit]") {
   const TemporaryFolder folder;
   const PngTexts texts{{"prompt", "a red star \xE2\x98\x85\nabove"}, {"seed", "42"}, {"empty", ""}};
   write_png(folder / "x.png", gradient(17, 11), texts);
@@ -106,7 +106,7 @@ TEST_CASE("a PNG is read back byte for byte, with its texts", "[unit]") {
   CHECK(decode_png(encode_png(gradient(1, 1))) == gradient(1, 1));
 }
 
-TEST_CASE("a picture is written in the format its file's name asks for", "[unit]") {
+TEST_CASE("A picture is written in the format its file's name asks for", "[unit]") {
   const TemporaryFolder folder;
   const PngTexts texts{{"seed", "42"}};
   const auto written = [&](const char* name) {
@@ -152,7 +152,7 @@ TEST_CASE("PNG files that cannot be read or written name their path", "[unit]") 
   CHECK(read_png(folder / "x.png") == gradient(2, 2));
 }
 
-TEST_CASE("no damage to a PNG file does more than fail", "[unit]") {
+TEST_CASE("No damage to a PNG file does more than fail", "[unit]") {
   const auto bytes = encode_png(gradient(9, 7), {{"prompt", "a star"}, {"seed", "7"}});
   const std::string good(bytes.begin(), bytes.end());
   std::mt19937 random(2);

@@ -17,7 +17,7 @@ static void check_makes(const Registry::Entry& entry, const OptionValues& option
   }
 }
 
-TEST_CASE("every shipped entry can be made from its defaults and describes itself", "[unit]") {
+TEST_CASE("Every shipped entry can be made from its defaults and describes itself", "[unit]") {
   for (const Registry::Entry& entry : builtins().entries()) {
     CAPTURE(std::string(entry.info.name));
     check_makes(entry, {});
@@ -33,7 +33,7 @@ TEST_CASE("every shipped entry can be made from its defaults and describes itsel
   }
 }
 
-TEST_CASE("a choice is a name and options", "[unit]") {
+TEST_CASE("A choice is a name and options", "[unit]") {
   const Choice plain = parse_choice("euler");
   CHECK(plain.name == "euler");
   CHECK(plain.options.empty());
@@ -58,7 +58,7 @@ TEST_CASE("JSON options are numbers, strings and booleans", "[unit]") {
   CHECK_THAT(failure([] { parse_options("{"); }), Contains("InvalidArgument: options"));
 }
 
-TEST_CASE("values of the wrong type or range are refused by name", "[unit]") {
+TEST_CASE("Values of the wrong type or range are refused by name", "[unit]") {
   const auto message = [](const char* name, OptionValue value) {
     return failure([&] { builtins().step({.name = "z-sampling", .options = {{name, value}}}); });
   };
@@ -72,7 +72,7 @@ TEST_CASE("values of the wrong type or range are refused by name", "[unit]") {
              Contains("expected one of matched, legacy-shifted"));
 }
 
-TEST_CASE("the word unset empties an option that may be, whatever its default", "[unit]") {
+TEST_CASE("The word unset empties an option that may be, whatever its default", "[unit]") {
   struct Optional {
     std::optional<double> scale = 1.0;
     double merge = 1.0;
@@ -91,7 +91,7 @@ TEST_CASE("the word unset empties an option that may be, whatever its default", 
              Contains("some.merge: expected a number, got 'unset'"));
 }
 
-TEST_CASE("a host adds its own entries to a copy, and names stay unique", "[unit]") {
+TEST_CASE("A host adds its own entries to a copy, and names stay unique", "[unit]") {
   Registry mine = builtins();
   CHECK_THAT(failure([&] { mine.add<ZSamplingOptions>(z_sampling); }), Contains("the name is taken"));
   Registry::Entry entry = builtins().entry("z-sampling", "step");

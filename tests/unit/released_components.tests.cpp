@@ -52,7 +52,7 @@ std::string load_failure(const std::function<void(TensorMap&, Metadata&)>& damag
   return failure([&] { load_network(folder / "it.safetensors", Backend::Safetensors); });
 }
 
-TEST_CASE("a safetensors component knows its inputs and computes what its file was recorded with", "[unit]") {
+TEST_CASE("A safetensors component knows its inputs and computes what its file was recorded with", "[unit]") {
   const ReleasedBundle files;
   const Bundle bundle = files.load();
   const auto vectors = read_safetensors(test::data("nets/vectors.safetensors"));
@@ -65,7 +65,7 @@ TEST_CASE("a safetensors component knows its inputs and computes what its file w
   bundle.preload();
 }
 
-TEST_CASE("precision: NPNet stays in float32 at least, CoRe2's network computes in what is asked for",
+TEST_CASE("Precision: NPNet stays in float32 at least, CoRe2's network computes in what is asked for",
           "[unit]") {
   const ReleasedBundle files;
   const auto vectors = read_safetensors(test::data("nets/vectors.safetensors"));
@@ -84,7 +84,7 @@ TEST_CASE("precision: NPNet stays in float32 at least, CoRe2's network computes 
   CHECK(rounded < 0.05);
 }
 
-TEST_CASE("inputs that are not the architecture's, and roles that have none, are refused", "[unit]") {
+TEST_CASE("Inputs that are not the architecture's, and roles that have none, are refused", "[unit]") {
   const ReleasedBundle other([](json& j) { j["components"]["npnet"]["inputs"] = {"tokens", "latents"}; });
   CHECK_THAT(failure([&] { other.load().network("npnet"); }),
              Contains("BadModel: components.npnet.inputs: the network in npnet.safetensors takes [latents, "
@@ -101,7 +101,7 @@ TEST_CASE("inputs that are not the architecture's, and roles that have none, are
   CHECK_THAT(failure([&] { traced.load(); }), Contains("components.npnet.compute: unknown field"));
 }
 
-TEST_CASE("a file that is no network of its architecture says all that is wrong with it", "[unit]") {
+TEST_CASE("A file that is no network of its architecture says all that is wrong with it", "[unit]") {
   CHECK(load_failure([](TensorMap&, Metadata&) {}) == "no error");
   CHECK_THAT(load_failure([](TensorMap&, Metadata& m) { m.erase("architecture"); }),
              Contains("BadModel: ") && Contains("expected architecture npnet or core2, got ''"));
@@ -132,7 +132,7 @@ TEST_CASE("a file that is no network of its architecture says all that is wrong 
              Contains("expected null-first or prompt-first, got 'any'"));
 }
 
-TEST_CASE("a damaged component is refused or runs; nothing else happens", "[unit]") {
+TEST_CASE("A damaged component is refused or runs; nothing else happens", "[unit]") {
   const std::string good = test::read_bytes(test::data("nets/npnet.safetensors"));
   std::mt19937 random(5);
   const test::TemporaryFolder folder;
@@ -146,7 +146,7 @@ TEST_CASE("a damaged component is refused or runs; nothing else happens", "[unit
   }
 }
 
-TEST_CASE("latents and prompts a network was not trained for are told with both sizes", "[unit]") {
+TEST_CASE("Latents and prompts a network was not trained for are told with both sizes", "[unit]") {
   const ReleasedBundle files;
   const auto npnet = files.load().network("npnet"), core2 = files.load().network("core2_weak");
   const at::Tensor tokens = at::ones({1, 3, 6});
@@ -197,7 +197,7 @@ SampleResult run(const Bundle& bundle, const std::optional<Choice>& rule, const 
       {.prompt = {prompt(1), prompt(2)}, .noise = NoiseStream(3, 2).normal({4, 8, 8})});
 }
 
-TEST_CASE("rule core2 and noise golden-noise run on the released architectures", "[unit]") {
+TEST_CASE("Rule core2 and noise golden-noise run on the released architectures", "[unit]") {
   const ReleasedBundle files;
   const Bundle bundle = files.load();
   const at::Tensor plain = run(bundle, std::nullopt, std::nullopt, 5, 24).latents;
@@ -221,7 +221,7 @@ TEST_CASE("rule core2 and noise golden-noise run on the released architectures",
       Contains("ShapeMismatch: ") && Contains("prompts of 3 tokens of width 6, the model's are [2,5,24]"));
 }
 
-TEST_CASE("settings of the released architectures are refused by other networks", "[unit]") {
+TEST_CASE("Settings of the released architectures are refused by other networks", "[unit]") {
   // A TorchScript component in the place of NPNet.
   const ReleasedBundle files([](json& j) {
     j["components"]["npnet"] = j["components"]["vae_decoder"];

@@ -38,7 +38,7 @@ TensorMap example() {
 
 }  // namespace
 
-TEST_CASE("what is written to safetensors is read back, every dtype, with metadata", "[unit]") {
+TEST_CASE("What is written to safetensors is read back, every dtype, with metadata", "[unit]") {
   const TemporaryFolder folder;
   const auto tensors = example();
   const Metadata metadata{{"prompt", "a \"star\" \xE2\x98\x85"}, {"seed", "7"}};
@@ -56,7 +56,7 @@ TEST_CASE("what is written to safetensors is read back, every dtype, with metada
         1);  // no temporary file is left
 }
 
-TEST_CASE("a file of the reference implementation is read", "[unit]") {
+TEST_CASE("A file of the reference implementation is read", "[unit]") {
   const auto tensors = read_safetensors(test::data("modules/expected.safetensors"));
   const auto& ids = tensors.at("ids");
   CHECK(ids.scalar_type() == at::kLong);
@@ -65,7 +65,7 @@ TEST_CASE("a file of the reference implementation is read", "[unit]") {
   CHECK(tensors.at("a.latents").sizes() == at::IntArrayRef({2, 4, 8, 8}));
 }
 
-TEST_CASE("tensors outlive the map, share the file's memory, and never write to the file", "[unit]") {
+TEST_CASE("Tensors outlive the map, share the file's memory, and never write to the file", "[unit]") {
   const TemporaryFolder folder;
   const auto path = folder / "x.safetensors";
   write_safetensors(path, {{"a", at::full({1000}, 3.0)}, {"b", at::full({8}, 4.0)}});
@@ -83,7 +83,7 @@ TEST_CASE("tensors outlive the map, share the file's memory, and never write to 
   CHECK(read_safetensors(path).at("a")[0].item<double>() == 3.0);
 }
 
-TEST_CASE("data that is not aligned in the file is copied", "[unit]") {
+TEST_CASE("Data that is not aligned in the file is copied", "[unit]") {
   const TemporaryFolder folder;
   const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
                              R"("b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})";
@@ -95,7 +95,7 @@ TEST_CASE("data that is not aligned in the file is copied", "[unit]") {
   CHECK(tensors.at("b")[1].item<float>() == -2.0f);
 }
 
-TEST_CASE("a malformed safetensors file is refused with the file and the tensor named", "[unit]") {
+TEST_CASE("A malformed safetensors file is refused with the file and the tensor named", "[unit]") {
   const TemporaryFolder folder;
   const auto one = [](const std::string& fields) { return R"({"w":{)" + fields + "}}"; };
   struct Case {
@@ -172,14 +172,14 @@ TEST_CASE("a malformed safetensors file is refused with the file and the tensor 
   CHECK(read_safetensors(test::data("modules/expected.safetensors")).size() > 10);
 }
 
-TEST_CASE("a missing safetensors file is NotFound, a folder InvalidArgument", "[unit]") {
+TEST_CASE("A missing safetensors file is NotFound, a folder InvalidArgument", "[unit]") {
   const TemporaryFolder folder;
   CHECK_THAT(test::failure([&] { read_safetensors(folder / "none"); }),
              Contains("NotFound: ") && Contains("/none"));
   CHECK_THAT(test::failure([&] { read_safetensors(folder.path()); }), Contains("InvalidArgument: "));
 }
 
-TEST_CASE("tensors that cannot be written are refused, and nothing is left behind", "[unit]") {
+TEST_CASE("Tensors that cannot be written are refused, and nothing is left behind", "[unit]") {
   const TemporaryFolder folder;
   const TensorMap good{{"a", at::zeros({2})}};
   test::write_bytes(folder / "file", "x");
@@ -209,7 +209,7 @@ TEST_CASE("tensors that cannot be written are refused, and nothing is left behin
   CHECK(read_safetensors(folder / "x").size() == 1);
 }
 
-TEST_CASE("no damage to a safetensors file does more than fail", "[unit]") {
+TEST_CASE("No damage to a safetensors file does more than fail", "[unit]") {
   const TemporaryFolder folder;
   const auto path = folder / "x.safetensors";
   write_safetensors(path, example(), {{"seed", "7"}});

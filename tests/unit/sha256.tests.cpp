@@ -13,7 +13,7 @@ TEST_CASE("SHA-256 gives the digests of its standard", "[unit]") {
         "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
-TEST_CASE("a file has the digest of its bytes, whatever its size", "[unit]") {
+TEST_CASE("A file has the digest of its bytes, whatever its size", "[unit]") {
   const test::TemporaryFolder folder;
   for (const size_t size :
        {size_t{0}, size_t{1}, (size_t{1} << 20) - 1, size_t{1} << 20, (size_t{1} << 20) + 1}) {
@@ -22,7 +22,7 @@ TEST_CASE("a file has the digest of its bytes, whatever its size", "[unit]") {
   }
 }
 
-TEST_CASE("a missing file and a folder have no digest", "[unit]") {
+TEST_CASE("A missing file and a folder have no digest", "[unit]") {
   const test::TemporaryFolder folder;
   CHECK(test::failure([&] { sha256_file(folder / "missing"); }) ==
         "NotFound: " + (folder / "missing").string() + ": no such file");

@@ -24,7 +24,7 @@ ClipTokenizer clip(const test::TemporaryFolder& folder, const std::string& table
 
 }  // namespace
 
-TEST_CASE("byte pairs are merged, and a prompt is framed and filled up", "[unit]") {
+TEST_CASE("Byte pairs are merged, and a prompt is framed and filled up", "[unit]") {
   const test::TemporaryFolder folder;
   const auto tokenizer = clip(folder);
   const auto one = tokenizer.encode(" AB  a");
@@ -34,14 +34,14 @@ TEST_CASE("byte pairs are merged, and a prompt is framed and filled up", "[unit]
   CHECK(tokenizer.encode("a[X]z").ids == std::vector<int64_t>{10, 2, 8, 9, 11, 12});
 }
 
-TEST_CASE("words that do not fit are reported, also those that lose a part", "[unit]") {
+TEST_CASE("Words that do not fit are reported, also those that lose a part", "[unit]") {
   const test::TemporaryFolder folder;
   const auto cut = clip(folder).encode("a b a aab b");
   CHECK(cut.ids == std::vector<int64_t>{10, 2, 3, 2, 0, 11});
   CHECK(cut.dropped == std::vector<std::string>{"aab", "b"});
 }
 
-TEST_CASE("prompts that are not UTF-8, and frames without room, are refused", "[unit]") {
+TEST_CASE("Prompts that are not UTF-8, and frames without room, are refused", "[unit]") {
   const test::TemporaryFolder folder;
   CHECK_THAT(test::failure([&] { clip(folder).encode("a\xff"); }),
              Contains("InvalidArgument: prompt: not UTF-8 at byte offset 1"));
@@ -49,7 +49,7 @@ TEST_CASE("prompts that are not UTF-8, and frames without room, are refused", "[
              Contains("InvalidArgument: max_tokens: expected 3"));
 }
 
-TEST_CASE("a merge of what the vocabulary lacks is refused by name", "[unit]") {
+TEST_CASE("A merge of what the vocabulary lacks is refused by name", "[unit]") {
   const test::TemporaryFolder folder;
   auto table = nlohmann::json::parse(kTable);
   table["merges"].push_back({"b", "b</w>"});
@@ -57,7 +57,7 @@ TEST_CASE("a merge of what the vocabulary lacks is refused by name", "[unit]") {
              Contains("BadModel") && Contains("merges[1]: 'bb</w>' is not in the vocabulary"));
 }
 
-TEST_CASE("damaged vocabularies are errors or other tokenizers, never crashes", "[unit]") {
+TEST_CASE("Damaged vocabularies are errors or other tokenizers, never crashes", "[unit]") {
   const test::TemporaryFolder folder;
   std::mt19937 random(7);
   const auto model = test::read_bytes(test::data("families/wan/tokenizer.model"));
@@ -84,7 +84,7 @@ TEST_CASE("damaged vocabularies are errors or other tokenizers, never crashes", 
   }
 }
 
-TEST_CASE("web text loses its character references and extra white space", "[unit]") {
+TEST_CASE("Web text loses its character references and extra white space", "[unit]") {
   CHECK(clean_web_text("  fish &amp;amp; chips\n\t&#x1F600;&#65 &quot;x&quot  ") ==
         "fish & chips \U0001F600A \"x\"");
   CHECK(clean_web_text("R&D & &unknown; &#0; &#128;") == "R&D & &unknown; \uFFFD \u20AC");

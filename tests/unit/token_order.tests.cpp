@@ -52,7 +52,7 @@ double worst_spread(const std::vector<int64_t>& order, const Grid& grid, int64_t
 
 }  // namespace
 
-TEST_CASE("a token order is a permutation of any grid", "[unit]") {
+TEST_CASE("A token order is a permutation of any grid", "[unit]") {
   for (const Grid& grid : {Grid{1, 1, 1}, Grid{1, 64, 64}, Grid{1, 34, 61}, Grid{1, 3, 200}, Grid{21, 30, 52},
                            Grid{2, 5, 7}, Grid{5, 1, 9}})
     for (const int64_t block : {1, 16, 32, 64, 128}) {
@@ -61,7 +61,7 @@ TEST_CASE("a token order is a permutation of any grid", "[unit]") {
     }
 }
 
-TEST_CASE("blocks are whole patches where the sides are multiples of a patch's", "[unit]") {
+TEST_CASE("Blocks are whole patches where the sides are multiples of a patch's", "[unit]") {
   const Grid picture{1, 64, 48};
   const auto order = token_order(1, picture.height, picture.width);
   std::set<int64_t> corners;
@@ -80,7 +80,7 @@ TEST_CASE("blocks are whole patches where the sides are multiples of a patch's",
   CHECK(worst_spread(token_order(video.frames, video.height, video.width), video) == Approx(3.75));
 }
 
-TEST_CASE("blocks are compact at any size and wherever they begin", "[unit]") {
+TEST_CASE("Blocks are compact at any size and wherever they begin", "[unit]") {
   // FLUX at 1024, 1088 x 832 and 720 x 1280 px; Wan at 480 x 832, 81 frames. An 8 x 8 patch has a spread of
   // 10.5; in raster order the same blocks are lines of 64, whose spread is above 300.
   for (const Grid& grid : {Grid{1, 64, 64}, Grid{1, 68, 52}, Grid{1, 45, 80}, Grid{1, 33, 47}})
@@ -94,7 +94,7 @@ TEST_CASE("blocks are compact at any size and wherever they begin", "[unit]") {
   for (const int64_t offset : {0, 13, 51}) CHECK(worst_spread(order, wan, offset) < 12.0);
 }
 
-TEST_CASE("a token order refuses empty grids by name", "[unit]") {
+TEST_CASE("A token order refuses empty grids by name", "[unit]") {
   CHECK_THAT(test::failure([] { token_order(1, 0, 4); }),
              Contains("InvalidArgument: token_order: expected positive sizes, got 1 x 0 x 4"));
   CHECK_THAT(test::failure([] { token_order(1, 4, 4, 0); }), Contains("InvalidArgument: block_size"));

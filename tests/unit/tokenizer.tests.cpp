@@ -16,7 +16,7 @@ WordTokenizer example() {
 
 }  // namespace
 
-TEST_CASE("words are lower-cased, split at anything else, and padded", "[unit]") {
+TEST_CASE("Words are lower-cased, split at anything else, and padded", "[unit]") {
   const auto tokenizer = example();
   CHECK(tokenizer.encode("a red star").ids == Ids{2, 3, 4, 0, 0});
   CHECK(tokenizer.encode("  A-Red,STAR!? 3 ").ids == Ids{2, 3, 4, 5, 0});
@@ -25,7 +25,7 @@ TEST_CASE("words are lower-cased, split at anything else, and padded", "[unit]")
   CHECK(tokenizer.encode(std::string_view("a\0red", 5)).ids == Ids{2, 3, 0, 0, 0});
 }
 
-TEST_CASE("unknown and superfluous words are told, not silently dropped", "[unit]") {
+TEST_CASE("Unknown and superfluous words are told, not silently dropped", "[unit]") {
   const auto tokenizer = example();
   const auto unknown = tokenizer.encode("a blue star, Blue green");
   CHECK(unknown.ids == Ids{2, 1, 4, 1, 1});
@@ -37,14 +37,14 @@ TEST_CASE("unknown and superfluous words are told, not silently dropped", "[unit
   CHECK(longer.unknown.empty());
 }
 
-TEST_CASE("a prompt that is not UTF-8 is refused with the offset, and the tokenizer goes on", "[unit]") {
+TEST_CASE("A prompt that is not UTF-8 is refused with the offset, and the tokenizer goes on", "[unit]") {
   const auto tokenizer = example();
   CHECK(test::failure([&] { tokenizer.encode("red\xFFstar"); }) ==
         "InvalidArgument: prompt: not UTF-8 at byte offset 3");
   CHECK(tokenizer.encode("red").ids == Ids{3, 0, 0, 0, 0});
 }
 
-TEST_CASE("a tokenizer file is read, and a wrong one refused by field", "[unit]") {
+TEST_CASE("A tokenizer file is read, and a wrong one refused by field", "[unit]") {
   const auto tokenizer = WordTokenizer::load(test::data("modules/tokenizer.json"));
   CHECK(tokenizer.length() == 8);
   CHECK(tokenizer.encode("red").ids[0] == 2);

@@ -4,7 +4,7 @@
 
 #include <string>
 
-TEST_CASE("the library knows its version and libtorch's", "[unit]") {
+TEST_CASE("The library knows its version and libtorch's", "[unit]") {
   CHECK(std::string(glint::version()) == "0.1.0");
   CHECK(std::string(glint::torch_version()).rfind("2.", 0) == 0);
 }

@@ -76,7 +76,7 @@ double difference(const Image& a, const Image& b) {
 
 }  // namespace
 
-TEST_CASE("a WebP is read back with its frames and their times", "[unit]") {
+TEST_CASE("A WebP is read back with its frames and their times", "[unit]") {
   const Video video = moving(6);
   const Read exact = read(encode_webp(video, {.lossless = true, .loops = 3}));
   CHECK((exact.frames == video.frames));
@@ -101,7 +101,7 @@ TEST_CASE("a WebP is read back with its frames and their times", "[unit]") {
   CHECK(encode_webp(video, {.quality = 10.0}).size() < encode_webp(video, {.quality = 100.0}).size());
 }
 
-TEST_CASE("one frame is a still picture, and a repeated frame is a longer one", "[unit]") {
+TEST_CASE("One frame is a still picture, and a repeated frame is a longer one", "[unit]") {
   const Read still = read(encode_webp(moving(1), {.lossless = true}));
   CHECK((still.frames == moving(1).frames));
   Video video = moving(3);
@@ -111,7 +111,7 @@ TEST_CASE("one frame is a still picture, and a repeated frame is a longer one", 
   CHECK(shown.ends == std::vector<int>{125, 188});
 }
 
-TEST_CASE("texts of a WebP are in its XMP packet", "[unit]") {
+TEST_CASE("Texts of a WebP are in its XMP packet", "[unit]") {
   const Video video = moving(3);
   const Read told =
       read(encode_webp(video, {}, {{"prompt", "\"a\" <star> & \xE2\x98\x85\n\x01"}, {"seed", "42"}}));
@@ -125,7 +125,7 @@ TEST_CASE("texts of a WebP are in its XMP packet", "[unit]") {
   CHECK_THAT(failure([&] { encode_webp(video, {}, {{"prompt", "\xFF"}}); }), Contains("not UTF-8"));
 }
 
-TEST_CASE("videos that cannot be a WebP are refused", "[unit]") {
+TEST_CASE("Videos that cannot be a WebP are refused", "[unit]") {
   const TemporaryFolder folder;
   const auto refused = [](const Video& video, const WebpOptions& options = {}) {
     return failure([&] { encode_webp(video, options); });
@@ -150,7 +150,7 @@ TEST_CASE("videos that cannot be a WebP are refused", "[unit]") {
   CHECK(std::filesystem::file_size(folder / "x.webp") > 100);
 }
 
-TEST_CASE("frames are numbered from 1 where the name says so", "[unit]") {
+TEST_CASE("Frames are numbered from 1 where the name says so", "[unit]") {
   const TemporaryFolder folder;
   CHECK(frame_path("a/clip_%04d.png", 0) == "a/clip_0001.png");
   CHECK(frame_path("a/clip_%04d.png", 12344) == "a/clip_12345.png");

@@ -39,7 +39,7 @@ struct Decoding final : Observer {
 
 }  // namespace
 
-TEST_CASE("a video model gives videos, one per sample, whatever the batch", "[unit]") {
+TEST_CASE("A video model gives videos, one per sample, whatever the batch", "[unit]") {
   const Pipeline pipeline = wan();
   GenerateRequest r = request();
   r.count = 2;
@@ -65,13 +65,13 @@ TEST_CASE("a video model gives videos, one per sample, whatever the batch", "[un
   CHECK(pipeline.generate(r).videos.empty());
 }
 
-TEST_CASE("one frame is a video of one frame", "[unit]") {
+TEST_CASE("One frame is a video of one frame", "[unit]") {
   const GenerateResult result = wan().generate(request(1));
   REQUIRE(result.videos.size() == 1);
   CHECK(result.videos[0].frames.size() == 1);
 }
 
-TEST_CASE("numbers of frames that cannot be made name the nearest that can", "[unit]") {
+TEST_CASE("Numbers of frames that cannot be made name the nearest that can", "[unit]") {
   const Pipeline pipeline = wan();
   const auto refused = [&](int64_t frames) { return failure([&] { pipeline.generate(request(frames)); }); };
   CHECK_THAT(refused(10),
@@ -81,7 +81,7 @@ TEST_CASE("numbers of frames that cannot be made name the nearest that can", "[u
   CHECK_THAT(refused(-7), Contains("got -7; the nearest is 1"));
 }
 
-TEST_CASE("videos are decoded in tiles where they are asked for or needed", "[unit]") {
+TEST_CASE("Videos are decoded in tiles where they are asked for or needed", "[unit]") {
   const Pipeline pipeline = wan();
   GenerateRequest r = request(5);
   Decoding whole, tiles;
@@ -101,7 +101,7 @@ TEST_CASE("videos are decoded in tiles where they are asked for or needed", "[un
              Contains("vae_tile: expected a positive multiple of 32 px, or 0 for one piece, got 33"));
 }
 
-TEST_CASE("cancelling while a video is decoded leaves the pipeline usable", "[unit]") {
+TEST_CASE("Cancelling while a video is decoded leaves the pipeline usable", "[unit]") {
   const Pipeline pipeline = wan();
   GenerateRequest r = request();
   const GenerateResult expected = pipeline.generate(r);
@@ -119,7 +119,7 @@ TEST_CASE("cancelling while a video is decoded leaves the pipeline usable", "[un
   CHECK((pipeline.generate(r).videos == expected.videos));
 }
 
-TEST_CASE("whole runs of a video model end in diffusers' pixels", "[unit]") {
+TEST_CASE("Whole runs of a video model end in diffusers' pixels", "[unit]") {
   const test::GoldenRuns golden("wan");
   const Pipeline pipeline = wan();
   for (const char* name :
