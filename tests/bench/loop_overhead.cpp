@@ -144,7 +144,7 @@ void loop_overhead(benchmark::State& state, const Case& c, double guidance) {
       });
   const SampleRequest request{.prompt = test::prompt_of(), .noise = noise};
   const auto sampler_of = [&](int steps) {
-    return test::sampler_of(model, test::schedule_of(c.kind, steps, c.solver->grid()), c.solver, guidance);
+    return test::sampler_of(model, test::schedule_of(c.kind, steps, *c.solver), c.solver, guidance);
   };
   const Sampler sampler = sampler_of(kSteps), longer = sampler_of(2 * kSteps);
   const auto loop = [&](const Sampler& s) { return s.sample(request).latents; };

@@ -55,7 +55,7 @@ void reflection_cost(benchmark::State& state, double inverse, int64_t batch) {
   const auto sampler_of = [&](std::vector<StepMethod> steps) {
     const auto solver = builtins().solver({.name = "euler"});
     return Sampler({.predictor = {.model = bundle.model(), .rule = builtins().rule({"cfg", {{"scale", 3}}})},
-                    .schedule = flow_schedule(schedule.flow, {.steps = kSteps}, solver->grid()),
+                    .schedule = solver->schedule(schedule.flow, {.steps = kSteps}),
                     .solver = solver,
                     .step_methods = std::move(steps)});
   };

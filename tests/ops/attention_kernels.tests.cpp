@@ -1,6 +1,7 @@
 // The vector kernels against the scalar reference, at sizes that leave remainders everywhere.
 #include "ops/kernels.hpp"
 #include "tests/support/attention.hpp"
+#include "tests/support/threads.hpp"
 
 #include <ATen/ops/equal.h>
 

@@ -58,7 +58,7 @@ Anchor flow_anchor(int steps, double shift) {
           flow_schedule({.shift = shift}, {.steps = steps}), starts()};
 }
 
-std::shared_ptr<const StepStrategy> zigzag(double forward, double inverse, InvertOptions invert, int span = 1,
+StepMethod zigzag(double forward, double inverse, InvertOptions invert, int span = 1,
                                            StepWindow window = {}) {
   return z_sampling({.guidance_forward = forward,
                      .guidance_inverse = inverse,

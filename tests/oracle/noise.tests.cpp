@@ -198,13 +198,16 @@ TEST_CASE("Reward selection ends in the picture its scorer likes best, pruned or
 TEST_CASE("Golden noise is the network's noise, in the share asked for", "[oracle]") {
   const NoiseNetwork doubled = [](const at::Tensor& noise, const Prompt&) { return noise * 2.0; };
   const at::Tensor start = test::latents();
-  CHECK(at::equal(sample(std::make_shared<GoldenNoise>(doubled, 0.0)).latents, sample(nullptr).latents));
-  CHECK(relative_error(sample(std::make_shared<GoldenNoise>(doubled, 1.0)).trajectory.front(), start * 2.0) <
-        1e-12);
-  CHECK(relative_error(sample(std::make_shared<GoldenNoise>(doubled, 0.5)).trajectory.front(), start * 1.5) <
-        1e-12);
+  CHECK(at::equal(sample(std::make_shared<GoldenNoise>(doubled, GoldenNoiseOptions{0.0})).latents,
+                  sample(nullptr).latents));
+  CHECK(relative_error(
+            sample(std::make_shared<GoldenNoise>(doubled, GoldenNoiseOptions{1.0})).trajectory.front(),
+            start * 2.0) < 1e-12);
+  CHECK(relative_error(
+            sample(std::make_shared<GoldenNoise>(doubled, GoldenNoiseOptions{0.5})).trajectory.front(),
+            start * 1.5) < 1e-12);
   const NoiseNetwork smaller = [](const at::Tensor& noise, const Prompt&) { return noise.narrow(-1, 0, 4); };
-  CHECK_THAT(test::failure([&] { sample(std::make_shared<GoldenNoise>(smaller, 1.0)); }),
+  CHECK_THAT(test::failure([&] { sample(std::make_shared<GoldenNoise>(smaller, GoldenNoiseOptions{1.0})); }),
              test::Contains("golden-noise: the network makes noise [2,4,8,4], the run has [2,4,8,8]"));
 }
 

@@ -107,8 +107,8 @@ TEST_CASE("A point mass is returned exactly by every deterministic solver, in an
         for (int steps : {1, 2, 8}) {
           const GridOptions grid{.steps = steps, .spacing = Spacing::Trailing};
           const NoiseSchedule schedule =
-              kind == NoiseKind::Flow ? flow_schedule({}, grid, solver->grid())
-                                      : vp_schedule({.final_alpha = FinalAlpha::One}, grid, solver->grid());
+              kind == NoiseKind::Flow ? solver->schedule(FlowTraining{}, grid)
+                                      : solver->schedule(VpTraining{.final_alpha = FinalAlpha::One}, grid);
           const auto model = gaussian(1.25, 0.0, p, kind);
           const SampleResult result =
               test::sampler_of(model, schedule, solver)

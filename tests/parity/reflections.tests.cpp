@@ -115,8 +115,8 @@ double error(const json& c, const Bundle& bundle) {
   if (c.contains("final_adapter"))
     predictor.adapters = {{c.at("adapter").get<std::string>(), c.at("final_adapter").get<double>()}};
   const Sampler sampler({.predictor = predictor,
-                         .schedule = vp ? vp_schedule(trained.vp, grid, solver->grid())
-                                        : flow_schedule(trained.flow, grid, solver->grid()),
+                         .schedule = vp ? solver->schedule(trained.vp, grid)
+                                        : solver->schedule(trained.flow, grid),
                          .solver = solver,
                          .step_methods = {strategy(c, bundle)}});
   const at::Tensor got = sampler.sample({.prompt = prompt_of(c), .noise = noise}).latents;

@@ -87,8 +87,7 @@ int64_t allocations(const std::shared_ptr<const Solver>& solver, int steps, doub
   const at::Tensor noise = test::latents(), prediction = test::latents(2, 8);
   const auto model = test::model_of(Parameterization::Velocity, kFlow,
                                     [&](const at::Tensor&, const Level&) { return prediction; });
-  const Sampler sampler =
-      test::sampler_of(model, schedule_of(kFlow, steps, solver->grid()), solver, guidance);
+  const Sampler sampler = test::sampler_of(model, schedule_of(kFlow, steps, *solver), solver, guidance);
   const SampleRequest request{.prompt = prompt_of(), .noise = noise, .observer = observer};
   const CountingAllocator::Scope scope(noise.nbytes());
   sampler.sample(request);

@@ -32,7 +32,7 @@ struct Fixture {
                              if (watcher) CHECK(watcher->asks == calls);
                              return x.mul(0.3);
                            }),
-            test::schedule_of(kFlow, kSteps, solver->grid()), solver, 1.0,
+            test::schedule_of(kFlow, kSteps, *solver), solver, 1.0,
             {test::reflection(
                 {{"guidance_inverse", 1.0}, {"evaluation", "fixed-point"}, {"iterations", 3}})})) {}
 

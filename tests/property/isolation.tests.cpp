@@ -14,7 +14,7 @@ using test::token_model;
 constexpr int kSteps = 6;
 
 Sampler sampler_with(NoiseKind kind, const std::shared_ptr<const Solver>& solver) {
-  return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
+  return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, *solver), solver, 3.0,
                           {test::reflection({{"stop", 0.5}})});
 }
 
@@ -68,7 +68,7 @@ TEST_CASE("One sampler serves four threads at once, and each gets what it would 
 TEST_CASE("Nothing a run is given is written into", "[property]") {
   for (NoiseKind kind : test::kKinds) {
     for (const auto& [name, solver] : test::solvers_for(kind)) {
-      const NoiseSchedule plain = schedule_of(kind, kSteps, solver->grid());
+      const NoiseSchedule plain = schedule_of(kind, kSteps, *solver);
       for (double scale : {1.0, 0.9}) {
         const NoiseSchedule grid(kind, plain.levels(), plain.train_steps(), scale);
         const at::Tensor noise = test::latents(), prediction = test::latents(2, 8);

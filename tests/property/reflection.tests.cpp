@@ -63,7 +63,7 @@ TEST_CASE("No repeats, no merge or an empty window is the baseline to the bit, a
   for (NoiseKind kind : test::kKinds) {
     for (const auto& [name, solver] : test::solvers_for(kind)) {
       const auto run = [&](std::vector<StepMethod> strategies) {
-        return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, solver->grid()), solver, 3.0,
+        return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, *solver), solver, 3.0,
                                 std::move(strategies))
             .sample({.prompt = prompt_of(), .noise = test::latents()});
       };
@@ -210,7 +210,7 @@ TEST_CASE("What a strategy adds reaches the next latents, and no corrector takes
     const auto model =
         test::model_of(Parameterization::X0, kind, [&](const at::Tensor&, const Level&) { return data; });
     for (size_t k = 0; k < std::size(solvers); ++k) {
-      const NoiseSchedule grid = schedule_of(kind, kSteps, solvers[k]->grid());
+      const NoiseSchedule grid = schedule_of(kind, kSteps, *solvers[k]);
       const auto run = [&](std::vector<StepMethod> strategies) {
         return test::sampler_of(model, grid, solvers[k], 1.0, std::move(strategies))
             .sample({.prompt = prompt_of(), .noise = noise, .keep_trajectory = true})

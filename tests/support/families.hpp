@@ -57,7 +57,7 @@ struct GoldenRuns {
     request.guidance = run["guidance"].get<double>();
     request.solver = Choice{.name = run["solver"]};
     if (!run["true_guidance"].is_null())
-      request.rule = Choice{.name = "cfg", .options = {{"scale", run["true_guidance"].get<double>()}}};
+      request.with = {{"cfg", {{"scale", run["true_guidance"].get<double>()}}}};
     for (const char* name : {"spacing", "sigmas"})
       if (!run[name].is_null()) request.schedule.emplace(name, run[name].get<std::string>());
     if (!run["shift"].is_null()) request.schedule.emplace("shift", run["shift"].get<double>());

@@ -3,6 +3,7 @@
 #include <glint/attention/token_order.hpp>
 #include <glint/bundle/network_model.hpp>
 #include <glint/catalog/registry.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
@@ -67,8 +68,8 @@ struct Witness final : Network {
   int64_t attention_layers() const override { return layers; }
 };
 
-Predictor leg_of(const std::shared_ptr<const Network>& module,
-                 NetworkInputs inputs = {.names = {"latents", "time"}}) {
+Predictor predictor_of(const std::shared_ptr<const Network>& module,
+                       NetworkInputs inputs = {.names = {"latents", "time"}}) {
   ModelInfo info{.name = "witness",
                  .parameterization = Parameterization::Velocity,
                  .noise_kind = NoiseKind::Flow,
@@ -165,10 +166,9 @@ TEST_CASE("A token order is undone by the network: any order gives the same pred
 
 TEST_CASE("A run puts its policy in force in its window of steps only", "[unit]") {
   const auto witness = std::make_shared<Witness>();
-  Predictor predictor = leg_of(witness);
+  Predictor predictor = predictor_of(witness);
   predictor.attention = pisa();
-  predictor.attention.start = 0.25;
-  predictor.attention.stop = 0.75;
+  predictor.attention.window = {.start = 0.25, .stop = 0.75};
   const Prompt prompt{.cond = {.tokens = at::zeros({1, 1, 1})}};
   sampler_of(predictor, 4).sample({.prompt = prompt, .latent_shape = {4, 4, 4}});
   const std::string D = "dense", P = "pisa";
@@ -179,7 +179,7 @@ TEST_CASE("A run puts its policy in force in its window of steps only", "[unit]"
 TEST_CASE("A network that takes a token order gets patches while a policy is in force, else raster order",
           "[unit]") {
   const auto witness = std::make_shared<Witness>();
-  const Predictor predictor = leg_of(witness, {.names = {"latents", "token_order"}, .patch = 2});
+  const Predictor predictor = predictor_of(witness, {.names = {"latents", "token_order"}, .patch = 2});
   const at::Tensor x = at::zeros({1, 4, 32, 32});
   const Conditioning nothing;
   const Conditioning* branch = &nothing;
@@ -202,7 +202,7 @@ TEST_CASE("A network that takes a token order gets patches while a policy is in 
 TEST_CASE("Networks without attention layers of ours refuse sparse policies, by name", "[unit]") {
   const auto compiled = std::make_shared<Witness>();
   compiled->layers = 0;
-  Predictor predictor = leg_of(compiled);
+  Predictor predictor = predictor_of(compiled);
   predictor.attention = pisa();
   CHECK_THAT(test::failure([&] { sampler_of(predictor, 2); }),
              Contains("InvalidArgument: attention: model 'witness' has no attention layers"));
@@ -212,7 +212,7 @@ TEST_CASE("Networks without attention layers of ours refuse sparse policies, by 
 
 TEST_CASE("Policies out of range are refused by their option's name", "[unit]") {
   const auto failure = [](AttentionPolicy policy) {
-    Predictor predictor = leg_of(std::make_shared<Witness>());
+    Predictor predictor = predictor_of(std::make_shared<Witness>());
     predictor.attention = policy;
     return test::failure([&] { sampler_of(predictor, 2); });
   };
@@ -220,7 +220,7 @@ TEST_CASE("Policies out of range are refused by their option's name", "[unit]") 
              Contains("InvalidArgument: attention.pisa.density: expected a value in [0, 1]"));
   CHECK_THAT(failure({.kind = AttentionKind::Isa, .isa = {.context_keep = -1.0}}),
              Contains("InvalidArgument: attention.isa.context_keep"));
-  CHECK_THAT(failure({.kind = AttentionKind::Pisa, .start = 2.0}),
+  CHECK_THAT(failure({.kind = AttentionKind::Pisa, .window = {.start = 2.0}}),
              Contains("InvalidArgument: attention.pisa.start"));
 }
 
@@ -238,7 +238,7 @@ TEST_CASE("Policies are chosen by name, with PISA's defaults for FLUX", "[unit]"
   CHECK((other.pisa.selection == BlockSelection::Variance));
   CHECK(other.pisa.block_size == 32);
   CHECK(other.min_tokens == 7);
-  CHECK(other.start == 0.5);
+  CHECK(other.window.start == 0.5);
   CHECK(builtins().attention(parse_choice("isa:sharp_share=0.25")).isa.sharp_share == 0.25);
   CHECK_FALSE(builtins().attention(parse_choice("dense")).sparse());
   const auto failure = [](const char* text) {

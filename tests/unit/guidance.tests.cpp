@@ -125,8 +125,8 @@ TEST_CASE("Predictions remember along the trajectory they belong to, and others 
   for (int k = 1; k <= 4; ++k) {
     CHECK(at::equal(run.predict(predictor, x, schedule.level(0), 0), one));
     const auto both = run.predict(twice, x, schedule.level(0), 0, memory.get());
-    CHECK(test::relative_error(both[0], one / k) < 1e-15);
-    CHECK(at::equal(both[1], one));
+    CHECK(test::relative_error(both[0].output, one / k) < 1e-15);
+    CHECK(at::equal(both[1].output, one));
   }
 }
 

@@ -1,9 +1,9 @@
-#include <glint/attention/policy.hpp>
 #include <glint/bundle/network_model.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/model/conditioning.hpp>
 #include <glint/network/network.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"

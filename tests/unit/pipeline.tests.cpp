@@ -193,13 +193,9 @@ TEST_CASE("Several prompts are sampled in one batch, each as by itself", "[unit]
 
 TEST_CASE("A request is resolved once: one solver, one shape, one sampler", "[unit]") {
   static std::atomic<int> made = 0;
-  struct Counted {
-    static constexpr EntryInfo info{
-        .kind = "solver", .name = "counted", .summary = "s", .cost = "c", .source = "s"};
-    static void fields(auto&, auto&) {}
-  };
+  constexpr EntryInfo info{.kind = "solver", .name = "counted", .summary = "s", .cost = "c", .source = "s"};
   Registry registry = builtins();
-  registry.add<Counted>([](const Counted&) -> std::shared_ptr<const Solver> {
+  registry.add<NoOptions>(info, [](const NoOptions&) -> std::shared_ptr<const Solver> {
     ++made;
     return std::make_shared<const FlowEuler>();
   });

@@ -79,7 +79,7 @@ TEST_CASE("A same-field reflection of the flow v = a x multiplies x by 1 - a^2 h
   const double a = 0.8;
   const Predictor predictor{.model = token_model(NoiseKind::Flow, a), .rule = std::make_shared<Cfg>(1.0)};
   const at::Tensor x = test::latents();
-  const Reflect same("same", unchanged(), unchanged(), {});
+  const StepMethod same = reflection("same", unchanged(), unchanged(), {});
   for (int steps : {4, 10}) {
     const NoiseSchedule grid = schedule_of(NoiseKind::Flow, steps);
     for (int i = 0; i + 1 < steps; ++i) {

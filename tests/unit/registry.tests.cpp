@@ -8,6 +8,16 @@ using namespace glint;
 using test::Contains;
 using test::failure;
 
+/// Options of which one may be unset.
+struct Optional {
+  std::optional<double> scale = 1.0;
+  double merge = 1.0;
+  static void fields(auto& visit, auto& o) {
+    visit("scale", o.scale, Field{});
+    visit("merge", o.merge, Field{});
+  }
+};
+
 // Made, or refused for nothing but the missing bundle.
 static void check_makes(const Registry::Entry& entry, const OptionValues& options) {
   try {
@@ -73,14 +83,6 @@ TEST_CASE("Values of the wrong type or range are refused by name", "[unit]") {
 }
 
 TEST_CASE("The word unset empties an option that may be, whatever its default", "[unit]") {
-  struct Optional {
-    std::optional<double> scale = 1.0;
-    double merge = 1.0;
-    static void fields(auto& visit, auto& o) {
-      visit("scale", o.scale, Field{});
-      visit("merge", o.merge, Field{});
-    }
-  };
   const auto read = [](OptionValues values) { return read_options<Optional>("some", values); };
   CHECK(read({}).scale == 1.0);
   CHECK(read({{"scale", 2.0}}).scale == 2.0);

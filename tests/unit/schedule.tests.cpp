@@ -2,6 +2,8 @@
 // refused.
 #include <glint/core/parameterization.hpp>
 #include <glint/core/schedule_flow.hpp>
+#include <glint/solver/lcm.hpp>
+#include <glint/solver/unipc.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
