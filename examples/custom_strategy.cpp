@@ -50,7 +50,7 @@ int main() {
         return std::vector<at::Tensor>(in.branches.size(), at::zeros_like(in.x));
       });
   const glint::Sampler sampler(
-      {.predictor = {.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
+      {.predictor = glint::Predictor{.model = model, .rule = std::make_shared<glint::Cfg>(1.0)},
        .schedule = glint::Ddim().schedule(glint::VpTraining{}, {.steps = 10}),
        .solver = registry.solver({"ddim"}),
        .step_methods = {registry.step(glint::parse_choice("jitter:amount=0.1"))}});

@@ -17,7 +17,7 @@ int main() {
   const glint::Prompt prompt{.cond = model->condition({0}), .uncond = model->condition()};
 
   glint::SamplerParts parts{
-      .predictor = {.model = model, .rule = std::make_shared<glint::Cfg>(1.5)},
+      .predictor = glint::Predictor{.model = model, .rule = std::make_shared<glint::Cfg>(1.5)},
       .schedule = glint::flow_schedule({}, {.steps = 30}),
       .solver = std::make_shared<glint::FlowEuler>()};
   for (const bool reflect : {false, true}) {

@@ -11,16 +11,16 @@ detail::W2sdSides detail::sides_of(const W2sdOptions& o, const BuildContext& con
     if (!prompt) return std::nullopt;
     return context.encoded(o.info.name, *prompt);
   };
-  W2sdSides sides{.strong = {.model = model(o.strong_model),
-                             .adapter = o.adapter,
-                             .adapter_scale = o.strong_adapter,
-                             .cond = cond(o.strong_prompt),
-                             .guidance = o.strong_guidance},
-                  .weak = {.model = model(o.weak_model),
-                           .adapter = o.other_adapter.empty() ? o.adapter : o.other_adapter,
-                           .adapter_scale = o.weak_adapter,
-                           .cond = {},
-                           .guidance = o.weak_guidance}};
+  W2sdSides sides{.strong = W2sdSide{.model = model(o.strong_model),
+                                     .adapter = o.adapter,
+                                     .adapter_scale = o.strong_adapter,
+                                     .cond = cond(o.strong_prompt),
+                                     .guidance = o.strong_guidance},
+                  .weak = W2sdSide{.model = model(o.weak_model),
+                                   .adapter = o.other_adapter.empty() ? o.adapter : o.other_adapter,
+                                   .adapter_scale = o.weak_adapter,
+                                   .cond = {},
+                                   .guidance = o.weak_guidance}};
   sides.weak.cond = o.weak_prompt == o.strong_prompt ? sides.strong.cond : cond(o.weak_prompt);
   return sides;
 }

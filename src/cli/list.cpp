@@ -90,6 +90,7 @@ void print_wrapped(std::string_view text, size_t indent) {
 void print_line(std::string_view name, std::string_view text) {
   constexpr size_t kName = 26;
   fmt::print("  {:{}}", name, kName - 2);
+  if (name.size() + 3 > kName) fmt::print("\n{:{}}", "", kName);
   print_wrapped(text, kName);
 }
 

@@ -114,7 +114,7 @@ class Items {
     std::vector<Conditioning> rows;
     for (int64_t item = first; item < first + size; ++item)
       rows.push_back(encoded(item / plan_.per_prompt).cond);
-    return {.prompt = {.cond = joined(rows), .uncond = encoded_.uncond},
+    return {.prompt = Prompt{.cond = joined(rows), .uncond = encoded_.uncond},
             .seed = request_.generate.seed + static_cast<uint64_t>(first),
             .batch = size,
             .latent_shape = plan_.latent_shape,

@@ -41,7 +41,7 @@ SampleRequest batch_of(const Plan& plan, const GenerateRequest& request, const s
     rows.push_back(i % plan.per_prompt);
     sample.seeds.push_back(request.seed + static_cast<uint64_t>(rows.back()));
   }
-  sample.prompt = {.cond = joined_if_different(cond), .uncond = joined_if_different(uncond)};
+  sample.prompt = Prompt{.cond = joined_if_different(cond), .uncond = joined_if_different(uncond)};
   if (request.noise.defined())
     sample.noise = request.noise.index_select(0, at::tensor(rows).to(request.noise.device()));
   else

@@ -20,8 +20,8 @@ Prompt prompt_from_tensors(const std::map<std::string, at::Tensor>& tensors) {
   for (const auto& [name, tensor] : tensors)
     GLINT_CHECK(std::find(known.begin(), known.end(), name) != known.end(), BadModel,
                 "conditioning: unknown tensor '{}'{}", name, did_you_mean(name, known));
-  prompt.cond = {.tokens = take("tokens", 2), .pooled = take("pooled", 1)};
-  prompt.uncond = {.tokens = take("null_tokens", 2), .pooled = take("null_pooled", 1)};
+  prompt.cond = Conditioning{.tokens = take("tokens", 2), .pooled = take("pooled", 1)};
+  prompt.uncond = Conditioning{.tokens = take("null_tokens", 2), .pooled = take("null_pooled", 1)};
   GLINT_CHECK(prompt.cond.tokens.defined(), BadModel,
               "conditioning: expected a tensor 'tokens' [L,D], got none");
   return prompt;

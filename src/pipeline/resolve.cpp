@@ -161,7 +161,7 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     const PictureSize size{.height = shape[shape.size() - 2] * scale, .width = shape.back() * scale};
     const int64_t tile = request.decode ? detail::tile_side(request, manifest.latent, shape) : 0;
 
-    SamplerParts parts{.predictor = {.model = bundle_.model(), .adapters = request.adapters},
+    SamplerParts parts{.predictor = Predictor{.model = bundle_.model(), .adapters = request.adapters},
                        .schedule = plan_schedule(request, manifest, *solver.solver, shape),
                        .solver = solver.solver};
     const ModelInfo& info = parts.predictor.model->info();

@@ -90,7 +90,7 @@ TEST_CASE("A collection that is killed or interrupted ends in the files of one t
   CHECK(json::parse(test::read_bytes(glint.folder / "parts/collection.json"))["complete"] == false);
   run = stopped("shard-00008.safetensors", "INT");
   CHECK(run.exit_code == 130);
-  CHECK_THAT(run.err, Contains("the same command goes on where this one stopped"));
+  CHECK_THAT(run.err, Contains("the same command continues where this one stopped"));
   run = glint(collect + "parts --json");
   REQUIRE(run.exit_code == 0);
   const json report = json::parse(run.out);

@@ -184,7 +184,7 @@ TEST_CASE("Bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x -m tiny --schedule karras:sigmas=exponential", "'karras' says what sigmas is"},
       {"generate x -m tiny --threads 0", "threads"},
       {"generate x -m tiny --threads two", "--threads: expected an integer, got 'two'"},
-      {"generate x -m tiny -o a.jpg", "a.jpg: expected a .png file"},
+      {"generate x -m tiny -o a.jpg", "a.jpg: expected a .png or .webp file"},
       {"generate x -m tiny -o a.png --sheet ./a.png", "given for two outputs"},
       {"generate x -m tiny --guidance 2 --with cfg:scale=3", "is given a scale of its own"},
       {"generate x -m tiny --schedule trailing", "schedule.spacing: does not apply to a flow model"},

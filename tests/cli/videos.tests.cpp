@@ -142,7 +142,7 @@ TEST_CASE("Videos that cannot be made or written are refused before they are mad
   // Pictures are no videos.
   CHECK_THAT(glint("generate x -m tiny --fps 8").err, Contains("fps: the model makes pictures, not videos"));
   CHECK_THAT(glint("generate x -m tiny --frames 5").err, Contains("makes pictures, not videos"));
-  CHECK_THAT(glint("generate x -m tiny -o x.webp").err, Contains("x.webp: expected a .png file"));
+  CHECK_THAT(glint("generate x -m tiny -o x.mp4").err, Contains("x.mp4: expected a .png or .webp file"));
 }
 
 TEST_CASE("A prompt becomes a clip of the size and length the model is made for", "[cli]") {

@@ -163,6 +163,19 @@ def line_width(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root).as_posix()}:{number}: {len(line)} columns, at most {MAX_COLUMNS} are allowed"
 
 
+def named_aggregates(root: Path) -> Iterator[str]:
+    """An aggregate inside an aggregate names its type.
+
+    With bare braces, g++ 12 destroys the inner one twice if a later initialiser throws.
+    """
+    for path in code_files(root, "include", "src", "examples"):
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"\.(\w+) = \{\s*\.", text):
+            line = text.count("\n", 0, match.start()) + 1
+            shown = path.relative_to(root).as_posix()
+            yield f"{shown}:{line}: name the type of {match[1]}: g++ 12 destroys a bare one twice when a later one throws"
+
+
 def umbrella(root: Path) -> Iterator[str]:
     """glint.hpp includes every public header."""
     base = root / "include/glint"
@@ -180,6 +193,7 @@ RULES = {
     "file-length": file_length,
     "function-length": function_length,
     "line-width": line_width,
+    "named-aggregates": named_aggregates,
     "umbrella": umbrella,
 }
 

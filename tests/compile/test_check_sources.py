@@ -84,6 +84,12 @@ class RulesFindFaults(unittest.TestCase):
         files["include/glint/core/b.hpp"] = ""
         self.assertEqual(self.violations("umbrella", files), ["include/glint/core/b.hpp: not in glint.hpp"])
 
+    def test_an_aggregate_without_its_type_is_found(self) -> None:
+        named = "A a{.b = B{.c = f()}, .d = g()};\n.list = {1, 2}, .empty = {}\n"
+        self.assertEqual(self.violations("named-aggregates", {"src/a.cpp": named}), [])
+        bare = "A a{\n  .b = {\n    .c = f()}, .d = g()};\n"
+        self.assertIn("src/a.cpp:2: name the type of b", self.violations("named-aggregates", {"src/a.cpp": bare})[0])
+
     def test_a_wide_line_is_found(self) -> None:
         self.assertEqual(self.violations("line-width", {"src/a.cpp": "x" * 110 + "\n"}), [])
         self.assertEqual(len(self.violations("line-width", {"src/a.cpp": "x" * 111 + "\n"})), 1)

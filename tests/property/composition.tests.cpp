@@ -19,7 +19,7 @@ constexpr int kSteps = test::kRunSteps;
 
 Choice small(std::string_view name) {
   Choice choice{.name = std::string(name)};
-  if (name == "stability-selection") choice.options = {{"candidates", 3}, {"steps", 2}};
+  if (name == "stability-selection") choice.options = {{"candidates", 8}, {"steps", 2}};
   if (name == "stability-optimization")
     choice.options = {{"iterations", 2}, {"steps", 2}, {"gradient", "perturbation"}};
   return choice;
@@ -53,9 +53,10 @@ TEST_CASE("Every noise and step strategy under every rule: finite, repeatable, a
     for (const Choice& a : entries("noise", false)) {
       const auto noise = std::get<std::shared_ptr<const NoiseStrategy>>(product(a));
       const SampleResult with_noise = run(NoiseKind::Flow, rule, {noise}, {});
+      CAPTURE(r.name, a.name);
       CHECK_FALSE(at::equal(with_noise.latents, plain.latents));
       for (const Choice& b : entries("step", false)) {
-        CAPTURE(r.name, a.name, b.name);
+        CAPTURE(b.name);
         const StepMethod step = std::get<StepMethod>(product(b));
         const SampleResult with_step = run(NoiseKind::Flow, rule, {}, {step});
         const SampleResult both = run(NoiseKind::Flow, rule, {noise}, {step});
@@ -88,7 +89,7 @@ TEST_CASE("What needs a bundle composes with everything else there", "[property]
   int runs = 0;
   for (const char* kind : {"rule", "step", "noise"})
     for (Choice own : entries(kind, true)) {
-      if (own.name == "perturbation") own.options.emplace("weak_model", "weak_denoiser");
+      if (own.name == "perturbation") own.options = {{"weak_model", "weak_denoiser"}, {"stop", 1.0}};
       const SampleResult alone = sampled({own});
       CAPTURE(own.name);
       CHECK_FALSE(at::equal(alone.latents, plain.latents));

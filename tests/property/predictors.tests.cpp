@@ -77,9 +77,9 @@ TEST_CASE("Z-CoRe2's gap turns round above g = (g1 - 1) / (w0 - 1)", "[property]
         const double slope = 0.3;
         return at::lerp(step.x.mul(slope).add_(-0.2), cond, kImitated);
       };
-      const auto z = std::make_shared<Reflect>("z-core2", same_predictor(),
-                                               with_rule(std::make_shared<const Core2Inverse>(exact, g)),
-                                               ReflectOptions{.form = Form::Direct});
+      const StepMethod z =
+          reflection("z-core2", same_predictor(), with_rule(std::make_shared<const Core2Inverse>(exact, g)),
+                     {.form = Form::Direct});
       const double scale = kForward + (kForward - 1.0 - g * (kImitated - 1.0));
       const auto expected = builtins().rule(
           {"cfg-schedule", {{"scales", fmt::format("{}x{}+{}", scale, kSteps - 1, kForward)}}});

@@ -251,7 +251,7 @@ TEST_CASE("Policies are chosen by name, with PISA's defaults for FLUX", "[unit]"
              Contains("InvalidArgument: pisa.order: expected one of zeroth, hybrid, first"));
   CHECK_THAT(failure("pisa:density=2"),
              Contains("InvalidArgument: pisa.density: expected a value in [0, 1]"));
-  CHECK_THAT(failure("isa:density=0.5"), Contains("InvalidArgument: isa: unknown option 'density'"));
+  CHECK_THAT(failure("isa:sparsity=0.5"), Contains("InvalidArgument: isa: unknown option 'sparsity'"));
   CHECK_THAT(failure("dense:density=0.5"), Contains("InvalidArgument: dense: unknown option 'density'"));
 }
 

@@ -118,8 +118,7 @@ TEST_CASE("Predictions that do not determine x0 or eps are refused with the way 
 
 TEST_CASE("Parameterizations are known by name, and others are refused", "[unit]") {
   for (Parameterization p : kAll) CHECK(enum_value<Parameterization>(enum_name(p)) == p);
-  CHECK_THAT(failure([] { enum_value<Parameterization>("eps"); }),
-             Contains("parameterization: expected") && Contains("'eps'"));
+  CHECK_FALSE(enum_value<Parameterization>("eps"));
 }
 
 TEST_CASE(

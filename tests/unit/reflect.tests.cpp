@@ -238,7 +238,7 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
              Contains("InvalidArgument: gap, weak predictor: model 'other' predicts v") &&
                  Contains("'base' velocity") && Contains("must agree"));
   CHECK_THAT(refusal(with_model([](ModelInfo& i) { i.noise_kind = NoiseKind::VariancePreserving; })),
-             Contains("'other' predicts velocity of variance-preserving noise"));
+             Contains("'other' predicts velocity of vp noise"));
   CHECK_THAT(
       refusal(with_model([](ModelInfo& i) {
         i.latent_shape = {16, -1, -1};

