@@ -18,9 +18,9 @@ PROMPT, SEED, STEPS = "a small red star left of a key on a yellow background", 7
 
 
 def program() -> Path:
-    """The program that was built last, or the one named by GLINT."""
+    """The program that was built last, or the one named by GLINT_PROGRAM."""
     built = [path for path in (ROOT / "build/dev/glint", ROOT / "build/release/glint") if path.exists()]
-    if named := os.environ.get("GLINT"):
+    if named := os.environ.get("GLINT_PROGRAM"):
         return Path(named)
     if not built:
         pytest.skip("no program is built: ./glint test builds it")

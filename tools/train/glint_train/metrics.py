@@ -26,11 +26,11 @@ def shifted_rmse(image: np.ndarray, truth: np.ndarray) -> float:
 
 
 def background_right(image: np.ndarray, scene: Scene) -> bool:
-    """Whether the corners (3 x 3 pixels each) of a uint8 picture [64, 64, 3] have the asked median colour.
+    """Whether the median colour of a uint8 picture's [64, 64, 3] corners is nearest to the asked one.
 
-    Nearest counts. Objects that fill the corners are taken for background. So true renders in the big size
-    are judged wrong: of window and musical keyboard on almost all backgrounds, of up arrow, right arrow and
-    yin yang on many, of square in a few colours. evaluate.py asks for none of these in the big size, and
+    Corners are 3 x 3 pixels. Objects that fill them are taken for background, so true renders in the big
+    size are judged wrong: of window and musical keyboard on almost all backgrounds, of up arrow, right arrow
+    and yin yang on many, of square in a few colours. evaluate.py asks for none of these in the big size, and
     published scores stay comparable.
     """
     corners = np.concatenate([image[y : y + 3, x : x + 3].reshape(-1, 3) for y in (0, 61) for x in (0, 61)])
