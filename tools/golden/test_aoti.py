@@ -131,7 +131,7 @@ def test_adapters_and_another_torch_are_refused(bundle: Path, tmp_path: Path) ->
     save_file({"query.lora_A.weight": torch.ones(2, 8), "query.lora_B.weight": torch.ones(8, 2)}, style)
     asked = ("--cond-in", conditioning, "--steps", "1", "--latents-out", latents, "-q")
     said = refused(2, glint, "generate", "--model", bundle, *asked, "--lora", style)
-    reason = "the weights of an aoti file are fixed"
+    reason = "the weights of its aoti file are fixed"
     assert f"adapters.style: components.denoiser cannot have any: {reason}" in said
     other = shutil.copytree(bundle, tmp_path / "other")
     manifest = json.loads((other / "model.json").read_text()) | {"torch": "2.1.0"}
