@@ -4,13 +4,13 @@
 
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>
+#include <glint/io/lines.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
 #include <ATen/Parallel.h>
 #include <fmt/ranges.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <iostream>
 #include <memory>
 
@@ -27,27 +27,11 @@ struct CollectArguments {
   std::map<std::string, std::string> pair_options;  ///< by name, unparsed
 };
 
-/// Reads prompts from a file, one per line; skips blank lines.
-std::vector<std::string> read_prompts(const std::string& path) {
-  std::ifstream file(path);
-  std::error_code ignored;
-  GLINT_CHECK(file && !std::filesystem::is_directory(path, ignored), NotFound, "{}: cannot be read", path);
-  std::vector<std::string> prompts;
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-  for (std::string line; std::getline(file, line);) {
-    if (prompts.empty() && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.find_first_not_of(" \t") != std::string::npos) prompts.push_back(line);
-  }
-  GLINT_CHECK(!prompts.empty(), InvalidArgument, "{}: expected prompts, one per line, got none", path);
-  return prompts;
-}
-
 void fill_request(CollectArguments& args) {
   CollectRequest& request = args.request;
   if (!args.prompt_file.empty())
-    for (std::string& prompt : read_prompts(args.prompt_file))
-      request.generate.prompts.push_back(std::move(prompt));
+    for (TextLine& line : read_lines(args.prompt_file, "prompts"))
+      request.generate.prompts.push_back(std::move(line.text));
   if (!args.solver.empty()) request.generate.solver = parse_choice(args.solver);
   request.generate.schedule = schedule_options(args.schedule);
   request.stored = args.stored == "float32" ? StoredType::Float32 : StoredType::Float16;

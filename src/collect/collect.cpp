@@ -1,9 +1,9 @@
 #include "collect/collect.hpp"
 
 #include "collect/folder.hpp"
+#include "pipeline/identity.hpp"
 
 #include <glint/io/utf8.hpp>
-#include <glint/version.hpp>
 
 #include <ATen/ops/arange.h>
 
@@ -14,45 +14,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json json_of(const OptionValues& options) {
-  Json object = Json::object();
-  for (const auto& [name, value] : options) object[name] = text_of(value);
-  return object;
-}
-
-/// Returns everything the files' contents depend on. Unset values are the model's defaults, which its hashes
-/// pin.
+/// Returns everything the files' contents depend on.
 Json identity(const Pipeline& pipeline, const CollectRequest& request, const Collector& collector,
               const Plan& plan) {
-  const Bundle& bundle = pipeline.bundle();
-  const GenerateRequest& generate = request.generate;
-  Json components = Json::object();
-  for (const std::string& name : collector.components)
-    if (bundle.has(name)) components[name] = bundle.manifest().components.at(name).sha256;
-  const auto size = [](const std::optional<int64_t>& pixels) { return pixels ? Json(*pixels) : Json(); };
-  const Choice solver = generate.solver.value_or(Choice{.name = "default"});
-  Json options = {{"steps", plan.sampler.schedule().steps()},
-                  {"guidance", plan.guidance},
-                  {"negative", generate.negative ? Json(*generate.negative) : Json()},
-                  {"solver", solver.name},
-                  {"solver_options", json_of(solver.options)},
-                  {"schedule", json_of(generate.schedule)},
-                  {"width", size(generate.width)},
-                  {"height", size(generate.height)},
-                  {"frames", size(generate.frames)},
-                  {"seed", generate.seed},
-                  {"count", generate.count},
-                  {"batch", generate.batch},
-                  {"shard", request.shard},
-                  {"stored", enum_name(request.stored)},
-                  {"device", bundle.options().device},
-                  {"dtype", bundle.options().dtype}};
+  Json identity = {{"format", 1}, {"kind", collector.kind}};
+  identity.update(request_identity(pipeline.bundle(), request.generate, plan, collector.components));
+  Json& options = identity["options"];
+  options["shard"] = request.shard;
+  options["stored"] = enum_name(request.stored);
   for (const auto& [name, value] : collector.options.items()) options[name] = value;
-  return {{"format", 1},
-          {"kind", collector.kind},
-          {"model", {{"name", bundle.manifest().name}, {"components", components}}},
-          {"torch", torch_version()},
-          {"options", options}};
+  return identity;
 }
 
 void check(const CollectRequest& request) {

@@ -6,12 +6,7 @@
 #include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <array>
-#include <cerrno>
 #include <regex>
 #include <system_error>
 
@@ -41,32 +36,6 @@ bool holds_json(const fs::path& path, const Json& wanted) {
   }
 }
 
-/// Opens and locks the folder so that no two runs write to it at once; the lock ends with the process.
-int locked(const fs::path& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  GLINT_CHECK(descriptor >= 0, InvalidArgument, "folder: {} cannot be opened: {}", folder.string(),
-              std::generic_category().message(errno));
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return descriptor;
-  ::close(descriptor);
-  fail(ErrorCode::InvalidArgument, "folder: another run is collecting into {}", folder.string());
-}
-
-/// Throws, naming the first field, if a manifest's identity differs from this run's.
-void check_same(const nlohmann::json& found, const nlohmann::json& wanted, const fs::path& folder) {
-  const nlohmann::json difference = nlohmann::json::diff(wanted, found);
-  if (difference.empty()) return;
-  const std::string path = difference.front().at("path").get<std::string>();
-  const nlohmann::json::json_pointer place(path);
-  const auto shown = [&](const nlohmann::json& json) {
-    return json.contains(place) ? json.at(place).dump() : std::string("nothing");
-  };
-  std::string name = path.substr(std::min<size_t>(path.size(), 1));
-  std::replace(name.begin(), name.end(), '/', '.');
-  fail(ErrorCode::InvalidArgument,
-       "folder: {} holds another collection: its {} is {}, this run's is {}; give another folder",
-       folder.string(), name.empty() ? "manifest" : name, shown(found), shown(wanted));
-}
-
 /// Whether an object has this value under this name.
 bool holds(const Json& object, const char* name, const Json& value) {
   return object.is_object() && object.contains(name) && object[name] == value;
@@ -83,37 +52,24 @@ bool is_leftover(const std::string& name) {
 
 CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::vector<std::string>& prompts)
     : folder_(std::move(folder)) {
-  GLINT_CHECK(!folder_.empty(), InvalidArgument, "folder: expected one, got none");
-  std::error_code error;
-  fs::create_directories(folder_, error);
-  GLINT_CHECK(!error && fs::is_directory(folder_), InvalidArgument, "folder: {} cannot be made: {}",
-              folder_.string(), error ? error.message() : "it is a file");
-  GLINT_CHECK(::access(folder_.c_str(), W_OK | X_OK) == 0, InvalidArgument, "folder: {} cannot be written",
-              folder_.string());
+  make_folder(folder_);
   const Json list = prompts;
   identity["prompts"] = {{"count", prompts.size()}, {"sha256", sha256(list.dump())}};
 
-  lock_ = locked(folder_);
-  try {
-    manifest_ = identity;
-    manifest_["complete"] = false;
-    manifest_["items"] = manifest_["kept"] = 0;
-    manifest_["shards"] = Json::array();
-    const bool begun = fs::exists(folder_ / kManifest);
-    if (begun)
-      adopt(Json(parse_json_file(folder_ / kManifest)), identity);
-    else
-      check_empty(list);
-    remove_leftovers();
-    if (!holds_json(folder_ / kPrompts, list)) write_json(folder_ / kPrompts, list);
-    if (!begun) save();
-  } catch (...) {
-    ::close(lock_);
-    throw;
-  }
+  lock_.emplace(folder_, fmt::format("folder: another run is collecting into {}", folder_.string()));
+  manifest_ = identity;
+  manifest_["complete"] = false;
+  manifest_["items"] = manifest_["kept"] = 0;
+  manifest_["shards"] = Json::array();
+  const bool begun = fs::exists(folder_ / kManifest);
+  if (begun)
+    adopt(Json(parse_json_file(folder_ / kManifest)), identity);
+  else
+    check_empty(list);
+  remove_leftovers();
+  if (!holds_json(folder_ / kPrompts, list)) write_json(folder_ / kPrompts, list);
+  if (!begun) save();
 }
-
-CollectionFolder::~CollectionFolder() { ::close(lock_); }
 
 void CollectionFolder::check_empty(const Json& prompts) const {
   // A run killed right at the start leaves only its prompts, or a partial file.
@@ -129,7 +85,9 @@ void CollectionFolder::adopt(const Json& found, const Json& identity) {
   GLINT_CHECK(formed, BadModel, "{}: expected an object with 'shards'", (folder_ / kManifest).string());
   nlohmann::json same = found;
   for (const char* state : {"complete", "items", "kept", "shards"}) same.erase(state);
-  check_same(same, identity, folder_);
+  const std::string difference = first_difference(same, identity);
+  GLINT_CHECK(difference.empty(), InvalidArgument,
+              "folder: {} holds another collection: {}; give another folder", folder_.string(), difference);
 
   const Json& options = identity["options"];
   const int64_t total = identity["prompts"]["count"].get<int64_t>() * options["count"].get<int64_t>();

@@ -1,11 +1,14 @@
 // A collection's folder: shard files and the manifest that lists them.
 #pragma once
 
+#include "io/file_lock.hpp"
+
 #include <glint/io/safetensors.hpp>
 
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,9 +24,6 @@ class CollectionFolder {
   ///          first difference); BadModel if its manifest is malformed.
   CollectionFolder(std::filesystem::path folder, nlohmann::ordered_json identity,
                    const std::vector<std::string>& prompts);
-  ~CollectionFolder();
-  CollectionFolder(const CollectionFolder&) = delete;
-  CollectionFolder& operator=(const CollectionFolder&) = delete;
 
   /// Returns the number of leading shards that are intact.
   int64_t shards() const { return static_cast<int64_t>(manifest_["shards"].size()); }
@@ -41,7 +41,7 @@ class CollectionFolder {
   int64_t sum(const char* count) const;
 
   std::filesystem::path folder_;
-  int lock_ = -1;
+  std::optional<FileLock> lock_;
   nlohmann::ordered_json manifest_;
 };
 

@@ -5,6 +5,7 @@
 #include <glint/core/error.hpp>
 #include <glint/io/utf8.hpp>
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -64,6 +65,20 @@ std::string describe(const nlohmann::json& value) {
   if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
   if (const auto cut = invalid_utf8_offset(text)) text = text.substr(0, *cut) + "...";
   return std::string(value.type_name()) + " " + text;
+}
+
+std::string first_difference(const nlohmann::json& found, const nlohmann::json& wanted) {
+  const nlohmann::json difference = nlohmann::json::diff(wanted, found);
+  if (difference.empty()) return "";
+  const std::string path = difference.front().at("path").get<std::string>();
+  const nlohmann::json::json_pointer place(path);
+  const auto shown = [&](const nlohmann::json& json) {
+    return json.contains(place) ? json.at(place).dump() : std::string("nothing");
+  };
+  std::string name = path.substr(std::min<size_t>(path.size(), 1));
+  std::replace(name.begin(), name.end(), '/', '.');
+  return fmt::format("its {} is {}, this run's is {}", name.empty() ? "manifest" : name, shown(found),
+                     shown(wanted));
 }
 
 }  // namespace glint::detail

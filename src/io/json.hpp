@@ -20,4 +20,8 @@ nlohmann::json parse_json_file(const std::filesystem::path& path);
 /// Describes a value for messages: `string "4"`, `number 1.5`, `object`. Long strings are truncated.
 std::string describe(const nlohmann::json& value);
 
+/// Returns the first place where `found` differs from `wanted`, as "its options.steps is 4, this run's is 5";
+/// empty if they are equal.
+std::string first_difference(const nlohmann::json& found, const nlohmann::json& wanted);
+
 }  // namespace glint::detail
