@@ -130,3 +130,7 @@
 #include <glint/collect/collection.hpp>
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>
+
+#include <glint/eval/arm.hpp>
+#include <glint/eval/evaluation.hpp>
+#include <glint/eval/statistics.hpp>

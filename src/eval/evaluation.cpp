@@ -1,0 +1,98 @@
+#include "eval/protocol.hpp"
+#include "eval/results.hpp"
+#include "eval/sampling.hpp"
+#include "io/file.hpp"
+#include "network/torch_errors.hpp"
+#include "pipeline/identity.hpp"
+
+#include <glint/core/error.hpp>
+#include <glint/io/sha256.hpp>
+#include <glint/io/utf8.hpp>
+
+#include <limits>
+#include <set>
+
+namespace glint {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void check_request(const EvalRequest& request) {
+  const GenerateRequest& generate = request.generate;
+  GLINT_CHECK(!request.prompts.empty(), InvalidArgument, "prompts: expected at least one, got none");
+  std::set<std::string> seen;
+  for (const std::string& prompt : request.prompts) {
+    if (const auto offset = invalid_utf8_offset(prompt))
+      fail(ErrorCode::InvalidArgument, "prompts: byte {} of '{}' is not UTF-8", *offset,
+           prompt.substr(0, *offset));
+    GLINT_CHECK(seen.insert(prompt).second, InvalidArgument, "prompts: '{}' is given twice", prompt);
+  }
+  GLINT_CHECK(!request.methods.empty(), InvalidArgument, "methods: expected at least one, got none");
+  GLINT_CHECK(!request.scorers.empty(), InvalidArgument, "scorers: expected at least one, got none");
+  GLINT_CHECK(std::set(request.scorers.begin(), request.scorers.end()).size() == request.scorers.size(),
+              InvalidArgument, "scorers: one is given twice");
+  GLINT_CHECK(generate.with.empty() && !generate.conditioning && !generate.noise.defined(), InvalidArgument,
+              "generate: methods, conditionings and noise are the evaluation's own");
+  for (const auto& [name, value] : {std::pair{"seeds", request.seeds}, {"batch", generate.batch}})
+    GLINT_CHECK(value >= 1, InvalidArgument, "{}: expected at least 1, got {}", name, value);
+  GLINT_CHECK(request.pictures >= 0, InvalidArgument, "pictures: expected at least 0, got {}",
+              request.pictures);
+  constexpr int64_t kMostPairs = int64_t{1} << 32;  // further candidates draw from the seeds beyond
+  GLINT_CHECK(request.seeds <= kMostPairs / static_cast<int64_t>(request.prompts.size()), InvalidArgument,
+              "seeds: {} of {} prompts are too many", request.seeds, request.prompts.size());
+  GLINT_CHECK(request.ranks >= 1 && request.rank >= 0 && request.rank < request.ranks, InvalidArgument,
+              "rank: expected a value in [0, {}], got {}", request.ranks - 1, request.rank);
+}
+
+Json identity_of(const Pipeline& pipeline, const EvalRequest& request) {
+  std::vector<std::string> components;
+  for (const auto& [name, component] : pipeline.bundle().manifest().components) components.push_back(name);
+  const Plan plan = pipeline.resolve(request.generate);
+  Json identity = {{"format", 1}};
+  identity.update(detail::request_identity(pipeline.bundle(), request.generate, plan, components));
+  identity["options"].erase("count");
+  identity["seeds"] = request.seeds;
+  identity["scorers"] = request.scorers;
+  identity["pictures"] = request.pictures;
+  identity["prompts"] = {{"count", request.prompts.size()}, {"sha256", sha256(Json(request.prompts).dump())}};
+  return identity;
+}
+
+/// About the bytes that an evaluation needs: journal lines, and pictures that do not compress.
+uintmax_t room_for(const EvalRequest& request, const Plan& plan) {
+  constexpr uintmax_t kJournalBytes = 800, kReport = 1 << 20, kArmsPerMethod = 4;
+  const uintmax_t arms = 1 + request.curve.size() + kArmsPerMethod * request.methods.size();
+  const uintmax_t pairs = request.prompts.size() * static_cast<uintmax_t>(request.seeds);
+  const uintmax_t pictures = std::min(pairs, static_cast<uintmax_t>(request.pictures));
+  const auto pixels = static_cast<uintmax_t>(plan.size.height * plan.size.width);
+  return arms * (pairs * kJournalBytes + pictures * 3 * pixels) + kReport;
+}
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  const std::array<std::string_view, 1> pieces{text};
+  detail::write_file(path, pieces);
+}
+
+}  // namespace
+
+EvalResult evaluate(const Pipeline& pipeline, const EvalRequest& request) {
+  return detail::engine_errors_translated(ErrorCode::Internal, "evaluate", [&] {
+    check_request(request);
+    detail::PipelineSampler sampler(pipeline, request);
+    const Json identity = identity_of(pipeline, request);
+    // Before the folder is touched: a method that the model cannot run.
+    for (const Arm& method : request.methods) detail::check_arm(sampler, method);
+    detail::Journal journal(request.folder, identity, request.rank,
+                            room_for(request, pipeline.resolve(request.generate)));
+    EvalResult result = detail::Protocol(request, sampler, journal).run();
+    result.unknown_words = sampler.unknown_words();
+    if (!result.complete) return result;
+    const std::filesystem::path& folder = request.folder;
+    write_text(folder / "results.json", detail::results_json(request, identity, result).dump(1) + '\n');
+    write_text(folder / "results.csv", detail::results_csv(result));
+    write_text(folder / "report.html", detail::report_html(request, identity, result));
+    return result;
+  });
+}
+
+}  // namespace glint
