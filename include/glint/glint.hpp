@@ -89,6 +89,7 @@
 
 #include <glint/image/image.hpp>
 #include <glint/image/image_file.hpp>
+#include <glint/image/label.hpp>
 #include <glint/image/png.hpp>
 #include <glint/image/video.hpp>
 #include <glint/image/webp.hpp>

@@ -18,6 +18,8 @@ enum Exit { kOk = 0, kFailed = 1, kBadUsage = 2, kCancelled = 130 };
 
 /// Each adds one command to the program, which stores its exit code in `exit_code`.
 void add_collect(CLI::App& app, int& exit_code);
+void add_compare(CLI::App& app, int& exit_code);
+void add_eval(CLI::App& app, int& exit_code);
 void add_generate(CLI::App& app, int& exit_code);
 void add_list(CLI::App& app, int& exit_code);
 void add_inspect(CLI::App& app, int& exit_code);

@@ -60,12 +60,6 @@ class CollectReport {
   int64_t shown_ = 0;
 };
 
-/// Stops the collection after Ctrl-C.
-class Interruptible final : public Observer {
- public:
-  bool keep_going() override { return !InterruptGuard::interrupted(); }
-};
-
 using Collect = std::function<CollectResult(const Pipeline&, const CollectArguments&)>;
 
 int collect(CollectArguments& args, const Collect& run) {

@@ -107,18 +107,6 @@ int64_t pictures_of(const Arguments& args) {
   return each * static_cast<int64_t>(args.prompts.size());
 }
 
-void report_words(const std::vector<TokenizedPrompt>& prompts) {
-  std::vector<std::string> unknown;
-  for (const TokenizedPrompt& prompt : prompts) {
-    for (const std::string& word : prompt.unknown)
-      if (std::find(unknown.begin(), unknown.end(), word) == unknown.end()) unknown.push_back(word);
-    if (!prompt.dropped.empty())
-      spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
-  }
-  if (!unknown.empty())
-    spdlog::warn("the model does not know: {} (they count as one unknown word)", fmt::join(unknown, ", "));
-}
-
 /// Returns the settings that reproduce image `index`.
 PngTexts texts_of(const Arguments& args, size_t index, const GenerateResult& result) {
   const size_t per_prompt = static_cast<size_t>(pictures_of(args)) / args.prompts.size();

@@ -108,6 +108,8 @@ int run(int argc, char** argv) {
       "Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.");
   int exit_code = cli::kOk;
   cli::add_generate(app, exit_code);
+  cli::add_compare(app, exit_code);
+  cli::add_eval(app, exit_code);
   cli::add_collect(app, exit_code);
   cli::add_list(app, exit_code);
   cli::add_inspect(app, exit_code);

@@ -5,6 +5,7 @@
 #include <glint/image/webp.hpp>
 
 #include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,6 +111,18 @@ std::vector<fs::path> write_video(const fs::path& path, Form form, const Video& 
 }
 
 }  // namespace
+
+void report_words(const std::vector<TokenizedPrompt>& prompts) {
+  std::vector<std::string> unknown;
+  for (const TokenizedPrompt& prompt : prompts) {
+    for (const std::string& word : prompt.unknown)
+      if (std::find(unknown.begin(), unknown.end(), word) == unknown.end()) unknown.push_back(word);
+    if (!prompt.dropped.empty())
+      spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
+  }
+  if (!unknown.empty())
+    spdlog::warn("the model does not know: {} (they count as one unknown word)", fmt::join(unknown, ", "));
+}
 
 double frames_per_second(const OutputFiles& files) {
   return files.frames_per_second.value_or(Video{}.frames_per_second);

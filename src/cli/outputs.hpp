@@ -4,6 +4,7 @@
 #include <glint/core/tensor.hpp>
 #include <glint/image/png.hpp>
 #include <glint/image/video.hpp>
+#include <glint/text/tokenizer.hpp>
 
 #include <optional>
 #include <string>
@@ -28,6 +29,9 @@ struct Pictures {
   std::vector<Video> videos;
   std::vector<PngTexts> texts;  ///< one per image or video
 };
+
+/// Warns about words that the model does not know, or that had no place.
+void report_words(const std::vector<TokenizedPrompt>& prompts);
 
 /// Throws now rather than after minutes of sampling. `frames` is the videos' length, 0 for images; `count` is
 /// the number of images or videos.

@@ -27,6 +27,12 @@ class InterruptGuard {
   void (*before_)(int);
 };
 
+/// Stops a run after Ctrl-C; for runs with a progress report of their own.
+class Interruptible final : public Observer {
+ public:
+  bool keep_going() override { return !InterruptGuard::interrupted(); }
+};
+
 /// Writes to stderr and ignores failures: a full disk under a log must not lose a run.
 template <typename... T>
 void say(fmt::format_string<T...> text, T&&... values) {

@@ -1,0 +1,233 @@
+// glint compare: one labelled contact sheet of several methods on the same prompt and seeds.
+#include "cli/cli.hpp"
+#include "cli/outputs.hpp"
+#include "cli/progress.hpp"
+
+#include <glint/catalog/components.hpp>
+#include <glint/eval/arm.hpp>
+#include <glint/image/image_file.hpp>
+#include <glint/image/label.hpp>
+#include <glint/pipeline/pipeline.hpp>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/stack.h>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <span>
+
+namespace glint::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct CompareArguments {
+  std::string prompt, model = "emoji-flow", device = "cpu", dtype, solver, schedule;
+  std::vector<std::string> with, scorers;
+  OutputFiles files;
+  int64_t enlarge = 0;  // 0 = so that labels fit
+  int threads = 0;
+  bool json = false, quiet = false;
+  GenerateRequest request;
+};
+
+/// One method's pictures and figures.
+struct Column {
+  Arm arm;
+  GenerateResult made;
+  std::map<std::string, std::vector<double>> scores;  // by scorer, one per picture
+  double evaluations = 0.0;
+};
+
+std::vector<Arm> arms_of(const CompareArguments& args) {
+  std::vector<Arm> arms{Arm{.name = "plain"}};
+  for (const std::string& line : args.with) arms.push_back(parse_arm(line));
+  return arms;
+}
+
+/// Returns the scorers asked for; without any, the model's own if it has one.
+std::map<std::string, PictureScorer> scorers_of(const CompareArguments& args, const Bundle& bundle) {
+  constexpr const char* kOwn = "scorer";
+  std::vector<std::string> names = args.scorers;
+  if (names.empty() && bundle.has(kOwn)) names.emplace_back(kOwn);
+  std::map<std::string, PictureScorer> scorers;
+  for (const std::string& name : names) scorers.emplace(name, picture_scorer(bundle, name));
+  return scorers;
+}
+
+Column column_of(const CompareArguments& args, const Pipeline& pipeline, const Arm& arm,
+                 const std::map<std::string, PictureScorer>& scorers) {
+  Progress progress(args.quiet);
+  GenerateRequest request = with_arm(args.request, arm);
+  request.observer = &progress;
+  progress.begin(arm.name);
+  Column column{.arm = arm, .made = pipeline.generate(request)};
+  progress.end();
+  const SampleResult& sample = column.made.sample;
+  const auto measuring = sample.by_stage.find("effective-guidance");
+  const int64_t measured = measuring == sample.by_stage.end() ? 0 : measuring->second.rows;
+  const auto pictures = static_cast<double>(column.made.images.size());
+  column.evaluations = static_cast<double>(sample.usage.rows - measured) / pictures;
+  if (scorers.empty()) return column;
+  std::vector<at::Tensor> tensors;
+  for (const Image& image : column.made.images) tensors.push_back(to_tensor(image));
+  const Prompt prompt = pipeline.encode(pipeline.resolve(request), request, args.prompt);
+  for (const auto& [name, scorer] : scorers) {
+    const at::Tensor scores = scorer(at::stack(tensors), prompt).to(at::kCPU, at::kDouble);
+    const double* first = scores.data_ptr<double>();
+    column.scores[name] = std::vector<double>(first, first + scores.numel());
+  }
+  return column;
+}
+
+/// Returns what is written under a picture.
+std::vector<std::string> label_of(const CompareArguments& args, const Column& column, size_t picture) {
+  std::vector<std::string> lines{fmt::format("seed {}", args.request.seed + picture),
+                                 fmt::format("{:g} evaluations", column.evaluations)};
+  const auto& guidance = column.made.sample.effective_guidance;
+  if (!guidance.empty()) lines.push_back(fmt::format("scale {:.2f}", guidance[picture].mean_signed_scale));
+  for (const auto& [scorer, scores] : column.scores)
+    lines.push_back(fmt::format("{} {:.3f}", scorer, scores[picture]));
+  return lines;
+}
+
+/// Returns the two images above each other.
+Image stacked(const Image& top, const Image& bottom) {
+  Image result = top;
+  result.height += bottom.height;
+  result.pixels.insert(result.pixels.end(), bottom.pixels.begin(), bottom.pixels.end());
+  return result;
+}
+
+Image sheet_of(const CompareArguments& args, const std::vector<Column>& columns) {
+  constexpr int64_t kReadable = 192, kLargeText = 384, kGap = 8;  // px
+  const int64_t width = columns.front().made.images.front().width;
+  const int64_t factor =
+      args.enlarge > 0 ? args.enlarge : std::max<int64_t>(1, (kReadable + width - 1) / width);
+  const int64_t scale = std::max<int64_t>(1, width * factor / kLargeText);
+  const int64_t characters = std::max<int64_t>(1, width * factor / (kTextAdvance * scale));
+  const auto cell = [&](const Image& image, const std::vector<std::string>& texts) {
+    std::vector<std::string> lines;
+    for (const std::string& text : texts)
+      for (std::string& line : wrapped(text, characters)) lines.push_back(std::move(line));
+    return labelled(image, lines, scale);
+  };
+  std::vector<Image> heads, cells;
+  for (const Column& column : columns)
+    heads.push_back(cell(Image{.width = width * factor, .height = 0}, {column.arm.name}));
+  for (size_t row = 0; row < columns.front().made.images.size(); ++row)
+    for (const Column& column : columns)
+      cells.push_back(cell(enlarge(column.made.images[row], factor), label_of(args, column, row)));
+  const SheetOptions layout{.columns = static_cast<int64_t>(columns.size()), .gap = kGap};
+  return stacked(contact_sheet(heads, layout), contact_sheet(cells, layout));
+}
+
+Json to_json(const CompareArguments& args, const std::vector<Column>& columns) {
+  Json list = Json::array();
+  for (const Column& column : columns) {
+    Json scales = nullptr;
+    for (const EffectiveGuidance& guidance : column.made.sample.effective_guidance)
+      scales.push_back(guidance.mean_signed_scale);
+    list.push_back({{"method", column.arm.name},
+                    {"steps", column.made.sample.steps},
+                    {"guidance", column.made.guidance},
+                    {"evaluations", column.evaluations},
+                    {"effective_guidance_scale", scales},
+                    {"scores", column.scores},
+                    {"seconds", column.made.seconds.at("sample")}});
+  }
+  return {{"sheet", args.files.sheet},
+          {"prompt", args.prompt},
+          {"seed", args.request.seed},
+          {"columns", list},
+          {"versions", versions()}};
+}
+
+int compare(CompareArguments& args) {
+  if (args.threads > 0) at::set_num_threads(args.threads);
+  GenerateRequest& request = args.request;
+  request.prompts = {args.prompt};
+  if (!args.solver.empty()) request.solver = parse_choice(args.solver);
+  request.schedule = schedule_options(args.schedule);
+  const std::vector<Arm> arms = arms_of(args);
+  const bool attention =
+      std::any_of(arms.begin(), arms.end(), [](const Arm& a) { return sets_attention(a); });
+  const Pipeline pipeline(Bundle::load(find_model(args.model), {.device = args.device,
+                                                                .dtype = args.dtype,
+                                                                .attention = attention,
+                                                                .warn = args.quiet ? nullptr : &warn}));
+  const Manifest& manifest = pipeline.bundle().manifest();
+  GLINT_CHECK(!manifest.latent.frame_scale, InvalidArgument,
+              "model '{}' makes videos; compare takes pictures", manifest.name);
+  request.effective_guidance = manifest.guidance.uncond_branch;
+  check_outputs(args.files, 0, 1);
+  for (const Arm& arm : arms) pipeline.preload(with_arm(request, arm));
+  const auto scorers = scorers_of(args, pipeline.bundle());
+  const InterruptGuard guard;
+  std::vector<Column> columns;
+  for (const Arm& arm : arms) columns.push_back(column_of(args, pipeline, arm, scorers));
+  if (!args.quiet) report_words(columns.front().made.prompts);
+  write_image(args.files.sheet, sheet_of(args, columns),
+              {{"prompt", args.prompt}, {"model", args.model}, {"seed", std::to_string(request.seed)}});
+  if (args.json) {
+    std::cout << to_json(args, columns).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  } else if (!args.quiet) {
+    fmt::print("{}\n", args.files.sheet);
+  }
+  return kOk;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app, int& exit_code) {
+  auto args = std::make_shared<CompareArguments>();
+  args->files.sheet = "compare.png";
+  CLI::App* command =
+      app.add_subcommand("compare", "Make one labelled sheet of several methods on the same seeds");
+  GenerateRequest& r = args->request;
+  r.count = 2;
+  command->add_option("prompt", args->prompt, "what to draw")->required();
+  command
+      ->add_option("--with", args->with,
+                   "a column: NAME[:key=value,...], or several joined by ' + '; 'plain:steps=40,guidance=2' "
+                   "sets these; may be repeated. Plain sampling is the first column")
+      ->allow_extra_args(false)
+      ->required();
+  command->add_option("--model,-m", args->model, "folder of a model bundle, or name of a model")
+      ->capture_default_str();
+  command->add_option("--output,-o", args->files.sheet, "PNG or WebP to write")->capture_default_str();
+  command
+      ->add_option("--scorer", args->scorers,
+                   "component of the model that rates the pictures; may be repeated; default: its scorer, "
+                   "if it has one")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--enlarge", args->enlarge,
+                   "make pictures this many times as large; default: large enough for their labels")
+      ->check(CLI::Range(1, 64));
+  command->add_option("--negative", r.negative, "what to steer away from");
+  command->add_option("--steps", r.steps, "steps of the solver; default: the model's");
+  command->add_option("--guidance", r.guidance, "guidance scale; default: the model's");
+  command->add_option("--solver", args->solver, "NAME[:key=value,...]; default: the model's");
+  command->add_option("--schedule", args->schedule, "as for generate");
+  command->add_option("--seed", r.seed, "row k is drawn with seed + k")->capture_default_str();
+  command->add_option("--count", r.count, "rows, each of one seed")->capture_default_str();
+  command->add_option("--batch", r.batch, "pictures sampled at once")->capture_default_str();
+  command->add_option("--width", r.width, "px; default: the model's");
+  command->add_option("--height", r.height, "px; default: the model's");
+  command->add_option("--device", args->device, "cpu, cuda or cuda:N")->capture_default_str();
+  command->add_option("--dtype", args->dtype,
+                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
+  command->add_option("--threads", args->threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
+  command->add_flag("--json", args->json, "print one JSON object about the run");
+  command->add_flag("--quiet,-q", args->quiet, "no progress, no path");
+  command->footer(
+      "Examples:\n"
+      "  glint compare \"red apple\" --with cfg:scale=5 --with z-sampling\n"
+      "  glint compare \"blue heart\" --with \"z-sampling + rescale:phi=0.5\" --with plain:steps=60 --count "
+      "3");
+  command->callback([args, &exit_code] { exit_code = compare(*args); });
+}
+
+}  // namespace glint::cli

@@ -1,0 +1,200 @@
+// glint eval: evaluates methods on many prompts and seeds against matched baselines.
+#include "cli/cli.hpp"
+#include "cli/progress.hpp"
+
+#include <glint/eval/evaluation.hpp>
+#include <glint/pipeline/pipeline.hpp>
+
+#include <ATen/Parallel.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+
+namespace glint::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct EvalArguments {
+  std::string prompt_file, method_file, model = "emoji-flow", device = "cpu", dtype, solver, schedule;
+  std::vector<std::string> with;
+  int threads = 0;
+  bool json = false, quiet = false;
+  EvalRequest request;
+};
+
+/// Returns an environment variable that counts processes, as torchrun sets them; `fallback` if it is not set.
+int64_t count_in_environment(const char* name, int64_t fallback) {
+  const char* text = std::getenv(name);
+  if (!text) return fallback;
+  const std::optional<double> number = detail::number_in(OptionValue(text));
+  GLINT_CHECK(number && *number >= 0 && *number == std::floor(*number) && *number < 1e6, InvalidArgument,
+              "{}: expected an integer of at least 0, got '{}'", name, text);
+  return static_cast<int64_t>(*number);
+}
+
+void fill_request(EvalArguments& args) {
+  EvalRequest& request = args.request;
+  request.prompts = read_prompts(args.prompt_file);
+  if (!args.method_file.empty()) request.methods = read_arms(args.method_file);
+  for (const std::string& line : args.with) request.methods.push_back(parse_arm(line));
+  GLINT_CHECK(!request.methods.empty(), InvalidArgument,
+              "methods: expected --methods FILE or --with, got none");
+  if (!args.solver.empty()) request.generate.solver = parse_choice(args.solver);
+  request.generate.schedule = schedule_options(args.schedule);
+  request.ranks = count_in_environment("WORLD_SIZE", 1);
+  request.rank = count_in_environment("RANK", 0);
+  if (args.device == "cuda" && std::getenv("LOCAL_RANK"))
+    args.device = fmt::format("cuda:{}", count_in_environment("LOCAL_RANK", 0));
+}
+
+/// Reports progress and the time left: a line redrawn in place on a terminal, elsewhere a line every 5 %.
+class EvalReport {
+ public:
+  explicit EvalReport(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+  ~EvalReport() {
+    if (!quiet_ && terminal_) say("\r\x1b[K");
+  }
+  EvalReport(const EvalReport&) = delete;
+  EvalReport& operator=(const EvalReport&) = delete;
+
+  void operator()(const EvalProgress& p) {
+    const int64_t twentieth = 20 * p.done / p.total;
+    if (quiet_ || (!terminal_ && twentieth == shown_)) return;
+    shown_ = twentieth;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    const auto made = static_cast<double>(p.done - p.resumed);
+    const double left = seconds / std::max(made, 1.0) * static_cast<double>(p.total - p.done);
+    say("{}{}/{} pictures, about {:.0f} s left: {}{}", terminal_ ? "\r\x1b[K" : "", p.done, p.total, left,
+        p.arm, terminal_ ? "" : "\n");
+  }
+
+ private:
+  bool quiet_, terminal_;
+  int64_t shown_ = -1;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void print_table(const EvalResult& result) {
+  size_t widest = 6;
+  for (const ArmSummary& arm : result.arms) widest = std::max(widest, arm.arm.name.size());
+  fmt::print("{:{}}  {:20} {:10} {:>18} {:>24} {:>7}\n", "method", widest, "against", "scorer", "win rate",
+             "difference", "p");
+  for (const Comparison& row : result.comparisons) {
+    const bool chosen = row.judge_chose_method || row.judge_chose_baseline;
+    fmt::print("{:{}}  {:20} {:10} {:5.1f} % [{:4.1f}, {:4.1f}] {:+.4f} [{:+.4f}, {:+.4f}] {:7.4f}{}\n",
+               result.arms[row.method].arm.name, widest, enum_name(row.kind), row.scorer,
+               100.0 * row.wins.rate, 100.0 * row.wins.interval.low, 100.0 * row.wins.interval.high,
+               row.difference.mean, row.difference.interval.low, row.difference.interval.high, row.p_holm,
+               chosen ? "  (the judge chose)" : "");
+  }
+}
+
+int eval(EvalArguments& args) {
+  if (args.threads > 0) at::set_num_threads(args.threads);
+  fill_request(args);
+  EvalRequest& request = args.request;
+  const bool attention = std::any_of(request.methods.begin(), request.methods.end(),
+                                     [](const Arm& arm) { return sets_attention(arm); });
+  const Pipeline pipeline(Bundle::load(find_model(args.model), {.device = args.device,
+                                                                .dtype = args.dtype,
+                                                                .attention = attention,
+                                                                .warn = args.quiet ? nullptr : &warn}));
+  const InterruptGuard guard;
+  Interruptible observer;
+  request.generate.observer = &observer;
+  const EvalResult result = [&] {
+    EvalReport report(args.quiet);
+    request.progress = [&report](const EvalProgress& p) { report(p); };
+    try {
+      return evaluate(pipeline, request);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::Cancelled) throw;
+      fail(ErrorCode::Cancelled, "cancelled; the same command continues where this one stopped");
+    }
+  }();
+  if (!args.quiet && !result.unknown_words.empty())
+    spdlog::warn("the model does not know: {} (they count as one unknown word)",
+                 fmt::join(result.unknown_words, ", "));
+  if (!result.complete) return kOk;
+  if (!args.quiet)
+    for (const std::string& reason : result.omitted) spdlog::warn("not compared: {}", reason);
+  const std::string folder = request.folder.string();
+  if (args.json) {
+    const Json report = {
+        {"folder", folder},      {"results", folder + "/results.json"}, {"report", folder + "/report.html"},
+        {"pairs", result.pairs}, {"arms", result.arms.size()},          {"resumed_pictures", result.resumed},
+        {"versions", versions()}};
+    std::cout << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+  } else if (!args.quiet) {
+    print_table(result);
+    fmt::print("{}/report.html\n", folder);
+  }
+  return kOk;
+}
+
+void add_request_options(CLI::App& command, EvalArguments& args) {
+  EvalRequest& r = args.request;
+  GenerateRequest& g = r.generate;
+  command.add_option("--prompts", args.prompt_file, "text file with one prompt per line")->required();
+  command.add_option("--methods", args.method_file,
+                     "text file with one method per line: NAME[:key=value,...], or several joined by ' + '; "
+                     "lines that start with # are comments");
+  command.add_option("--with", args.with, "a method as in such a file; may be repeated")
+      ->allow_extra_args(false);
+  command
+      .add_option("--output,-o,--out", r.folder,
+                  "folder to write into; an evaluation begun there is continued")
+      ->required();
+  command.add_option("--seeds", r.seeds, "initial noises per prompt")->capture_default_str();
+  command.add_option("--scorer", r.scorers, "component of the model that judges; may be repeated")
+      ->allow_extra_args(false)
+      ->capture_default_str();
+  command
+      .add_option("--curve", r.curve, "guidance scales at which plain sampling is evaluated too, as 1,2,4")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command.add_option("--pictures", r.pictures, "pairs whose pictures the report shows")
+      ->capture_default_str();
+  command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
+      ->capture_default_str();
+  command.add_option("--negative", g.negative, "what to steer away from");
+  command.add_option("--steps", g.steps, "steps of the solver; default: the model's");
+  command.add_option("--guidance", g.guidance, "guidance scale; default: the model's");
+  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
+  command.add_option("--schedule", args.schedule, "as for generate");
+  command.add_option("--seed", g.seed, "picture i of an arm is drawn with seed + i")->capture_default_str();
+  command.add_option("--batch", g.batch, "pictures sampled at once")->capture_default_str();
+  command.add_option("--width", g.width, "px; default: the model's");
+  command.add_option("--height", g.height, "px; default: the model's");
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, int& exit_code) {
+  auto args = std::make_shared<EvalArguments>();
+  CLI::App* command =
+      app.add_subcommand("eval", "Measure methods against plain sampling of the same guidance and cost");
+  add_request_options(*command, *args);
+  command->add_option("--device", args->device, "cpu, cuda or cuda:N")->capture_default_str();
+  command->add_option("--dtype", args->dtype,
+                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
+  command->add_option("--threads", args->threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
+  command->add_flag("--json", args->json, "print one JSON object about the run");
+  command->add_flag("--quiet,-q", args->quiet, "no progress, no table");
+  command->footer(
+      "Processes that are started with RANK and WORLD_SIZE, as torchrun does, share one folder and its "
+      "work.\n"
+      "Examples:\n"
+      "  glint eval --prompts prompts.txt --methods methods.txt --seeds 2 -o evaluation\n"
+      "  glint eval --prompts prompts.txt --with z-sampling --with \"apg + interval\" -o evaluation");
+  command->callback([args, &exit_code] { exit_code = eval(*args); });
+}
+
+}  // namespace glint::cli
