@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes a page of results from evaluations: results_page.py EVALUATION... > docs/results.md
 
-EVALUATION is a folder of `glint eval`, or its results.json. The page has one section per evaluation: what was run, plain
-sampling's scores, and every method against each of its baselines. It says which methods are better than plain sampling of
-the same guidance and of the same cost, and which are not; a row counts as better or worse only if its corrected p is below
-0.05.
+EVALUATION is a folder of `glint eval`, or its results.json. The page has one section per evaluation: what was
+run, plain sampling's scores, and every method against each of its baselines. It says which methods are better
+than plain sampling of the same guidance and of the same cost, and which are not; a row counts as better or
+worse only if its corrected p is below 0.05.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ ALPHA = 0.05
 
 def load(place: Path) -> dict[str, Any]:
     """Returns the results of an evaluation."""
-    results: dict[str, Any] = json.loads((place / "results.json" if place.is_dir() else place).read_text(encoding="utf-8"))
+    file = place / "results.json" if place.is_dir() else place
+    results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if results.get("format") != 1 or "comparisons" not in results:
         raise SystemExit(f"{place}: expected results of glint eval, format 1")
     return results
@@ -60,11 +61,12 @@ def section(results: dict[str, Any]) -> str:
     """Returns one evaluation as Markdown."""
     options = results["evaluation"]["options"]
     model = results["evaluation"]["model"]["name"]
+    hours = sum(arm["seconds"] for arm in results["arms"]) / 3600
     lines = [
         f"## {model}",
         "",
-        f"{len(results['prompts'])} prompts, {results['seeds']} noises each, {results['pairs']} pairs; {options['steps']} steps, "
-        f"guidance {options['guidance']:g}. Sampling took {sum(arm['seconds'] for arm in results['arms']) / 3600:.2f} hours.",
+        f"{len(results['prompts'])} prompts, {results['seeds']} noises each, {results['pairs']} pairs; "
+        f"{options['steps']} steps, guidance {options['guidance']:g}. Sampling took {hours:.2f} hours.",
         "",
     ]
     arms = {arm["name"]: arm for arm in results["arms"]}
@@ -73,13 +75,15 @@ def section(results: dict[str, Any]) -> str:
         plain = results["arms"][0]["scores"][scorer]
         low, high = plain["interval"]
         lines += [
-            f"Judged by `{scorer}`; plain sampling scores {plain['mean']:.4f} [{low:.4f}, {high:.4f}]. Win rates in %, ties half.",
+            f"Judged by `{scorer}`; plain sampling scores {plain['mean']:.4f} [{low:.4f}, {high:.4f}]. "
+            "Win rates in %, ties half.",
             "",
             "| method | evaluations | scale | score | " + " | ".join(BASELINES.values()) + " | |",
             "|---" * (5 + len(BASELINES)) + "|",
         ]
         for method in methods:
-            rows = [row for row in results["comparisons"] if row["method"] == method and row["scorer"] == scorer]
+            judged = [row for row in results["comparisons"] if row["scorer"] == scorer]
+            rows = [row for row in judged if row["method"] == method]
             by_kind = {row["baseline"]: row for row in rows}
             arm = arms[method]
             scale = arm["effective_guidance"]["signed"]
@@ -97,8 +101,8 @@ def section(results: dict[str, Any]) -> str:
 def page(places: list[Path]) -> str:
     """Returns the whole page."""
     head = (
-        "# Results\n\nMeasured with `glint eval` ([how](evaluating.md)), written by `tools/results/results_page.py`. A star marks a "
-        "baseline whose noises the judge chose.\n\n"
+        "# Results\n\nMeasured with `glint eval` ([how](evaluating.md)), written by "
+        "`tools/results/results_page.py`. A star marks a baseline whose noises the judge chose.\n\n"
     )
     return head + "\n".join(section(load(place)) for place in places)
 
