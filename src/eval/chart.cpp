@@ -52,7 +52,7 @@ std::string frame(const Chart& chart, const Axis& x, const Axis& y) {
     svg += text(kLeft - 6, y(y.tick(i)) + 4, "end", fmt::format("{:.4g}", y.tick(i)));
   }
   svg += text((kLeft + kWidth - kRight) / 2, kHeight - 8, "middle", chart.x_title);
-  svg += text(kLeft, kTop - 4, "middle", chart.y_title);
+  svg += text(4, kTop - 4, "start", chart.y_title);
   return svg;
 }
 
