@@ -47,11 +47,13 @@ if(GLINT_PCH)
   endif()
 endif()
 
-# glint_target(<target>): applies all of the above to a target of this project.
+# glint_target(<target> [NO_PCH]): applies all of the above to a target of this project. NO_PCH is for what does not
+# see libtorch.
 function(glint_target target)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "NO_PCH" "" "")
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:glint_flags>)
   set_target_properties(${target} PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
-  if(GLINT_PCH)
+  if(GLINT_PCH AND NOT arg_NO_PCH)
     target_precompile_headers(${target} REUSE_FROM glint_pch)
     if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
       target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)

@@ -8,6 +8,7 @@
 #include <glint/core/enum_names.hpp>
 #include <glint/core/error.hpp>
 #include <glint/core/level.hpp>
+#include <glint/core/message.hpp>
 #include <glint/core/nearest.hpp>
 #include <glint/core/options.hpp>
 #include <glint/core/parameterization.hpp>

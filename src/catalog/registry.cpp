@@ -11,7 +11,7 @@ constexpr std::array<std::string_view, 6> kKinds{"rule", "filter", "solver", "st
 /// Returns a kind's name for messages.
 std::string label(std::string_view kind) {
   if (kind == "attention") return "attention policy";
-  return kind == "step" || kind == "noise" ? fmt::format("{} strategy", kind) : std::string(kind);
+  return kind == "step" || kind == "noise" ? message("{} strategy", kind) : std::string(kind);
 }
 
 size_t rank(std::string_view kind) {
@@ -45,7 +45,7 @@ const Registry::Entry& Registry::entry(std::string_view name, std::string_view k
   }
   fail(ErrorCode::InvalidArgument, "unknown {} '{}'{} (known: {})", kind.empty() ? "method" : label(kind),
        name, did_you_mean(name, names),
-       names.empty() ? "none in this version" : fmt::format("{}", fmt::join(names, ", ")));
+       names.empty() ? "none in this version" : joined_text(names, ", "));
 }
 
 Product Registry::make(const Choice& choice, const BuildContext& context) const {

@@ -1,7 +1,9 @@
 #include <glint/core/error.hpp>
 #include <glint/core/rng.hpp>
 
+#ifndef GLINT_CORE_ONLY
 #include <ATen/CPUGeneratorImpl.h>
+#endif
 
 #include <numeric>
 #include <utility>

@@ -1,6 +1,8 @@
 #include <glint/sampling/sampler.hpp>
 
+#ifndef GLINT_CORE_ONLY
 #include <ATen/core/grad_mode.h>
+#endif
 
 #include <optional>
 
@@ -38,7 +40,7 @@ void check_finite(const at::Tensor& x, const char* what, int step) {
   // values overflow it.
   const double sum = x.sum().item<double>();
   GLINT_CHECK(std::isfinite(sum), Numerical, "{}: expected finite values, got NaN or infinity{}", what,
-              step < 0 ? "" : fmt::format(" after step {}", step));
+              step < 0 ? "" : message(" after step {}", step));
 }
 
 // `argument` names the request field that gave the shape.
@@ -68,7 +70,7 @@ std::vector<int64_t> latent_shape(const SampleRequest& request, const ModelInfo&
 
 void check_noise(const at::Tensor& noise, const ModelInfo& info) {
   GLINT_CHECK(noise.scalar_type() == at::kFloat || noise.scalar_type() == at::kDouble, UnsupportedDtype,
-              "noise: expected float32 or float64, got {}", c10::toString(noise.scalar_type()));
+              "noise: expected float32 or float64, got {}", at::toString(noise.scalar_type()));
   GLINT_CHECK(noise.dim() >= 2 && noise.size(0) >= 1, ShapeMismatch,
               "noise: expected [B,C,...] with B >= 1, got {}", shape_string(noise.sizes()));
   check_latent_shape("noise", noise.sizes().slice(1), info);
@@ -78,9 +80,9 @@ void check_noise(const at::Tensor& noise, const ModelInfo& info) {
 void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_view strategy) {
   GLINT_CHECK(refined.defined() && refined.sizes() == x.sizes() && refined.scalar_type() == x.scalar_type(),
               ShapeMismatch, "strategy '{}': expected latents {} of {} back, got {}", strategy,
-              shape_string(x.sizes()), c10::toString(x.scalar_type()),
+              shape_string(x.sizes()), at::toString(x.scalar_type()),
               refined.defined()
-                  ? shape_string(refined.sizes()) + " of " + c10::toString(refined.scalar_type())
+                  ? shape_string(refined.sizes()) + " of " + at::toString(refined.scalar_type())
                   : "an undefined tensor");
 }
 

@@ -6,11 +6,9 @@
 #include <glint/noise/stability_selection.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/ones.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace {

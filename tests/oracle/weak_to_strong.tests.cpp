@@ -5,6 +5,7 @@
 #include "tests/support/mixtures.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/runs.hpp"
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace {

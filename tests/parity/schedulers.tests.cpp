@@ -2,7 +2,6 @@
 // tests/data/parity is made by tools/golden/schedulers.py; its manifest states versions, model and
 // tolerances.
 #include <glint/core/schedule_flow.hpp>
-#include <glint/io/safetensors.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>
@@ -11,9 +10,9 @@
 #include "tests/support/places.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/samplers.hpp"
+#include "tests/support/tensor_files.hpp"
+#include "tests/support/tensors.hpp"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/sin.h>
 #include <nlohmann/json.hpp>
 
 #include <fstream>

@@ -1,8 +1,9 @@
 // A run can be stopped at every point where it asks, or fail at every point where it calls out, and what it
 // used works as before.
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/runs.hpp"
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace {

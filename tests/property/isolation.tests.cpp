@@ -1,6 +1,7 @@
 // A run depends on its request alone: not on its batch, on runs before it, or on runs beside it.
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
+#include "tests/support/tensors.hpp"
 
 #include <thread>
 

@@ -3,8 +3,9 @@
 #include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/runs.hpp"
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace {

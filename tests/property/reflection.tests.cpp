@@ -5,8 +5,7 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
+#include "tests/support/tensors.hpp"
 
 #include <numeric>
 

@@ -4,7 +4,7 @@
 #include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
-#include "tests/support/catch.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/places.hpp"
 
 #include <unistd.h>
@@ -14,19 +14,10 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <optional>
 #include <random>
 #include <string>
-#include <utility>
 
 namespace glint::test {
-
-// Catch2 3 gave this name to another matcher.
-#if __has_include(<catch2/catch_all.hpp>)
-inline auto Contains(const std::string& part) { return Catch::Matchers::ContainsSubstring(part); }
-#else
-using Catch::Matchers::Contains;
-#endif
 
 /// A new folder, removed with everything in it at the end.
 class TemporaryFolder {
@@ -62,24 +53,6 @@ inline std::filesystem::path write_bytes(const std::filesystem::path& path, cons
   std::filesystem::remove(path);
   std::ofstream(path, std::ios::binary) << bytes;
   return path;
-}
-
-/// The Error that `function` throws, or nothing.
-template <typename Function>
-std::optional<Error> error_of(Function&& function) {
-  try {
-    function();
-  } catch (const Error& error) {
-    return error;
-  }
-  return std::nullopt;
-}
-
-/// "BadModel: message" of the Error that `function` throws, or "no error".
-template <typename Function>
-std::string failure(Function&& function) {
-  const auto error = error_of(std::forward<Function>(function));
-  return error ? std::string(enum_name(error->code())) + ": " + error->what() : "no error";
 }
 
 /// Damages bytes in one of the ways files get damaged: changed, cut, doubled or inserted bytes.

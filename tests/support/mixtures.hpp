@@ -3,8 +3,7 @@
 
 #include <glint/model/gaussian_mixture_model.hpp>
 
-#include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
+#include "tests/support/tensors.hpp"
 
 #include <memory>
 

@@ -9,8 +9,7 @@
 #include <glint/solver/unipc.hpp>
 
 #include "tests/support/samplers.hpp"
-
-#include <ATen/ops/equal.h>
+#include "tests/support/tensors.hpp"
 
 #include <atomic>
 #include <string>

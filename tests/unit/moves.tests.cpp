@@ -3,13 +3,11 @@
 #include <glint/sampling/moves.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/mixtures.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/full_like.h>
+#include "tests/support/tensors.hpp"
 
 #include <random>
 

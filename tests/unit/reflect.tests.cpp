@@ -3,10 +3,9 @@
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace {

@@ -6,7 +6,7 @@
 #include <glint/solver/unipc.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 
 #include <limits>
 

@@ -6,8 +6,6 @@
 #include <glint/core/options.hpp>
 #include <glint/export.hpp>
 
-#include <fmt/format.h>
-
 #include <charconv>
 #include <cstdint>
 #include <map>
@@ -40,8 +38,10 @@ struct Choice {
 /// Errors: InvalidArgument, quoting the part, for an empty name or key, a missing '=' or a repeated key.
 GLINT_API Choice parse_choice(std::string_view text);
 
+#ifndef GLINT_CORE_ONLY
 /// Parses a JSON object of numbers, strings and booleans.   Errors: InvalidArgument for anything else.
 GLINT_API OptionValues parse_options(std::string_view json);
+#endif
 
 /// One option, as shown by `glint list`, --help and the documentation.
 struct OptionDescription {
@@ -63,7 +63,7 @@ struct is_optional<std::optional<T>> : std::true_type {};
 inline std::string text_of(const OptionValue& value) {
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
-  return fmt::format("{}", std::get<double>(value));
+  return message("{}", std::get<double>(value));
 }
 
 /// Returns the number in `value`, or nullopt if it is not one.
@@ -114,7 +114,7 @@ class OptionReader {
       const auto& names = EnumNames<T>::values;
       const auto match = std::find(names.begin(), names.end(), text);
       GLINT_CHECK(match != names.end(), InvalidArgument, "{}.{}: expected one of {}, got '{}'{}", owner_,
-                  name, fmt::join(names, ", "), text, did_you_mean(text, names));
+                  name, joined_text(names, ", "), text, did_you_mean(text, names));
       field = static_cast<T>(match - names.begin());
     } else if constexpr (std::is_same_v<T, std::string>) {
       field = text_of(value);
@@ -177,7 +177,7 @@ class OptionDescriber {
       d.default_value = field;
     } else {
       d.type = std::is_integral_v<T> ? "integer" : "number";
-      d.default_value = fmt::format("{}", field);
+      d.default_value = message("{}", field);
     }
   }
 };

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <glint/core/enum_names.hpp>
-
-#include <fmt/core.h>
+#include <glint/core/message.hpp>
+#include <glint/export.hpp>
 
 #include <array>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
-#include <utility>
+#include <string_view>
 
 namespace glint {
 
@@ -43,10 +44,16 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
-/// Throws `Error(code, fmt::format(format, args...))`.
+namespace detail {
+[[noreturn]] GLINT_API void throw_error(ErrorCode code, std::string_view format,
+                                        std::initializer_list<MessageArgument> arguments);
+}  // namespace detail
+
+/// Throws `Error(code, message(format, args...))`.
 template <typename... Args>
-[[noreturn]] void fail(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(code, fmt::format(format, std::forward<Args>(args)...));
+[[noreturn]] void fail(ErrorCode code, MessageFormat<std::type_identity_t<Args>...> format,
+                       const Args&... args) {
+  detail::throw_error(code, format.text(), {MessageArgument(args)...});
 }
 
 }  // namespace glint

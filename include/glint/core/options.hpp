@@ -48,7 +48,7 @@ struct EntryInfo {
 /// Throws InvalidArgument naming `owner`.`name` unless every numeric field of `options` lies in its range.
 template <typename Options>
 void check_ranges(std::string_view owner, const Options& options) {
-  auto check = [&](std::string_view name, const auto& value, const Field& field) {
+  auto in_range = [&](std::string_view name, const auto& value, const Field& field) {
     using T = std::decay_t<decltype(value)>;
     std::optional<double> number;
     if constexpr (std::is_same_v<T, std::optional<double>>) {
@@ -61,7 +61,7 @@ void check_ranges(std::string_view owner, const Options& options) {
                 InvalidArgument, "{}.{}: expected a value in [{}, {}], got {}", owner, name, field.minimum,
                 field.maximum, *number);
   };
-  Options::fields(check, options);
+  Options::fields(in_range, options);
 }
 
 }  // namespace glint

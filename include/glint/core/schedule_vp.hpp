@@ -30,7 +30,7 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
   };
   const auto beta = [&](int i) -> float {
     if (training.betas == Betas::SquaredCosine)
-      return static_cast<float>(std::min(1.0 - cosine(i + 1) / cosine(i), 0.999));
+      return static_cast<float>((std::min)(1.0 - cosine(i + 1) / cosine(i), 0.999));
     const float value = i < n / 2 ? static_cast<float>(first) + step * static_cast<float>(i)
                                   : static_cast<float>(last) - step * static_cast<float>(n - 1 - i);
     return scaled ? value * value : value;
@@ -91,14 +91,14 @@ class TrainingTable {
 
   double ratio_at(double time) const {
     const auto low = static_cast<size_t>(std::clamp(std::floor(time), 0.0, static_cast<double>(size() - 1)));
-    const size_t high = std::min(low + 1, ratios_.size() - 1);
+    const size_t high = (std::min)(low + 1, ratios_.size() - 1);
     return ratios_[low] + (time - static_cast<double>(low)) * (ratios_[high] - ratios_[low]);
   }
 
   /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms in
   /// float32, which decides what an integer timestep truncates to.
   double time_of(double ratio) const {
-    const double target = std::log(std::max(ratio, 1e-10));
+    const double target = std::log((std::max)(ratio, 1e-10));
     const auto log_ratio = [this](size_t i) {
       return static_cast<double>(std::log(static_cast<float>(ratios_[i])));
     };

@@ -44,7 +44,7 @@ class CfgSchedule final : public GuidanceRule {
 
  private:
   const Cfg& at(const StepPosition& position) const {
-    return steps_[std::min(static_cast<size_t>(position.step), steps_.size() - 1)];
+    return steps_[(std::min)(static_cast<size_t>(position.step), steps_.size() - 1)];
   }
 
   static double number(std::string_view text, const std::string& all) {

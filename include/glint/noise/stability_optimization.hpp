@@ -3,8 +3,14 @@
 
 #include <glint/noise/stability.hpp>
 
+#ifndef GLINT_CORE_ONLY
+#include <glint/core/host_macros_off.hpp>
+
 #include <ATen/core/grad_mode.h>
 #include <c10/core/GradMode.h>
+
+#include <glint/core/host_macros_on.hpp>
+#endif
 
 namespace glint {
 
@@ -79,9 +85,13 @@ class StabilityOptimization final : public NoiseStrategy {
     NoiseStream directions = run.noise().fork(info.name);
     at::Tensor z = x, velocity = at::zeros_like(x);
     for (int i = 0; i < options_.iterations; ++i) {
+#ifdef GLINT_CORE_ONLY
+      const at::Tensor gradient = perturbed_gradient(run, trip, z, directions);
+#else
       const at::Tensor gradient = options_.gradient == GradientSource::Backprop
                                       ? stability_gradient(run, trip, z)
                                       : perturbed_gradient(run, trip, z, directions);
+#endif
       velocity = velocity.mul(options_.momentum).add_(gradient);
       z = z.sub(velocity, options_.learning_rate);
       if (options_.keep_norm) z = per_sample::scaled(z, length.div(per_sample::norm(z)));
@@ -95,12 +105,13 @@ class StabilityOptimization final : public NoiseStrategy {
                     schedule.steps());
     GLINT_CHECK(
         options_.iterations == 0 || options_.gradient != GradientSource::Backprop ||
-            predictor.model->info().gradients,
+            (kDifferentiates && predictor.model->info().gradients),
         InvalidArgument,
         "stability-optimization.gradient: model '{}' has no gradients; gradient=perturbation works without",
         predictor.model->info().name);
   }
 
+#ifndef GLINT_CORE_ONLY
   /// Returns the gradient of sum_b (1 - cos(x_b, F(x_b))) with respect to x.
   static at::Tensor stability_gradient(Run& run, const RoundTrip& trip, const at::Tensor& x) {
     std::vector<at::Tensor> states{x};
@@ -123,6 +134,7 @@ class StabilityOptimization final : public NoiseStrategy {
     }
     return back.add(direct).neg_();
   }
+#endif
 
  private:
   static at::Tensor perturbed_gradient(Run& run, const RoundTrip& trip, const at::Tensor& x,

@@ -14,14 +14,14 @@ inline double ancestral_sigma(const Level& from, const Level& to, double eta) {
   if (eta == 0.0 || to.sigma == 0.0) return 0.0;
   const double quotient =
       (to.sigma * from.alpha) / (to.alpha * from.sigma);  // S'/S, finite even at from.alpha = 0
-  return eta * to.sigma * std::sqrt(std::max(0.0, 1.0 - quotient * quotient));
+  return eta * to.sigma * std::sqrt((std::max)(0.0, 1.0 - quotient * quotient));
 }
 
 /// Returns alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z with s = ancestral_sigma(eta).
 inline at::Tensor first_order_step(const SolverStep& step, double eta, NoiseStream& noise) {
   const double fresh = ancestral_sigma(step.from(), step.to(), eta);
   Level target = step.to();
-  target.sigma = std::sqrt(std::max(0.0, target.sigma * target.sigma - fresh * fresh));
+  target.sigma = std::sqrt((std::max)(0.0, target.sigma * target.sigma - fresh * fresh));
   at::Tensor x = move(step.x, step.output, step.parameterization, step.from(), target);
   if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
   return x;
