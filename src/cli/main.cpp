@@ -6,11 +6,9 @@
 #include <glint/version.hpp>
 
 #include <spdlog/sinks/stdout_color_sinks.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <limits>
@@ -130,19 +128,9 @@ int run(int argc, char** argv) {
   }
 }
 
-/// Re-executes the program with OpenMP threads that sleep while waiting, unless the user chose otherwise. By
-/// default they spin, so if another process holds a core, each barrier of a small network costs a time slice:
-/// 2 s became 40 s on a busy 2-core machine. libgomp reads the variable at load time, so setting it here is
-/// too late.
-void let_threads_sleep(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") || ::setenv("OMP_WAIT_POLICY", "passive", 1) != 0) return;
-  ::execv("/proc/self/exe", argv);  // returns only on failure; then run as is
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  let_threads_sleep(argv);
   auto logger = spdlog::stderr_color_mt("glint");
   logger->set_pattern("glint: %^%l%$: %v");
   spdlog::set_default_logger(logger);

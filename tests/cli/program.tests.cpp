@@ -9,6 +9,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
+#include <nlohmann/json.hpp>
 
 #include <array>
 #include <chrono>
@@ -39,6 +40,20 @@ TEST_CASE("Generate writes a picture and says where", "[cli]") {
   CHECK(texts.at("model") == "tiny");
   CHECK(texts.at("solver") == "flow-euler");
   CHECK(texts.at("guidance") == "3");
+}
+
+TEST_CASE("OpenMP threads sleep while they wait, unless told otherwise, and libraries start once", "[cli]") {
+  const Program glint;
+  const auto policies = [&](const std::string& variables) {
+    const std::string shown =
+        glint("--version; " + variables + " '" + test::program().string() + "' --version").err;
+    std::vector<std::string> found;
+    for (size_t at = 0; (at = shown.find("OMP_WAIT_POLICY = '", at)) != std::string::npos; at += 19)
+      found.push_back(shown.substr(at + 19, shown.find('\'', at + 19) - at - 19));
+    return found;
+  };
+  CHECK(policies("OMP_DISPLAY_ENV=true") == std::vector<std::string>{"PASSIVE"});
+  CHECK(policies("OMP_DISPLAY_ENV=true OMP_WAIT_POLICY=active") == std::vector<std::string>{"ACTIVE"});
 }
 
 TEST_CASE("A bundle that another torch made is warned about, unless nothing is to be said", "[cli]") {

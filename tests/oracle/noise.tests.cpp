@@ -11,7 +11,7 @@
 #include "tests/support/tensors.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::relative_error;
 
@@ -209,5 +209,5 @@ TEST_CASE("Golden noise is the network's noise, in the share asked for", "[oracl
              test::Contains("golden-noise: the network makes noise [2,4,8,4], the run has [2,4,8,8]"));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

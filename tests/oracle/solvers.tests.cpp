@@ -12,7 +12,7 @@
 #include "tests/support/tensors.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::gaussian;
 
@@ -205,5 +205,5 @@ TEST_CASE("Gaussian mixtures predict the same x0 and eps in every parameterizati
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -8,7 +8,7 @@
 #include "tests/support/tensors.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 constexpr int64_t kSamples = 4000;
 
@@ -78,5 +78,5 @@ TEST_CASE("W2SD between equal models is the plain run with FixedPoint, and nearl
   CHECK(coarse / fine > 3.0);  // O(1/N): a factor of 4
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

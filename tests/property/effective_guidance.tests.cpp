@@ -9,7 +9,7 @@
 #include "tests/support/tensors.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 constexpr int kSteps = 6;
 
@@ -148,5 +148,5 @@ TEST_CASE("Measuring changes no picture and costs two rows a step; not measuring
   CHECK(without.effective_guidance.empty());
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -6,7 +6,7 @@
 #include <thread>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::prompt_of;
 using test::schedule_of;
@@ -94,5 +94,5 @@ TEST_CASE("Nothing a run is given is written into", "[property]") {
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -1,5 +1,6 @@
 // What the predictors of a reflection share with the run, and what they do not: its filters, what its rule
 // remembers, and the released code's switches.
+#include <glint/catalog/registry.hpp>
 #include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"
@@ -8,7 +9,7 @@
 #include "tests/support/tensors.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::relative_error;
 using test::run;
@@ -110,5 +111,5 @@ TEST_CASE("Legacy=true is the released code's switches, by each strategy", "[pro
                test::Contains(fmt::format("{}.legacy: the released code has no direct form", name)));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

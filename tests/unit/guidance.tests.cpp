@@ -6,7 +6,7 @@
 #include "tests/support/tensors.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::prompt_of;
 using test::token_model;
@@ -145,5 +145,5 @@ TEST_CASE("A reflection's predictions do not advance the state of the accepted s
                              plain.trajectory[4] - plain.trajectory[3]) < 1e-12);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

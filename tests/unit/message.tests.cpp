@@ -7,7 +7,7 @@
 #include <limits>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 TEST_CASE("A message holds its arguments in order", "[unit]") {
   const std::string owner = "model", quoted = "a {} b";
@@ -55,5 +55,5 @@ TEST_CASE("fail throws an Error with the code and the filled message", "[unit]")
         "Numerical: x: expected 1.5, got 2");
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -24,7 +24,7 @@
 #endif
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -329,5 +329,5 @@ TEST_CASE("Filters nest in their order, and a rule sees no branch that it did no
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -15,7 +15,7 @@
 #include <fstream>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 constexpr int kSteps = 8;
 
@@ -123,5 +123,5 @@ TEST_CASE("Latents are those of the build over libtorch, to 1e-6", "[unit]") {
   test::report("{} runs, largest difference {:.2g}", runs.size(), largest);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

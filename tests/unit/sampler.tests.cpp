@@ -1,4 +1,10 @@
 // The sampler at its edges: what it refuses and how it says so, and the order of things in a run.
+#include <glint/catalog/registry.hpp>
+#include <glint/guidance/cfg.hpp>
+#include <glint/model/callable_model.hpp>
+#include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/unipc.hpp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/errors.hpp"
 #include "tests/support/mixtures.hpp"
@@ -8,7 +14,7 @@
 #include <limits>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -341,5 +347,5 @@ TEST_CASE("A window's fractions mean the step they name", "[unit]") {
     }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint
