@@ -1,4 +1,5 @@
-/* A host in plain C: its own network, glint's sampling. The network here is the exact one of data around 1. */
+/* A host in plain C: its own network, glint's sampling. The network here is the exact one of data around 1.
+ */
 #include <glint/glint.h>
 
 #include <stdio.h>

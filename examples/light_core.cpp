@@ -1,5 +1,5 @@
-// The light core: your own denoiser, glint's sampling, no libtorch. Here the denoiser is the exact one of data
-// around (1, -0.5), written as a function of plain arrays, as any engine's would be.
+// The light core: your own denoiser, glint's sampling, no libtorch. Here the denoiser is the exact one of
+// data around (1, -0.5), written as a function of plain arrays, as any engine's would be.
 #include <glint/core.hpp>
 
 #include <cstdio>
@@ -33,11 +33,11 @@ int main() {
         return outputs;
       });
 
-  const glint::Sampler sampler({.predictor = glint::Predictor{.model = model,
-                                                              .rule = glint::builtins().rule({.name = "cfg"})},
-                                .schedule = glint::flow_schedule({}, {.steps = 20}),
-                                .solver = glint::builtins().solver({.name = "unipc"}),
-                                .step_methods = {glint::builtins().step({.name = "z-sampling"})}});
+  const glint::Sampler sampler(
+      {.predictor = glint::Predictor{.model = model, .rule = glint::builtins().rule({.name = "cfg"})},
+       .schedule = glint::flow_schedule({}, {.steps = 20}),
+       .solver = glint::builtins().solver({.name = "unipc"}),
+       .step_methods = {glint::builtins().step({.name = "z-sampling"})}});
   const glint::SampleResult result = sampler.sample({.seed = 1, .batch = 1000});
   const glint::Tensor mean = result.latents.mean(0);
   std::printf("mean (%.3f, %.3f), %g rows per sample\n", mean[0].item<double>(), mean[1].item<double>(),

@@ -1,4 +1,5 @@
-// GLINT_API marks the symbols a shared libglint exports; all others are hidden. On Windows the C++ library is static.
+// GLINT_API marks the symbols a shared libglint exports; all others are hidden. On Windows the C++ library is
+// static.
 #pragma once
 
 #ifdef _WIN32

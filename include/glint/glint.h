@@ -1,19 +1,20 @@
 /* The C interface of glint: C99, no C++ and no tensor types.
  *
- * Objects: an engine holds a model and never changes; a session holds the options of requests; a job is one run of a
- * session's request. Each is made with one reference. Retain adds one, release takes one; a session keeps its engine
- * alive and a job its session's engine, so they may be released in any order. Engines are shared by threads freely;
- * a session and a job lock themselves, so that any thread may call them.
+ * Objects: an engine holds a model and never changes; a session holds the options of requests; a job is one
+ * run of a session's request. Each is made with one reference. Retain adds one, release takes one; a session
+ * keeps its engine alive and a job its session's engine, so they may be released in any order. Engines are
+ * shared by threads freely; a session and a job lock themselves, so that any thread may call them.
  *
- * Every call returns a status, and none lets an exception out, prints, or ends the process. After a failure the message
- * is in glint_last_error() of the calling thread, and that of a job in glint_job_message(). All objects stay usable.
+ * Every call returns a status, and none lets an exception out, prints, or ends the process. After a failure
+ * the message is in glint_last_error() of the calling thread, and that of a job in glint_job_message(). All
+ * objects stay usable.
  *
- * Structs begin with struct_size, set by the caller to sizeof the struct (GLINT_INIT). One from an older header works;
- * one from a newer header works if all it adds is zero. Within a major version no function is removed, no meaning
- * or value changes, and structs only grow at their end.
+ * Structs begin with struct_size, set by the caller to sizeof the struct (GLINT_INIT). One from an older
+ * header works; one from a newer header works if all it adds is zero. Within a major version no function is
+ * removed, no meaning or value changes, and structs only grow at their end.
  *
- * libglint_c has everything; libglint_c_core runs models that the host supplies, and answers GLINT_UNSUPPORTED where a
- * model bundle, a prompt or a picture would be needed. */
+ * libglint_c has everything; libglint_c_core runs models that the host supplies, and answers
+ * GLINT_UNSUPPORTED where a model bundle, a prompt or a picture would be needed. */
 #ifndef GLINT_GLINT_H
 #define GLINT_GLINT_H
 
@@ -41,7 +42,8 @@ extern "C" {
 #ifdef __cplusplus
 #define GLINT_INIT(type) (glint_sized<type>())
 #else
-#define GLINT_INIT(type) {.struct_size = sizeof(type)}
+#define GLINT_INIT(type) \
+  { .struct_size = sizeof(type) }
 #endif
 
 typedef enum glint_status {
@@ -53,22 +55,22 @@ typedef enum glint_status {
   GLINT_NOT_FOUND = 5,          /* no such file, component or name */
   GLINT_BAD_MODEL = 6,          /* a bundle or weight file is malformed */
   GLINT_OUT_OF_MEMORY = 7,
-  GLINT_CANCELLED = 8,        /* by glint_job_cancel or a callback */
-  GLINT_NUMERICAL = 9,        /* a value is not finite where it must be */
-  GLINT_INTERNAL = 10,        /* a callback failed, or a fault of the library */
-  GLINT_PENDING = 100,        /* the job has not ended */
+  GLINT_CANCELLED = 8,          /* by glint_job_cancel or a callback */
+  GLINT_NUMERICAL = 9,          /* a value is not finite where it must be */
+  GLINT_INTERNAL = 10,          /* a callback failed, or a fault of the library */
+  GLINT_PENDING = 100,          /* the job has not ended */
   GLINT_BUFFER_TOO_SMALL = 101, /* nothing was written; the size needed is returned */
-  GLINT_UNSUPPORTED = 102     /* not in this library, or a newer struct than it knows */
+  GLINT_UNSUPPORTED = 102       /* not in this library, or a newer struct than it knows */
 } glint_status;
 
 typedef enum glint_dtype { GLINT_FLOAT32 = 1, GLINT_FLOAT64 = 2 } glint_dtype;
 
 /* What the network's output stands for, with x = alpha x0 + sigma eps. */
 typedef enum glint_prediction {
-  GLINT_EPSILON = 1,  /* eps */
-  GLINT_V = 2,        /* alpha eps - sigma x0 */
-  GLINT_X0 = 3,       /* x0 */
-  GLINT_VELOCITY = 4  /* eps - x0 */
+  GLINT_EPSILON = 1, /* eps */
+  GLINT_V = 2,       /* alpha eps - sigma x0 */
+  GLINT_X0 = 3,      /* x0 */
+  GLINT_VELOCITY = 4 /* eps - x0 */
 } glint_prediction;
 
 /* How signal and noise mix. */
@@ -117,7 +119,8 @@ typedef struct glint_predict_call {
   double guidance;
 } glint_predict_call;
 
-/* A denoising network of the host. Called on the thread of the job; two jobs of one engine call it at the same time. */
+/* A denoising network of the host. Called on the thread of the job; two jobs of one engine call it at the
+ * same time. */
 typedef struct glint_model {
   size_t struct_size;
   const char* name;
@@ -183,12 +186,13 @@ typedef struct glint_step_strategy {
   /* Whether the strategy is active at a step; null = always. */
   int32_t (*active)(void* user, int32_t step, int32_t steps);
   /* Changes latents [B,C,...] in place. Anything but 0 fails the job with GLINT_INTERNAL. */
-  int32_t (*refine)(void* user, const glint_tensor* latents, double alpha, double sigma, int32_t step, int32_t steps);
+  int32_t (*refine)(void* user, const glint_tensor* latents, double alpha, double sigma, int32_t step,
+                    int32_t steps);
   void* user;
   void (*destroy)(void* user); /* called once, when the last session and job with it ends; may be null */
 } glint_step_strategy;
 
-/* --- library ------------------------------------------------------------------------------------------------------ */
+/* library */
 
 GLINT_C_API uint32_t glint_c_version(void);         /* GLINT_C_VERSION of the library */
 GLINT_C_API const char* glint_version_string(void); /* "0.1.0" */
@@ -196,15 +200,15 @@ GLINT_C_API const char* glint_status_name(glint_status status);
 /* Message of the last failure on this thread; "" if there was none. Valid until the thread's next call. */
 GLINT_C_API const char* glint_last_error(void);
 
-/* --- engine ------------------------------------------------------------------------------------------------------- */
+/* engine */
 
-/* Errors: GLINT_INVALID_ARGUMENT unless exactly one of bundle and model is given; GLINT_UNSUPPORTED for a bundle in
- * libglint_c_core; GLINT_NOT_FOUND, GLINT_BAD_MODEL. */
+/* Errors: GLINT_INVALID_ARGUMENT unless exactly one of bundle and model is given; GLINT_UNSUPPORTED for
+ * a bundle in libglint_c_core; GLINT_NOT_FOUND, GLINT_BAD_MODEL. */
 GLINT_C_API glint_status glint_engine_create(const glint_engine_config* config, glint_engine** engine);
 GLINT_C_API glint_status glint_engine_retain(glint_engine* engine);
 GLINT_C_API glint_status glint_engine_release(glint_engine* engine); /* null is allowed, for every release */
 
-/* --- session ------------------------------------------------------------------------------------------------------ */
+/* session */
 
 GLINT_C_API glint_status glint_session_create(glint_engine* engine, glint_session** session);
 GLINT_C_API glint_status glint_session_retain(glint_session* session);
@@ -218,30 +222,35 @@ GLINT_C_API glint_status glint_session_release(glint_session* session);
  *   adapters                         name=scale,...
  *   size                             latent sizes without the batch, as "4,64,64"
  *   prompt, negative, width, height  with a bundle only
- * Errors: GLINT_INVALID_ARGUMENT for an unknown key, name or option, and for a bad value, which is not taken. */
+ * Errors: GLINT_INVALID_ARGUMENT for an unknown key, name or option, and for a bad value; the old one stays. */
 GLINT_C_API glint_status glint_session_set(glint_session* session, const char* key, const char* value);
 
 /* Writes an option's text, "" if unset, and its size with the terminating zero to needed, which may be null. */
 GLINT_C_API glint_status glint_session_get(glint_session* session, const char* key, char* text, size_t size,
                                            size_t* needed);
 
-/* Copies a tensor into the session; null, or one without data, removes it. The names: noise [B,C,...] (replaces seed,
- * count and size), tokens [1 or B,L,D], pooled [1 or B,P], null_tokens, null_pooled. */
+/* Copies a tensor into the session; null, or one without data, removes it. The names: noise [B,C,...]
+ * (replaces seed, count and size), tokens [1 or B,L,D], pooled [1 or B,P], null_tokens, null_pooled. */
 GLINT_C_API glint_status glint_session_set_tensor(glint_session* session, const char* name,
                                                   const glint_tensor* tensor);
 
 /* Adds a strategy of the host after those of the option `with`; null removes them all. */
-GLINT_C_API glint_status glint_session_add_strategy(glint_session* session, const glint_step_strategy* strategy);
+GLINT_C_API glint_status glint_session_add_strategy(glint_session* session,
+                                                    const glint_step_strategy* strategy);
 
-/* --- job ---------------------------------------------------------------------------------------------------------- */
+/* --- job
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* Starts the session's request, as it is now, on a thread of its own. config may be null.
  * Errors: those of the options together; failures of the run are the job's. */
-GLINT_C_API glint_status glint_job_start(glint_session* session, const glint_job_config* config, glint_job** job);
+GLINT_C_API glint_status glint_job_start(glint_session* session, const glint_job_config* config,
+                                         glint_job** job);
 
-/* Runs the session's request on the calling thread. Returns the run's status; the job, which may then be read, comes
- * with any status but those of bad arguments, for which it is null. */
-GLINT_C_API glint_status glint_job_run(glint_session* session, const glint_job_config* config, glint_job** job);
+/* Runs the session's request on the calling thread. Returns the run's status; the job, which may then be
+ * read, comes with any status but those of bad arguments, for which it is null. */
+GLINT_C_API glint_status glint_job_run(glint_session* session, const glint_job_config* config,
+                                       glint_job** job);
 
 GLINT_C_API glint_status glint_job_retain(glint_job* job);
 /* The last release of a job that runs cancels it and waits for it to end, at most one model call. */
@@ -251,7 +260,8 @@ GLINT_C_API glint_status glint_job_poll(glint_job* job); /* GLINT_PENDING, or ho
 /* As poll, after waiting for the end, at most that many milliseconds; -1 = however long it takes.
  * Errors: GLINT_INVALID_ARGUMENT from a callback of the job itself, which would wait for itself. */
 GLINT_C_API glint_status glint_job_wait(glint_job* job, int64_t milliseconds);
-GLINT_C_API glint_status glint_job_cancel(glint_job* job); /* from any thread, at any time, any number of times */
+GLINT_C_API glint_status
+glint_job_cancel(glint_job* job); /* from any thread, at any time, any number of times */
 
 /* Writes why the job failed, "" if it did not, as glint_session_get writes. */
 GLINT_C_API glint_status glint_job_message(glint_job* job, char* text, size_t size, size_t* needed);
@@ -259,11 +269,14 @@ GLINT_C_API glint_status glint_job_message(glint_job* job, char* text, size_t si
 /* Of a job that ended well; else its status, or GLINT_PENDING. */
 GLINT_C_API glint_status glint_job_get_stats(glint_job* job, glint_job_stats* stats);
 /* Writes the latents' sizes [B,C,...]; rank receives their number, and may be given with sizes null. */
-GLINT_C_API glint_status glint_job_latent_sizes(glint_job* job, int64_t* sizes, int32_t capacity, int32_t* rank);
-/* Copies the latents as float32; count is the number of values there is room for, needed that of the latents. */
+GLINT_C_API glint_status glint_job_latent_sizes(glint_job* job, int64_t* sizes, int32_t capacity,
+                                                int32_t* rank);
+/* Copies the latents as float32; count is the number of values there is room for, needed that of the latents.
+ */
 GLINT_C_API glint_status glint_job_latents(glint_job* job, float* values, size_t count, size_t* needed);
 /* Writes the size of picture `index`. Errors: GLINT_NOT_FOUND if there is no such picture. */
-GLINT_C_API glint_status glint_job_picture_size(glint_job* job, int32_t index, int32_t* width, int32_t* height);
+GLINT_C_API glint_status glint_job_picture_size(glint_job* job, int32_t index, int32_t* width,
+                                                int32_t* height);
 /* Copies picture `index` as RGBA8, rows row_stride bytes apart; size is that of the buffer in bytes. */
 GLINT_C_API glint_status glint_job_picture(glint_job* job, int32_t index, uint8_t* rgba, size_t row_stride,
                                            size_t size);

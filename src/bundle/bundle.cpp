@@ -4,6 +4,8 @@
 #include <glint/io/sha256.hpp>
 #include <glint/version.hpp>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace glint {
@@ -122,7 +124,7 @@ std::shared_ptr<const Network> Bundle::State::load_network(const std::string& na
   const std::vector<std::string> takes = made->inputs();
   GLINT_CHECK(takes.empty() || takes == component.inputs, BadModel,
               "components.{}.inputs: the network in {} takes [{}], got [{}]", name, component.file,
-              fmt::join(takes, ", "), fmt::join(component.inputs, ", "));
+              joined_text(takes, ", "), joined_text(component.inputs, ", "));
   try {
     made->check_latents(latent_sizes(manifest.latent));
   } catch (const Error& error) {

@@ -7,6 +7,8 @@
 #include <glint/bundle/manifest.hpp>
 #include <glint/core/parameterization.hpp>
 
+#include <fmt/format.h>
+
 namespace glint {
 namespace {
 
@@ -174,11 +176,11 @@ void check_text(const Manifest& manifest, const std::string& where) {
   for (const std::string& role : roles)
     GLINT_CHECK(manifest.components.contains(role), BadModel,
                 "{}: components.{}: missing component; family {} has {}", where, role, manifest.family,
-                fmt::join(roles, ", "));
+                joined_text(roles, ", "));
   for (const std::string& role : found)
     GLINT_CHECK(std::find(roles.begin(), roles.end(), role) != roles.end(), BadModel,
                 "{}: components.{}: family {} has no such component, only {}", where, role, manifest.family,
-                fmt::join(roles, ", "));
+                joined_text(roles, ", "));
 
   std::vector<std::string> taken = manifest.components.at("denoiser").inputs;
   std::erase_if(taken, [](const std::string& name) {
@@ -189,7 +191,7 @@ void check_text(const Manifest& manifest, const std::string& where) {
   std::sort(given.begin(), given.end());
   GLINT_CHECK(taken == given, BadModel,
               "{}: components.denoiser.inputs: prompts of family {} give {}, but the denoiser takes {}",
-              where, manifest.family, fmt::join(given, ", "), fmt::join(taken, ", "));
+              where, manifest.family, joined_text(given, ", "), joined_text(taken, ", "));
 }
 
 /// Checks rules across fields.

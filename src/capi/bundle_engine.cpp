@@ -17,8 +17,7 @@ Picture with_alpha(const Image& image) {
   Picture picture{.width = static_cast<int32_t>(image.width), .height = static_cast<int32_t>(image.height)};
   const size_t count = image.pixels.size() / 3;
   picture.rgba.resize(count * 4, 255);
-  for (size_t i = 0; i < count; ++i)
-    std::copy_n(image.pixels.data() + 3 * i, 3, picture.rgba.data() + 4 * i);
+  for (size_t i = 0; i < count; ++i) std::copy_n(image.pixels.data() + 3 * i, 3, picture.rgba.data() + 4 * i);
   return picture;
 }
 

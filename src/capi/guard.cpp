@@ -43,7 +43,8 @@ void give_text(std::string_view text, char* into, size_t size, size_t* needed) {
   GLINT_CHECK(into || (needed && size == 0), InvalidArgument, "text: expected a buffer, got null");
   if (!into) return;
   if (size < text.size() + 1)
-    throw Refused(GLINT_BUFFER_TOO_SMALL, message("text: {} bytes are needed, got {}", text.size() + 1, size));
+    throw Refused(GLINT_BUFFER_TOO_SMALL,
+                  message("text: {} bytes are needed, got {}", text.size() + 1, size));
   std::memcpy(into, text.data(), text.size());
   into[text.size()] = '\0';
 }

@@ -1,8 +1,8 @@
 // The border of the C interface: exceptions become statuses and messages, handles and structs are checked.
 #pragma once
 
-#include <glint/core/error.hpp>
 #include <glint/glint.h>
+#include <glint/core/error.hpp>
 
 #include <cstring>
 #include <new>
@@ -48,7 +48,7 @@ glint_status guarded(Function&& function) noexcept {
 }
 
 /// Returns the caller's struct.
-/// Errors: InvalidArgument for null or an impossible size; GLINT_UNSUPPORTED if it says more than is known here.
+/// Errors: InvalidArgument for null or an impossible size; GLINT_UNSUPPORTED if it says more than is known.
 template <typename T>
 T taken(const T* given, std::string_view name) {
   GLINT_CHECK(given, InvalidArgument, "{}: expected a struct, got null", name);
@@ -58,8 +58,8 @@ T taken(const T* given, std::string_view name) {
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);
   for (size_t i = sizeof(T); i < size; ++i)
     if (bytes[i] != 0)
-      throw Refused(GLINT_UNSUPPORTED, message("{}: made for a newer glint, whose additions are not known here",
-                                               name));
+      throw Refused(GLINT_UNSUPPORTED,
+                    message("{}: made for a newer glint, whose additions are not known here", name));
   return *given;
 }
 

@@ -110,7 +110,8 @@ class HostEngine final : public Engine {
     if (model.beta_end != 0.0) vp_.beta_end = model.beta_end;
     flow_.spacing = FlowSpacing::Training;
     // Refuses training values that cannot be, before the model takes the host's data over.
-    model.noise_kind == GLINT_FLOW ? Euler().schedule(flow_, {.steps = 1}) : Euler().schedule(vp_, {.steps = 1});
+    model.noise_kind == GLINT_FLOW ? Euler().schedule(flow_, {.steps = 1})
+                                   : Euler().schedule(vp_, {.steps = 1});
     model_ = std::make_shared<const HostModel>(model);
   }
 
@@ -125,9 +126,9 @@ class HostEngine final : public Engine {
   Work prepare(const Options& options) const override {
     const ModelInfo& info = model_->info();
     const bool flow = info.noise_kind == NoiseKind::Flow;
-    const auto solver =
-        builtins().solver(parse_choice(options.get("solver", flow ? "flow-euler" : "euler")));
-    GridOptions grid = read_options<GridOptions>("schedule", parse_pairs(options.get("schedule"), "schedule"));
+    const auto solver = builtins().solver(parse_choice(options.get("solver", flow ? "flow-euler" : "euler")));
+    GridOptions grid =
+        read_options<GridOptions>("schedule", parse_pairs(options.get("schedule"), "schedule"));
     grid.steps = static_cast<int>(options.number("steps", 20));
     SamplerParts parts{.predictor = predictor(options),
                        .schedule = flow ? solver->schedule(flow_, grid) : solver->schedule(vp_, grid),

@@ -222,7 +222,8 @@ GLINT_C_API glint_status glint_job_wait(glint_job* job, int64_t milliseconds) {
     Run& run = *object(job, "job").run;
     GLINT_CHECK(run.thread.load() != std::this_thread::get_id(), InvalidArgument,
                 "job: a callback of the job cannot wait for it");
-    GLINT_CHECK(milliseconds >= -1, InvalidArgument, "milliseconds: expected -1 or more, got {}", milliseconds);
+    GLINT_CHECK(milliseconds >= -1, InvalidArgument, "milliseconds: expected -1 or more, got {}",
+                milliseconds);
     std::unique_lock lock(run.mutex);
     const auto over = [&] { return run.end.status != GLINT_PENDING; };
     constexpr int64_t kLongest = 1000LL * 3600 * 24 * 365;  // a year: more overflows the clock
@@ -267,7 +268,8 @@ GLINT_C_API glint_status glint_job_latent_sizes(glint_job* job, int64_t* sizes, 
     *rank = static_cast<int32_t>(own.size());
     if (!sizes) return;
     if (capacity < *rank)
-      throw Refused(GLINT_BUFFER_TOO_SMALL, glint::message("sizes: {} are needed, got room for {}", *rank, capacity));
+      throw Refused(GLINT_BUFFER_TOO_SMALL,
+                    glint::message("sizes: {} are needed, got room for {}", *rank, capacity));
     std::copy(own.begin(), own.end(), sizes);
   });
 }
@@ -280,7 +282,8 @@ GLINT_C_API glint_status glint_job_latents(glint_job* job, float* values, size_t
     if (!values && needed && count == 0) return;
     check_given(values, "values");
     if (count < size)
-      throw Refused(GLINT_BUFFER_TOO_SMALL, glint::message("values: {} are needed, got room for {}", size, count));
+      throw Refused(GLINT_BUFFER_TOO_SMALL,
+                    glint::message("values: {} are needed, got room for {}", size, count));
     std::memcpy(values, latents.data_ptr<float>(), size * sizeof(float));
   });
 }
@@ -307,8 +310,7 @@ GLINT_C_API glint_status glint_job_picture(glint_job* job, int32_t index, uint8_
     const size_t whole = (rows - 1) * row_stride + row;
     if (size < whole)
       throw Refused(GLINT_BUFFER_TOO_SMALL, glint::message("rgba: {} bytes are needed, got {}", whole, size));
-    for (size_t y = 0; y < rows; ++y)
-      std::memcpy(rgba + y * row_stride, picture.rgba.data() + y * row, row);
+    for (size_t y = 0; y < rows; ++y) std::memcpy(rgba + y * row_stride, picture.rgba.data() + y * row, row);
   });
 }
 

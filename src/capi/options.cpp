@@ -13,8 +13,8 @@ constexpr std::array<std::string_view, 9> kCommon{"steps",    "seed", "count",  
 double parse_number(std::string_view text, std::string_view name) {
   double value = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  GLINT_CHECK(error == std::errc() && end == text.data() + text.size() && std::isfinite(value), InvalidArgument,
-              "{}: expected a number, got '{}'", name, text);
+  GLINT_CHECK(error == std::errc() && end == text.data() + text.size() && std::isfinite(value),
+              InvalidArgument, "{}: expected a number, got '{}'", name, text);
   return value;
 }
 

@@ -44,8 +44,7 @@ const Registry::Entry& Registry::entry(std::string_view name, std::string_view k
     if (kind.empty() || e.info.kind == kind) names.emplace_back(e.info.name);
   }
   fail(ErrorCode::InvalidArgument, "unknown {} '{}'{} (known: {})", kind.empty() ? "method" : label(kind),
-       name, did_you_mean(name, names),
-       names.empty() ? "none in this version" : joined_text(names, ", "));
+       name, did_you_mean(name, names), names.empty() ? "none in this version" : joined_text(names, ", "));
 }
 
 Product Registry::make(const Choice& choice, const BuildContext& context) const {

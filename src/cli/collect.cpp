@@ -106,7 +106,7 @@ int collect(CollectArguments& args, const Collect& run) {
   }();
   if (!args.quiet && !result.unknown_words.empty())
     spdlog::warn("the model does not know: {} (they count as one unknown word)",
-                 fmt::join(result.unknown_words, ", "));
+                 joined_text(result.unknown_words, ", "));
   if (args.json) {
     const Json report = {{"folder", args.request.folder.string()},
                          {"items", result.items},
@@ -165,7 +165,7 @@ void add_pair_options(CLI::App& command, CollectArguments& args) {
   for (const OptionDescription& o : describe_options<NoisePairOptions>()) {
     std::string flag = "--" + o.name;
     std::replace(flag.begin(), flag.end(), '_', '-');
-    const std::string choices = o.choices.empty() ? "" : fmt::format(": {}", fmt::join(o.choices, ", "));
+    const std::string choices = o.choices.empty() ? "" : fmt::format(": {}", joined_text(o.choices, ", "));
     const std::string fallback = o.default_value.empty() ? "" : fmt::format(" [{}]", o.default_value);
     command.add_option_function<std::string>(
         flag, [&args, name = o.name](const std::string& text) { args.pair_options[name] = text; },

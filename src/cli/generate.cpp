@@ -10,6 +10,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/stack.h>
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -113,10 +114,10 @@ void report_words(const std::vector<TokenizedPrompt>& prompts) {
     for (const std::string& word : prompt.unknown)
       if (std::find(unknown.begin(), unknown.end(), word) == unknown.end()) unknown.push_back(word);
     if (!prompt.dropped.empty())
-      spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
+      spdlog::warn("beyond the prompt's length and without effect: {}", joined_text(prompt.dropped, ", "));
   }
   if (!unknown.empty())
-    spdlog::warn("the model does not know: {} (they count as one unknown word)", fmt::join(unknown, ", "));
+    spdlog::warn("the model does not know: {} (they count as one unknown word)", joined_text(unknown, ", "));
 }
 
 /// Returns the settings that reproduce image `index`.
@@ -132,13 +133,13 @@ PngTexts texts_of(const Arguments& args, size_t index, const GenerateResult& res
   if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index % per_prompt);
   if (args.request.negative) texts["negative"] = *args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
-  if (!args.with.empty()) texts["with"] = fmt::format("{}", fmt::join(args.with, " "));
+  if (!args.with.empty()) texts["with"] = fmt::format("{}", joined_text(args.with, " "));
   if (args.frames > 0) {
     texts["frames"] = std::to_string(args.frames);
     texts["fps"] = fmt::format("{}", frames_per_second(args.files));
   }
   if (result.vae_tile > 0) texts["vae_tile"] = std::to_string(result.vae_tile);
-  if (!args.lora.empty()) texts["lora"] = fmt::format("{}", fmt::join(args.lora, " "));
+  if (!args.lora.empty()) texts["lora"] = fmt::format("{}", joined_text(args.lora, " "));
   return texts;
 }
 

@@ -8,6 +8,8 @@
 #include <glint/io/sha256.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <iostream>
 #include <memory>

@@ -5,6 +5,7 @@
 #include <glint/core/nearest.hpp>
 #include <glint/version.hpp>
 
+#include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 
 #include <charconv>

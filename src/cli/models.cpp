@@ -46,7 +46,8 @@ fs::path find_model(const std::string& name_or_path) {
   if (fs::exists(name_or_path, ignored)) return name_or_path;
   const std::vector<std::string> known = model_names();
   fail(ErrorCode::NotFound, "model: neither a folder nor a known model: '{}'{} (known: {})", name_or_path,
-       did_you_mean(name_or_path, known), known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
+       did_you_mean(name_or_path, known),
+       known.empty() ? "none" : fmt::format("{}", joined_text(known, ", ")));
 }
 
 void warn(const std::string& message) { spdlog::warn("{}", message); }

@@ -78,7 +78,7 @@ void check_file(const std::string& path, const std::vector<std::string_view>& ex
   const std::string extension = fs::path(path).extension().string();
   const bool known = std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
   GLINT_CHECK(known || extension.empty() || fs::is_other(path, ignored), InvalidArgument,
-              "{}: expected a {} file", path, fmt::join(extensions, " or "));
+              "{}: expected a {} file", path, joined_text(extensions, " or "));
 }
 
 void check_video(const std::string& path, int64_t frames) {

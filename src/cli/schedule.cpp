@@ -27,7 +27,7 @@ OptionValues schedule_options(const std::string& text) {
     const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
                                          "model",   "karras",  "exponential"};
     GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
-                did_you_mean(choice.name, known), fmt::join(known, ", "));
+                did_you_mean(choice.name, known), joined_text(known, ", "));
   }
   return choice.options;
 }

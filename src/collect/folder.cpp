@@ -6,6 +6,8 @@
 #include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
+#include <fmt/format.h>
+
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>

@@ -136,10 +136,12 @@ Tensor Tensor::masked_fill(const Tensor& mask, double value) const {
 Tensor Tensor::sum() const { return flatten().sum(0).reshape({}); }
 Tensor Tensor::mean() const { return flatten().mean(0).reshape({}); }
 Tensor Tensor::min() const {
-  return reduced(flatten(), 0, [](const auto& line) { return line.template minCoeff<Eigen::PropagateNaN>(); });
+  return reduced(flatten(), 0,
+                 [](const auto& line) { return line.template minCoeff<Eigen::PropagateNaN>(); });
 }
 Tensor Tensor::max() const {
-  return reduced(flatten(), 0, [](const auto& line) { return line.template maxCoeff<Eigen::PropagateNaN>(); });
+  return reduced(flatten(), 0,
+                 [](const auto& line) { return line.template maxCoeff<Eigen::PropagateNaN>(); });
 }
 Tensor Tensor::sum(int64_t d) const {
   return reduced(*this, d, [](const auto& line) { return line.sum(); });
@@ -164,9 +166,8 @@ Tensor Tensor::argsort(int64_t d, bool descending) const {
       const auto place = [&](int64_t k) { return (o * a.count + k) * a.inner + i; };
       const auto at = [&](int64_t k) { return values.data_ptr<double>()[place(k)]; };
       std::iota(order.begin(), order.end(), int64_t{0});
-      std::stable_sort(order.begin(), order.end(), [&](int64_t x, int64_t y) {
-        return descending ? at(x) > at(y) : at(x) < at(y);
-      });
+      std::stable_sort(order.begin(), order.end(),
+                       [&](int64_t x, int64_t y) { return descending ? at(x) > at(y) : at(x) < at(y); });
       for (int64_t k = 0; k < a.count; ++k)
         out.data_ptr<double>()[place(k)] = static_cast<double>(order[static_cast<size_t>(k)]);
     }
@@ -195,9 +196,7 @@ bool equal(const Tensor& a, const Tensor& b) {
   if (!(a.sizes() == b.sizes())) return false;
   const ScalarType type = promoted(a, b);
   const Tensor x = a.to(type), y = b.to(type);
-  return visit(type, [&](auto zero) {
-    return (flat<decltype(zero)>(x) == flat<decltype(zero)>(y)).all();
-  });
+  return visit(type, [&](auto zero) { return (flat<decltype(zero)>(x) == flat<decltype(zero)>(y)).all(); });
 }
 
 Tensor conv2d(const Tensor& planes, const Tensor& kernel) {
@@ -223,7 +222,8 @@ Tensor reflection_pad2d(const Tensor& planes, IntArrayRef margins) {
   const int64_t height = planes.size(-2), width = planes.size(-1);
   const int64_t left = margins[0], right = margins[1], top = margins[2], bottom = margins[3];
   GLINT_CHECK((std::max)(left, right) < width && (std::max)(top, bottom) < height, ShapeMismatch,
-              "reflection_pad2d: margins {} do not fit {}", shape_string(margins), shape_string(planes.sizes()));
+              "reflection_pad2d: margins {} do not fit {}", shape_string(margins),
+              shape_string(planes.sizes()));
   const auto mirrored = [](int64_t i, int64_t n) { return i < 0 ? -i : i < n ? i : 2 * (n - 1) - i; };
   const auto indices = [&](int64_t n, int64_t before, int64_t after) {
     Tensor list = empty({n + before + after}, kLong);
@@ -241,8 +241,8 @@ Tensor upsample_bilinear2d(const Tensor& planes, IntArrayRef sizes, bool align_c
     const int64_t from = planes.size(d), to = sizes[d == -2 ? 0 : 1];
     Tensor low = empty({to}, kLong), high = empty({to}, kLong), share = empty({to}, kDouble);
     for (int64_t i = 0; i < to; ++i) {
-      const double place = (std::max)(0.0, (static_cast<double>(i) + 0.5) * static_cast<double>(from) /
-                                                   static_cast<double>(to) - 0.5);
+      const double place = (std::max)(
+          0.0, (static_cast<double>(i) + 0.5) * static_cast<double>(from) / static_cast<double>(to) - 0.5);
       const double floor = (std::min)(std::floor(place), static_cast<double>(from - 1));
       low.data_ptr<double>()[i] = floor;
       high.data_ptr<double>()[i] = (std::min)(floor + 1.0, static_cast<double>(from - 1));

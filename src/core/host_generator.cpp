@@ -154,7 +154,8 @@ void Generator::fill(double* values, int64_t count, double mean, double deviatio
 }
 
 const Tensor& Tensor::normal_(double mean, double deviation, const Generator& generator) const {
-  visit(scalar_type(), [&](auto zero) { generator.fill(data_ptr<decltype(zero)>(), numel(), mean, deviation); });
+  visit(scalar_type(),
+        [&](auto zero) { generator.fill(data_ptr<decltype(zero)>(), numel(), mean, deviation); });
   return *this;
 }
 

@@ -143,8 +143,8 @@ Tensor Tensor::unsqueeze(int64_t d) const {
 Tensor Tensor::expand(IntArrayRef wanted) const {
   if (sizes() == wanted) return *this;
   if (numel() == 1) return full(wanted, value(), options());
-  GLINT_CHECK(broadcast_sizes(sizes(), wanted) == wanted.vec(), ShapeMismatch, "expand: {} does not become {}",
-              shape_string(sizes()), shape_string(wanted));
+  GLINT_CHECK(broadcast_sizes(sizes(), wanted) == wanted.vec(), ShapeMismatch,
+              "expand: {} does not become {}", shape_string(sizes()), shape_string(wanted));
   std::vector<int64_t> own(wanted.size() - sizes().size(), 1);
   own.insert(own.end(), sizes().begin(), sizes().end());
   Tensor out = reshape(own);
@@ -182,7 +182,8 @@ Tensor Tensor::slice(int64_t d, int64_t begin, int64_t end) const {
   const auto row = static_cast<size_t>((end - begin) * a.inner) * unit;
   std::byte* into = out.array_->memory.get();
   for (int64_t o = 0; o < a.outer; ++o, into += row)
-    std::memcpy(into, array_->memory.get() + static_cast<size_t>((o * a.count + begin) * a.inner) * unit, row);
+    std::memcpy(into, array_->memory.get() + static_cast<size_t>((o * a.count + begin) * a.inner) * unit,
+                row);
   return out;
 }
 
@@ -226,9 +227,10 @@ Tensor cat(const std::vector<Tensor>& tensors, int64_t d) {
   sizes[place] = 0;
   for (const Tensor& t : tensors) {
     std::vector<int64_t> expected = sizes;
-    GLINT_CHECK(t.dim() == static_cast<int64_t>(sizes.size()) && t.scalar_type() == tensors.front().scalar_type(),
-                ShapeMismatch, "cat: {} does not fit {}", shape_string(t.sizes()),
-                shape_string(tensors.front().sizes()));
+    GLINT_CHECK(
+        t.dim() == static_cast<int64_t>(sizes.size()) && t.scalar_type() == tensors.front().scalar_type(),
+        ShapeMismatch, "cat: {} does not fit {}", shape_string(t.sizes()),
+        shape_string(tensors.front().sizes()));
     expected[place] = t.size(d);
     GLINT_CHECK(t.sizes() == IntArrayRef(expected), ShapeMismatch, "cat: {} does not fit {}",
                 shape_string(t.sizes()), shape_string(tensors.front().sizes()));

@@ -14,7 +14,8 @@ void append_integer(std::string& text, T value) {
   text.append(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr);
 }
 
-/// Appends the shortest digits that give `value` back, as 0.0001 to 9999999999999999 or else with an exponent.
+/// Appends the shortest digits that give `value` back, as 0.0001 to 9999999999999999 or else with an
+/// exponent.
 template <typename T>
 void append_real(std::string& text, T value) {
   std::array<char, 64> buffer;
@@ -26,7 +27,8 @@ void append_real(std::string& text, T value) {
     const size_t mark = digits.find('e');
     int exponent = 0;
     std::from_chars(begin + mark + (digits[mark + 1] == '+' ? 2 : 1), end, exponent);
-    if (exponent >= -4 && exponent < 16) end = std::to_chars(begin, limit, value, std::chars_format::fixed).ptr;
+    if (exponent >= -4 && exponent < 16)
+      end = std::to_chars(begin, limit, value, std::chars_format::fixed).ptr;
   }
   text.append(begin, end);
 }

@@ -34,7 +34,7 @@ void write_image(const std::filesystem::path& path, const Image& image, const Pn
   for (const Format& format : kFormats)
     if (format.extension == extension) return format.write(path, image, texts);
   fail(ErrorCode::InvalidArgument, "{}: expected a name that ends in {}, got '{}'", path.string(),
-       fmt::join(image_extensions(), " or "), extension);
+       joined_text(image_extensions(), " or "), extension);
 }
 
 }  // namespace glint

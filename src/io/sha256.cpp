@@ -1,6 +1,7 @@
 #include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
+#include <fmt/format.h>
 #include <openssl/evp.h>
 
 #include <array>

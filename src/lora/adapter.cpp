@@ -5,7 +5,10 @@
 #include <glint/io/safetensors.hpp>
 #include <glint/lora/adapter.hpp>
 
+#include <fmt/format.h>
+
 #include <cmath>
+#include <span>
 
 namespace glint {
 namespace {
@@ -18,8 +21,7 @@ using nlohmann::json;
 std::string listed(const std::vector<std::string>& keys) {
   constexpr size_t kShown = 8;
   const size_t shown = std::min(keys.size(), kShown);
-  const std::string text =
-      fmt::format("{}", fmt::join(keys.begin(), keys.begin() + static_cast<long>(shown), ", "));
+  const std::string text = joined_text(std::span(keys).first(shown), ", ");
   return keys.size() == shown ? text : fmt::format("{} and {} more", text, keys.size() - shown);
 }
 

@@ -5,6 +5,7 @@
 #include <glint/network/attention_rewrite.hpp>
 
 #include <c10/util/Logging.h>
+#include <fmt/format.h>
 #include <caffe2/serialize/inline_container.h>
 #include <unistd.h>
 

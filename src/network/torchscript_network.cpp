@@ -5,6 +5,7 @@
 #include <glint/network/attention_rewrite.hpp>
 
 #include <c10/core/GradMode.h>
+#include <fmt/format.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/passes/inliner.h>

@@ -3,6 +3,8 @@
 
 #include <glint/pipeline/pipeline.hpp>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace glint {

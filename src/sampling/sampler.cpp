@@ -81,9 +81,8 @@ void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_v
   GLINT_CHECK(refined.defined() && refined.sizes() == x.sizes() && refined.scalar_type() == x.scalar_type(),
               ShapeMismatch, "strategy '{}': expected latents {} of {} back, got {}", strategy,
               shape_string(x.sizes()), at::toString(x.scalar_type()),
-              refined.defined()
-                  ? shape_string(refined.sizes()) + " of " + at::toString(refined.scalar_type())
-                  : "an undefined tensor");
+              refined.defined() ? shape_string(refined.sizes()) + " of " + at::toString(refined.scalar_type())
+                                : "an undefined tensor");
 }
 
 /// Returns the accepted prediction including all terms. `memory` is the rule's state along the accepted

@@ -5,6 +5,8 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <fmt/format.h>
+
 #include <sys/wait.h>
 #include <nlohmann/json.hpp>
 

@@ -9,6 +9,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <array>

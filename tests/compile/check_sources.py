@@ -21,7 +21,11 @@ BANNED = {"torch/torch.h", "torch/all.h", "torch/extension.h", "ATen/ATen.h"}
 HEAVY = re.compile(r"^torch/(script\.h|csrc/jit/|csrc/inductor/|nativert/)")
 HEAVY_FOLDER = "src/network/"
 HEAVY_FILES = 4
-HEAVY_TESTS = {"tests/unit/attention_rewrite.tests.cpp"}
+HEAVY_TESTS = {
+    "tests/unit/attention_rewrite.tests.cpp",
+    "tests/compile/hosts/torch_first.cpp",
+    "tests/compile/hosts/torch_last.cpp",
+}
 
 MAX_LINES = 500
 MAX_FUNCTION = 80
@@ -47,8 +51,16 @@ LAYERS: list[tuple[str, ...]] = [
     ("capi", "cli"),
 ]
 
-# What lies loose in include/glint and src. All but glint.hpp may be included anywhere.
-LOOSE = {"export", "fwd", "glint", "version"}
+# What lies loose in include/glint and src. All but the umbrellas may be included anywhere.
+LOOSE = {"core", "export", "fwd", "glint", "version"}
+
+# The light core: these folders, and of the catalog what needs no bundle.
+CORE_HEADERS = re.compile(
+    r"glint/(export|fwd|version|(core|model|guidance|solver|attention|sampling|step|noise)/\w+"
+    r"|catalog/(build_context|option_values|registry))\.hpp"
+)
+# In no umbrella: one of the two tensors, included by core/tensor.hpp, and what stands around other libraries' headers.
+APART = {"glint/core/host_tensor.hpp", "glint/core/host_macros_off.hpp", "glint/core/host_macros_on.hpp"}
 
 
 def code_files(root: Path, *folders: str) -> Iterator[Path]:
@@ -104,7 +116,7 @@ def include_direction(root: Path) -> Iterator[str]:
                 if not ours or target[0] == place[0]:
                     continue
                 if len(target) == 1:
-                    if target[0] == "glint.hpp":
+                    if target[0] in {"glint.hpp", "core.hpp"}:
                         yield f"{shown}:{number}: includes everything"
                     continue
                 other = layer_of(target[0])
@@ -177,13 +189,20 @@ def named_aggregates(root: Path) -> Iterator[str]:
 
 
 def umbrella(root: Path) -> Iterator[str]:
-    """glint.hpp includes every public header."""
+    """glint.hpp includes every public header, core.hpp those of the light core."""
     base = root / "include/glint"
-    listed = (base / "glint.hpp").read_text(encoding="utf-8") if (base / "glint.hpp").exists() else ""
+    listed = {}
+    for umbrella_name in ("glint.hpp", "core.hpp"):
+        path = base / umbrella_name
+        listed[umbrella_name] = path.read_text(encoding="utf-8") if path.exists() else ""
     for path in code_files(root, "include/glint"):
         name = path.relative_to(root / "include").as_posix()
-        if path.name != "glint.hpp" and f"#include <{name}>" not in listed:
+        if path.suffix == ".h" or path.parent == base and path.name in listed or name in APART:
+            continue
+        if f"#include <{name}>" not in listed["glint.hpp"]:
             yield f"include/{name}: not in glint.hpp"
+        if listed["core.hpp"] and bool(CORE_HEADERS.fullmatch(name)) != (f"#include <{name}>" in listed["core.hpp"]):
+            yield f"include/{name}: {'not ' if CORE_HEADERS.fullmatch(name) else ''}in core.hpp"
 
 
 RULES = {

@@ -1,5 +1,5 @@
-// Reads the safetensors files of the test data: the library's reader, or in the light core, which reads no files, a
-// plain one for well-formed ones.
+// Reads the safetensors files of the test data: the library's reader, or in the light core, which reads no
+// files, a plain one for well-formed ones.
 #pragma once
 
 #ifndef GLINT_CORE_ONLY

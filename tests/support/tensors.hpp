@@ -25,7 +25,8 @@ namespace glint::host {
 
 inline Tensor sin(const Tensor& x) {
   const Tensor wide = x.to(kDouble).clone();
-  for (int64_t i = 0; i < wide.numel(); ++i) wide.data_ptr<double>()[i] = std::sin(wide.data_ptr<double>()[i]);
+  for (int64_t i = 0; i < wide.numel(); ++i)
+    wide.data_ptr<double>()[i] = std::sin(wide.data_ptr<double>()[i]);
   return wide.to(x.scalar_type());
 }
 

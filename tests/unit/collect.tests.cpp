@@ -12,6 +12,7 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace glint {

@@ -54,8 +54,8 @@ TEST_CASE("A batch of one draws what torch's CPU generator draws, call after cal
 #endif
 
 TEST_CASE("The bits of the noise, with libtorch and without", "[unit]") {
-  // Draws of every kind: whole blocks of 16, a remainder, fewer than 16, float64 in between. Libtorch's builds for
-  // x86 make these.
+  // Draws of every kind: whole blocks of 16, a remainder, fewer than 16, float64 in between. Libtorch's
+  // builds for x86 make these.
   NoiseStream stream(42, 2);
   CHECK(hash_of<float>(stream.normal({4, 64, 64})) == 0);
   CHECK(hash_of<double>(stream.normal({3, 5, 7}, at::kDouble)) == 0);

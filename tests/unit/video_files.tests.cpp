@@ -4,6 +4,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <fmt/format.h>
 #include <webp/demux.h>
 
 using namespace glint;

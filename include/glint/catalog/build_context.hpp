@@ -39,7 +39,8 @@ struct BuildContext {
   }
 
   /// Returns a denoiser component of the bundle.   Errors: as bundle_for; NotFound if there is none.
-  GLINT_API std::shared_ptr<const Model> model_for(std::string_view owner, const std::string& component) const;
+  GLINT_API std::shared_ptr<const Model> model_for(std::string_view owner,
+                                                   const std::string& component) const;
 };
 
 }  // namespace glint

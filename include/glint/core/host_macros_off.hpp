@@ -1,6 +1,6 @@
-// Hides macros that hosts are known to define while other libraries' headers are read, which use these words as
-// names. host_macros_on.hpp brings them back. Deliberately without an include guard: each pair stands around
-// some includes.
+// Hides macros that hosts are known to define while other libraries' headers are read, which use these words
+// as names. host_macros_on.hpp brings them back. Deliberately without an include guard: each pair stands
+// around some includes.
 #pragma push_macro("check")
 #pragma push_macro("ensure")
 #pragma push_macro("verify")

@@ -15,9 +15,9 @@
 namespace glint::host {
 
 /// What an element is. Masks and indices are results of comparisons and sorting; they are held as doubles.
-enum class ScalarType { Float, Double, Bool, Long };
-inline constexpr ScalarType kFloat = ScalarType::Float, kDouble = ScalarType::Double, kBool = ScalarType::Bool,
-                            kLong = ScalarType::Long;
+enum class ScalarType { Float32, Float64, Mask, Index };
+inline constexpr ScalarType kFloat = ScalarType::Float32, kDouble = ScalarType::Float64,
+                            kBool = ScalarType::Mask, kLong = ScalarType::Index;
 
 GLINT_API const char* toString(ScalarType type);
 
@@ -188,7 +188,9 @@ class GLINT_API Tensor {
 GLINT_API Tensor empty(IntArrayRef sizes, const TensorOptions& options = {});
 GLINT_API Tensor full(IntArrayRef sizes, double value, const TensorOptions& options = {});
 GLINT_API Tensor tensor(std::initializer_list<double> values, const TensorOptions& options = {});
-inline Tensor zeros(IntArrayRef sizes, const TensorOptions& options = {}) { return full(sizes, 0.0, options); }
+inline Tensor zeros(IntArrayRef sizes, const TensorOptions& options = {}) {
+  return full(sizes, 0.0, options);
+}
 inline Tensor ones(IntArrayRef sizes, const TensorOptions& options = {}) { return full(sizes, 1.0, options); }
 inline Tensor empty_like(const Tensor& x) { return empty(x.sizes(), x.options()); }
 inline Tensor full_like(const Tensor& x, double value) { return full(x.sizes(), value, x.options()); }
@@ -199,7 +201,9 @@ GLINT_API Tensor cat(const std::vector<Tensor>& tensors, int64_t d = 0);
 GLINT_API Tensor lerp(const Tensor& start, const Tensor& end, double weight);
 GLINT_API Tensor softmax(const Tensor& x, int64_t d);
 GLINT_API bool equal(const Tensor& a, const Tensor& b);
-inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) { return a.where(condition, b); }
+inline Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  return a.where(condition, b);
+}
 
 /// The operations on planes [N,1,H,W] of frequency-decoupled guidance; `kernel` is [1,1,K,K].
 GLINT_API Tensor conv2d(const Tensor& planes, const Tensor& kernel);

@@ -1,5 +1,5 @@
-// Text of messages: a format string whose every {} is replaced by an argument. It needs no other header, so that
-// error checks cost a host neither a library nor its macros.
+// Text of messages: a format string whose every {} is replaced by an argument. It needs no other header, so
+// that error checks cost a host neither a library nor its macros.
 #pragma once
 
 #include <glint/export.hpp>

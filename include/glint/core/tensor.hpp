@@ -1,6 +1,6 @@
-// glint::Tensor: at::Tensor, or in the light core (GLINT_CORE_ONLY) an array of glint's own with the same names. Headers
-// that compute with tensors include this and nothing else from torch; every further operator takes a line here, which
-// keeps compile cost visible.
+// glint::Tensor: at::Tensor, or in the light core (GLINT_CORE_ONLY) an array of glint's own with the same
+// names. Headers that compute with tensors include this and nothing else from torch; every further operator
+// takes a line here, which keeps compile cost visible.
 #pragma once
 
 #ifdef GLINT_CORE_ONLY

@@ -20,7 +20,7 @@ inline at::Tensor dot(const at::Tensor& a, const at::Tensor& b) {
 }
 
 /// Returns |a| for each sample: [B], float64.
-inline at::Tensor norm(const at::Tensor& a) { return dot(a, a).sqrt(); }
+inline at::Tensor norm(const at::Tensor& a) { return per_sample::dot(a, a).sqrt(); }
 
 /// Returns `a` scaled by one factor per sample, [B].
 inline at::Tensor scaled(const at::Tensor& a, const at::Tensor& factor) {
