@@ -18,9 +18,38 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/cmake/glintConfig.cmake.in"
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/glintConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/glintConfig.cmake" "${PROJECT_BINARY_DIR}/glintConfigVersion.cmake"
   DESTINATION "${_config_dir}" COMPONENT core)
+
+# glint_pkg_config(<file> <library> <description> [<flag>]): what pkg-config reads.
+function(glint_pkg_config file library description)
+  set(GLINT_PC_NAME ${file})
+  set(GLINT_PC_LIBRARY ${library})
+  set(GLINT_PC_DESCRIPTION "${description}")
+  set(GLINT_PC_CFLAGS "${ARGN}")
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/glint-core.pc.in" "${PROJECT_BINARY_DIR}/${file}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/${file}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig" COMPONENT core)
+endfunction()
+glint_pkg_config(glint-core glint_core "Better sampling for diffusion and flow models, without libtorch" -DGLINT_CORE_ONLY)
+if(GLINT_C)
+  glint_pkg_config(glint-c-core glint_c_core "The C interface of glint's light core")
+endif()
+
+# Packages: cpack -G DEB or TGZ in the build folder. Both may be unpacked anywhere.
+set(CPACK_PACKAGE_NAME glint)
+set(CPACK_PACKAGE_VENDOR "the glint contributors")
+set(CPACK_PACKAGE_CONTACT "the glint contributors <maintainers@glint.invalid>")
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(CPACK_RESOURCE_FILE_LICENSE "${PROJECT_SOURCE_DIR}/LICENSE")
+set(CPACK_GENERATOR "DEB;TGZ")
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_PACKAGE_SECTION libdevel)
 if(GLINT_CORE_ONLY)
+  set(CPACK_PACKAGE_NAME glint-core)
+  set(CPACK_DEBIAN_PACKAGE_DEPENDS "libstdc++6 (>= 12)")
+  include(CPack)
   return()
 endif()
+include(CPack)
 
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/models" DESTINATION "${CMAKE_INSTALL_DATADIR}/glint")
 install(TARGETS glint glint_ops EXPORT glintTargets)

@@ -222,10 +222,10 @@ GLINT_C_API glint_status glint_session_release(glint_session* session);
  *   adapters                         name=scale,...
  *   size                             latent sizes without the batch, as "4,64,64"
  *   prompt, negative, width, height  with a bundle only
- * Errors: GLINT_INVALID_ARGUMENT for an unknown key, name or option, and for a bad value; the old one stays. */
+ * Errors: GLINT_INVALID_ARGUMENT for an unknown key, name or option, and for a bad value */
 GLINT_C_API glint_status glint_session_set(glint_session* session, const char* key, const char* value);
 
-/* Writes an option's text, "" if unset, and its size with the terminating zero to needed, which may be null. */
+/* Writes an option's text, "" if unset, and its size with the final zero to needed, which may be null. */
 GLINT_C_API glint_status glint_session_get(glint_session* session, const char* key, char* text, size_t size,
                                            size_t* needed);
 

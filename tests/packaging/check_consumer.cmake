@@ -23,6 +23,10 @@ if(MODE STREQUAL "install")
   step("build" "${CMAKE_COMMAND}" --build "${WORK_DIR}/build")
   step("run" "${WORK_DIR}/build/consumer")
   message(STATUS "${output}")
+  # The installed program starts, wherever the folder is moved to.
+  step("program" "${WORK_DIR}/prefix/bin/glint" list)
+  file(RENAME "${WORK_DIR}/prefix" "${WORK_DIR}/moved")
+  step("moved program" "${WORK_DIR}/moved/bin/glint" list)
 else()
   step("configure" ${configure} "-DGLINT_SOURCE_DIR=${SOURCE_DIR}" "-DGLINT_TORCH_ROOT=${TORCH_ROOT}")
   step("build" "${CMAKE_COMMAND}" --build "${WORK_DIR}/build"
