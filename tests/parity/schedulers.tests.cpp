@@ -103,9 +103,8 @@ at::Tensor levels_tensor(const NoiseSchedule& schedule) {
   at::Tensor t = at::empty({schedule.steps() + 1, 3}, at::kDouble);
   for (int i = 0; i <= schedule.steps(); ++i) {
     const Level& l = schedule.level(i);
-    t[i][0] = l.model_time;
-    t[i][1] = l.alpha;
-    t[i][2] = l.sigma;
+    const double values[] = {l.model_time, l.alpha, l.sigma};
+    std::copy_n(values, 3, t.data_ptr<double>() + 3 * i);
   }
   return t;
 }
