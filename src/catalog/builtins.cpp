@@ -13,9 +13,15 @@
 #include <glint/noise/stability_optimization.hpp>
 #include <glint/noise/stability_selection.hpp>
 #include <glint/solver/cfgpp.hpp>
+#include <glint/solver/deis.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/dpmpp_3m_sde.hpp>
+#include <glint/solver/dpmpp_sde.hpp>
+#include <glint/solver/er_sde.hpp>
 #include <glint/solver/first_order.hpp>
+#include <glint/solver/heun.hpp>
 #include <glint/solver/lcm.hpp>
+#include <glint/solver/res.hpp>
 #include <glint/solver/unipc.hpp>
 #include <glint/step/rf_sampling.hpp>
 #include <glint/step/z_sampling.hpp>
@@ -44,9 +50,18 @@ const Registry& builtins() {
     r.add<Ddim>();
     r.add<Euler>();
     r.add<EulerAncestral>();
+    r.add<Heun>();
+    r.add<Dpm2>();
+    r.add<Restart>();
     r.add<Dpmpp2m>();
     r.add<Dpmpp2mSde>();
+    r.add<DpmppSde>();
+    r.add<Dpmpp3mSde>();
     r.add<UniPc>();
+    r.add<Deis>();
+    r.add<Res2s>();
+    r.add<ResMultistep>();
+    r.add<ErSde>();
     r.add<Lcm>();
     r.add<FlowEuler>();
     r.add<CfgPlusPlus>();
@@ -63,6 +78,7 @@ const Registry& builtins() {
     detail::add_golden_noise(r);
 
     detail::add_attention(r);
+
     return r;
   }();
   return registry;
