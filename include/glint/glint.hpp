@@ -89,6 +89,15 @@
 #include <glint/noise/stability_optimization.hpp>
 #include <glint/noise/stability_selection.hpp>
 
+#include <glint/cache/adaptive_guidance.hpp>
+#include <glint/cache/cfg_cache.hpp>
+#include <glint/cache/easy_cache.hpp>
+#include <glint/cache/mag_cache.hpp>
+#include <glint/cache/spectrum.hpp>
+#include <glint/cache/step_mask.hpp>
+#include <glint/cache/taylor_seer.hpp>
+#include <glint/cache/unconditional.hpp>
+#include <glint/cache/whole_step.hpp>
 
 #include <glint/io/safetensors.hpp>
 #include <glint/io/sha256.hpp>

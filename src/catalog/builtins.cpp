@@ -1,6 +1,13 @@
 // The table of built-in entries, one line each.
 #include "catalog/entries.hpp"
 
+#include <glint/cache/adaptive_guidance.hpp>
+#include <glint/cache/cfg_cache.hpp>
+#include <glint/cache/easy_cache.hpp>
+#include <glint/cache/mag_cache.hpp>
+#include <glint/cache/spectrum.hpp>
+#include <glint/cache/step_mask.hpp>
+#include <glint/cache/taylor_seer.hpp>
 #include <glint/guidance/apg.hpp>
 #include <glint/guidance/cfg.hpp>
 #include <glint/guidance/cfg_schedule.hpp>
@@ -79,6 +86,13 @@ const Registry& builtins() {
 
     detail::add_attention(r);
 
+    r.add<EasyCache>();
+    r.add<MagCache>();
+    r.add<TaylorSeer>();
+    r.add<Spectrum>();
+    r.add<CfgCache>();
+    r.add<AdaptiveGuidance>();
+    r.add<StepMask>();
     return r;
   }();
   return registry;

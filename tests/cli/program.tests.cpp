@@ -257,6 +257,18 @@ TEST_CASE("Outputs go where links and devices point", "[cli]") {
   CHECK(std::filesystem::is_character_file("/dev/null"));
 }
 
+TEST_CASE("A negative prompt that nothing evaluates is reported", "[cli]") {
+  const Program glint;
+  const auto warned = [](const std::string& options) {
+    return glint("generate red -m tiny --negative blue -o negative.png " + options).err;
+  };
+  const char* message = "the negative prompt has no effect: at guidance 1";
+  CHECK_THAT(warned("--guidance 1"), Contains(message));
+  CHECK_THAT(warned("--guidance 3"), !Contains(message));
+  CHECK_THAT(warned("--guidance 1 --with z-sampling:guidance_inverse=0"), !Contains(message));
+  CHECK_THAT(warned("--guidance 1 --quiet"), !Contains(message));
+}
+
 TEST_CASE("Words the model does not know are reported", "[cli]") {
   const Program glint;
   const Outcome run = glint("generate 'red zeppelin' -m tiny -o x.png");
