@@ -40,7 +40,7 @@ void vp_fields(Visitor& v, ScheduleSpec& schedule) {
   }
   v.optional("zero_terminal_snr", vp.zero_terminal_snr);
   v.choice("spacing", schedule.grid.spacing, false);
-  v.choice("sigmas", schedule.grid.sigmas, false);
+  v.choice("sigmas", schedule.grid.sigmas.named, false);
   int64_t offset = 0;
   v.optional("steps_offset", offset);
   v.rule(offset >= 0 && offset < vp.train_steps, "steps_offset", "an integer from 0 to train_steps - 1");

@@ -259,6 +259,12 @@ int generate(Arguments& args) {
   const InterruptGuard guard;
   GenerateResult result = run(args, pipeline);
   if (!args.quiet) report_words(result.prompts);
+  if (!args.quiet && result.negative_without_effect)
+    spdlog::warn(
+        "the negative prompt has no effect: at guidance {} nothing in this run evaluates it; models "
+        "distilled "
+        "for one guidance scale have no branch for it",
+        result.guidance);
   if (InterruptGuard::interrupted()) fail(ErrorCode::Cancelled, "cancelled before anything was written");
   const std::vector<std::string> paths = write_pictures(files, take_pictures(args, result));
   write_tensors(files, result.sample);
@@ -283,7 +289,7 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
   command
       .add_option("--with", args.with,
-                  "a strategy, guidance rule, filter or attention: NAME[:key=value,...]; may be repeated; "
+                  "a strategy, rule, filter, attention or cache: NAME[:key=value,...]; may be repeated; "
                   "'glint list' has the names")
       ->allow_extra_args(false);
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");

@@ -160,7 +160,7 @@ void add_list(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("list", "List methods, solvers and models, or show one of them");
   command->add_option(
       "what", args->what,
-      "a name, or a kind: rule, filter, step, noise, attention, solver or model; default: everything");
+      "a name, or a kind: rule, filter, step, noise, attention, cache, solver or model; default: everything");
   command->add_flag("--json", args->json, "print a JSON array");
   command->footer(
       "Examples:\n"

@@ -164,6 +164,7 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
   result.rule = plan.rule;
   result.guidance = plan.guidance;
   result.vae_tile = plan.vae_tile;
+  result.negative_without_effect = request.negative && !request.negative->empty() && !plan.reads_negative;
   std::vector<Prompt> prompts;
   {
     Stopwatch encode_time(result.seconds["encode"]);

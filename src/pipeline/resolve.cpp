@@ -43,7 +43,8 @@ NoiseSchedule plan_schedule(const GenerateRequest& request, const Manifest& mani
   const ScheduleSpec& spec = manifest.schedule;
   check_schedule_options(request.schedule, spec.kind);
   GridOptions grid = read_options("schedule", request.schedule, spec.grid);
-  grid.steps = request.steps.value_or(static_cast<int>(manifest.default_steps.value_or(20)));
+  const auto own = static_cast<int>(grid.sigmas.own.size());
+  grid.steps = request.steps.value_or(own > 0 ? own : static_cast<int>(manifest.default_steps.value_or(20)));
   const int64_t patch = manifest.latent.patch;
   if (spec.flow.dynamic)
     grid.tokens = static_cast<double>((shape.back() / patch) * (shape[shape.size() - 2] / patch));
@@ -125,11 +126,26 @@ class Assembly {
     attention_ = true;
     parts_.predictor.attention = policy;
   }
+  void operator()(std::shared_ptr<const StepCache> cache) {
+    GLINT_CHECK(!parts_.cache, InvalidArgument, "with: expected one cache at most, got two");
+    parts_.cache = std::move(cache);
+  }
 
  private:
   SamplerParts& parts_;
   bool attention_ = false;
 };
+
+/// Returns whether a run of these parts may evaluate the negative prompt. Strategies may.
+bool reads_negative(const SamplerParts& parts) {
+  if (!parts.noise_strategies.empty() || !parts.step_methods.empty() || parts.solver->reads().uncond)
+    return true;
+  for (int i = 0; i < parts.schedule.steps(); ++i) {
+    const BranchSet set = parts.predictor.branches({i, parts.schedule.steps()});
+    if (set.uncond || set.weak) return true;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -176,6 +192,7 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     Assembly assembly(parts);
     for (const Method& method : methods) std::visit(assembly, method.make(registry_, context));
 
+    const bool negative = reads_negative(parts);
     const int64_t per_prompt = request.noise.defined() ? request.noise.size(0) : request.count;
     const auto prompts = request.conditioning ? int64_t{1} : static_cast<int64_t>(request.prompts.size());
     return Plan{.sampler = Sampler(std::move(parts)),
@@ -186,7 +203,8 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
                 .guidance = rule.guidance(),
                 .vae_tile = tile,
                 .per_prompt = per_prompt,
-                .samples = per_prompt * prompts};
+                .samples = per_prompt * prompts,
+                .reads_negative = negative};
   });
 }
 

@@ -38,7 +38,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("model",),
     ("guidance", "solver", "attention"),
     ("sampling",),
-    ("step", "noise"),
+    ("step", "noise", "cache"),
     ("io", "ops"),
     ("image",),
     ("network",),

@@ -21,6 +21,8 @@ struct Plan {
   int64_t vae_tile = 0;    ///< px; 0 = no tiling
   int64_t per_prompt = 1;  ///< images or videos per prompt
   int64_t samples = 1;     ///< images or videos in total
+  /// Whether a negative prompt can matter: a rule, the solver or a strategy may evaluate it.
+  bool reads_negative = true;
 };
 
 }  // namespace glint

@@ -25,8 +25,8 @@ struct GenerateRequest {
   std::optional<double> guidance = {};  ///< the rule's `scale`, or the input of a guidance-distilled model
   std::optional<Choice> solver = {};
   OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
-  /// At most one rule and one attention policy. Filters wrap the rule in list order, the first innermost;
-  /// strategies run in list order.
+  /// At most one rule, one attention policy and one cache. Filters wrap the rule in list order, the first
+  /// innermost; strategies run in list order.
   std::vector<Method> with = {};
   Adapters adapters = {};  ///< scales of the bundle's adapters (LoRA) by name; absent = off
   uint64_t seed = 0;       ///< image k of every prompt uses seed + k
@@ -54,6 +54,7 @@ struct GenerateResult {
   double guidance = 1.0;
   std::map<std::string, double> seconds = {};  ///< encode, noise, sample, decode, total
   std::vector<TokenizedPrompt> prompts = {};   ///< including unknown and dropped words
+  bool negative_without_effect = false;        ///< one was given, and nothing in the run evaluates it
 };
 
 /// Returns the prompt stored in a tensor file: tokens [L,D], optional pooled [P], null_tokens, null_pooled.

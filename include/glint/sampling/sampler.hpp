@@ -19,6 +19,7 @@ struct SamplerParts {
   std::shared_ptr<const Solver> solver;
   std::vector<std::shared_ptr<const NoiseStrategy>> noise_strategies = {};  ///< run before the loop, in order
   std::vector<StepMethod> step_methods = {};                                ///< run at each step, in order
+  std::shared_ptr<const StepCache> cache = nullptr;  ///< spares evaluations; null = none
 };
 
 /// Samples latents from noise. Immutable after construction; a failed or cancelled run leaves no trace.
@@ -29,7 +30,7 @@ class GLINT_API Sampler {
   explicit Sampler(SamplerParts parts);
 
   /// Returns latents for the request.
-  /// Cost:    steps() guided predictions, plus the strategies' own cost.
+  /// Cost:    the solver's guided predictions, less what the cache spares, plus the strategies' own cost.
   /// Dtype:   that of request.noise, else float32.
   /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for non-finite
   ///          noise or latents; Cancelled; whatever the model throws.
