@@ -58,3 +58,32 @@ function(glint_target target)
     endif()
   endif()
 endfunction()
+
+# glint_unity(<target> <size> [<macro>]): compiles the target's sources in groups of up to <size> neighbours of one
+# folder. What every file costs before its own first line (templates that libtorch's headers leave to be instantiated)
+# is paid once a group, which halves the time of a clean build. Names in unnamed namespaces have to be unique in a
+# folder, unless the files open `namespace <macro>` instead: it names a namespace for each file, and none (so an unnamed
+# one) where files are compiled alone.
+function(glint_unity target size)
+  if(NOT GLINT_UNITY)
+    if(ARGN)
+      target_compile_definitions(${target} PRIVATE "${ARGN}=")
+    endif()
+    return()
+  endif()
+  get_target_property(sources ${target} SOURCES)
+  foreach(source IN LISTS sources)
+    get_filename_component(folder "${source}" DIRECTORY)
+    string(MAKE_C_IDENTIFIER "${folder}" folder)
+    if(NOT DEFINED count_${folder})
+      set(count_${folder} 0)
+    endif()
+    math(EXPR group "${count_${folder}} / ${size}")
+    math(EXPR count_${folder} "${count_${folder}} + 1")
+    set_source_files_properties("${source}" PROPERTIES UNITY_GROUP "${folder}_${group}")
+  endforeach()
+  set_target_properties(${target} PROPERTIES
+    UNITY_BUILD ON UNITY_BUILD_MODE GROUP UNITY_BUILD_UNIQUE_ID "${ARGN}")
+  # GCC takes the files that a group includes for headers, where such a type would be a mistake.
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
+endfunction()

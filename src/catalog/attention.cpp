@@ -6,7 +6,7 @@ namespace glint {
 namespace {
 
 template <AttentionKind kind>
-AttentionPolicy make(const PolicyOptions<kind>& options) {
+AttentionPolicy make_policy(const PolicyOptions<kind>& options) {
   return options;
 }
 
@@ -33,9 +33,9 @@ constexpr EntryInfo kIsa{
 }  // namespace
 
 void detail::add_attention(Registry& registry) {
-  registry.add<PolicyOptions<AttentionKind::Dense>>(kDense, make<AttentionKind::Dense>);
-  registry.add<PolicyOptions<AttentionKind::Pisa>>(kPisa, make<AttentionKind::Pisa>);
-  registry.add<PolicyOptions<AttentionKind::Isa>>(kIsa, make<AttentionKind::Isa>);
+  registry.add<PolicyOptions<AttentionKind::Dense>>(kDense, make_policy<AttentionKind::Dense>);
+  registry.add<PolicyOptions<AttentionKind::Pisa>>(kPisa, make_policy<AttentionKind::Pisa>);
+  registry.add<PolicyOptions<AttentionKind::Isa>>(kIsa, make_policy<AttentionKind::Isa>);
 }
 
 }  // namespace glint

@@ -5,7 +5,7 @@
 namespace glint {
 namespace {
 
-struct Options : AutoGuidanceOptions {
+struct AutoGuidanceEntry : AutoGuidanceOptions {
   static constexpr EntryInfo info = AutoGuidance::info;
   std::string weak_model = "weak_denoiser";
 
@@ -15,13 +15,13 @@ struct Options : AutoGuidanceOptions {
   }
 };
 
-Product make(const Options& o, const BuildContext& context) {
+Product make_autoguidance(const AutoGuidanceEntry& o, const BuildContext& context) {
   return std::make_shared<const AutoGuidance>(
       WeakBranch{.model = context.bundle_for(o.info.name).model(o.weak_model)}, o);
 }
 
 }  // namespace
 
-void detail::add_autoguidance(Registry& registry) { registry.add<Options>(make); }
+void detail::add_autoguidance(Registry& registry) { registry.add<AutoGuidanceEntry>(make_autoguidance); }
 
 }  // namespace glint

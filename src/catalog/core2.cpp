@@ -28,7 +28,7 @@ WeakNetwork weak_network(const Bundle& bundle, const std::string& component, std
 
 namespace {
 
-struct Options : Core2Options {
+struct Core2Entry : Core2Options {
   static constexpr EntryInfo info = Core2::info;
   std::string network = "core2_weak";
   std::optional<TextRows> text = std::nullopt;
@@ -40,12 +40,12 @@ struct Options : Core2Options {
   }
 };
 
-Product make(const Options& o, const BuildContext& context) {
+Product make_core2(const Core2Entry& o, const BuildContext& context) {
   return std::make_shared<const Core2>(weak_network(context.bundle_for(o.info.name), o.network, o.text), o);
 }
 
 }  // namespace
 
-void detail::add_core2(Registry& registry) { registry.add<Options>(make); }
+void detail::add_core2(Registry& registry) { registry.add<Core2Entry>(make_core2); }
 
 }  // namespace glint

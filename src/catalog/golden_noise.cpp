@@ -26,7 +26,7 @@ NoiseNetwork noise_network(const Bundle& bundle, const std::string& component,
 
 namespace {
 
-struct Options : GoldenNoiseOptions {
+struct GoldenNoiseEntry : GoldenNoiseOptions {
   static constexpr EntryInfo info = GoldenNoise::info;
   std::string network = "npnet";
   std::optional<bool> svd_attention = std::nullopt;
@@ -40,13 +40,13 @@ struct Options : GoldenNoiseOptions {
   }
 };
 
-Product make(const Options& o, const BuildContext& context) {
+Product make_golden_noise(const GoldenNoiseEntry& o, const BuildContext& context) {
   return std::make_shared<const GoldenNoise>(
       noise_network(context.bundle_for(o.info.name), o.network, o.svd_attention, context.latent_shape), o);
 }
 
 }  // namespace
 
-void detail::add_golden_noise(Registry& registry) { registry.add<Options>(make); }
+void detail::add_golden_noise(Registry& registry) { registry.add<GoldenNoiseEntry>(make_golden_noise); }
 
 }  // namespace glint

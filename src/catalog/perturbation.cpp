@@ -5,7 +5,7 @@
 namespace glint {
 namespace {
 
-struct Options : PerturbationOptions {
+struct PerturbationEntry : PerturbationOptions {
   static constexpr EntryInfo info = Perturbation::info;
   std::string weak_model = "perturbed_denoiser";
 
@@ -17,13 +17,13 @@ struct Options : PerturbationOptions {
   }
 };
 
-Product make(const Options& o, const BuildContext& context) {
+Product make_perturbation(const PerturbationEntry& o, const BuildContext& context) {
   return std::make_shared<const Perturbation>(
       WeakBranch{.model = context.bundle_for(o.info.name).model(o.weak_model)}, o);
 }
 
 }  // namespace
 
-void detail::add_perturbation(Registry& registry) { registry.add<Options>(make); }
+void detail::add_perturbation(Registry& registry) { registry.add<PerturbationEntry>(make_perturbation); }
 
 }  // namespace glint

@@ -7,7 +7,7 @@
 namespace glint {
 namespace {
 
-struct Options {
+struct ReflectEntry {
   static constexpr EntryInfo info{
       .kind = "step",
       .name = "reflect",
@@ -38,8 +38,8 @@ struct Options {
 /// Cost:    N G + T S (G_strong + G_weak) rows.
 /// Errors:  those of W2SD, except that identical predictors are allowed: they measure the reflection's own
 ///          drift.
-Product make(const Options& o, const BuildContext& context) {
-  constexpr std::string_view kName = Options::info.name;
+Product make_reflect(const ReflectEntry& o, const BuildContext& context) {
+  constexpr std::string_view kName = ReflectEntry::info.name;
   check_ranges(kName, o);
   const ReflectOptions& options = o.sides.reflect;
   const Branches branches = options.legacy ? Branches::LegacyBoth : o.sides.branches;
@@ -53,6 +53,6 @@ Product make(const Options& o, const BuildContext& context) {
 
 }  // namespace
 
-void detail::add_reflect(Registry& registry) { registry.add<Options>(make); }
+void detail::add_reflect(Registry& registry) { registry.add<ReflectEntry>(make_reflect); }
 
 }  // namespace glint

@@ -20,7 +20,7 @@ LatentScorer latent_scorer(const Bundle& bundle, const std::string& component) {
 
 namespace {
 
-struct Options : RewardSelectionOptions {
+struct RewardSelectionEntry : RewardSelectionOptions {
   static constexpr EntryInfo info = RewardSelection::info;
   std::string scorer = "scorer";
 
@@ -30,12 +30,14 @@ struct Options : RewardSelectionOptions {
   }
 };
 
-Product make(const Options& o, const BuildContext& context) {
+Product make_reward_selection(const RewardSelectionEntry& o, const BuildContext& context) {
   return std::make_shared<const RewardSelection>(latent_scorer(context.bundle_for(o.info.name), o.scorer), o);
 }
 
 }  // namespace
 
-void detail::add_reward_selection(Registry& registry) { registry.add<Options>(make); }
+void detail::add_reward_selection(Registry& registry) {
+  registry.add<RewardSelectionEntry>(make_reward_selection);
+}
 
 }  // namespace glint

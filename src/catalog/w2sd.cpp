@@ -27,7 +27,7 @@ detail::W2sdSides detail::sides_of(const W2sdOptions& o, const BuildContext& con
 
 namespace {
 
-Product make(const detail::W2sdOptions& o, const BuildContext& context) {
+Product make_w2sd(const detail::W2sdOptions& o, const BuildContext& context) {
   check_ranges(o.info.name, o);
   const auto [strong, weak] = detail::sides_of(o, context);
   return w2sd(strong, weak, o.reflect, o.branches);
@@ -35,6 +35,6 @@ Product make(const detail::W2sdOptions& o, const BuildContext& context) {
 
 }  // namespace
 
-void detail::add_w2sd(Registry& registry) { registry.add<W2sdOptions>(make); }
+void detail::add_w2sd(Registry& registry) { registry.add<W2sdOptions>(make_w2sd); }
 
 }  // namespace glint

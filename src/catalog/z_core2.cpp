@@ -6,7 +6,7 @@
 namespace glint {
 namespace {
 
-struct Options : ZCore2Options {
+struct ZCore2Entry : ZCore2Options {
   std::string network = "core2_weak";
   std::optional<TextRows> text = std::nullopt;
 
@@ -17,12 +17,12 @@ struct Options : ZCore2Options {
   }
 };
 
-Product make(const Options& o, const BuildContext& context) {
+Product make_z_core2(const ZCore2Entry& o, const BuildContext& context) {
   return z_core2(weak_network(context.bundle_for(o.info.name), o.network, o.text), o);
 }
 
 }  // namespace
 
-void detail::add_z_core2(Registry& registry) { registry.add<Options>(make); }
+void detail::add_z_core2(Registry& registry) { registry.add<ZCore2Entry>(make_z_core2); }
 
 }  // namespace glint

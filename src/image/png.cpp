@@ -18,7 +18,7 @@ namespace {
 constexpr size_t kSignature = 8;     // bytes before the first chunk
 constexpr size_t kFrame = 12;        // a chunk's length, type and checksum
 constexpr size_t kHeaderChunk = 25;  // IHDR, always first
-constexpr int64_t kMostPixels = int64_t{1} << 26;
+constexpr int64_t kMostPngPixels = int64_t{1} << 26;
 constexpr int64_t kBestCompression = 1032;  // deflate's maximum: 258 bytes from 2 bits
 constexpr std::string_view kTextChunk = "iTXt";
 
@@ -108,8 +108,8 @@ bool each_chunk(std::string_view bytes, Visit&& visit) {
 }  // namespace
 
 std::vector<uint8_t> encode_png(const Image& image, const PngTexts& texts) {
-  GLINT_CHECK(image.width > 0 && image.height > 0 && image.width <= kMostPixels / image.height,
-              InvalidArgument, "png: expected 1 to {} pixels, got {}x{}", kMostPixels, image.width,
+  GLINT_CHECK(image.width > 0 && image.height > 0 && image.width <= kMostPngPixels / image.height,
+              InvalidArgument, "png: expected 1 to {} pixels, got {}x{}", kMostPngPixels, image.width,
               image.height);
   GLINT_CHECK(image.pixels.size() == static_cast<size_t>(3 * image.width * image.height), InvalidArgument,
               "png: {} bytes do not fit {}x{} pixels", image.pixels.size(), image.width, image.height);
@@ -142,8 +142,8 @@ Image decode_png(std::span<const uint8_t> bytes, PngTexts* texts, const std::str
   if (!png_image_begin_read_from_memory(&control.image, bytes.data(), bytes.size()))
     control.fail_with(where, "damaged PNG file");
   const int64_t width = control.image.width, height = control.image.height;
-  GLINT_CHECK(width > 0 && height > 0 && width <= kMostPixels / height, InvalidArgument,
-              "{}: {}x{} is more than {} pixels", where, width, height, kMostPixels);
+  GLINT_CHECK(width > 0 && height > 0 && width <= kMostPngPixels / height, InvalidArgument,
+              "{}: {}x{} is more than {} pixels", where, width, height, kMostPngPixels);
   // Check before allocating memory for an image that the file cannot hold.
   const auto size = static_cast<int64_t>(bytes.size());
   GLINT_CHECK(width * height <= size * kBestCompression / bits_per_pixel(bytes) * 8, InvalidArgument,

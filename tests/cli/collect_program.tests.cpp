@@ -6,12 +6,15 @@
 #include "tests/support/files.hpp"
 
 #include <sys/wait.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
 
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 struct Outcome {
   int exit_code;
@@ -51,8 +54,6 @@ class Program {
 
   test::TemporaryFolder folder;
 };
-
-}  // namespace
 
 TEST_CASE("Collect trajectories takes prompts from a file and says what it did", "[cli]") {
   const Program glint;
@@ -182,3 +183,5 @@ TEST_CASE("The bundled model has CoRe2's weak network and a golden-noise network
   CHECK(deviation < 1.3);
   CHECK(read_png(glint.folder / "g.png") != read_png(glint.folder / "cfg.png"));
 }
+
+}  // namespace GLINT_TEST_FILE

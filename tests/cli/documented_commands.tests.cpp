@@ -4,12 +4,13 @@
 
 #include <sys/wait.h>
 
+#include <cstdlib>
 #include <set>
 #include <sstream>
 
 using namespace glint;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// Returns the ./glint commands of a page, without the set-up script's own (test, -D...).
 std::vector<std::string> commands_of(const std::filesystem::path& page) {
@@ -24,8 +25,6 @@ std::vector<std::string> commands_of(const std::filesystem::path& page) {
   }
   return commands;
 }
-
-}  // namespace
 
 TEST_CASE("Every documented command runs", "[cli]") {
   const std::filesystem::path root = test::source_dir();
@@ -51,3 +50,5 @@ TEST_CASE("Every documented command runs", "[cli]") {
   }
   CHECK(run.size() >= 5);
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -9,6 +9,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
+#include <nlohmann/json.hpp>
 
 #include <array>
 #include <chrono>

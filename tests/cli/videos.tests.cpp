@@ -7,6 +7,7 @@
 
 #include <ATen/ops/randn.h>
 #include <webp/demux.h>
+#include <nlohmann/json.hpp>
 
 using namespace glint;
 using nlohmann::json;
@@ -14,7 +15,7 @@ using test::Contains;
 using test::Outcome;
 using test::Program;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// The program beside the tiny Wan bundle and a conditioning for it.
 struct WanProgram : Program {
@@ -42,8 +43,6 @@ struct WanProgram : Program {
     return {frames, end};
   }
 };
-
-}  // namespace
 
 TEST_CASE("A video becomes an animated WebP, numbered PNGs or a folder of them", "[cli]") {
   const WanProgram glint;
@@ -158,3 +157,5 @@ TEST_CASE("A prompt becomes a clip of the size and length the model is made for"
   CHECK(WebPGetInfo(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), &width, &height));
   CHECK((width == 832 && height == 480));
 }
+
+}  // namespace GLINT_TEST_FILE

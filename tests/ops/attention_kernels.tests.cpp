@@ -6,7 +6,7 @@
 #include <ATen/ops/equal.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::difference;
 using test::Inputs;
@@ -156,5 +156,5 @@ TEST_CASE("ISA equals the reference, aligned or as the released code pads", "[op
   CHECK(difference(isa(x.q, x.k, x.v, options, gate), expected) < kFloat32);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

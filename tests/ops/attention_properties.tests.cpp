@@ -10,7 +10,7 @@
 #include <algorithm>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::difference;
 using test::Inputs;
@@ -155,5 +155,5 @@ TEST_CASE("ISA that keeps everything is dense attention, plus the gated coarse o
   CHECK(difference(isa(constant.q, constant.k, constant.v, options, gate), constant.v * 2.0) < 2 * kFloat32);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -11,7 +11,7 @@
 #include <thread>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::difference;
@@ -132,5 +132,5 @@ TEST_CASE("Wrong arguments are named", "[ops]") {
       "gate: expected [1,128] or [1,2,128], got [1,64]");
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -2,9 +2,10 @@
 #include "tests/support/attention_cases.hpp"
 
 #include <ATen/ops/equal.h>
+#include <nlohmann/json.hpp>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::difference;
 using Case = test::AttentionCase;
@@ -52,5 +53,5 @@ TEST_CASE("ISA takes the authors' decisions and equals the formula", "[ops]") {
   CHECK(difference(isa(c.x.q, c.x.k, c.x.v, options, plan, gate), c.tensors.at("out")) <= c.tolerance);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

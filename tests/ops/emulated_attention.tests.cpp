@@ -1,38 +1,54 @@
 // The CUDA kernels, executed in the emulator: the recorded cases, then the CPU's operators at odd sizes, then
 // faults made on purpose.
-#include "ops/arguments.hpp"
 #include "tests/support/attention_cases.hpp"
 #include "tests/support/emulated_attention.hpp"
 
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full_like.h>
 
 namespace glint {
 namespace {
 
-using ops::Arguments;
 using test::AttentionCase;
 using test::difference;
 using test::Emulation;
 using test::Inputs;
 
-ops::BlockList list_of(const at::Tensor& blocks) {
-  return blocks.defined() ? ops::BlockList{blocks.data_ptr<int32_t>(), blocks.size(-1)} : ops::BlockList{nullptr, 0};
+ops::Rows rows_of(const at::Tensor& x) {
+  const ops::Element element = x.scalar_type() == at::kFloat  ? ops::Element::Float32
+                               : x.scalar_type() == at::kHalf ? ops::Element::Float16
+                                                              : ops::Element::BFloat16;
+  return {x.data_ptr(), element, x.stride(0), x.stride(1), x.stride(2), x.size(2), x.size(3)};
 }
 
-at::Tensor select(Emulation& e, const Inputs& x, const PisaOptions& options) {
-  const Arguments a = ops::checked(x.q, x.k, x.v);
+/// The operands of a call and its result, in the operators' memory order.
+struct Call {
+  at::Tensor out;
+  ops::Operands operands;
+
+  explicit Call(const Inputs& x)
+      : out(at::empty({x.q.size(0), x.q.size(2), x.q.size(1), x.v.size(3)}, x.q.options()).transpose(1, 2)),
+        operands{x.q.size(0), x.q.size(1), rows_of(x.q), rows_of(x.k), rows_of(x.v), rows_of(out)} {}
+};
+
+ops::BlockList list_of(const at::Tensor& blocks) {
+  return blocks.defined() ? ops::BlockList{blocks.data_ptr<int32_t>(), blocks.size(-1)}
+                          : ops::BlockList{nullptr, 0};
+}
+
+at::Tensor emulated_selection(Emulation& e, const Inputs& x, const PisaOptions& options) {
+  const int64_t rows = ops::Grid{x.q.size(2), options.block_size}.blocks();
   const int64_t count = ops::budget(options.density, ops::Grid{x.k.size(2), options.block_size}.blocks());
-  at::Tensor selected = at::empty(
-      {x.q.size(0), x.q.size(1), ops::Grid{x.q.size(2), options.block_size}.blocks(), count}, at::kInt);
-  emulated_pisa_select(e, a.operands, options, list_of(selected));
+  at::Tensor selected = at::empty({x.q.size(0), x.q.size(1), rows, count}, at::kInt);
+  emulated_pisa_select(e, Call(x).operands, options, list_of(selected));
   return selected;
 }
 
 at::Tensor emulated(Emulation& e, const Inputs& x, const PisaOptions& options, const at::Tensor& selected = {}) {
-  const Arguments a = ops::checked(x.q, x.k, x.v);
+  const Call call(x);
   const at::Tensor blocks = selected.defined() ? selected.to(at::kInt).contiguous() : selected;
-  emulated_pisa(e, a.operands, options, list_of(blocks));
-  return a.out;
+  emulated_pisa(e, call.operands, options, list_of(blocks));
+  return call.out;
 }
 
 ops::PlanLists lists_of(const IsaPlan& plan) {
@@ -40,25 +56,23 @@ ops::PlanLists lists_of(const IsaPlan& plan) {
           list_of(plan.exact_blocks)};
 }
 
-/// An empty plan of the sizes that the CPU's has.
+/// A plan of the sizes that `like` has.
 IsaPlan emulated_plan(Emulation& e, const Inputs& x, const IsaOptions& options, const IsaPlan& like) {
   IsaPlan plan{at::full_like(like.context_blocks, -1), at::full_like(like.sharp_blocks, -1),
                at::full_like(like.diffuse_blocks, -1), at::full_like(like.exact_blocks, -1)};
-  emulated_isa_plan(e, ops::checked(x.q, x.k, x.v).operands, options, lists_of(plan));
+  emulated_isa_plan(e, Call(x).operands, options, lists_of(plan));
   return plan;
 }
 
+/// `gate` [B,S] or [B,H,S].
 at::Tensor emulated(Emulation& e, const Inputs& x, const IsaOptions& options, const IsaPlan& plan,
                     const at::Tensor& gate) {
-  const Arguments a = ops::checked(x.q, x.k, x.v);
-  ops::Gate view;
-  at::Tensor gates;
-  if (gate.defined()) {
-    gates = ops::checked_gate(gate, a.operands);
-    view = {gates.data_ptr<float>(), gates.stride(0), gates.stride(1), gates.stride(2)};
-  }
-  emulated_isa(e, a.operands, options, lists_of(plan), view);
-  return a.out;
+  const Call call(x);
+  const at::Tensor g = gate.to(at::kFloat).contiguous();
+  const bool shared = g.dim() == 2;
+  emulated_isa(e, call.operands, options, lists_of(plan),
+               {g.data_ptr<float>(), g.stride(0), shared ? 0 : g.stride(1), g.stride(-1)});
+  return call.out;
 }
 
 /// Unit normal values and scores of size 1 in float32, as for the CPU's kernels. With 16-bit elements the weights,
@@ -78,7 +92,7 @@ TEST_CASE("Emulated PISA equals every recorded case of its type", "[ops]") {
   CHECK(difference(emulated(e, c.x, test::pisa_options(c), c.tensors.at("indices")), c.tensors.at("out")) <=
         c.tolerance);
   if (c.meta["op"] == "pisa")
-    CHECK(at::equal(select(e, c.x, test::pisa_options(c)), std::get<0>(c.tensors.at("indices").sort(-1))));
+    CHECK(at::equal(emulated_selection(e, c.x, test::pisa_options(c)), std::get<0>(c.tensors.at("indices").sort(-1))));
 }
 
 TEST_CASE("Emulated PISA on matrix units equals the recorded float32 cases within float16's tolerance", "[ops]") {
@@ -134,7 +148,7 @@ TEST_CASE("Emulated PISA equals the CPU's at odd lengths and head sizes, on matr
   options.selection = order == TaylorOrder::Zeroth ? BlockSelection::Variance : BlockSelection::Covariance;
   Emulation e;
   const at::Tensor selected = pisa_select(x.q, x.k, x.v, options);
-  CHECK(at::equal(select(e, x, options), selected));
+  CHECK(at::equal(emulated_selection(e, x, options), selected));
   CHECK(difference(emulated(e, x, options), pisa(x.q, x.k, x.v, options, selected)) < tolerance(type));
   CHECK((e.attention.multiplies > 0) == (type != at::kFloat && s.block == 64 && s.d % 8 == 0));
   CHECK(e.attention.worst_conflict() <= 2);
@@ -149,11 +163,11 @@ TEST_CASE("Emulated selection breaks ties to the lowest index and takes forced b
   options.selection = BlockSelection::Mean;
   Emulation e;
   x.k.zero_();
-  at::Tensor selected = select(e, x, options);
+  at::Tensor selected = emulated_selection(e, x, options);
   for (int64_t i = 0; i < 20; ++i) CHECK((selected.select(-1, i) == i).all().item<bool>());
   options.density = 0.06;  // two of forty
   options.forced_blocks = {-1, 7};
-  selected = select(e, x, options);
+  selected = emulated_selection(e, x, options);
   CHECK((selected.select(-1, 0) == 7).all().item<bool>());
   CHECK((selected.select(-1, 1) == 39).all().item<bool>());
 }

@@ -13,7 +13,7 @@
 #include <ATen/TensorOperators.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::rms_distance;
 
@@ -59,7 +59,7 @@ Anchor flow_anchor(int steps, double shift) {
 }
 
 StepMethod zigzag(double forward, double inverse, InvertOptions invert, int span = 1,
-                                           StepWindow window = {}) {
+                  StepWindow window = {}) {
   return z_sampling({.guidance_forward = forward,
                      .guidance_inverse = inverse,
                      .reflect = {.span = span, .window = window, .invert = invert}});
@@ -165,5 +165,5 @@ TEST_CASE("A same-field reflection drifts from plain sampling as tabulated, flow
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -6,7 +6,7 @@
 #include "tests/support/report.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 const std::vector<std::string> kPrompts{"red apple",
                                         "penguin",
@@ -116,5 +116,5 @@ TEST_CASE("On the bundled model W2SD is 2 strong - weak", "[oracle]") {
                 distance("AutoGuidance 2 to the plain run", auto2, plain)));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

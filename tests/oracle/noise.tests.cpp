@@ -10,10 +10,11 @@
 #include "tests/support/runs.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::relative_error;
 
@@ -211,5 +212,5 @@ TEST_CASE("Golden noise is the network's noise, in the share asked for", "[oracl
              test::Contains("golden-noise: the network makes noise [2,4,8,4], the run has [2,4,8,8]"));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -11,9 +11,11 @@
 #include "tests/support/samplers.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::gaussian;
 
@@ -206,5 +208,5 @@ TEST_CASE("Gaussian mixtures predict the same x0 and eps in every parameterizati
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -6,8 +6,10 @@
 #include "tests/support/report.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/tensor.h>
+
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 constexpr int64_t kSamples = 4000;
 
@@ -77,5 +79,5 @@ TEST_CASE("W2SD between equal models is the plain run with FixedPoint, and nearl
   CHECK(coarse / fine > 3.0);  // O(1/N): a factor of 4
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

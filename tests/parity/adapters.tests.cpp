@@ -13,7 +13,7 @@
 
 using namespace glint;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 // Both sides compute in float32 with the same kernels; they differ in the order of the sums that form a
 // weight.
@@ -91,8 +91,6 @@ void check_cases(const Golden& golden, const std::map<std::string, Adapters>& ca
   }
 }
 
-}  // namespace
-
 TEST_CASE(
     "A LoRA at a scale is diffusers' fused result: PEFT and Kohya keys, Linear and Conv, negative scales, "
     "sums",
@@ -163,3 +161,5 @@ TEST_CASE("A LoRA with text encoders' layers changes the prompt's embeddings as 
   CHECK(bundle.prompt_encoder({{"text", 0.0}}) == bundle.prompt_encoder());
   check({}, "base");
 }
+
+}  // namespace GLINT_TEST_FILE

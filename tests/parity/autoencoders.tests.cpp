@@ -12,7 +12,7 @@
 
 using namespace glint;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 // The same kernels on the same inputs; weights of a frozen graph may be folded, which rounds once more. A
 // pixel of 1/255 is 8e-3 of the range [-1,1].
@@ -45,8 +45,6 @@ void compare(const TensorMap& golden, const std::string& name, int64_t side, con
   CHECK(difference(encoder.encode(pixels), tensor("encoded")) < kTolerance);
   CHECK(difference(encoder.encode(pixels, tiled), tensor("encoded_tiled")) < kTolerance);
 }
-
-}  // namespace
 
 TEST_CASE("Pictures are decoded and encoded as diffusers does, whole and in tiles", "[parity]") {
   for (const auto& [name, cases] : std::map<std::string, std::map<std::string, int64_t>>{
@@ -83,3 +81,5 @@ TEST_CASE("Decoded latents of whole runs are the pipelines' pixels", "[parity]")
     CHECK(compared >= 2);
   }
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -1,5 +1,6 @@
 // SDXL, SD3.5, FLUX and Wan bundles against diffusers' pipelines on the same tiny networks: embeddings, whole
 // runs, pictures. tests/data/families is made by tools/golden/families.py.
+#include <glint/solver/first_order.hpp>
 #include <glint/text/prompt_encoder.hpp>
 
 #include "tests/support/catch.hpp"
@@ -9,11 +10,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/stack.h>
+#include <nlohmann/json.hpp>
 
 using namespace glint;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 const char* const kManifests[] = {"model.json", "pt2.json"};
 
@@ -85,8 +87,6 @@ void check_pictures(const std::string& family, const std::string& name) {
   test::report("{:5} {:12} largest difference of bytes {}", family, name, worst);
   CHECK(worst <= 1);
 }
-
-}  // namespace
 
 TEST_CASE("Text embeddings of every family are diffusers'", "[parity]") {
   for (const char* family : {"sdxl", "sd3", "flux", "wan"}) {
@@ -233,3 +233,5 @@ TEST_CASE("Sizes a family cannot make are refused by name", "[parity]") {
   CHECK(refused("wan", [](auto& r) { r.frames = 8; }) ==
         "InvalidArgument: frames: expected one more than a multiple of 4, got 8; the nearest are 5 and 9");
 }
+
+}  // namespace GLINT_TEST_FILE

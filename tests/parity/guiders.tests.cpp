@@ -1,6 +1,7 @@
 // Guidance rules and filters against diffusers' guiders: the same branch outputs, combined over some steps.
 // tests/data/parity/guiders.* is made by tools/golden/guiders.py; its cases state rule, options and
 // tolerance, and where the two differ on purpose.
+#include <glint/catalog/registry.hpp>
 #include <glint/guidance/autoguidance.hpp>
 #include <glint/guidance/perturbation.hpp>
 #include <glint/io/safetensors.hpp>
@@ -10,6 +11,7 @@
 #include "tests/support/report.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
 #include <ATen/ops/zeros_like.h>
 #include <nlohmann/json.hpp>
 
@@ -17,7 +19,7 @@
 #include <fstream>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using Json = nlohmann::json;
 
@@ -126,5 +128,5 @@ TEST_CASE("Every rule combines as diffusers' guider of that name, or as document
   CHECK(cases >= 50);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -17,11 +17,12 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
+#include <nlohmann/json.hpp>
 
 using namespace glint;
 using nlohmann::json;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 const TensorMap& golden() {
   static const TensorMap tensors = read_safetensors(test::data("families/reflections.safetensors"));
@@ -114,11 +115,11 @@ double error(const json& c, const Bundle& bundle) {
   }
   if (c.contains("final_adapter"))
     predictor.adapters = {{c.at("adapter").get<std::string>(), c.at("final_adapter").get<double>()}};
-  const Sampler sampler({.predictor = predictor,
-                         .schedule = vp ? solver->schedule(trained.vp, grid)
-                                        : solver->schedule(trained.flow, grid),
-                         .solver = solver,
-                         .step_methods = {strategy(c, bundle)}});
+  const Sampler sampler(
+      {.predictor = predictor,
+       .schedule = vp ? solver->schedule(trained.vp, grid) : solver->schedule(trained.flow, grid),
+       .solver = solver,
+       .step_methods = {strategy(c, bundle)}});
   const at::Tensor got = sampler.sample({.prompt = prompt_of(c), .noise = noise}).latents;
   const at::Tensor wanted = golden().at(c.at("name").get<std::string>() + ".latents");
   REQUIRE(got.sizes() == wanted.sizes());
@@ -131,8 +132,6 @@ Bundle loaded(const std::string& family, const std::string& adapter) {
   const Bundle bundle = Bundle::load(folder);
   return adapter.empty() ? bundle : bundle.with_adapters({{adapter, folder / (adapter + ".safetensors")}});
 }
-
-}  // namespace
 
 TEST_CASE(
     "Reflections are the transcribed papers' and the released code's, with LoRA predictors, guidance and "
@@ -151,3 +150,5 @@ TEST_CASE(
     test::report("{:24} {:.1e} of the largest latent", c.at("name").get<std::string>(), distance);
   }
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -11,9 +11,10 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linalg_svdvals.h>
 #include <ATen/ops/linspace.h>
+#include <nlohmann/json.hpp>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using released::Core2Network;
 using released::Npnet;
@@ -269,5 +270,5 @@ TEST_CASE("NPNet for SDXL at its own size", "[parity]") {
   CHECK(compared == 11);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

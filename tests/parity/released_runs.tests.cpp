@@ -7,13 +7,14 @@
 #include "tests/support/report.hpp"
 
 #include <ATen/ops/equal.h>
+#include <nlohmann/json.hpp>
 
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
 using test::failure;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 // Float32 on both sides, 6 steps; the golden latents reach 290, of which rounding takes its share.
 constexpr double kTolerance = 1e-4;
@@ -34,8 +35,6 @@ GenerateRequest request(bool golden_noise, bool core2) {
   if (core2) request.with.emplace_back(Choice{"core2", {{"gap_scale", 1.5}, {"slow_steps", 2}}});
   return request;
 }
-
-}  // namespace
 
 TEST_CASE("A bundle exported with NPNet and CoRe2 runs as the transcription of both", "[parity]") {
   const TensorMap stored = read_safetensors(test::data("families/sdxl/released.safetensors"));
@@ -99,3 +98,5 @@ TEST_CASE("NPNet beside latents of another size or number of channels is refused
                  "npnet"),
              Contains("BadModel: components.npnet: ") && Contains("[4,-1,-1,-1]"));
 }
+
+}  // namespace GLINT_TEST_FILE

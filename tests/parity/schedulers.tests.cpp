@@ -19,7 +19,7 @@
 #include <fstream>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using Json = nlohmann::json;
 
@@ -168,5 +168,5 @@ TEST_CASE("Every solver, spacing and parameterization follows diffusers' traject
   CHECK(total >= 180);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -6,9 +6,11 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <nlohmann/json.hpp>
+
 using namespace glint;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 void check_ids(const std::string& family, const std::string& name) {
   const auto prompts = nlohmann::json::parse(test::read_bytes(test::data("families/prompts.json")));
@@ -25,8 +27,6 @@ void check_ids(const std::string& family, const std::string& name) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("SDXL's first CLIP tokenizer gives transformers' ids", "[parity]") {
   check_ids("sdxl", "tokenizer");
 }
@@ -36,3 +36,5 @@ TEST_CASE("SDXL's second CLIP tokenizer gives transformers' ids", "[parity]") {
 TEST_CASE("SD3's T5 tokenizer gives transformers' ids", "[parity]") { check_ids("sd3", "tokenizer_3"); }
 TEST_CASE("FLUX's T5 tokenizer gives transformers' ids", "[parity]") { check_ids("flux", "tokenizer_2"); }
 TEST_CASE("Wan's UMT5 tokenizer gives transformers' ids", "[parity]") { check_ids("wan", "tokenizer"); }
+
+}  // namespace GLINT_TEST_FILE

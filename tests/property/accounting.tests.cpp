@@ -1,4 +1,6 @@
 // What a run says it cost is what it cost, in calls, rows, seconds and memory.
+#include <glint/solver/dpmpp_2m.hpp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/counting_allocator.hpp"
 #include "tests/support/runs.hpp"
@@ -7,7 +9,7 @@
 #include <thread>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::CountingAllocator;
 using test::prompt_of;
@@ -128,5 +130,5 @@ TEST_CASE("A model that is free costs calls and rows all the same", "[property]"
   CHECK(result.usage.rows == 9 * 3 * 2);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

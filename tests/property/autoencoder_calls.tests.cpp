@@ -23,7 +23,7 @@ using namespace glint;
 using test::Contains;
 using test::failure;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 // Kernels of other sizes add up in another order, and a normalization that divides by little enlarges that:
 // up to 3e-4 over many random inputs with these random weights. 1/255 is 8e-3 of [-1,1].
@@ -84,8 +84,6 @@ struct Calls {
             }};
   }
 };
-
-}  // namespace
 
 TEST_CASE("Tiles of a network that looks at nothing but its own pixel change nothing", "[property]") {
   const auto network = std::make_shared<Local>(8);
@@ -335,3 +333,5 @@ TEST_CASE("What a network of an autoencoder returns is not believed", "[property
   CHECK_THAT(failure([&] { VideoDecoder(first, first, {}).decode(two); }),
              Contains("BadModel: video decoder: expected [1,3,4,8,8], got [1,3,1,8,8]"));
 }
+
+}  // namespace GLINT_TEST_FILE

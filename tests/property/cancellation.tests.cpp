@@ -1,11 +1,15 @@
 // A run can be stopped at every point where it asks, or fail at every point where it calls out, and what it
 // used works as before.
+#include <glint/solver/unipc.hpp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
+
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -116,5 +120,5 @@ TEST_CASE("What an observer throws reaches the caller as it is, and the sampler 
   CHECK_NOTHROW(f.sample(&patient));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

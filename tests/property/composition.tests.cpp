@@ -7,10 +7,11 @@
 #include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
 #include <ATen/ops/isfinite.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::relative_error;
 using test::run;
@@ -274,5 +275,5 @@ TEST_CASE("Noise strategies choose the same for a sample whatever its batch, and
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

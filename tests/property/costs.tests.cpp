@@ -1,5 +1,6 @@
 // The rows a run counts are those its strategies' formulas say, for every pair of strategies under every
 // rule.
+#include <glint/catalog/registry.hpp>
 #include <glint/guidance/autoguidance.hpp>
 #include <glint/guidance/core2.hpp>
 #include <glint/guidance/perturbation.hpp>
@@ -11,7 +12,7 @@
 #include "tests/support/runs.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// Rows of one guided prediction at step i of n.
 using RowsAt = std::function<int64_t(int i, int n)>;
@@ -254,5 +255,5 @@ TEST_CASE("Fifty steps cost what the papers' repositories and their pruned forms
   CHECK(counted(28, rule("cfg 1"), {}, {rf(2)}) == 140 - 4 - 2);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -7,8 +7,10 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
+
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 constexpr int kSteps = 6;
 
@@ -147,5 +149,5 @@ TEST_CASE("Measuring changes no picture and costs two rows a step; not measuring
   CHECK(without.effective_guidance.empty());
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

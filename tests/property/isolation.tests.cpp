@@ -2,10 +2,12 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
+
 #include <thread>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::prompt_of;
 using test::schedule_of;
@@ -93,5 +95,5 @@ TEST_CASE("Nothing a run is given is written into", "[property]") {
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

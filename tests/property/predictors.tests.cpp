@@ -1,13 +1,16 @@
 // What the predictors of a reflection share with the run, and what they do not: its filters, what its rule
 // remembers, and the released code's switches.
+#include <glint/catalog/registry.hpp>
 #include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
+
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::relative_error;
 using test::run;
@@ -109,5 +112,5 @@ TEST_CASE("Legacy=true is the released code's switches, by each strategy", "[pro
                test::Contains(fmt::format("{}.legacy: the released code has no direct form", name)));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

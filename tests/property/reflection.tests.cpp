@@ -1,5 +1,8 @@
 // Reflections that are switched off change nothing, and reflections of constant predictions are guidance,
 // exactly.
+#include <glint/model/callable_model.hpp>
+#include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/unipc.hpp>
 #include <glint/step/rf_sampling.hpp>
 #include <glint/step/z_sampling.hpp>
 
@@ -7,11 +10,12 @@
 #include "tests/support/runs.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 
 #include <numeric>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::prompt_of;
 using test::relative_error;
@@ -228,5 +232,5 @@ TEST_CASE("What a strategy adds reaches the next latents, and no corrector takes
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

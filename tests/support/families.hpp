@@ -7,6 +7,9 @@
 
 #include "tests/support/files.hpp"
 
+#include <nlohmann/json.hpp>
+
+#include <functional>
 #include <string>
 #include <vector>
 

@@ -16,7 +16,7 @@
 using namespace glint;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// A tensor whose values tell where they are.
 at::Tensor numbered(at::IntArrayRef sizes, double first = 1.0) {
@@ -75,8 +75,6 @@ std::shared_ptr<Sum> one_weight() {
 }
 
 double value(const Network& network) { return network.run({}).front().item<double>(); }
-
-}  // namespace
 
 TEST_CASE("A low-rank layer is read in every form its keys have", "[unit]") {
   const at::Tensor down = numbered({2, 3}), up = numbered({4, 2}, 5.0);
@@ -380,3 +378,5 @@ TEST_CASE("A TorchScript module runs with other weights; what is wrong with them
              }),
              Contains("InvalidArgument"));
 }
+
+}  // namespace GLINT_TEST_FILE

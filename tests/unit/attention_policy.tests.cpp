@@ -9,6 +9,7 @@
 #include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 
@@ -18,7 +19,7 @@
 using namespace glint;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 AttentionPolicy pisa(double density = 0.15) {
   return {
@@ -83,8 +84,6 @@ Sampler sampler_of(Predictor predictor, int steps) {
                   .schedule = test::schedule_of(NoiseKind::Flow, steps),
                   .solver = builtins().solver({.name = "flow-euler"})});
 }
-
-}  // namespace
 
 TEST_CASE("A policy changes between calls of one loaded network, and dense gives the exported bits",
           "[unit]") {
@@ -268,3 +267,5 @@ TEST_CASE("The bound on the gain is that of the multiply-adds", "[unit]") {
   CHECK(bound({.kind = AttentionKind::Isa}, 65536, 128) == Approx(3.3).margin(0.05));
   CHECK(bound({}, 65536, 128) == 1.0);
 }
+
+}  // namespace GLINT_TEST_FILE

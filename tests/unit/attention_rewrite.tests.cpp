@@ -10,13 +10,14 @@
 #include <ATen/ops/randn.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/passes/inliner.h>
+#include <nlohmann/json.hpp>
 
 #include <thread>
 
 using namespace glint;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 torch::jit::Module scripted(const std::string& name, const std::string& forward) {
   torch::jit::Module module(name);
@@ -69,8 +70,6 @@ int count_nodes(const torch::jit::Module& module, const char* kind) {
 }
 
 at::Tensor tokens(int64_t batch = 1, int64_t count = 64) { return at::randn({batch, 2, count, 8}); }
-
-}  // namespace
 
 TEST_CASE("Every attention of a TorchScript module is rewritten, inlined or not, frozen or not", "[unit]") {
   const bool frozen = GENERATE(false, true);
@@ -190,3 +189,5 @@ TEST_CASE("An exported program's attentions get a layer number where they stand,
   CHECK_THAT(test::failure([] { rewrite_attention("no JSON", "model.json"); }),
              Contains("BadModel: model.json"));
 }
+
+}  // namespace GLINT_TEST_FILE

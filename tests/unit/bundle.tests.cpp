@@ -1,6 +1,7 @@
 #include <glint/bundle/bundle.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/io/sha256.hpp>
 #include <glint/model/model.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
@@ -11,6 +12,7 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <nlohmann/json.hpp>
 
 #include <thread>
 
@@ -18,7 +20,7 @@ using namespace glint;
 using nlohmann::json;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// A tiny bundle on disk, with changes to its manifest.
 struct TinyBundle {
@@ -36,8 +38,6 @@ std::vector<at::Tensor> predict(const Model& model, const Conditioning& conditio
   const std::vector<const Conditioning*> branches{&conditioning};
   return model.predict({x, level, branches, {}, {}});
 }
-
-}  // namespace
 
 TEST_CASE("A bundle gives prompt to conditioning, conditioning to prediction, latents to pixels", "[unit]") {
   const TinyBundle files;
@@ -297,3 +297,5 @@ TEST_CASE("Load options are checked when the bundle is opened", "[unit]") {
   CHECK_THAT(test::failure([&] { files.load({.dtype = "half"}); }), Contains("InvalidArgument: dtype"));
   CHECK(files.load().model()->info().gradients);  // TorchScript; recorded when a caller asks for it
 }
+
+}  // namespace GLINT_TEST_FILE

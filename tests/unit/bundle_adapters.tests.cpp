@@ -1,6 +1,7 @@
 // Adapters on their way from a bundle and a request to the denoiser.
 #include <glint/core/rng.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/io/sha256.hpp>
 #include <glint/model/model.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
@@ -10,6 +11,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
+#include <nlohmann/json.hpp>
 
 #include <thread>
 
@@ -18,7 +20,7 @@ using nlohmann::json;
 using test::Contains;
 using test::failure;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// The tiny bundle, and LoRA files for two layers of its denoiser, a Linear and a Conv.
 struct Files {
@@ -61,8 +63,6 @@ GenerateRequest request(Adapters adapters = {}) {
 at::Tensor latents(const Pipeline& pipeline, const GenerateRequest& request) {
   return pipeline.generate(request).sample.latents;
 }
-
-}  // namespace
 
 TEST_CASE("A request scales adapters by name; unnamed and at 0 they change no bit", "[unit]") {
   const Files files;
@@ -230,3 +230,5 @@ TEST_CASE("A network whose weights are fixed refuses adapters, says what to expo
     CHECK(latents(Pipeline(bundle), request()).sub(wanted).abs().max().item<double>() < 1e-3);
   }
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -6,7 +6,7 @@
 #include "tests/support/files.hpp"
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -65,5 +65,5 @@ TEST_CASE("An empty callable is refused when the model is made", "[unit]") {
              Contains("InvalidArgument: function: expected a callable"));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -6,6 +6,7 @@
 #include "tests/support/runs.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/linalg_svd.h>
@@ -13,7 +14,7 @@
 #include <Eigen/SVD>
 
 namespace glint::released {
-namespace {
+namespace GLINT_TEST_FILE {
 
 at::Tensor normal(int64_t m, int64_t n, uint64_t seed) {
   return NoiseStream(seed, 1).normal({m, n}, at::kDouble)[0];
@@ -102,5 +103,6 @@ TEST_CASE("A prompt's decomposition is remembered, for as many prompts as fit", 
   CHECK_FALSE(remembered(first).u.is_same(svd.u));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
+
 }  // namespace glint::released

@@ -4,6 +4,7 @@
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/io/sha256.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/files.hpp"
@@ -11,9 +12,10 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <nlohmann/json.hpp>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 namespace fs = std::filesystem;
 using test::Contains;
@@ -370,5 +372,5 @@ TEST_CASE("Noise pairs need a scorer, and a step that can be inverted", "[unit]"
   CHECK_FALSE(fs::exists(request.folder));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -7,12 +7,13 @@
 #include "tests/support/files.hpp"
 
 #include <ATen/ops/allclose.h>
+#include <nlohmann/json.hpp>
 
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// A bundle whose npnet is the tiny denoiser, with inputs of these names.
 struct Files {
@@ -45,8 +46,6 @@ Prompt prompt(const std::string& tokens) {
   result.uncond.tokens = expected().at("a.tokens");
   return result;
 }
-
-}  // namespace
 
 TEST_CASE(
     "A component's inputs are found by name, in the caller's tensors, the prompt and the negative prompt",
@@ -101,3 +100,5 @@ TEST_CASE("Inputs that nobody has are refused, when the component is asked for i
         "InvalidArgument: npnet: takes 'size', which the prompt does not have");
   CHECK_THAT(test::failure([&] { call(given, {}); }), Contains("npnet: takes 'tokens'"));
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -7,7 +7,7 @@
 #include <ATen/ops/ones.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 Conditioning prompt(double token, double pooled) {
   return {.tokens = at::full({1, 3, 2}, token),
@@ -48,5 +48,5 @@ TEST_CASE("A prompt shared by a batch mixes with one that each sample has of its
   CHECK(at::equal(lerp(each, shared, 0.5).tokens, at::full({4, 3, 2}, 1.5)));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

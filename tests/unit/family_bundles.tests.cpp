@@ -1,4 +1,5 @@
 // Bundles of the published families that are not what they say: each is refused with its reason.
+#include <glint/io/sha256.hpp>
 #include <glint/model/model.hpp>
 #include <glint/text/prompt_encoder.hpp>
 #include <glint/vae/image_decoder.hpp>
@@ -8,13 +9,15 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/families.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <set>
 
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 using Change = std::function<void(json&)>;
 
@@ -46,8 +49,6 @@ void replace_all(std::string& bytes, const std::string& from, const std::string&
     bytes.replace(at, from.size(), to);
   REQUIRE(count > 0);
 }
-
-}  // namespace
 
 TEST_CASE("Families are found by name, and lay out the text encoders they have", "[unit]") {
   std::set<std::string_view> names;
@@ -157,3 +158,5 @@ TEST_CASE("Damaged components and those of another torch are told apart from goo
                              }),
              Contains("denoiser.pt2") && Contains("sulu") && Contains(other));
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -5,10 +5,11 @@
 #include "tests/support/runs.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/ones_like.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::prompt_of;
 using test::token_model;
@@ -147,5 +148,5 @@ TEST_CASE("A reflection's predictions do not advance the state of the accepted s
                              plain.trajectory[4] - plain.trajectory[3]) < 1e-12);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

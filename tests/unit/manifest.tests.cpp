@@ -4,6 +4,8 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <functional>
 #include <set>
 
@@ -11,7 +13,7 @@ using namespace glint;
 using nlohmann::json;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 const std::string kHash(64, 'a');
 
@@ -72,8 +74,6 @@ void schema_fields(const json& root, const json& schema, const std::string& pref
     schema_fields(root, property, prefix + "*.", names);
   }
 }
-
-}  // namespace
 
 TEST_CASE("A manifest is read into plain fields, with defaults for what it leaves out", "[unit]") {
   const auto manifest = parse_manifest(example().dump());
@@ -368,3 +368,5 @@ TEST_CASE("No damage to a manifest does more than fail", "[unit]") {
   }
   CHECK(refused > 1000);
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -1,5 +1,6 @@
 // Conversions between predictions, first-order moves, and inversions whose answers are known in closed form.
 #include <glint/core/schedule_flow.hpp>
+#include <glint/guidance/cfg.hpp>
 #include <glint/sampling/moves.hpp>
 
 #include "tests/support/catch.hpp"
@@ -9,12 +10,13 @@
 #include "tests/support/runs.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full_like.h>
 
 #include <random>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -251,5 +253,5 @@ TEST_CASE("Positions outside the grid or in the wrong order are refused", "[unit
   CHECK_THAT(failure([&] { bench.back(x, 2, never); }), Contains("iterations: expected at least 1, got 0"));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -10,6 +10,7 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdlib>
 #include <thread>
@@ -17,7 +18,7 @@
 using namespace glint;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 const TensorMap& expected() {
   static const TensorMap tensors = read_safetensors(test::data("modules/expected.safetensors"));
@@ -69,8 +70,6 @@ Conditioning conditioning(const std::string& label) {
 NetworkInputs tiny_inputs() {
   return {.names = {"latents", "time", "tokens", "pooled"}, .time = TimeUnit::Unit};
 }
-
-}  // namespace
 
 TEST_CASE("A TorchScript network stored in half precision runs in float32, at any batch size and resolution",
           "[unit]") {
@@ -376,3 +375,5 @@ TEST_CASE("A network that needs more memory than there is says so", "[unit]") {
   CHECK_THAT(test::failure([&] { network->run({huge}); }),
              Contains("OutOfMemory: ") && Contains("vae_decoder.pt"));
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -10,7 +10,7 @@
 #include <set>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -121,5 +121,5 @@ TEST_CASE("A window is a half-open range of steps", "[unit]") {
   CHECK(active({}, 1) == std::vector<int>{0});
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

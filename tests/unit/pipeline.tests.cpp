@@ -10,6 +10,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
+#include <nlohmann/json.hpp>
 
 #include <atomic>
 #include <thread>
@@ -18,7 +19,7 @@ using namespace glint;
 using test::Contains;
 using test::failure;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// The tiny bundle behind a pipeline, with changes to its manifest.
 struct TinyPipeline {
@@ -33,8 +34,6 @@ struct TinyPipeline {
 };
 
 GenerateRequest request(int steps = 3) { return {.prompts = {"red star"}, .steps = steps, .seed = 3}; }
-
-}  // namespace
 
 TEST_CASE("A pipeline goes from prompt to pictures and says what it did", "[unit]") {
   const TinyPipeline files;
@@ -325,3 +324,5 @@ TEST_CASE("Baked conditionings need tokens and nothing unknown", "[unit]") {
              }),
              Contains("did you mean 'null_tokens'?"));
 }
+
+}  // namespace GLINT_TEST_FILE

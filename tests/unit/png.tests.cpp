@@ -12,7 +12,7 @@ using namespace glint;
 using test::Contains;
 using test::TemporaryFolder;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 Image gradient(int64_t width, int64_t height) {
   Image image{width, height, {}};
@@ -26,8 +26,6 @@ at::Tensor values(std::vector<float> reds) {
   for (int64_t i = 0; i < count; ++i) tensor[0][0][i].fill_(reds[static_cast<size_t>(i)]);
   return tensor;
 }
-
-}  // namespace
 
 TEST_CASE("Pixels are rounded as diffusers rounds them", "[unit]") {
   // (x / 2 + 0.5).clamp(0, 1), times 255, numpy's round: ties go to even. 0.5/255 and 1.5/255 are such ties.
@@ -168,3 +166,5 @@ TEST_CASE("No damage to a PNG file does more than fail", "[unit]") {
   }
   CHECK(refused > 1000);
 }
+
+}  // namespace GLINT_TEST_FILE

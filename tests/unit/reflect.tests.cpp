@@ -1,5 +1,6 @@
 // The reflection operator: its displacement, its cost, what each predictor is asked, and the predictors it
 // refuses.
+#include <glint/model/callable_model.hpp>
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
@@ -7,9 +8,10 @@
 #include "tests/support/runs.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -264,5 +266,5 @@ TEST_CASE("Legs that cannot work together are refused with the reason", "[unit]"
              Contains("z-sampling, weak predictor: rule: model 'base' has no unconditional branch"));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -1,7 +1,9 @@
 // Bundles whose npnet and core2_weak are weights of the released architectures: found, checked, used by name.
 #include <glint/bundle/bundle.hpp>
 #include <glint/catalog/registry.hpp>
+#include <glint/guidance/cfg.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/io/sha256.hpp>
 #include <glint/sampling/sampler.hpp>
 #include <glint/solver/first_order.hpp>
 
@@ -9,10 +11,12 @@
 #include "tests/support/files.hpp"
 #include "tests/support/runs.hpp"
 
+#include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
+#include <nlohmann/json.hpp>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using nlohmann::json;
 using test::Contains;
@@ -236,5 +240,5 @@ TEST_CASE("Settings of the released architectures are refused by other networks"
   builtins().noise({"golden-noise", {}}, context);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

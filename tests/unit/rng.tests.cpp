@@ -11,7 +11,7 @@
 #include <limits>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 std::vector<double> ends(const at::Tensor& t) {
   const at::Tensor flat = t.flatten().to(at::kDouble);
@@ -110,5 +110,5 @@ TEST_CASE("A batch of nothing is refused", "[unit]") {
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

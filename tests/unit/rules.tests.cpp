@@ -19,12 +19,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/stack.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -324,5 +325,5 @@ TEST_CASE("Filters nest in their order, and a rule sees no branch that it did no
   }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

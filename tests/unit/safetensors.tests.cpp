@@ -5,12 +5,13 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <nlohmann/json.hpp>
 
 using namespace glint;
 using test::Contains;
 using test::TemporaryFolder;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// A file with this header and data, however wrong they are.
 std::string file_bytes(const std::string& header, const std::string& data,
@@ -35,8 +36,6 @@ TensorMap example() {
   tensors["transposed"] = numbers.t();
   return tensors;
 }
-
-}  // namespace
 
 TEST_CASE("What is written to safetensors is read back, every dtype, with metadata", "[unit]") {
   const TemporaryFolder folder;
@@ -226,3 +225,5 @@ TEST_CASE("No damage to a safetensors file does more than fail", "[unit]") {
   }
   CHECK(refused > 1000);
 }
+
+}  // namespace GLINT_TEST_FILE

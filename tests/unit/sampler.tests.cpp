@@ -1,15 +1,22 @@
 // The sampler at its edges: what it refuses and how it says so, and the order of things in a run.
+#include <glint/catalog/registry.hpp>
+#include <glint/guidance/cfg.hpp>
+#include <glint/model/callable_model.hpp>
+#include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/unipc.hpp>
+
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 #include "tests/support/mixtures.hpp"
 #include "tests/support/runs.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 
 #include <limits>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -340,5 +347,5 @@ TEST_CASE("A window's fractions mean the step they name", "[unit]") {
     }
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

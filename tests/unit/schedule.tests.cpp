@@ -11,7 +11,7 @@
 #include <limits>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::Contains;
 using test::failure;
@@ -199,5 +199,5 @@ TEST_CASE("A schedule clamps positions and knows whether its noise falls", "[uni
   CHECK(grid.with_landings({{1, 0.9, 0.1}, {}, {}}).landing(0).sigma == 0.1);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

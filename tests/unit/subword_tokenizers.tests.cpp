@@ -5,11 +5,13 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <nlohmann/json.hpp>
+
 using namespace glint;
 using detail::clean_web_text;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 const std::string kTable =
     R"({"version": 1, "type": "clip-bpe", "vocabulary": {"a": 0, "b": 1, "a</w>": 2, "b</w>": 3, "ab</w>": 4},
@@ -21,8 +23,6 @@ ClipTokenizer clip(const test::TemporaryFolder& folder, const std::string& table
                    const TokenFrame& frame = kFrame) {
   return ClipTokenizer::load(test::write_bytes(folder / "t.json", table), frame);
 }
-
-}  // namespace
 
 TEST_CASE("Byte pairs are merged, and a prompt is framed and filled up", "[unit]") {
   const test::TemporaryFolder folder;
@@ -90,3 +90,5 @@ TEST_CASE("Web text loses its character references and extra white space", "[uni
   CHECK(clean_web_text("R&D & &unknown; &#0; &#128;") == "R&D & &unknown; \uFFFD \u20AC");
   CHECK(clean_web_text(" \u3000 ").empty());
 }
+
+}  // namespace GLINT_TEST_FILE

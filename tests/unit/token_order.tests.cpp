@@ -11,7 +11,7 @@
 using namespace glint;
 using test::Contains;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 struct Grid {
   int64_t frames, height, width;
@@ -49,8 +49,6 @@ double worst_spread(const std::vector<int64_t>& order, const Grid& grid, int64_t
     worst = std::max(worst, spread(order, grid, begin, 64));
   return worst;
 }
-
-}  // namespace
 
 TEST_CASE("A token order is a permutation of any grid", "[unit]") {
   for (const Grid& grid : {Grid{1, 1, 1}, Grid{1, 64, 64}, Grid{1, 34, 61}, Grid{1, 3, 200}, Grid{21, 30, 52},
@@ -99,3 +97,5 @@ TEST_CASE("A token order refuses empty grids by name", "[unit]") {
              Contains("InvalidArgument: token_order: expected positive sizes, got 1 x 0 x 4"));
   CHECK_THAT(test::failure([] { token_order(1, 4, 4, 0); }), Contains("InvalidArgument: block_size"));
 }
+
+}  // namespace GLINT_TEST_FILE

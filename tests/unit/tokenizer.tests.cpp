@@ -8,13 +8,11 @@ using test::Contains;
 using Ids = std::vector<int64_t>;
 using Words = std::vector<std::string>;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 WordTokenizer example() {
   return WordTokenizer({.words = {{"a", 2}, {"red", 3}, {"star", 4}, {"3", 5}}, .max_tokens = 5});
 }
-
-}  // namespace
 
 TEST_CASE("Words are lower-cased, split at anything else, and padded", "[unit]") {
   const auto tokenizer = example();
@@ -74,3 +72,5 @@ TEST_CASE("A tokenizer file is read, and a wrong one refused by field", "[unit]"
              Contains("wrods: unknown field; did you mean 'words'?"));
   CHECK_THAT(test::failure([&] { WordTokenizer::load(folder / "none"); }), Contains("NotFound: "));
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -11,7 +11,7 @@ using test::Contains;
 using test::failure;
 using test::TemporaryFolder;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 /// A bright square that moves over a gradient, so that no two frames are equal.
 Video moving(size_t count, int64_t width = 24, int64_t height = 16, double rate = 16.0) {
@@ -73,8 +73,6 @@ double difference(const Image& a, const Image& b) {
   }
   return std::sqrt(sum / static_cast<double>(a.pixels.size()));
 }
-
-}  // namespace
 
 TEST_CASE("A WebP is read back with its frames and their times", "[unit]") {
   const Video video = moving(6);
@@ -176,3 +174,5 @@ TEST_CASE("Frames are numbered from 1 where the name says so", "[unit]") {
   CHECK_THAT(failure([&] { write_frames(folder / "x_%d.png", {}); }), Contains("at least one frame"));
   CHECK_THAT(failure([&] { write_frames(folder / "no/x_%d.png", video); }), Contains("NotFound"));
 }
+
+}  // namespace GLINT_TEST_FILE

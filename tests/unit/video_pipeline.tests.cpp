@@ -11,7 +11,7 @@ using namespace glint;
 using test::Contains;
 using test::failure;
 
-namespace {
+namespace GLINT_TEST_FILE {
 
 Pipeline wan() { return Pipeline(Bundle::load(test::data("families/wan"))); }
 
@@ -36,8 +36,6 @@ struct Decoding final : Observer {
     calls = steps;
   }
 };
-
-}  // namespace
 
 TEST_CASE("A video model gives videos, one per sample, whatever the batch", "[unit]") {
   const Pipeline pipeline = wan();
@@ -139,3 +137,5 @@ TEST_CASE("Whole runs of a video model end in diffusers' pixels", "[unit]") {
     CHECK(most <= 1);  // a latent's rounding may move a value over the middle between two bytes
   }
 }
+
+}  // namespace GLINT_TEST_FILE

@@ -1,0 +1,29 @@
+#include "tests/support/program.hpp"
+
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+
+namespace glint::test {
+
+Program::Program() { write_bundle(folder / "tiny", manifest()); }
+
+nlohmann::json Program::manifest() {
+  nlohmann::json m = tiny_manifest();
+  m["latent"]["height"] = m["latent"]["width"] = 8;
+  m["default_steps"] = 3;
+  return m;
+}
+
+Outcome Program::operator()(const std::string& arguments) const {
+  const std::string command =
+      fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
+                  folder.path().string(), program().string(), arguments);
+  const int status = std::system(command.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_bytes(folder / "out.txt"),
+          read_bytes(folder / "err.txt")};
+}
+
+}  // namespace glint::test

@@ -1,0 +1,72 @@
+#include "tests/support/runs.hpp"
+
+#include <glint/catalog/registry.hpp>
+#include <glint/core/schedule_flow.hpp>
+#include <glint/guidance/cfg.hpp>
+#include <glint/model/callable_model.hpp>
+#include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/lcm.hpp>
+#include <glint/solver/unipc.hpp>
+
+#include <ATen/ops/full.h>
+
+#include <utility>
+
+namespace glint::test {
+
+NoiseSchedule schedule_of(NoiseKind kind, int steps, const Solver& solver) {
+  return kind == NoiseKind::Flow ? solver.schedule(FlowTraining{}, {.steps = steps})
+                                 : solver.schedule(VpTraining{}, {.steps = steps});
+}
+
+Parameterization output_of(NoiseKind kind) {
+  return kind == NoiseKind::Flow ? Parameterization::Velocity : Parameterization::Epsilon;
+}
+
+Prompt prompt_of(double cond, double uncond) {
+  return {{.tokens = at::full({1, 1, 1}, cond, at::kDouble)},
+          {.tokens = at::full({1, 1, 1}, uncond, at::kDouble)}};
+}
+
+double token_of(const Conditioning& conditioning) { return conditioning.tokens.item<double>(); }
+
+std::shared_ptr<const Model> token_model(NoiseKind kind, double slope, std::atomic<int>* calls) {
+  ModelInfo info{.name = "test", .parameterization = output_of(kind), .noise_kind = kind};
+  return std::make_shared<CallableModel>(std::move(info), [slope, calls](const ModelInput& in) {
+    if (calls) ++*calls;
+    std::vector<at::Tensor> outputs;
+    for (const Conditioning* branch : in.branches) outputs.push_back(in.x.mul(slope).add_(token_of(*branch)));
+    return outputs;
+  });
+}
+
+StepMethod reflection(OptionValues options) {
+  return builtins().step({.name = "z-sampling", .options = std::move(options)});
+}
+
+std::vector<NamedSolver> solvers_for(NoiseKind kind) {
+  std::vector<NamedSolver> all = {
+      {"ddim", std::make_shared<Ddim>()},        {"ddim, eta 1", std::make_shared<Ddim>(EtaOptions{1.0})},
+      {"euler", std::make_shared<Euler>()},      {"euler-ancestral", std::make_shared<EulerAncestral>()},
+      {"dpmpp-2m", std::make_shared<Dpmpp2m>()}, {"dpmpp-2m-sde", std::make_shared<Dpmpp2mSde>()},
+      {"unipc", std::make_shared<UniPc>()},      {"lcm", std::make_shared<Lcm>()}};
+  if (kind == NoiseKind::Flow) all.push_back({"flow-euler", std::make_shared<FlowEuler>()});
+  return all;
+}
+
+at::Tensor latents(int64_t batch, uint64_t seed) {
+  return NoiseStream(seed, batch).normal({4, 8, 8}, at::kDouble);
+}
+
+SampleResult run(NoiseKind kind, std::shared_ptr<const GuidanceRule> rule,
+                 std::vector<std::shared_ptr<const NoiseStrategy>> noise, std::vector<StepMethod> step,
+                 int64_t batch, double slope) {
+  return Sampler({.predictor = Predictor{.model = token_model(kind, slope), .rule = std::move(rule)},
+                  .schedule = schedule_of(kind, kRunSteps),
+                  .solver = std::make_shared<Euler>(),
+                  .noise_strategies = std::move(noise),
+                  .step_methods = std::move(step)})
+      .sample({.prompt = prompt_of(), .noise = latents(batch)});
+}
+
+}  // namespace glint::test
