@@ -2,7 +2,6 @@
 #include "tests/support/attention_cases.hpp"
 
 #include <ATen/ops/equal.h>
-#include <nlohmann/json.hpp>
 
 namespace glint {
 namespace GLINT_TEST_FILE {
@@ -16,8 +15,8 @@ TEST_CASE("PISA equals the intended formula, where the released kernel is off by
                                     "isa0_03_q192_k509_bf16", "isa0_04_k1280_g16");
   CAPTURE(name);
   const Case c = test::attention_case(name);
-  CHECK(difference(pisa(c.x.q, c.x.k, c.x.v, test::pisa_options(c), c.tensors.at("indices")), c.tensors.at("out")) <=
-        c.tolerance);
+  CHECK(difference(pisa(c.x.q, c.x.k, c.x.v, test::pisa_options(c), c.tensors.at("indices")),
+                   c.tensors.at("out")) <= c.tolerance);
 }
 
 TEST_CASE("PISA of orders zeroth and first equals the formula", "[ops]") {

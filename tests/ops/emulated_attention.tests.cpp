@@ -1,13 +1,13 @@
 // The CUDA kernels, executed in the emulator: the recorded cases, then the CPU's operators at odd sizes, then
 // faults made on purpose.
-#include "tests/support/attention_cases.hpp"
 #include "tests/support/emulated_attention.hpp"
+#include "tests/support/attention_cases.hpp"
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full_like.h>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using test::AttentionCase;
 using test::difference;
@@ -44,7 +44,8 @@ at::Tensor emulated_selection(Emulation& e, const Inputs& x, const PisaOptions& 
   return selected;
 }
 
-at::Tensor emulated(Emulation& e, const Inputs& x, const PisaOptions& options, const at::Tensor& selected = {}) {
+at::Tensor emulated(Emulation& e, const Inputs& x, const PisaOptions& options,
+                    const at::Tensor& selected = {}) {
   const Call call(x);
   const at::Tensor blocks = selected.defined() ? selected.to(at::kInt).contiguous() : selected;
   emulated_pisa(e, call.operands, options, list_of(blocks));
@@ -75,8 +76,9 @@ at::Tensor emulated(Emulation& e, const Inputs& x, const IsaOptions& options, co
   return call.out;
 }
 
-/// Unit normal values and scores of size 1 in float32, as for the CPU's kernels. With 16-bit elements the weights,
-/// the means and the moment are rounded too before the matrix units take them: a few roundings of the type.
+/// Unit normal values and scores of size 1 in float32, as for the CPU's kernels. With 16-bit elements the
+/// weights, the means and the moment are rounded too before the matrix units take them: a few roundings of
+/// the type.
 double tolerance(at::ScalarType type) {
   return type == at::kFloat ? 2e-6 : type == at::kHalf ? 2e-3 : 1.6e-2;
 }
@@ -92,10 +94,12 @@ TEST_CASE("Emulated PISA equals every recorded case of its type", "[ops]") {
   CHECK(difference(emulated(e, c.x, test::pisa_options(c), c.tensors.at("indices")), c.tensors.at("out")) <=
         c.tolerance);
   if (c.meta["op"] == "pisa")
-    CHECK(at::equal(emulated_selection(e, c.x, test::pisa_options(c)), std::get<0>(c.tensors.at("indices").sort(-1))));
+    CHECK(at::equal(emulated_selection(e, c.x, test::pisa_options(c)),
+                    std::get<0>(c.tensors.at("indices").sort(-1))));
 }
 
-TEST_CASE("Emulated PISA on matrix units equals the recorded float32 cases within float16's tolerance", "[ops]") {
+TEST_CASE("Emulated PISA on matrix units equals the recorded float32 cases within float16's tolerance",
+          "[ops]") {
   const std::string name = GENERATE(as<std::string>{}, "pisa_01_n256_d64", "isa0_04_k1280_g16");
   CAPTURE(name);
   Emulation e;
@@ -112,7 +116,8 @@ TEST_CASE("Emulated PISA of order first equals the recorded case", "[ops]") {
   const AttentionCase c = test::attention_case("pisa_01_n256_d64");
   PisaOptions options = test::pisa_options(c);
   options.order = TaylorOrder::First;
-  CHECK(difference(emulated(e, c.x, options, c.tensors.at("indices")), c.tensors.at("out_first")) <= c.tolerance);
+  CHECK(difference(emulated(e, c.x, options, c.tensors.at("indices")), c.tensors.at("out_first")) <=
+        c.tolerance);
 }
 
 TEST_CASE("Emulated ISA takes the authors' decisions and equals the formula", "[ops]") {
@@ -128,7 +133,8 @@ TEST_CASE("Emulated ISA takes the authors' decisions and equals the formula", "[
   CHECK(at::equal(plan.sharp_blocks, theirs.sharp_blocks));
   CHECK(at::equal(plan.diffuse_blocks, theirs.diffuse_blocks));
   CHECK(at::equal(plan.exact_blocks, theirs.exact_blocks));
-  CHECK(difference(emulated(e, c.x, options, plan, c.tensors.at("gate")), c.tensors.at("out")) <= c.tolerance);
+  CHECK(difference(emulated(e, c.x, options, plan, c.tensors.at("gate")), c.tensors.at("out")) <=
+        c.tolerance);
 }
 
 TEST_CASE("Emulated PISA equals the CPU's at odd lengths and head sizes, on matrix units or not", "[ops]") {
@@ -262,5 +268,5 @@ TEST_CASE("Two registers of a fragment exchanged show in the result", "[ops]") {
   CHECK(difference(emulated(wrong, s.x, s.options, s.selected), expected) > 2 * tolerance(at::kHalf));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -5,7 +5,7 @@
 #include "tests/support/catch.hpp"
 
 namespace glint::simt {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using namespace ops::cuda;
 
@@ -32,8 +32,7 @@ TEST_CASE("Blocks, threads, shuffles, ballots and atomics compute what CUDA's do
   GlobalMemory memory;
   int* out = static_cast<int*>(memory.allocate(2 * kThreads * sizeof(int)));
   const bool reverse = GENERATE(false, true);
-  run(
-      memory,
+  run(memory,
       [&] {
         const int t = thread_index();
         if (t == 0) store_shared(0, 0);
@@ -42,7 +41,8 @@ TEST_CASE("Blocks, threads, shuffles, ballots and atomics compute what CUDA's do
         sync_block();
         const int sum = load_shared<int>(0), neighbour = shuffle_xor(t, 1), first = shuffle(t, 0);
         const auto odd = static_cast<int>(ballot(t % 2 == 1) & 0xf);
-        store(out + block_x() * kThreads + t, sum + 10000 * neighbour + 1000000 * odd + 100000000 * first / 32);
+        store(out + block_x() * kThreads + t,
+              sum + 10000 * neighbour + 1000000 * odd + 100000000 * first / 32);
       },
       {.reverse = reverse});
   for (int i = 0; i < 2 * kThreads; ++i) {
@@ -233,7 +233,8 @@ TEST_CASE("Barriers and warp instructions that not all threads reach are a fault
 TEST_CASE("Bank conflicts are counted per line", "[ops]") {
   GlobalMemory memory;
   const auto worst = [&](int stride) {
-    return run(memory, [stride] { store_shared(thread_index() % 32 * stride + thread_index() / 32 * 2048, 1.0f); })
+    return run(memory,
+               [stride] { store_shared(thread_index() % 32 * stride + thread_index() / 32 * 2048, 1.0f); })
         .worst_conflict();
   };
   CHECK(worst(4) == 1);
@@ -245,5 +246,5 @@ TEST_CASE("Bank conflicts are counted per line", "[ops]") {
   CHECK(wide.conflicts.begin()->second.passes == 4 * wide.conflicts.begin()->second.accesses);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint::simt

@@ -1,11 +1,13 @@
-// The recorded attention cases. tests/data/attention is made by tools/golden/attention.py; its manifest states
-// sources and tolerances.
+// The recorded attention cases. tests/data/attention is made by tools/golden/attention.py; its manifest
+// states sources and tolerances.
 #pragma once
 
 #include <glint/io/safetensors.hpp>
 
 #include "tests/support/attention.hpp"
 #include "tests/support/files.hpp"
+
+#include <nlohmann/json.hpp>
 
 namespace glint::test {
 
@@ -28,11 +30,8 @@ inline at::ScalarType scalar_type(const std::string& name) {
 /// Reads a case. Its inputs get the type `as`, if one is given, and the tolerance is that type's.
 inline AttentionCase attention_case(const std::string& name, const std::string& as = "") {
   const nlohmann::json manifest = attention_manifest();
-  AttentionCase c{name,
-                  manifest["cases"][name],
-                  read_safetensors(data("attention/" + name + ".safetensors")),
-                  0.0,
-                  {}};
+  AttentionCase c{
+      name, manifest["cases"][name], read_safetensors(data("attention/" + name + ".safetensors")), 0.0, {}};
   const std::string type = as.empty() ? c.meta["dtype"].get<std::string>() : as;
   c.tolerance = manifest["tolerance"][type];
   c.x = Inputs{c.tensors["q"], c.tensors["k"], c.tensors["v"]}.to(scalar_type(type));

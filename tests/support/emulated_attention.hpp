@@ -14,9 +14,11 @@ struct Emulation {
 };
 
 /// As glint::ops::pisa_select and so on. Results are written to the host memory that the arguments point at.
-void emulated_pisa_select(Emulation& e, const ops::Operands& o, const PisaOptions& options, ops::BlockList selected);
+void emulated_pisa_select(Emulation& e, const ops::Operands& o, const PisaOptions& options,
+                          ops::BlockList selected);
 void emulated_pisa(Emulation& e, const ops::Operands& o, const PisaOptions& options, ops::BlockList selected);
-void emulated_isa_plan(Emulation& e, const ops::Operands& o, const IsaOptions& options, const ops::PlanLists& plan);
+void emulated_isa_plan(Emulation& e, const ops::Operands& o, const IsaOptions& options,
+                       const ops::PlanLists& plan);
 void emulated_isa(Emulation& e, const ops::Operands& o, const IsaOptions& options, const ops::PlanLists& plan,
                   const ops::Gate& gate);
 

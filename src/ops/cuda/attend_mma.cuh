@@ -1,13 +1,14 @@
 // Attention on matrix units: blocks of 64 tokens, 16-bit elements, head sizes up to kD.
 //
-// A thread block of four warps takes one query block of one head, 16 rows a warp. Tiles of 64 keys go through two
-// rings in shared memory, filled by asynchronous copies ahead of their use:
+// A thread block of four warps takes one query block of one head, 16 rows a warp. Tiles of 64 keys go through
+// two rings in shared memory, filled by asynchronous copies ahead of their use:
 //
 //   keys [kKeyStages,64,kD] | values [kValueStages,64,kD] | bias [64]
 //   queries' fragments, scores [16,64], result [16,kD]                       in the warps' registers
 //
-// Tiles are the row's exact key blocks, then groups of 64 block means, whose scores carry the logarithm of what the
-// mean stands for, or -infinity if it was read exactly. After them, one product with the shared moment.
+// Tiles are the row's exact key blocks, then groups of 64 block means, whose scores carry the logarithm of
+// what the mean stands for, or -infinity if it was read exactly. After them, one product with the shared
+// moment.
 //
 // A tile of 64 keys costs 2 * 64 * 64 * kD multiply-adds on the matrix units and reads 2 * 64 * kD * 2 bytes.
 #pragma once
@@ -63,9 +64,8 @@ struct AttendMma {
     GLINT_DEVICE void start(Span span) {
       constexpr std::uint32_t at = kValues + (kValueStages - 1) * kTileBytes;
       const T* from = head_of<const T>(p.q, p.heads, h) + span.begin * p.q.token_stride;
-      copy_tile<T, kD, kKeys, kThreads>(at, from, p.d, [&](int r) {
-        return r < span.count ? from + r * p.q.token_stride : nullptr;
-      });
+      copy_tile<T, kD, kKeys, kThreads>(
+          at, from, p.d, [&](int r) { return r < span.count ? from + r * p.q.token_stride : nullptr; });
       commit_async();
       GLINT_UNROLL
       for (int i = -kAhead; i < 0; ++i) fetch(i);
@@ -96,7 +96,8 @@ struct AttendMma {
       if (tile >= row.count) {
         const int first = (tile - row.count) * kKeys, n = p.keys.blocks();
         const T* from = static_cast<const T*>(mean16) + (static_cast<std::int64_t>(h) * n + first) * kD;
-        copy_tile<T, kD, kKeys, kThreads>(at, from, kD, [&](int r) { return first + r < n ? from + r * kD : nullptr; });
+        copy_tile<T, kD, kKeys, kThreads>(at, from, kD,
+                                          [&](int r) { return first + r < n ? from + r * kD : nullptr; });
         return;
       }
       const T* from = head_of<const T>(x, p.heads, h);
@@ -128,22 +129,21 @@ struct AttendMma {
 
     GLINT_DEVICE void multiply_keys(std::uint32_t at, float (&scores)[kGroups][4]) const {
       GLINT_UNROLL
-      for (int step = 0; step < kSteps; ++step)
-        GLINT_UNROLL
-        for (int pair = 0; pair < kGroups / 2; ++pair) {
-          std::uint32_t b[4];
-          load_b_of_rows<kD>(at, pair, step, b);
-          multiply<T>(scores[2 * pair], q[step], b[0], b[1]);
-          multiply<T>(scores[2 * pair + 1], q[step], b[2], b[3]);
-        }
+      for (int step = 0; step < kSteps; ++step) GLINT_UNROLL
+      for (int pair = 0; pair < kGroups / 2; ++pair) {
+        std::uint32_t b[4];
+        load_b_of_rows<kD>(at, pair, step, b);
+        multiply<T>(scores[2 * pair], q[step], b[0], b[1]);
+        multiply<T>(scores[2 * pair + 1], q[step], b[2], b[3]);
+      }
     }
 
     GLINT_DEVICE void multiply_values(std::uint32_t at, const float (&weights)[kGroups][4]) {
       GLINT_UNROLL
       for (int step = 0; step < kGroups / 2; ++step) {
         const auto &low = weights[2 * step], &high = weights[2 * step + 1];
-        const std::uint32_t a[4] = {pack<T>(low[0], low[1]), pack<T>(low[2], low[3]), pack<T>(high[0], high[1]),
-                                    pack<T>(high[2], high[3])};
+        const std::uint32_t a[4] = {pack<T>(low[0], low[1]), pack<T>(low[2], low[3]),
+                                    pack<T>(high[0], high[1]), pack<T>(high[2], high[3])};
         GLINT_UNROLL
         for (int pair = 0; pair < kColumns / 2; ++pair) {
           std::uint32_t b[4];
@@ -161,10 +161,9 @@ struct AttendMma {
       if (count >= kKeys) return;
       const int first = thread_index() % 4 * 2;
       GLINT_UNROLL
-      for (int i = 0; i < kGroups; ++i)
-        GLINT_UNROLL
-        for (int c = 0; c < 4; ++c)
-          if (8 * i + first + c % 2 >= count) scores[i][c] = -INFINITY;
+      for (int i = 0; i < kGroups; ++i) GLINT_UNROLL
+      for (int c = 0; c < 4; ++c)
+        if (8 * i + first + c % 2 >= count) scores[i][c] = -INFINITY;
     }
 
     /// Of the last tile's bias nobody reads any more: values are multiplied after a barrier.
@@ -210,9 +209,8 @@ struct AttendMma {
           multiply<T>(product[1], q[step], b[2], b[3]);
         }
         GLINT_UNROLL
-        for (int i = 0; i < 2; ++i)
-          GLINT_UNROLL
-          for (int c = 0; c < 4; ++c) out[2 * pair + i][c] += softmax.mass[c / 2] * product[i][c];
+        for (int i = 0; i < 2; ++i) GLINT_UNROLL
+        for (int c = 0; c < 4; ++c) out[2 * pair + i][c] += softmax.mass[c / 2] * product[i][c];
       }
     }
 

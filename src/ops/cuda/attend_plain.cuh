@@ -19,12 +19,15 @@ struct RowOfBlocks {
 };
 
 GLINT_DEVICE RowOfBlocks row_of_blocks(const AttendParams& p, int h, int row) {
-  if (row < p.all_rows) {
-    const int block = p.all_blocks ? load(p.all_blocks + static_cast<std::int64_t>(h) * p.all_rows + row) : row;
-    return {block, p.keys.blocks(), nullptr, 0};
-  }
+  const int n = p.queries.blocks();
+  const auto block = [&](const int* list, std::int64_t at) {
+    return list ? clamped(load(list + at), n) : row;
+  };
+  if (row < p.all_rows)
+    return {block(p.all_blocks, static_cast<std::int64_t>(h) * p.all_rows + row), p.keys.blocks(), nullptr,
+            0};
   const std::int64_t at = static_cast<std::int64_t>(h) * (p.rows - p.all_rows) + row - p.all_rows;
-  return {p.some_blocks ? load(p.some_blocks + at) : row, p.count, p.selected + at * p.count, at};
+  return {block(p.some_blocks, at), p.count, p.selected + at * p.count, at};
 }
 
 /// Grid: x = row * parts + part of the query block, y = head.   kE: at least e, a multiple of 4.
@@ -52,8 +55,7 @@ struct AttendPlain {
       t.read_means(first_mean, row.mask);
     t.mass = t.row_sum(t.mass);
     t.sum = t.row_sum(t.sum);
-    if (means && p.moment)
-      t.add_moment(p.moment + static_cast<std::int64_t>(t.h) * p.d * p.e_pitch, t.mass);
+    if (means && p.moment) t.add_moment(p.moment + static_cast<std::int64_t>(t.h) * p.d * p.e_pitch, t.mass);
     if (t.row < rows) t.write(row.block, span.begin + first + t.row);
   }
 
@@ -86,7 +88,8 @@ struct AttendPlain {
       for (int first = 0; first < span.count; first += kKeys) {
         const int keys = smaller(kKeys, span.count - first);
         copy(k, p.k.token_stride, p.d, span, first, keys);
-        if (thread_index() < kKeys) store_shared(bias_at(thread_index()), thread_index() < keys ? 0.0f : -INFINITY);
+        if (thread_index() < kKeys)
+          store_shared(bias_at(thread_index()), thread_index() < keys ? 0.0f : -INFINITY);
         sync_block();
         float x[kKeys / 4];
         scores(x);
@@ -99,7 +102,8 @@ struct AttendPlain {
       }
     }
 
-    GLINT_DEVICE void copy(const T* from, std::int64_t stride, int size, Span span, int first, int keys) const {
+    GLINT_DEVICE void copy(const T* from, std::int64_t stride, int size, Span span, int first,
+                           int keys) const {
       for (int i = thread_index(); i < kKeys * size; i += kThreads) {
         const int r = i / size, c = i % size;
         const int token = r < keys ? token_of(p.keys, h, span, first + r) : -1;
@@ -113,7 +117,8 @@ struct AttendPlain {
       const std::int64_t at = static_cast<std::int64_t>(h) * n + first;
       copy_means(p.key_mean + at * p.d_pitch, p.d_pitch, p.d, count);
       if (const int i = thread_index(); i < kKeys)
-        store_shared(bias_at(i), i < count && !(chosen >> i & 1) ? load(p.log2_weight + at + i) / p.rate : -INFINITY);
+        store_shared(bias_at(i),
+                     i < count && !(chosen >> i & 1) ? load(p.log2_weight + at + i) / p.rate : -INFINITY);
       sync_block();
       float x[kKeys / 4];
       scores(x);
@@ -133,7 +138,8 @@ struct AttendPlain {
     GLINT_DEVICE void copy_means(const float* from, int pitch, int size, int count) const {
       for (int i = thread_index(); i < kKeys * size; i += kThreads) {
         const int r = i / size, c = i % size;
-        store_shared(key_at(r) + c * 4, r < count ? load(from + static_cast<std::int64_t>(r) * pitch + c) : 0.0f);
+        store_shared(key_at(r) + c * 4,
+                     r < count ? load(from + static_cast<std::int64_t>(r) * pitch + c) : 0.0f);
       }
     }
 
@@ -186,7 +192,8 @@ struct AttendPlain {
         const float q = factor * load_shared<float>(query_at(row) + i * 4);
         GLINT_UNROLL
         for (int c = 0; c < kE / 4; ++c)
-          if (part + 4 * c < p.e) out[c] += q * load(moment + static_cast<std::int64_t>(i) * p.e_pitch + part + 4 * c);
+          if (part + 4 * c < p.e)
+            out[c] += q * load(moment + static_cast<std::int64_t>(i) * p.e_pitch + part + 4 * c);
       }
     }
 
@@ -198,7 +205,8 @@ struct AttendPlain {
     GLINT_DEVICE void write(int block, int token) const {
       const float share = 1.0f / (sum + mass);
       const int b = h / p.heads, head = h % p.heads;
-      const float gate = p.gate ? load(p.gate + b * p.gate_batch + head * p.gate_head + token * p.gate_token) : 0.0f;
+      const float gate =
+          p.gate ? load(p.gate + b * p.gate_batch + head * p.gate_head + token * p.gate_token) : 0.0f;
       const float* coarse =
           p.coarse + (static_cast<std::int64_t>(h) * p.queries.blocks() + block) * p.e_pitch;
       T* to = head_of<T>(p.out, p.heads, h) + token * p.out.token_stride;

@@ -1,14 +1,15 @@
-// The attentions as sequences of kernels. Runs on any device that launches kernels and hands out memory: a GPU's
-// stream, or the emulator of the tests.
+// The attentions as sequences of kernels. Runs on any device that launches kernels and hands out memory: a
+// GPU's stream, or the emulator of the tests.
 //
-//   PISA   statistics of key blocks (one pass over k and v), sum of moments, query means, selection, attention
+//   PISA   statistics of key blocks (one pass over k and v), sum of moments, query means, selection,
+//          attention
 //   ISA    block means, coarse attention, rankings, statistics of the kept keys, selection, attention
 //
-// The matrix-unit kernels serve 16-bit elements, blocks of 64, head sizes up to 128, orders zeroth and hybrid; the
-// plain ones everything else.
+// The matrix-unit kernels serve 16-bit elements, blocks of 64, head sizes up to 128 that are multiples of 8,
+// and orders zeroth and hybrid; the plain ones everything else.
 //
 // A device has
-//   template <typename T> T* allocate(int64_t count)      uninitialized, valid until the call's last kernel ended
+//   template <typename T> T* allocate(int64_t count)   uninitialized, valid until the call's last kernel ends
 //   template <typename Kernel, typename Params> void run(const Params&, int64_t x, int64_t y)
 #pragma once
 
@@ -46,14 +47,16 @@ class Engine {
         e_(static_cast<int>(o_.v.size)),
         tile_(matrix_units ? tile_width(o_, block_size) : 0) {
     GLINT_CHECK(o_.q.tokens < kMost && o_.k.tokens < kMost, InvalidArgument,
-                "q, k: expected fewer than {} tokens on a GPU, got {} and {}", kMost, o_.q.tokens, o_.k.tokens);
-    GLINT_CHECK(heads_ <= 65535, InvalidArgument, "q: expected at most 65535 heads of all batches on a GPU, got {}",
-                heads_);
+                "q, k: expected fewer than {} tokens on a GPU, got {} and {}", kMost, o_.q.tokens,
+                o_.k.tokens);
+    GLINT_CHECK(heads_ <= 65535, InvalidArgument,
+                "q: expected at most 65535 heads of all batches on a GPU, got {}", heads_);
   }
 
   void pisa_select(const PisaOptions& options, BlockList selected) {
     const Blocks queries = regular(o_.q, options), keys = regular(o_.k, options);
-    select_pisa(options, queries, keys, selected, pisa_statistics(options, keys, true, false, false), nullptr);
+    select_pisa(options, queries, keys, selected, pisa_statistics(options, keys, true, false, false),
+                nullptr);
   }
 
   /// Selects blocks itself if `selected.blocks` is null.
@@ -100,7 +103,8 @@ class Engine {
     device_.template run<Coarse>(c, n, heads_);
     device_.template run<Rank>(
         RankParams{on_context, sharpness, n, main, static_cast<int>(plan.context.count),
-                   static_cast<int>(plan.sharp.count), plan.context.blocks, plan.sharp.blocks, plan.diffuse.blocks},
+                   static_cast<int>(plan.sharp.count), plan.context.blocks, plan.sharp.blocks,
+                   plan.diffuse.blocks},
         2, heads_);
     if (plan.diffuse.count == 0) return;
     const KeyStatistics s = kept_statistics(grid, plan);
@@ -171,12 +175,8 @@ class Engine {
     return {static_cast<int>(grid.tokens), kBlock, static_cast<int>(grid.padded ? grid.tokens : grid.main)};
   }
   static Blocks kept_blocks(const IsaGrid& grid, const PlanLists& plan) {
-    return {static_cast<int>(grid.tokens),
-            kBlock,
-            static_cast<int>(grid.main),
-            static_cast<int>(plan.context.count),
-            grid.padded,
-            plan.context.blocks};
+    return {static_cast<int>(grid.tokens),        kBlock,      static_cast<int>(grid.main),
+            static_cast<int>(plan.context.count), grid.padded, plan.context.blocks};
   }
 
   /// Calls function(a value of the element type).
@@ -239,10 +239,11 @@ class Engine {
     return s;
   }
 
-  KeyStatistics pisa_statistics(const PisaOptions& options, const Blocks& keys, bool select, bool shared, bool own) {
+  KeyStatistics pisa_statistics(const PisaOptions& options, const Blocks& keys, bool select, bool shared,
+                                bool own) {
     KeyStatistics s;
     StatisticsParams p = statistics_params(keys, s);
-    p.bias = !select                                               ? Bias::None
+    p.bias = !select                                           ? Bias::None
              : options.selection == BlockSelection::Covariance ? Bias::Covariance
              : options.selection == BlockSelection::Variance   ? Bias::Variance
                                                                : Bias::None;
@@ -266,7 +267,8 @@ class Engine {
     } else {
       with_element([&](auto t) {
         device_.template run<Statistics<decltype(t)>>(p, s.n, heads_);
-        if (moments) device_.template run<Moments<decltype(t)>>(p, std::int64_t{runs} * p.moment_tiles, heads_);
+        if (moments)
+          device_.template run<Moments<decltype(t)>>(p, std::int64_t{runs} * p.moment_tiles, heads_);
       });
     }
     if (shared) sum_moments(options, p, runs, s);
@@ -276,10 +278,12 @@ class Engine {
   void sum_moments(const PisaOptions& options, const StatisticsParams& of, int runs, KeyStatistics& s) {
     s.moment = device_.template allocate<float>(std::int64_t{heads_} * d_ * of.e_pitch);
     if (tile_) s.moment16 = device_.template allocate<Half>(std::int64_t{heads_} * tile_ * tile_);
-    const auto factor = static_cast<float>(std::abs(scale_of(options.scale)) / static_cast<double>(o_.k.tokens));
+    const auto factor =
+        static_cast<float>(std::abs(scale_of(options.scale)) / static_cast<double>(o_.k.tokens));
     const MomentSumParams p{of.run_moment, runs, d_, e_, of.e_pitch, tile_, factor, s.moment, s.moment16};
     const std::int64_t elements = std::int64_t{std::max(d_, tile_)} * std::max(of.e_pitch, tile_);
-    with_element([&](auto t) { device_.template run<MomentSum<decltype(t)>>(p, (elements + 255) / 256, heads_); });
+    with_element(
+        [&](auto t) { device_.template run<MomentSum<decltype(t)>>(p, (elements + 255) / 256, heads_); });
   }
 
   void select_pisa(const PisaOptions& options, const Blocks& queries, const Blocks& keys, BlockList selected,
@@ -298,7 +302,8 @@ class Engine {
     GLINT_CHECK(options.forced_blocks.size() <= SelectParams::kForced, InvalidArgument,
                 "forced_blocks: expected at most {} on a GPU, got {}", int{SelectParams::kForced},
                 options.forced_blocks.size());
-    for (std::int64_t j : options.forced_blocks) p.forced[p.forced_count++] = static_cast<int>(j < 0 ? j + p.n : j);
+    for (std::int64_t j : options.forced_blocks)
+      p.forced[p.forced_count++] = static_cast<int>(j < 0 ? j + p.n : j);
     p.mask = mask;
     select(p, selected);
   }
@@ -315,8 +320,8 @@ class Engine {
   }
 
   void make_mask(BlockList selected, int rows, int n, std::uint32_t* mask) {
-    device_.template run<MaskOfList>(MaskParams{selected.blocks, rows, n, static_cast<int>(selected.count), mask}, rows,
-                                     heads_);
+    device_.template run<MaskOfList>(
+        MaskParams{selected.blocks, rows, n, static_cast<int>(selected.count), mask}, rows, heads_);
   }
 
   CoarseParams coarse_params(const float* q, const float* k, const float* v, int n, int main,
@@ -333,7 +338,8 @@ class Engine {
     return c;
   }
 
-  AttendParams attend_params(const Blocks& queries, const Blocks& keys, const std::optional<double>& given) const {
+  AttendParams attend_params(const Blocks& queries, const Blocks& keys,
+                             const std::optional<double>& given) const {
     const double scale = scale_of(given);
     AttendParams p{};
     p.q = strided(o_.q);

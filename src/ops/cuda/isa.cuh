@@ -44,7 +44,8 @@ struct Coarse {
       const float* k = p.key_mean + (head + j) * p.d_pitch;
       float sum = 0.0f;
       for (int i = 0; i < p.d_pitch; i += 4) {
-        const Quad a = load(reinterpret_cast<const Quad*>(q + i)), b = load(reinterpret_cast<const Quad*>(k + i));
+        const Quad a = load(reinterpret_cast<const Quad*>(q + i)),
+                   b = load(reinterpret_cast<const Quad*>(k + i));
         for (int c = 0; c < 4; ++c) sum += a.x[c] * b.x[c];
       }
       sum *= p.scale;

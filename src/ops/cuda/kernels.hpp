@@ -25,7 +25,8 @@ struct AttendPlain;
 template <typename T, int kD, int kKeyStages, int kValueStages>
 struct AttendMma;
 
-/// Depth of the rings that fits two thread blocks into 100 KB of shared memory, which every GPU from sm_80 on has.
+/// Depth of the rings that fits two thread blocks into 100 KB of shared memory, which every GPU from sm_80 on
+/// has.
 template <typename T, int kD>
 struct AttendTuned;
 template <typename T>

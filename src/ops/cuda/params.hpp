@@ -1,7 +1,7 @@
 // What the kernels are given: plain values and pointers. Shared by nvcc, the host compiler and the emulator.
 //
-// h: head, of all batches   n: key blocks   d: head size   e: value size   pitch: d or e rounded up to a multiple
-// of 4 (float32 rows) or to the tile's width (16-bit rows)
+// h: head, of all batches   n: key blocks   d: head size   e: value size   pitch: d or e rounded up to a
+// multiple of 4 (float32 rows) or to the tile's width (16-bit rows)
 #pragma once
 
 #include "ops/cuda/number.hpp"
@@ -21,9 +21,9 @@ struct Span {
 
 /// How one head's tokens are cut into blocks.
 ///
-/// Blocks of `size` cut the first `split` tokens, others the rest; the last of each part may be short. If `kept`
-/// is not negative, only that many blocks of the second part are in use, as `context` [H,kept] lists them. If
-/// `padded`, what is in use is cut again into blocks of `size`, and tokens past the end are zero.
+/// Blocks of `size` cut the first `split` tokens, others the rest; the last of each part may be short. If
+/// `kept` is not negative, only that many blocks of the second part are in use, as `context` [H,kept] lists
+/// them. If `padded`, what is in use is cut again into blocks of `size`, and tokens past the end are zero.
 struct Blocks {
   int tokens, size, split;
   int kept = -1;
@@ -50,25 +50,25 @@ struct PoolParams {
 /// How block statistics bias the selection.
 enum class Bias { None, Covariance, Variance };
 
-/// Statistics of key blocks. A thread block takes `run` of them, so that sums of moments are few and always of
-/// the same order.
+/// Statistics of key blocks. A thread block takes `run` of them, so that sums of moments are few and always
+/// of the same order.
 struct StatisticsParams {
   Strided k, v;
   int heads, d, e;
   Blocks blocks;
   int run;
   int d_pitch, e_pitch;
-  float* key_mean;         ///< [H,n,d_pitch]
-  float* value_mean;       ///< [H,n,e_pitch]
-  float* log2_weight;      ///< [H,n]
-  float* spread;           ///< [H,n,tiles]: squared norm of the moment, in parts, or the variance; or null
+  float* key_mean;     ///< [H,n,d_pitch]
+  float* value_mean;   ///< [H,n,e_pitch]
+  float* log2_weight;  ///< [H,n]
+  float* spread;       ///< [H,n,tiles]: squared norm of the moment, in parts, or the variance; or null
   Bias bias;
-  int tile;                ///< 16-bit means and moments have rows of this many elements; 0: there are none
-  void* key_mean16;        ///< [H,n,tile]
-  void* value_mean16;      ///< [H,n,tile]
-  float* run_moment;       ///< [H,runs,d,e_pitch], or null if moments are not needed
-  float* moments;          ///< [H,n,d,e_pitch], or null
-  int moment_tiles;        ///< thread blocks that share a moment's rows
+  int tile;            ///< 16-bit means and moments have rows of this many elements; 0: there are none
+  void* key_mean16;    ///< [H,n,tile]
+  void* value_mean16;  ///< [H,n,tile]
+  float* run_moment;   ///< [H,runs,d,e_pitch], or null if moments are not needed
+  float* moments;      ///< [H,n,d,e_pitch], or null
+  int moment_tiles;    ///< thread blocks that share a moment's rows
 };
 
 /// moment [H,d,e_pitch] = factor * sum of run_moment over runs, in order; also [H,tile,tile] in 16 bits.
@@ -129,11 +129,11 @@ struct AttendParams {
   Strided q, k, v, out;
   int heads, d, e;
   Blocks queries, keys;
-  int rows;                 ///< of query blocks
-  int all_rows;             ///< the first rows, which read all keys
-  const int* all_blocks;    ///< [H,all_rows] their query blocks, or null: the row's number
-  const int* some_blocks;   ///< [H,rows - all_rows] the others' query blocks, or null: the row's number
-  const int* selected;      ///< [H,rows - all_rows,count] key blocks the others read
+  int rows;                ///< of query blocks
+  int all_rows;            ///< the first rows, which read all keys
+  const int* all_blocks;   ///< [H,all_rows] their query blocks, or null: the row's number
+  const int* some_blocks;  ///< [H,rows - all_rows] the others' query blocks, or null: the row's number
+  const int* selected;     ///< [H,rows - all_rows,count] key blocks the others read
   int count;
   const std::uint32_t* mask;  ///< the same as bits, or null: unselected blocks are dropped
   int d_pitch, e_pitch, tile;
@@ -142,8 +142,8 @@ struct AttendParams {
   const float* moment;   ///< [H,d,e_pitch] times its factor; null: no shared first-order term
   const float* moments;  ///< [H,n,d,e_pitch]; null: no first-order terms of their own
   float moments_factor;
-  float rate;        ///< base-2 logits are rate * sign * q.k
-  int sign;          ///< 1, 0, -1
+  float rate;           ///< base-2 logits are rate * sign * q.k
+  int sign;             ///< 1, 0, -1
   const float* coarse;  ///< [H,query blocks,e_pitch] added times the gate; or null
   const float* gate;
   std::int64_t gate_batch, gate_head, gate_token;

@@ -2,7 +2,8 @@
 //
 // pool:        a thread block per block of tokens; threads are columns
 // statistics:  the same for keys and values, with the variance
-// moments:     a thread block per run of key blocks and tile of 16 rows of H = sum (k - mean)^T v; threads are
+// moments:     a thread block per run of key blocks and tile of 16 rows of H = sum (k - mean)^T v; threads
+// are
 //              columns of a row; rows of K and V come from the caches
 #pragma once
 
@@ -33,7 +34,8 @@ GLINT_DEVICE float block_sum(float x, std::uint32_t at) {
 }
 
 template <typename T>
-GLINT_DEVICE float column_mean(const T* x, std::int64_t stride, const Blocks& b, int h, Span span, int column) {
+GLINT_DEVICE float column_mean(const T* x, std::int64_t stride, const Blocks& b, int h, Span span,
+                               int column) {
   float sum = 0.0f;
   for (int r = 0; r < span.count; ++r) {
     const int token = token_of(b, h, span, r);
@@ -70,8 +72,9 @@ struct Statistics {
     const int j = block_x(), h = block_y();
     const std::int64_t at = static_cast<std::int64_t>(h) * p.blocks.blocks() + j;
     const Span span = span_of(p.blocks, h, j);
-    const float squares = means(p, head_of<const T>(p.k, p.heads, h), p.k.token_stride, h, span, p.d,
-                                p.d_pitch, p.key_mean + at * p.d_pitch, p.key_mean16, at, p.bias == Bias::Variance);
+    const float squares =
+        means(p, head_of<const T>(p.k, p.heads, h), p.k.token_stride, h, span, p.d, p.d_pitch,
+              p.key_mean + at * p.d_pitch, p.key_mean16, at, p.bias == Bias::Variance);
     means(p, head_of<const T>(p.v, p.heads, h), p.v.token_stride, h, span, p.e, p.e_pitch,
           p.value_mean + at * p.e_pitch, p.value_mean16, at, false);
     if (p.bias == Bias::Variance) {
@@ -83,8 +86,9 @@ struct Statistics {
 
  private:
   /// Returns the sum of squared distances to the mean over this thread's columns.
-  GLINT_DEVICE static float means(const Params& p, const T* x, std::int64_t stride, int h, Span span, int size,
-                                  int pitch, float* mean, void* mean16, std::int64_t at, bool variance) {
+  GLINT_DEVICE static float means(const Params& p, const T* x, std::int64_t stride, int h, Span span,
+                                  int size, int pitch, float* mean, void* mean16, std::int64_t at,
+                                  bool variance) {
     float squares = 0.0f;
     for (int c = thread_index(); c < (p.tile > pitch ? p.tile : pitch); c += kThreads) {
       const float m = c < size ? column_mean(x, stride, p.blocks, h, span, c) : 0.0f;
@@ -139,7 +143,8 @@ struct Moments {
     float sum = 0.0f;
     for (int r = 0; r < span.count; ++r) {
       const std::int64_t token = span.begin + r;
-      sum += (to_float(load(k + token * p.k.token_stride)) - mean) * to_float(load(v + token * p.v.token_stride));
+      sum += (to_float(load(k + token * p.k.token_stride)) - mean) *
+             to_float(load(v + token * p.v.token_stride));
     }
     return sum;
   }
@@ -159,7 +164,8 @@ struct MomentSum {
     const bool inside = row < p.d && column < p.e_pitch;
     float sum = 0.0f;
     for (int run = 0; inside && run < p.runs; ++run)
-      sum += load(p.run_moment + (static_cast<std::int64_t>(h) * p.runs + run) * size + row * p.e_pitch + column);
+      sum += load(p.run_moment + (static_cast<std::int64_t>(h) * p.runs + run) * size + row * p.e_pitch +
+                  column);
     sum *= p.factor;
     if (inside) store(p.moment + h * size + row * p.e_pitch + column, sum);
     if constexpr (sizeof(T) == 2)

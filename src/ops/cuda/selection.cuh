@@ -1,8 +1,8 @@
 // Selection of key blocks: scores between block means, then the largest of each row.
 //
-// A warp owns a row. Its scores lie in shared memory as ordered integers; the smallest one that is selected is
-// found from four histograms of eight bits, and one pass in ascending order writes the list and the mask. Ties go
-// to the lowest index, NaN counts as -infinity.
+// A warp owns a row. Its scores lie in shared memory as ordered integers; the smallest one that is selected
+// is found from four histograms of eight bits, and one pass in ascending order writes the list and the mask.
+// Ties go to the lowest index, NaN counts as -infinity.
 #pragma once
 
 #include "ops/cuda/pool.cuh"
@@ -24,7 +24,9 @@ struct Cut {
 };
 
 /// Where a bin lies: those that neighbouring lanes read together are neighbours.
-GLINT_DEVICE std::uint32_t bin_at(std::uint32_t bins, std::uint32_t bin) { return bins + (bin % 8 * 32 + bin / 8) * 4; }
+GLINT_DEVICE std::uint32_t bin_at(std::uint32_t bins, std::uint32_t bin) {
+  return bins + (bin % 8 * 32 + bin / 8) * 4;
+}
 
 /// Finds the `count` largest of `n` ordered values at `keys`, with 1 KB of histograms at `bins`. By one warp.
 GLINT_DEVICE Cut find_cut(std::uint32_t keys, int n, int count, std::uint32_t bins) {
@@ -79,8 +81,9 @@ struct Select {
     for (int i = thread_index(); i < kRows * p.d_pitch; i += kThreads) {
       const int row = first + smaller(i / p.d_pitch, rows - 1);
       const int block = p.row_blocks ? load(p.row_blocks + static_cast<std::int64_t>(h) * p.rows + row) : row;
-      store_shared(queries + i * 4, load(p.query_mean + (static_cast<std::int64_t>(h) * p.query_blocks + block) *
-                                                            p.d_pitch + i % p.d_pitch));
+      store_shared(queries + i * 4,
+                   load(p.query_mean + (static_cast<std::int64_t>(h) * p.query_blocks + block) * p.d_pitch +
+                        i % p.d_pitch));
     }
     sync_block();
     for (int j = thread_index(); j < p.n; j += kThreads) score(p, h, j, queries, keys);
@@ -123,7 +126,8 @@ struct Select {
     int written = 0, equal_seen = 0;
     for (int word = 0; word < words; ++word) {
       const int j = word * 32 + lane;
-      const std::uint32_t key = j < p.n ? load_shared<std::uint32_t>(keys + j * 4) : 0u, lower = (1u << lane) - 1;
+      const std::uint32_t key = j < p.n ? load_shared<std::uint32_t>(keys + j * 4) : 0u,
+                          lower = (1u << lane) - 1;
       const bool equal = j < p.n && key == cut.least;
       const std::uint32_t equals = ballot(equal);
       const bool tied_in = equal && equal_seen + count_bits(equals & lower) < cut.ties;
@@ -150,7 +154,7 @@ struct MaskOfList {
       std::uint32_t bits = 0;
       for (int i = 0; i < p.count; ++i) {
         const int j = load(p.selected + row * p.count + i);
-        if (j / 32 == word) bits |= 1u << j % 32;
+        if (j >= 0 && j < p.n && j / 32 == word) bits |= 1u << j % 32;
       }
       store(p.mask + row * words + word, bits);
     }

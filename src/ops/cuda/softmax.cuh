@@ -12,8 +12,8 @@ struct Softmax {
   float max[2] = {-1e30f, -1e30f};
   float sum[2] = {}, mass[2] = {};
 
-  /// Turns kGroups groups of 8 scores into weights, adds them to sum or mass, and scales `out` and what was summed
-  /// before.   Weights are 2^(rate (score - maximum)).
+  /// Turns kGroups groups of 8 scores into weights, adds them to sum or mass, and scales `out` and what was
+  /// summed before.   Weights are 2^(rate (score - maximum)).
   template <int kGroups, int kOut>
   GLINT_DEVICE void take_in(float (&scores)[kGroups][4], float (&out)[kOut][4], float rate, bool exact) {
     GLINT_UNROLL
@@ -27,12 +27,11 @@ struct Softmax {
       max[half] = top;
       float added = 0.0f;
       GLINT_UNROLL
-      for (int i = 0; i < kGroups; ++i)
-        GLINT_UNROLL
-        for (int c = 2 * half; c < 2 * half + 2; ++c) {
-          scores[i][c] = power_of_two(rate * scores[i][c] - base);
-          added += scores[i][c];
-        }
+      for (int i = 0; i < kGroups; ++i) GLINT_UNROLL
+      for (int c = 2 * half; c < 2 * half + 2; ++c) {
+        scores[i][c] = power_of_two(rate * scores[i][c] - base);
+        added += scores[i][c];
+      }
       sum[half] = sum[half] * factor + (exact ? added : 0.0f);
       mass[half] = mass[half] * factor + (exact ? 0.0f : added);
       GLINT_UNROLL

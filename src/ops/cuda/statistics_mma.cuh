@@ -1,7 +1,7 @@
 // Statistics of key blocks on matrix units: one pass over keys and values gives means and moments.
 //
-// A thread block of kD / 16 warps takes a run of key blocks of one head. Warp w owns rows [16 w, 16 w + 16) of the
-// moment H = sum (k - mean)^T v; the sum over the run stays in its registers beside the block's own.
+// A thread block of kD / 16 warps takes a run of key blocks of one head. Warp w owns rows [16 w, 16 w + 16)
+// of the moment H = sum (k - mean)^T v; the sum over the run stays in its registers beside the block's own.
 //
 //   keys [64,kD] | values [64,kD] | two halves of column sums [2,kD] | mean [kD] | norms
 //
@@ -30,19 +30,19 @@ struct StatisticsMma {
       const Span span = span_of(p.blocks, h, j);
       copy(p, h, span);
       mean(0, p.d, p.d_pitch, span, p.key_mean + at * p.d_pitch, static_cast<T*>(p.key_mean16) + at * kD);
-      mean(kTileBytes, p.e, p.e_pitch, span, p.value_mean + at * p.e_pitch, static_cast<T*>(p.value_mean16) + at * kD);
+      mean(kTileBytes, p.e, p.e_pitch, span, p.value_mean + at * p.e_pitch,
+           static_cast<T*>(p.value_mean16) + at * kD);
       if (thread_index() == 0) store(p.log2_weight + at, log2f(static_cast<float>(span.count)));
       centre(span);
       float own[kColumns][4] = {};
       multiply_block(own);
       float squares = 0.0f;
       GLINT_UNROLL
-      for (int i = 0; i < kColumns; ++i)
-        GLINT_UNROLL
-        for (int c = 0; c < 4; ++c) {
-          squares += own[i][c] * own[i][c];
-          sum[i][c] += own[i][c];
-        }
+      for (int i = 0; i < kColumns; ++i) GLINT_UNROLL
+      for (int c = 0; c < 4; ++c) {
+        squares += own[i][c] * own[i][c];
+        sum[i][c] += own[i][c];
+      }
       const float total = block_sum<kThreads>(squares, kNorms);
       if (p.bias == Bias::Covariance && thread_index() == 0) store(p.spread + at, total);
       sync_block();
@@ -91,7 +91,8 @@ struct StatisticsMma {
     const int column = thread_index() % kD;
     const auto m = load_shared<float>(kMean + column * 4);
     for (int r = thread_index() / kD; r < span.count; r += 2)
-      store_shared(chunk_at<kD>(r, column / 8) + column % 8 * 2, from_float<T>(to_float(element(0, r, column)) - m));
+      store_shared(chunk_at<kD>(r, column / 8) + column % 8 * 2,
+                   from_float<T>(to_float(element(0, r, column)) - m));
     sync_block();
   }
 

@@ -1,7 +1,7 @@
 // Tiles of 16-bit rows in shared memory, and their fragments for the matrix units.
 //
-// A row is kD elements, kD / 8 chunks of 16 bytes. Chunk c of row r lies at place c ^ (r % 8), so that the eight
-// rows of a matrix load, and the eight lanes of a copy, use different banks.
+// A row is kD elements, kD / 8 chunks of 16 bytes. Chunk c of row r lies at place c ^ (r % 8), so that the
+// eight rows of a matrix load, and the eight lanes of a copy, use different banks.
 #pragma once
 
 #include "ops/cuda/primitives.cuh"
@@ -13,8 +13,8 @@ GLINT_DEVICE std::uint32_t chunk_at(int row, int chunk) {
   return row * (kD * 2) + (chunk ^ (row & 7)) * 16;
 }
 
-/// Starts the copy of kRows rows; `row_at(r)` points at the row or is null, which gives zeros, as do the columns
-/// from `size` on, a multiple of 8.
+/// Starts the copy of kRows rows; `row_at(r)` points at the row or is null, which gives zeros, as do the
+/// columns from `size` on, a multiple of 8.
 template <typename T, int kD, int kRows, int kThreads, typename RowAt>
 GLINT_DEVICE void copy_tile(std::uint32_t at, const T* any, int size, RowAt&& row_at) {
   constexpr int kChunks = kD / 8, kStep = kThreads / kChunks;
@@ -35,7 +35,8 @@ GLINT_DEVICE void load_a(std::uint32_t at, int first_row, int step, std::uint32_
   load_matrices(at + chunk_at<kD>(first_row + lane % 16, 2 * step + lane / 16), a);
 }
 
-/// B of the transposed tile: columns are rows [16 pair, +16), two groups of 8; its rows are columns [16 step, +16).
+/// B of the transposed tile: columns are rows [16 pair, +16), two groups of 8; its rows are columns [16 step,
+/// +16).
 template <int kD>
 GLINT_DEVICE void load_b_of_rows(std::uint32_t at, int pair, int step, std::uint32_t (&b)[4]) {
   const int lane = thread_index() % 32;
@@ -53,7 +54,8 @@ GLINT_DEVICE void load_b(std::uint32_t at, int step, int pair, std::uint32_t (&b
 template <int kD>
 GLINT_DEVICE void load_a_of_columns(std::uint32_t at, int step, int column_step, std::uint32_t (&a)[4]) {
   const int lane = thread_index() % 32;
-  load_matrices_transposed(at + chunk_at<kD>(16 * step + lane % 8 + lane / 16 * 8, 2 * column_step + lane / 8 % 2), a);
+  load_matrices_transposed(
+      at + chunk_at<kD>(16 * step + lane % 8 + lane / 16 * 8, 2 * column_step + lane / 8 % 2), a);
 }
 
 }  // namespace glint::ops::cuda

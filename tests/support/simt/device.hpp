@@ -24,7 +24,8 @@ class EmulatedDevice {
   template <typename Kernel, typename Params>
   void run(const Params& params, std::int64_t x, std::int64_t y) {
     const auto bytes = static_cast<std::size_t>(Kernel::shared_bytes(params));
-    if (bytes > kMostShared) throw Fault(FaultKind::SharedBounds, "a kernel asks for more than every GPU has");
+    if (bytes > kMostShared)
+      throw Fault(FaultKind::SharedBounds, "a kernel asks for more than every GPU has");
     Machine machine(memory, bytes, Kernel::kThreads, options);
     reports_[typeid(Kernel).hash_code()].add(
         machine.launch({static_cast<int>(x), static_cast<int>(y)}, [&] { Kernel{}(params); }));

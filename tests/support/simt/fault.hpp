@@ -25,7 +25,8 @@ inline const char* name(FaultKind kind) {
 
 class Fault : public std::runtime_error {
  public:
-  Fault(FaultKind kind, const std::string& what) : std::runtime_error(std::string(name(kind)) + ": " + what), kind_(kind) {}
+  Fault(FaultKind kind, const std::string& what)
+      : std::runtime_error(std::string(name(kind)) + ": " + what), kind_(kind) {}
   FaultKind kind() const { return kind_; }
 
  private:

@@ -1,7 +1,7 @@
 // A stack of its own for each emulated thread, and the switch between stacks.
 //
-// On x86-64 a switch saves six registers and takes a few nanoseconds. Elsewhere it is ucontext's, which costs a
-// system call.
+// On x86-64 a switch saves six registers and takes a few nanoseconds. Elsewhere it is ucontext's, which costs
+// a system call.
 #pragma once
 
 #include <cstddef>

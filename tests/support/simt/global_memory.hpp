@@ -69,7 +69,8 @@ class GlobalMemory {
   };
 
   static unsigned char* align(unsigned char* p) {
-    return reinterpret_cast<unsigned char*>((reinterpret_cast<std::uintptr_t>(p) + 255) & ~std::uintptr_t{255});
+    return reinterpret_cast<unsigned char*>((reinterpret_cast<std::uintptr_t>(p) + 255) &
+                                            ~std::uintptr_t{255});
   }
   static std::size_t offset(const Allocation& a, const void* p) {
     return static_cast<std::size_t>(static_cast<const unsigned char*>(p) - a.begin);
@@ -80,11 +81,13 @@ class GlobalMemory {
   }
   Allocation& find(const void* p, std::size_t bytes, const std::source_location& where) {
     if (reinterpret_cast<std::uintptr_t>(p) % bytes != 0 && (bytes & (bytes - 1)) == 0)
-      throw Fault(FaultKind::Misaligned, "global access of " + std::to_string(bytes) + " bytes at " + text(where));
+      throw Fault(FaultKind::Misaligned,
+                  "global access of " + std::to_string(bytes) + " bytes at " + text(where));
     if (last_ && holds(*last_, p, bytes)) return *last_;
     for (auto& a : allocations_)
       if (holds(*a, p, bytes)) return *(last_ = a.get());
-    throw Fault(FaultKind::GlobalBounds, "global access of " + std::to_string(bytes) + " bytes at " + text(where));
+    throw Fault(FaultKind::GlobalBounds,
+                "global access of " + std::to_string(bytes) + " bytes at " + text(where));
   }
 
   std::vector<std::unique_ptr<Allocation>> allocations_;

@@ -1,7 +1,8 @@
 // Executes a kernel's blocks one after another, each thread on a stack of its own.
 //
 // A thread runs until it needs others: a barrier, or an instruction of the whole warp, which the last lane to
-// arrive carries out for all. Memory is checked at every access, so faults show whatever order the threads run in.
+// arrive carries out for all. Memory is checked at every access, so faults show whatever order the threads
+// run in.
 #pragma once
 
 #include "tests/support/simt/fibre.hpp"
@@ -35,7 +36,10 @@ class Machine {
   static Machine& current() { return *running; }
 
   Machine(GlobalMemory& memory, std::size_t shared_bytes, int threads, const Options& options)
-      : memory_(memory), shared_(shared_bytes), options_(options), threads_(static_cast<std::size_t>(threads)) {
+      : memory_(memory),
+        shared_(shared_bytes),
+        options_(options),
+        threads_(static_cast<std::size_t>(threads)) {
     for (std::size_t i = 0; i < threads_.size(); ++i) {
       threads_[i].machine = this;
       threads_[i].index = static_cast<int>(i);
@@ -77,7 +81,8 @@ class Machine {
     note(where, at, size);
     shared_.read(at, to, size, now_->index, where);
   }
-  void write_shared(std::uint32_t at, const void* from, std::uint32_t size, const std::source_location& where) {
+  void write_shared(std::uint32_t at, const void* from, std::uint32_t size,
+                    const std::source_location& where) {
     note(where, at, size);
     shared_.write(at, from, size, now_->index, where);
   }
@@ -136,15 +141,14 @@ class Machine {
         return;
       }
       if (warp[i].where.line() != where.line() || warp[i].where.file_name() != where.file_name())
-        throw Fault(FaultKind::Divergence, "lanes of a warp at " + text(where) + " and " + text(warp[i].where));
+        throw Fault(FaultKind::Divergence,
+                    "lanes of a warp at " + text(where) + " and " + text(warp[i].where));
       lanes[i] = warp[i].operands;
     }
     operation(lanes);
     for (int i = 0; i < kWarp; ++i) warp[i].state = State::Ready;
   }
-  bool swaps_fragment() {
-    return options_.swap_fragment >= 0 && now_->products++ == options_.swap_fragment;
-  }
+  bool swaps_fragment() { return options_.swap_fragment >= 0 && now_->products++ == options_.swap_fragment; }
 
  private:
   enum class State { Ready, AtBarrier, InWarp, Done };
@@ -205,7 +209,8 @@ class Machine {
         if (t.error) std::rethrow_exception(t.error);
       }
     }
-    return std::any_of(threads_.begin(), threads_.end(), [](const Thread& t) { return t.state != State::Done; });
+    return std::any_of(threads_.begin(), threads_.end(),
+                       [](const Thread& t) { return t.state != State::Done; });
   }
 
   void release_barrier() {

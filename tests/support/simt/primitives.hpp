@@ -1,4 +1,5 @@
-// The kernels' primitives, emulated. Include before any kernel. src/ops/cuda/primitives.cuh says what each does.
+// The kernels' primitives, emulated. Include before any kernel. src/ops/cuda/primitives.cuh says what each
+// does.
 #pragma once
 
 #define GLINT_SIMT_EMULATOR 1
@@ -118,7 +119,8 @@ inline void load_matrices(std::uint32_t at, std::uint32_t (&r)[4], Where where =
   Machine::current().collective(where, &mine,
                                 [](void* const* lanes) { emulated::exchange_matrices(lanes, false); });
 }
-inline void load_matrices_transposed(std::uint32_t at, std::uint32_t (&r)[4], Where where = Where::current()) {
+inline void load_matrices_transposed(std::uint32_t at, std::uint32_t (&r)[4],
+                                     Where where = Where::current()) {
   emulated::MatrixOperands mine{{}, r};
   Machine::current().read_matrix_row(at, mine.row, where);
   Machine::current().collective(where, &mine,
@@ -128,7 +130,8 @@ inline void load_matrices_transposed(std::uint32_t at, std::uint32_t (&r)[4], Wh
 inline float to_float(float x) { return x; }
 inline float to_float(BFloat16 x) { return std::bit_cast<float>(std::uint32_t{x.bits} << 16); }
 inline float to_float(Half x) {
-  const std::uint32_t sign = std::uint32_t{x.bits} >> 15 << 31, exponent = x.bits >> 10 & 31, fraction = x.bits & 1023;
+  const std::uint32_t sign = std::uint32_t{x.bits} >> 15 << 31, exponent = x.bits >> 10 & 31,
+                      fraction = x.bits & 1023;
   if (exponent == 0) {
     const float tiny = std::ldexp(static_cast<float>(fraction), -24);
     return sign ? -tiny : tiny;

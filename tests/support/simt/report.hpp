@@ -44,7 +44,8 @@ struct Report {
   }
 };
 
-/// Pairs up the accesses of a warp's lanes: the n-th of each lane at one place of the source is one instruction.
+/// Pairs up the accesses of a warp's lanes: the n-th of each lane at one place of the source is one
+/// instruction.
 class BankMeter {
  public:
   void note(const std::source_location& where, int lane, std::uint32_t at, std::uint32_t size) {

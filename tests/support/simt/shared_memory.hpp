@@ -9,8 +9,6 @@
 
 namespace glint::simt {
 
-
-
 class SharedMemory {
  public:
   explicit SharedMemory(std::size_t bytes) : bytes_(bytes), cells_((bytes + 1) / 2) {}
@@ -40,8 +38,7 @@ class SharedMemory {
     for (std::uint32_t i = at / 2; i < (at + 4) / 2; ++i) {
       Cell& c = cells_[i];
       if (!c.atomic || c.write_phase != phase_) {
-        if (c.state == State::Empty)
-          throw Fault(FaultKind::Uninitialized, "shared atomic at " + text(where));
+        if (c.state == State::Empty) throw Fault(FaultKind::Uninitialized, "shared atomic at " + text(where));
         write_cell(c, thread, where);
         c.atomic = true;
         c.writer = lanes_of(thread);

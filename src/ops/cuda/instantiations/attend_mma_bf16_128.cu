@@ -2,5 +2,6 @@
 #include "ops/cuda/launch.cuh"
 
 namespace glint::ops::cuda {
-template const char* launch<AttendTuned<BFloat16, 128>::Kernel>(const AttendParams&, unsigned, unsigned, void*);
+template const char* launch<AttendTuned<BFloat16, 128>::Kernel>(const AttendParams&, unsigned, unsigned,
+                                                                void*);
 }
