@@ -143,6 +143,8 @@ TEST_CASE("Threads that share memory without a barrier are a race", "[ops]") {
   const auto exchange = [](const std::function<void()>& between) {
     return [between] {
       store_shared(thread_index() * 4, 1.0f);
+      sync_block();
+      store_shared(thread_index() * 4, 2.0f);
       between();
       load_shared<float>((thread_index() ^ 1) * 4);
     };
@@ -151,10 +153,12 @@ TEST_CASE("Threads that share memory without a barrier are a race", "[ops]") {
   GlobalMemory memory;
   CHECK_NOTHROW(run(memory, exchange([] { sync_warp(); })));
   CHECK_NOTHROW(run(memory, exchange([] { sync_block(); })));
-  CHECK(fault_of(exchange([] { sync_block(); }), {.drop_barrier = 0}) == FaultKind::Race);
+  CHECK(fault_of(exchange([] { sync_block(); }), {.drop_barrier = 1}) == FaultKind::Race);
   // A warp's own barrier orders nothing between warps.
   CHECK(fault_of([] {
           store_shared(thread_index() * 4, 1.0f);
+          sync_block();
+          store_shared(thread_index() * 4, 2.0f);
           sync_warp();
           load_shared<float>((thread_index() ^ 32) * 4);
         }) == FaultKind::Race);

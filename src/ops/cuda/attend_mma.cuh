@@ -238,10 +238,10 @@ struct AttendMma {
       }
       sync_warp();
       T* to = head_of<T>(p.out, p.heads, h) + span.begin * p.out.token_stride;
-      const int chunks = p.e / 8;
-      for (int i = lane; i < 16 * chunks; i += 32) {
-        const int r = warp_row() + i / chunks, chunk = i % chunks;
-        if (r < span.count)
+      GLINT_UNROLL
+      for (int i = lane; i < 16 * kColumns; i += 32) {
+        const int r = warp_row() + i / kColumns, chunk = i % kColumns;
+        if (r < span.count && 8 * chunk < p.e)
           store(reinterpret_cast<Quad*>(to + r * p.out.token_stride + chunk * 8),
                 load_shared<Quad>(chunk_at<kD>(r, chunk)));
       }

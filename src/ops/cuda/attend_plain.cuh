@@ -146,12 +146,15 @@ struct AttendPlain {
     /// Key i of this thread is number part + 4 i of the tile.
     GLINT_DEVICE void scores(float (&x)[kKeys / 4]) const {
       GLINT_UNROLL
-      for (int i = 0; i < kKeys / 4; ++i) x[i] = load_shared<float>(bias_at(part + 4 * i));
+      for (int i = 0; i < kKeys / 4; ++i) x[i] = 0.0f;
       for (int c = 0; c < p.d; ++c) {
         const auto q = load_shared<float>(query_at(row) + c * 4);
         GLINT_UNROLL
         for (int i = 0; i < kKeys / 4; ++i) x[i] += q * load_shared<float>(key_at(part + 4 * i) + c * 4);
       }
+      // Last: the sum above is rounded at its own size.
+      GLINT_UNROLL
+      for (int i = 0; i < kKeys / 4; ++i) x[i] += load_shared<float>(bias_at(part + 4 * i));
     }
 
     /// Turns scores into weights under the raised maximum, and scales down what was summed before.

@@ -64,7 +64,7 @@ T shuffle(T x, int lane, Where where = Where::current()) {
 }
 template <typename T>
 T shuffle_xor(T x, int mask, Where where = Where::current()) {
-  return shuffle(x, (thread_index() % simt::kWarp) ^ mask, where);
+  return cuda::shuffle(x, (thread_index() % simt::kWarp) ^ mask, where);  // not std::shuffle
 }
 inline std::uint32_t ballot(bool condition, Where where = Where::current()) {
   struct Operands {
