@@ -17,6 +17,7 @@ struct ParsedLoadOptions {
   std::optional<at::ScalarType> dtype;  ///< converts weights to this dtype; unset = keep as stored
   bool gradients = false;
   bool attention = true;
+  bool pack = true;
 };
 
 std::shared_ptr<const Network> load_torchscript(const std::filesystem::path& path,

@@ -87,7 +87,7 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
               "gradients: a {} component has none; only torchscript components are differentiable",
               enum_name(backend));
   detail::ParsedLoadOptions understood{detail::parse_device(options.device), at::kFloat, options.gradients,
-                                       options.attention};
+                                       options.attention, options.pack};
   if (options.dtype == kStored)
     understood.dtype.reset();
   else if (!options.dtype.empty())

@@ -1,5 +1,6 @@
 // Loads TorchScript archives, run by torch's interpreter.
 #include "network/loaders.hpp"
+#include "network/packing.hpp"
 #include "network/torch_errors.hpp"
 
 #include <glint/network/attention_rewrite.hpp>
@@ -11,6 +12,8 @@
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
+
+#include <ATen/ops/empty.h>
 
 #include <map>
 #include <mutex>
@@ -88,7 +91,8 @@ class Lifter {
   std::vector<std::string> names_;
 };
 
-/// A network as stored. A version that takes its weights as inputs is derived on first use.
+/// A network as stored, without the weights that the network in use holds packed. Versions that need plain
+/// weights are derived on first use and put them back.
 class Archive {
  public:
   Archive(torch::jit::Module module, const ParsedLoadOptions& options)
@@ -97,7 +101,22 @@ class Archive {
       if (parameter.value.is_floating_point()) weights_.emplace(parameter.name, parameter.value);
   }
 
-  const Weights& weights() const { return weights_; }
+  /// Frees the parameters that `layers` hold.
+  void release(const PackedLayers& layers) {
+    for (const auto& layer : layers)
+      for (const auto& [name, parameter] : weights_) {
+        if (!layer->replaces(parameter)) continue;
+        parameter.set_data(at::empty({0}, parameter.options()));
+        released_.emplace_back(parameter, layer);
+      }
+  }
+
+  const Weights& weights() {
+    const std::lock_guard lock(mutex_);
+    restore();
+    return weights_;
+  }
+  bool has_weights() const { return !weights_.empty(); }
 
   /// A network that takes the weights called `names` after its own inputs.
   struct Lifted {
@@ -107,6 +126,7 @@ class Archive {
   const Lifted& lifted() {
     const std::lock_guard lock(mutex_);
     if (lifted_) return *lifted_;
+    restore();
     torch::jit::Module changed = module_.clone(/*inplace=*/true);  // shares the weights
     auto names = Lifter(changed).lift();
     torch::jit::Module frozen = torch::jit::freeze(changed);
@@ -116,21 +136,57 @@ class Archive {
   }
 
  private:
+  void restore() {
+    for (const auto& [parameter, layer] : released_) parameter.set_data(layer->weight());
+    released_.clear();
+  }
+
   torch::jit::Module module_;
   ParsedLoadOptions options_;
   Weights weights_;
   std::mutex mutex_;
+  std::vector<std::pair<at::Tensor, std::shared_ptr<PackedConvolution>>> released_;
   std::optional<Lifted> lifted_;
+};
+
+/// A network as it runs: packed, and plain where gradients are recorded.
+class Executable {
+ public:
+  explicit Executable(torch::jit::Module module) : module_(std::move(module)) {}
+
+  const PackedLayers& pack() { return layers_ = pack_convolutions(module_); }
+
+  // Module::forward is not const, although it changes nothing: callers copy the handle.
+  torch::jit::Module module(bool differentiable) {
+    if (layers_.empty() || !differentiable) return module_;
+    const std::lock_guard lock(mutex_);
+    if (!plain_) {
+      plain_ = module_.clone(/*inplace=*/true);
+      unpack_convolutions(*plain_, layers_);
+    }
+    return *plain_;
+  }
+  const PackedLayers& layers() const { return layers_; }
+
+ private:
+  torch::jit::Module module_;
+  PackedLayers layers_;
+  std::mutex mutex_;
+  std::optional<torch::jit::Module> plain_;
 };
 
 class TorchScriptNetwork final : public Network {
  public:
   TorchScriptNetwork(const torch::jit::Module& module, std::string file, const ParsedLoadOptions& options)
-      : module_(torch::jit::freeze(module)),
-        file_(std::move(file)),
+      : file_(std::move(file)),
         gradients_(options.gradients),
         archive_(std::make_shared<Archive>(module, options)) {
-    if (options.attention) attention_layers_ = rewrite_attention(module_);
+    torch::jit::Module frozen = torch::jit::freeze(module);
+    if (options.attention) attention_layers_ = rewrite_attention(frozen);
+    executable_ = std::make_shared<Executable>(std::move(frozen));
+    if (!options.pack || options.gradients) return;
+    archive_->release(executable_->pack());
+    if (!archive_->has_weights()) archive_ = nullptr;  // its constants are the plain weights
   }
 
   int64_t attention_layers() const override { return attention_layers_; }
@@ -150,7 +206,7 @@ class TorchScriptNetwork final : public Network {
     return translated(ErrorCode::Internal, file_, [&] {
       auto result = std::make_shared<TorchScriptNetwork>(*this);
       const Archive::Lifted& lifted = archive_->lifted();
-      result->module_ = lifted.module;
+      result->executable_ = std::make_shared<Executable>(lifted.module);
       result->archive_ = nullptr;
       for (const std::string& name : lifted.names) {
         const auto own = changed.find(name);
@@ -168,9 +224,12 @@ class TorchScriptNetwork final : public Network {
       // batch) may stall again. This switch is per thread and so leaves a host's own TorchScript alone
       // (getProfilingMode and getExecutorMode are per process).
       const torch::jit::GraphOptimizerEnabledGuard unoptimized(false);
-      if (gradients_ || wants_gradient(inputs)) return forward(std::move(inputs));
+      if (gradients_ || wants_gradient(inputs)) return forward(executable_->module(true), std::move(inputs));
       const WithoutAutograd guard;
-      return forward(std::move(inputs));
+      const PackedScope scope(executable_->layers());
+      auto outputs = forward(executable_->module(false), std::move(inputs));
+      for (at::Tensor& output : outputs) output = output.contiguous();  // packed layers give channels-last
+      return outputs;
     });
   }
 
@@ -181,12 +240,10 @@ class TorchScriptNetwork final : public Network {
            std::any_of(inputs.begin(), inputs.end(), [](const at::Tensor& t) { return t.requires_grad(); });
   }
 
-  std::vector<at::Tensor> forward(std::vector<at::Tensor> inputs) const {
+  std::vector<at::Tensor> forward(torch::jit::Module module, std::vector<at::Tensor> inputs) const {
     std::vector<c10::IValue> stack(std::make_move_iterator(inputs.begin()),
                                    std::make_move_iterator(inputs.end()));
     stack.insert(stack.end(), weights_.begin(), weights_.end());
-    // Copy the handle: Module::forward is not const, although it changes nothing.
-    auto module = module_;
     const auto result = module.forward(std::move(stack));
     if (result.isTensor()) return {result.toTensor()};
     if (result.isTensorList()) return result.toTensorVector();
@@ -201,12 +258,12 @@ class TorchScriptNetwork final : public Network {
     return outputs;
   }
 
-  torch::jit::Module module_;
+  std::shared_ptr<Executable> executable_;
   std::string file_;
   bool gradients_;
   int64_t attention_layers_ = 0;
   std::shared_ptr<Archive> archive_;  // null once weights have been replaced
-  std::vector<at::Tensor> weights_;   // weights passed to module_ as inputs
+  std::vector<at::Tensor> weights_;   // weights passed to the network as inputs
 };
 
 }  // namespace
