@@ -96,7 +96,9 @@ const Registry& builtins() {
     r.add<MagCache>();
     r.add<TaylorSeer>();
     r.add<Spectrum>();
+#ifndef GLINT_CORE_ONLY  // Fourier transforms
     r.add<CfgCache>();
+#endif
     r.add<AdaptiveGuidance>();
     r.add<StepMask>();
     return r;

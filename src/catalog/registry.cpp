@@ -17,8 +17,8 @@ std::string label(std::string_view kind) {
 
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
-  GLINT_CHECK(found != kKinds.end(), InvalidArgument,
-              "kind: expected one of {}, got '{}'", fmt::join(kKinds, ", "), kind);
+  GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected one of {}, got '{}'",
+              joined_text(kKinds, ", "), kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 

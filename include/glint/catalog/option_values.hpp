@@ -120,7 +120,7 @@ class OptionReader {
     } else if constexpr (std::is_same_v<T, std::string>) {
       field = text_of(value);
     } else if constexpr (std::is_same_v<T, SigmaSpacing>) {
-      field = SigmaSpacing::from_text(fmt::format("{}.{}", owner_, name), text_of(value));
+      field = SigmaSpacing::from_text(message("{}.{}", owner_, name), text_of(value));
     } else {
       field = static_cast<T>(number(name, value, std::is_integral_v<T>));
       const double checked = static_cast<double>(field);

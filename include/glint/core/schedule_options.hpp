@@ -5,8 +5,6 @@
 #include <glint/core/number_list.hpp>
 #include <glint/core/options.hpp>
 
-#include <fmt/format.h>
-
 #include <array>
 #include <optional>
 #include <string>
@@ -63,17 +61,14 @@ struct SigmaSpacing {
     const auto& names = EnumNames<Sigmas>::values;
     GLINT_CHECK(!text.empty() && (text.front() == '.' || (text.front() >= '0' && text.front() <= '9')),
                 InvalidArgument, "{}: expected one of {} or levels such as 14.6+4.9+1.5, got '{}'{}",
-                argument, fmt::join(names.begin(), names.end(), ", "), text, did_you_mean(text, names));
+                argument, joined_text(names, ", "), text, did_you_mean(text, names));
     std::vector<double> levels = parse_numbers(argument, text);
     if (levels.size() > 1 && levels.back() == 0.0) levels.pop_back();
     return SigmaSpacing(std::move(levels));
   }
 
   bool is(Sigmas spacing) const { return own.empty() && named == spacing; }
-  std::string text() const {
-    return own.empty() ? std::string(enum_name(named))
-                       : fmt::format("{}", fmt::join(own.begin(), own.end(), "+"));
-  }
+  std::string text() const { return own.empty() ? std::string(enum_name(named)) : joined_text(own, "+"); }
 };
 
 /// Where a grid ends: at zero noise, or at the smallest training sigma.
