@@ -115,6 +115,8 @@ std::shared_ptr<const Network> Bundle::State::load_network(const std::string& na
   LoadOptions wanted = options;
   wanted.dtype = component.compute == component.dtype ? std::string(kStored) : dtype(component);
   wanted.gradients = options.gradients && facts.gradients;
+  // A network whose weights adapters change runs unpacked, and at scale 0 it has to be the base to the bit.
+  wanted.pack = options.pack && manifest.adapters.empty() && options.adapters.empty();
   GLINT_CHECK(
       !facts.compiled || known_torch(manifest.torch), BadModel,
       "components.{}: {} was made with torch {}, this is torch {}; a compiled package runs only with the "

@@ -33,8 +33,8 @@ struct LoadOptions {
   /// temporary file of its size while it loads.
   bool attention = true;
   /// Store the weights of convolutions as the CPU's kernels read them (TorchScript, float32): up
-  /// to 2.5 times as fast per convolution, the same results up to rounding. Weights that are asked for by
-  /// name, for adapters, are then held a second time.
+  /// to 2.5 times as fast per convolution, the same results up to rounding. Networks derived by with_weights
+  /// run unpacked, so a bundle with adapters does not pack.
   bool pack = true;
   /// Adapters (LoRA) as safetensors files by name, in addition to the bundle's own. Bundle only.
   std::map<std::string, std::filesystem::path> adapters = {};
