@@ -79,6 +79,7 @@
 #include <glint/noise/stability_optimization.hpp>
 #include <glint/noise/stability_selection.hpp>
 
+#include <glint/io/output_file.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/io/sha256.hpp>
 #include <glint/io/utf8.hpp>

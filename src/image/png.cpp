@@ -164,7 +164,7 @@ void write_png(const std::filesystem::path& path, const Image& image, const PngT
 }
 
 Image read_png(const std::filesystem::path& path, PngTexts* texts) {
-  const detail::MappedFile file(path);
+  const detail::FileBytes file(path);
   const auto bytes = file.bytes();
   return decode_png({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, texts, path.string());
 }

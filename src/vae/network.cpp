@@ -32,6 +32,8 @@ std::vector<at::Tensor> run(const std::string& what, const Network& network, std
 }
 
 void check_output(const std::string& what, const at::Tensor& output, const std::vector<int64_t>& expected) {
+  GLINT_CHECK(output.defined() && output.is_floating_point(), BadModel, "{}: expected floating point, got {}", what,
+              output.defined() ? at::toString(output.scalar_type()) : "an undefined tensor");
   GLINT_CHECK(output.sizes() == at::IntArrayRef(expected), BadModel, "{}: expected {}, got {}", what,
               shape_string(expected), shape_string(output.sizes()));
 }
