@@ -93,8 +93,8 @@
 #include <glint/image/video.hpp>
 #include <glint/image/webp.hpp>
 
-#include <glint/network/backend.hpp>
 #include <glint/network/attention_rewrite.hpp>
+#include <glint/network/backend.hpp>
 #include <glint/network/network.hpp>
 
 #include <glint/text/prompt_encoder.hpp>

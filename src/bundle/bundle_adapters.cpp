@@ -18,7 +18,9 @@ void check_component(const Manifest& manifest, const AdapterFile& file, const st
        file.path, component, layers.size(), keys, layers.size() > 8 ? ", ..." : "");
 }
 
-AdapterFile adapter_of(const detail::ModelFile& file) { return detail::parse_adapter(file.content, file.name); }
+AdapterFile adapter_of(const detail::ModelFile& file) {
+  return detail::parse_adapter(file.content, file.name);
+}
 
 }  // namespace
 

@@ -8,8 +8,8 @@
 #include <glint/pipeline/pipeline.hpp>
 
 #include <ATen/Parallel.h>
-#include <fmt/ranges.h>
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -145,8 +145,8 @@ int collect(CollectArguments& args, const Collect& run) {
                          {"versions", versions()}};
     print_json(report);
   } else if (!args.quiet) {
-    print("{}: {} of {} items kept in {} shards\n", args.request.folder.string(), result.kept,
-               result.items, result.shards);
+    print("{}: {} of {} items kept in {} shards\n", args.request.folder.string(), result.kept, result.items,
+          result.shards);
   }
   return kOk;
 }

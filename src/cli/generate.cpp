@@ -34,8 +34,7 @@ Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Ad
       fail(ErrorCode::NotFound, "--lora: neither a file nor an adapter of the model: '{}'{}", what,
            did_you_mean(what, known));
     }
-    GLINT_CHECK(scales.emplace(name, scale).second, InvalidArgument,
-                "--lora: '{}' is given twice", name);
+    GLINT_CHECK(scales.emplace(name, scale).second, InvalidArgument, "--lora: '{}' is given twice", name);
     if (!own) files.emplace(name, what);
   }
   return files.empty() ? bundle : bundle.with_adapters(files);
@@ -164,17 +163,17 @@ void prepare(Arguments& args, const Pipeline& pipeline) {
   if (args.request.decode) check_sizes(files, args.frames, pictures_of(args), size.width, size.height);
 }
 
-/// The exit code and the message of a run that an exception ended after sampling had begun. What was wrong with
-/// the arguments is known before that.
+/// The exit code and the message of a run that an exception ended after sampling had begun. What was wrong
+/// with the arguments is known before that.
 struct Ending {
   int exit_code = kOk;
   std::string message = {};
 };
 
 Ending ending_of(const Error& error, const PictureWriter& writer, int64_t pictures) {
-  const std::string kept =
-      writer.paths().empty() ? "nothing was written"
-                             : fmt::format("{} of {} were written", writer.paths().size(), pictures);
+  const std::string kept = writer.paths().empty()
+                               ? "nothing was written"
+                               : fmt::format("{} of {} were written", writer.paths().size(), pictures);
   if (error.code() != ErrorCode::Cancelled) return {kFailed, fmt::format("{} ({})", error.what(), kept)};
   return {128 + InterruptGuard::signal(), fmt::format("cancelled: {}", kept)};
 }
@@ -259,9 +258,9 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   CLI::Option* from = command.add_option(
       "--from", args.from,
       "repeat the run that made this picture, from what is stored in it, and keep the same picture");
-  for (const char* other : {"prompt", "--negative", "--steps", "--guidance", "--with", "--solver", "--schedule",
-                            "--lora", "--seed", "--count", "--batch", "--width", "--height", "--frames",
-                            "--noise-in", "--cond-in", "--device", "--dtype"})
+  for (const char* other : {"prompt", "--negative", "--steps", "--guidance", "--with", "--solver",
+                            "--schedule", "--lora", "--seed", "--count", "--batch", "--width", "--height",
+                            "--frames", "--noise-in", "--cond-in", "--device", "--dtype"})
     from->excludes(other);
 }
 

@@ -28,7 +28,7 @@ struct GenerateArguments {
 
   /// Of a repeated run: the only picture of the request to keep; -1 = all.
   int64_t only = -1;
-  std::string model_sha256 = {};                         // as recorded
+  std::string model_sha256 = {};                        // as recorded
   std::map<std::string, std::string> file_sha256 = {};  // of --lora, --noise-in and --cond-in, as recorded
 };
 

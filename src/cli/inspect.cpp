@@ -129,13 +129,12 @@ void print_attention(const Json& attention) {
     return;
   }
   print("attention under {}, at the model's default size:\n{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>6}\n",
-             attention["policy"].get<std::string>(), "layer", "heads", "head size", "queries", "keys", "kind",
-             "bound");
+        attention["policy"].get<std::string>(), "layer", "heads", "head size", "queries", "keys", "kind",
+        "bound");
   for (const Json& layer : attention["layers"])
     print("{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>5.1f}x\n", layer["layer"].get<int64_t>(),
-               layer["heads"].get<int64_t>(), layer["head_size"].get<int64_t>(),
-               layer["queries"].get<int64_t>(), layer["keys"].get<int64_t>(),
-               layer["kind"].get<std::string>(), layer["gain_bound"].get<double>());
+          layer["heads"].get<int64_t>(), layer["head_size"].get<int64_t>(), layer["queries"].get<int64_t>(),
+          layer["keys"].get<int64_t>(), layer["kind"].get<std::string>(), layer["gain_bound"].get<double>());
 }
 
 /// Formats a size in the largest unit in which it is at least 1.
@@ -164,16 +163,16 @@ std::string size_of(const Manifest& m) {
 void print_file(const std::string& name, const std::string& runs, const Json& file) {
   const std::string state = file["sha256"].get<std::string>();
   print("  {:18} {:13} {:>8}  {}\n", name, runs, size_text(file["bytes"]),
-             state == "matches" ? "matches model.json" : state + "!");
+        state == "matches" ? "matches model.json" : state + "!");
 }
 
 void print_model(const Manifest& m, const Json& d) {
   print("{}: {} model, predicts {} of {} noise\n", m.name, m.family, enum_name(m.parameterization),
-             enum_name(m.schedule.kind));
+        enum_name(m.schedule.kind));
   print("  makes       {}\n", size_of(m));
   print("  defaults    {} steps, solver {}, guidance {}{}\n", m.default_steps.value_or(20),
-             m.default_solver.empty() ? "of its kind" : m.default_solver, m.guidance.default_scale,
-             m.guidance.embedded ? " (an input of the network)" : "");
+        m.default_solver.empty() ? "of its kind" : m.default_solver, m.guidance.default_scale,
+        m.guidance.embedded ? " (an input of the network)" : "");
   print("  made with   torch {}\n", m.torch.empty() ? "of unknown version" : m.torch);
   print("  model.json  SHA-256 {}\n", d["sha256"].get<std::string>());
   print("components\n");

@@ -86,9 +86,10 @@ void add_model_options(CLI::App& command, ModelArguments& args) {
   command.add_option("--dtype", args.dtype,
                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command
-      .add_option("--trust", args.trust,
-                  "code: run the model's code without a notice; none: refuse to; default: run it, with a notice if "
-                  "the model is not one that is known by name")
+      .add_option(
+          "--trust", args.trust,
+          "code: run the model's code without a notice; none: refuse to; default: run it, with a notice if "
+          "the model is not one that is known by name")
       ->check(CLI::IsMember({"code", "none"}));
   command.add_option("--sha256", args.sha256, "what the SHA-256 of the model's model.json must be");
 }
@@ -103,9 +104,10 @@ Bundle open_model(const ModelArguments& args, bool attention, bool quiet) {
                                               .sha256 = args.sha256});
   const std::vector<std::string> code = code_files(bundle.manifest());
   if (args.trust.empty() && !quiet && !code.empty() && !is_known(folder))
-    spdlog::warn("{} runs code from its files {}; use only models you trust (--trust code: you do; --trust none: "
-                 "refuse)",
-                 folder.string(), fmt::join(code, ", "));
+    spdlog::warn(
+        "{} runs code from its files {}; use only models you trust (--trust code: you do; --trust none: "
+        "refuse)",
+        folder.string(), fmt::join(code, ", "));
   return bundle;
 }
 

@@ -238,7 +238,8 @@ void check_outputs(const OutputFiles& files, int64_t frames, int64_t count) {
 void check_sizes(const OutputFiles& files, int64_t frames, int64_t count, int64_t width, int64_t height) {
   constexpr int64_t kMostPixels = int64_t{1} << 28;  // of `enlarge`
   GLINT_CHECK(width * height <= kMostPixels / (files.enlarge * files.enlarge), InvalidArgument,
-              "enlarge: {} times {} x {} px are more than {} pixels", files.enlarge, width, height, kMostPixels);
+              "enlarge: {} times {} x {} px are more than {} pixels", files.enlarge, width, height,
+              kMostPixels);
   const int64_t wide = width * files.enlarge, high = height * files.enlarge;
   if (!files.pictures.empty()) {
     const std::string path = real_path(files.pictures);
@@ -251,7 +252,8 @@ void check_sizes(const OutputFiles& files, int64_t frames, int64_t count, int64_
   const auto [columns, rows] = sheet_cells(frames, count);
   GLINT_CHECK(columns <= kMostPixels && rows <= kMostPixels, InvalidArgument, "{}: {} pictures are too many",
               files.sheet, count);
-  check_image_size(real_path(files.sheet), columns * (wide + kSheetGap) - kSheetGap, rows * (high + kSheetGap) - kSheetGap);
+  check_image_size(real_path(files.sheet), columns * (wide + kSheetGap) - kSheetGap,
+                   rows * (high + kSheetGap) - kSheetGap);
 }
 
 Image PictureWriter::enlarged(const Image& image) const {

@@ -13,8 +13,8 @@ namespace glint::cli {
 
 /// Output paths; empty = not written.
 struct OutputFiles {
-  /// A PNG or WebP; for videos a WebP, a PNG name with %04d, or a folder; `-` or `png:-`, `webp:-` for standard
-  /// output.
+  /// A PNG or WebP; for videos a WebP, a PNG name with %04d, or a folder; `-` or `png:-`, `webp:-` for
+  /// standard output.
   std::string pictures;
   std::string sheet, latents, trajectory;
   int64_t enlarge = 1;

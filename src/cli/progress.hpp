@@ -24,7 +24,8 @@ class InterruptGuard {
   static bool interrupted() { return signal() != 0; }
 
  private:
-  struct sigaction interrupt_ {}, terminate_{};
+  struct sigaction interrupt_ {
+  }, terminate_{};
 };
 
 /// Shows progress unless quiet, and stops the run after Ctrl-C.

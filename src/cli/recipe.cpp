@@ -113,13 +113,14 @@ class Recorded {
   std::string file(const Json& entry, const char* name, std::map<std::string, std::string>& hashes) const {
     if (!entry.is_object() || !entry.contains("given") || !entry["given"].is_string()) refuse(name);
     const auto given = entry["given"].get<std::string>();
-    if (entry.contains("sha256") && entry["sha256"].is_string()) hashes[given] = entry["sha256"].get<std::string>();
+    if (entry.contains("sha256") && entry["sha256"].is_string())
+      hashes[given] = entry["sha256"].get<std::string>();
     return given;
   }
 
   [[noreturn]] void refuse(const char* name) const {
-    fail(ErrorCode::InvalidArgument, "--from: {}: its '{}' has no '{}' that glint {} can read", file_, kText, name,
-         version());
+    fail(ErrorCode::InvalidArgument, "--from: {}: its '{}' has no '{}' that glint {} can read", file_, kText,
+         name, version());
   }
 
  private:
@@ -131,7 +132,8 @@ Json recorded_request(const std::string& file) {
   const PngTexts texts = read_texts(file);
   const auto text = texts.find(kText);
   GLINT_CHECK(text != texts.end(), InvalidArgument,
-              "--from: {}: expected a picture of 'glint generate', which has a text '{}', got none", file, kText);
+              "--from: {}: expected a picture of 'glint generate', which has a text '{}', got none", file,
+              kText);
   Json json = Json::parse(text->second, nullptr, /*allow_exceptions=*/false);
   GLINT_CHECK(json.is_object() && json.value("format", Json()) == kFormat, InvalidArgument,
               "--from: {}: its text '{}' is of no format that glint {} can read", file, kText, version());
@@ -157,15 +159,17 @@ void check_hash(const std::string& what, const std::string& recorded, const std:
 PngTexts texts_of(const GenerateArguments& args, int64_t index, const GenerateResult& made,
                   const Bundle& bundle) {
   const int64_t each = pictures_per_prompt(args);
-  PngTexts texts{{"prompt", args.prompts[static_cast<size_t>(index / each)]},
-                 {"model", args.model.name},
-                 {"steps", std::to_string(made.sample.steps)},
-                 {"solver", args.solver.empty() ? made.solver : args.solver},
-                 {"rule", made.rule},
-                 {"guidance", fmt::format("{}", made.guidance)},
-                 {"software", fmt::format("glint {}", version())},
-                 {kText, request_json(args, index, bundle).dump(-1, ' ', true, Json::error_handler_t::replace)}};
-  if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + static_cast<uint64_t>(index % each));
+  PngTexts texts{
+      {"prompt", args.prompts[static_cast<size_t>(index / each)]},
+      {"model", args.model.name},
+      {"steps", std::to_string(made.sample.steps)},
+      {"solver", args.solver.empty() ? made.solver : args.solver},
+      {"rule", made.rule},
+      {"guidance", fmt::format("{}", made.guidance)},
+      {"software", fmt::format("glint {}", version())},
+      {kText, request_json(args, index, bundle).dump(-1, ' ', true, Json::error_handler_t::replace)}};
+  if (args.noise_in.empty())
+    texts["seed"] = std::to_string(args.request.seed + static_cast<uint64_t>(index % each));
   if (args.request.negative) texts["negative"] = *args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
   if (!args.with.empty()) texts["with"] = fmt::format("{}", fmt::join(args.with, " "));
@@ -185,7 +189,7 @@ void repeat_from(GenerateArguments& args) {
   const Json json = recorded_request(args.from);
   const Recorded recorded(json, args.from);
   GenerateRequest& r = args.request;
-  if (args.model.name_is_default) recorded.read("model", args.model.name);
+  if (!args.model.named) recorded.read("model", args.model.name);
   recorded.read("model_sha256", args.model_sha256);
   recorded.read("prompts", args.prompts);
   recorded.read("negative", r.negative);
@@ -212,11 +216,13 @@ void repeat_from(GenerateArguments& args) {
   Json lora;
   recorded.read("lora", lora);
   for (const Json& entry : lora) args.lora.push_back(recorded.file(entry, "lora", args.file_sha256));
-  if (json.contains("noise_in")) args.noise_in = recorded.file(json["noise_in"], "noise_in", args.file_sha256);
+  if (json.contains("noise_in"))
+    args.noise_in = recorded.file(json["noise_in"], "noise_in", args.file_sha256);
   if (json.contains("cond_in")) args.cond_in = recorded.file(json["cond_in"], "cond_in", args.file_sha256);
   GLINT_CHECK(r.first >= 0 && r.limit.value_or(0) >= 1 && args.only >= r.first &&
                   args.only - r.first < *r.limit && r.batch >= *r.limit && args.files.enlarge >= 1 &&
-                  args.files.enlarge <= 64 && args.threads >= 1 && args.threads <= 1024 && !args.prompts.empty(),
+                  args.files.enlarge <= 64 && args.threads >= 1 && args.threads <= 1024 &&
+                  !args.prompts.empty(),
               InvalidArgument, "--from: {}: its '{}' contradicts itself", args.from, kText);
   if (!args.cond_in.empty()) args.prompts.clear();
   check_versions(args, json);

@@ -42,7 +42,10 @@ Json report_of(const GenerateArguments& args, const GenerateResult& made,
     frames = args.frames;
     fps = frames_per_second(args.files);
   }
-  Json report = {{"images", images}, {"frames", frames}, {"fps", fps}, {"prompts", args.prompts},
+  Json report = {{"images", images},
+                 {"frames", frames},
+                 {"fps", fps},
+                 {"prompts", args.prompts},
                  {"seed", args.request.seed}};
   if (!error.empty()) {  // the figures of a run that did not end are unknown
     report["error"] = error;

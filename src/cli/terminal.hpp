@@ -1,4 +1,5 @@
-// What the program prints: a standard output of its own, text that is safe to show, and what the terminal can.
+// What the program prints: a standard output of its own, text that is safe to show, and what the terminal
+// can.
 #pragma once
 
 #include <fmt/format.h>
@@ -41,8 +42,8 @@ void print_json(const nlohmann::ordered_json& document, int indent = 2);
 /// Writes out what was printed.   Errors: Io.
 void finish_output();
 
-/// Writes to standard error, control characters escaped, and ignores failures: a full disk under a log must not
-/// lose a run.
+/// Writes to standard error, control characters escaped, and ignores failures: a full disk under a log must
+/// not lose a run.
 void say_text(std::string_view text);
 
 template <typename... T>

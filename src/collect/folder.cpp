@@ -165,7 +165,8 @@ void CollectionFolder::open(const Json& prompts, const Json& identity) {
   if (!holds_json(folder_ / kPrompts, prompts)) write_json(folder_ / kPrompts, prompts);
   const bool differs = found && nlohmann::json(*found) != nlohmann::json(manifest_);
   if (differs && static_cast<int64_t>((*found)["shards"].size()) == shards() && warn_)
-    warn_(fmt::format("folder: {}: {} did not agree with its shards; corrected", folder_.string(), kManifest));
+    warn_(
+        fmt::format("folder: {}: {} did not agree with its shards; corrected", folder_.string(), kManifest));
   if (!found || differs) save();
 }
 
@@ -202,8 +203,8 @@ bool CollectionFolder::rebuild() {
   return shards() > 0;
 }
 
-/// Adds the next shard if it is on disk and whole: as it is listed, or without a list, as the shard itself says
-/// that it belongs here. How many items it kept is counted in the shard.
+/// Adds the next shard if it is on disk and whole: as it is listed, or without a list, as the shard itself
+/// says that it belongs here. How many items it kept is counted in the shard.
 bool CollectionFolder::add_found(const std::string& name, const Json* listed) {
   const int64_t due = std::min(shard_items_, total_ - items());
   if (due <= 0 || type_of(folder_ / name) != fs::file_type::regular) return false;

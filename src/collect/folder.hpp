@@ -13,8 +13,8 @@
 namespace glint::detail {
 
 /// The folder of one collection, opened for writing. Files are written atomically, each shard before the
-/// manifest that lists it, so a killed run can be resumed. What the manifest says is compared with the shards and
-/// corrected; if it is lost, it is made anew from them.
+/// manifest that lists it, so a killed run can be resumed. What the manifest says is compared with the shards
+/// and corrected; if it is lost, it is made anew from them.
 class CollectionFolder {
  public:
   /// Opens or creates the folder. `identity` is everything the files' contents depend on, except prompts.
@@ -24,7 +24,8 @@ class CollectionFolder {
   ///          malformed and no shard tells what it was.
   /// `warn` is told what was corrected.
   CollectionFolder(std::filesystem::path folder, nlohmann::ordered_json identity,
-                   const std::vector<std::string>& prompts, std::function<void(const std::string&)> warn = {});
+                   const std::vector<std::string>& prompts,
+                   std::function<void(const std::string&)> warn = {});
   ~CollectionFolder();
   CollectionFolder(const CollectionFolder&) = delete;
   CollectionFolder& operator=(const CollectionFolder&) = delete;

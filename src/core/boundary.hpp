@@ -34,8 +34,8 @@ inline bool tells_of_memory(const std::string& message) {
          message.find("CUDA out of memory") != std::string::npos;
 }
 
-/// Returns `function()`. What it throws leaves as Error(code, "what: message"), or as OutOfMemory where memory
-/// was missing; std::rethrow_if_nested gives the original exception. An Error leaves as it is.
+/// Returns `function()`. What it throws leaves as Error(code, "what: message"), or as OutOfMemory where
+/// memory was missing; std::rethrow_if_nested gives the original exception. An Error leaves as it is.
 template <typename Function>
 auto at_boundary(ErrorCode code, const std::string& what, Function&& function) {
   try {
@@ -47,7 +47,8 @@ auto at_boundary(ErrorCode code, const std::string& what, Function&& function) {
   } catch (const std::length_error&) {
     std::throw_with_nested(Error(ErrorCode::OutOfMemory, what + ": more than memory can hold"));
   } catch (const std::system_error& error) {
-    std::throw_with_nested(Error(code == ErrorCode::Internal ? ErrorCode::Io : code, what + ": " + error.what()));
+    std::throw_with_nested(
+        Error(code == ErrorCode::Internal ? ErrorCode::Io : code, what + ": " + error.what()));
   } catch (const std::exception& error) {
     const std::string message = without_backtrace(error.what());
     std::throw_with_nested(

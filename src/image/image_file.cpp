@@ -21,10 +21,10 @@ struct Format {
   void (*write)(const std::filesystem::path&, const Image&, const PngTexts&);
   int64_t longest_side, most_pixels;
 };
-constexpr int64_t kMostPixels = int64_t{1} << 26, kLongestWebpSide = 16383;
+constexpr int64_t kPngPixels = int64_t{1} << 26, kLongestWebpSide = 16383;
 constexpr std::array kFormats{
-    Format{".png", write_png, kMostPixels, kMostPixels},
-    Format{".webp", write_still_webp, kLongestWebpSide, kLongestWebpSide * kLongestWebpSide}};
+    Format{".png", write_png, kPngPixels, kPngPixels},
+    Format{".webp", write_still_webp, kLongestWebpSide, kLongestWebpSide* kLongestWebpSide}};
 
 /// Returns the format of a path; the first one for a path without an extension.
 const Format& format_of(const std::filesystem::path& path) {
@@ -59,10 +59,10 @@ void check_image_size(const std::filesystem::path& path, int64_t width, int64_t 
   const Format& format = format_of(path);
   GLINT_CHECK(width > 0 && height > 0 && width <= format.longest_side && height <= format.longest_side &&
                   width <= format.most_pixels / height,
-              InvalidArgument, "{}: {} x {} px are too many; a {} file has at most {}", path.string(), width, height,
-              format.extension, format.longest_side < format.most_pixels
-                                    ? fmt::format("{} px a side", format.longest_side)
-                                    : fmt::format("{} pixels", format.most_pixels));
+              InvalidArgument, "{}: {} x {} px are too many; a {} file has at most {}", path.string(), width,
+              height, format.extension,
+              format.longest_side < format.most_pixels ? fmt::format("{} px a side", format.longest_side)
+                                                       : fmt::format("{} pixels", format.most_pixels));
 }
 
 PngTexts read_texts(const std::filesystem::path& path) {

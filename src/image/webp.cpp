@@ -1,4 +1,5 @@
 // The two structs below own all libwebp objects.
+#include "core/boundary.hpp"
 #include "io/file.hpp"
 
 #include <glint/core/error.hpp>
@@ -100,8 +101,8 @@ void encode_picture(const Image& image, const WebPConfig& config, WebPMemoryWrit
               static_cast<int>(p.error_code));
 }
 
-/// Encodes the animation without texts. Each frame is encoded by itself: libwebp's encoder of animations drops
-/// those that resemble the previous one, and with them the video's number of frames.
+/// Encodes the animation without texts. Each frame is encoded by itself: libwebp's encoder of animations
+/// drops those that resemble the previous one, and with them the video's number of frames.
 void encode_frames(const Video& video, const WebpOptions& options, Data& out) {
   const WebPConfig config = config_of(options);
   const Mux mux(WebPMuxNew(), &WebPMuxDelete);
@@ -237,9 +238,11 @@ PngTexts webp_texts(std::span<const uint8_t> bytes) {
 
 void write_webp(const std::filesystem::path& path, const Video& video, const WebpOptions& options,
                 const PngTexts& texts) {
-  const auto bytes = encode_webp(video, options, texts);
-  const std::string_view piece{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  detail::write_file(path, {&piece, 1});
+  detail::at_boundary(ErrorCode::Io, path.string(), [&] {
+    const auto bytes = encode_webp(video, options, texts);
+    const std::string_view piece{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    detail::write_file(path, {&piece, 1});
+  });
 }
 
 }  // namespace glint

@@ -59,7 +59,8 @@ ErrorCode code_of(int error) {
   fail(code_of(error), "{}: cannot be written: {}", path.string(), reason(error));
 }
 
-/// While alive, writing to a pipe without a reader is an error of this thread and not a signal to the process.
+/// While alive, writing to a pipe without a reader is an error of this thread and not a signal to the
+/// process.
 class WithoutPipeSignal {
  public:
   WithoutPipeSignal() {
@@ -267,7 +268,8 @@ FileBytes::FileBytes(const fs::path& path) {
     done += static_cast<size_t>(got);
     GLINT_CHECK(done <= size_, Io, "{}: grew while it was read", path.string());
   }
-  GLINT_CHECK(done == size_, Io, "{}: cut short while it was read: {} of {} bytes", path.string(), done, size_);
+  GLINT_CHECK(done == size_, Io, "{}: cut short while it was read: {} of {} bytes", path.string(), done,
+              size_);
 }
 
 void write_file(const fs::path& given, std::span<const std::string_view> pieces) {

@@ -35,8 +35,8 @@ class FileBytes {
 
 /// Writes the concatenated pieces to `path`. A regular file is replaced by one written beside it, so that it
 /// always holds the old content or the new one, also after a power failure; its mode, owner and the symbolic
-/// links to it stay. A file with several hard links is overwritten in place. Pipes, devices and descriptors of
-/// this process (/dev/stdout) are written to; a reader that is gone is an error and no signal.
+/// links to it stay. A file with several hard links is overwritten in place. Pipes, devices and descriptors
+/// of this process (/dev/stdout) are written to; a reader that is gone is an error and no signal.
 /// Errors:  as check_writable; Io if writing fails.
 void write_file(const std::filesystem::path& path, std::span<const std::string_view> pieces);
 

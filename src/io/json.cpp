@@ -75,8 +75,9 @@ class Builder final : public nlohmann::json_sax<json> {
 
   const std::string& where_;
   json root_;
-  std::vector<json*> open_;  // the open objects and arrays, outermost first; none of them moves while it is open
-  json* member_ = nullptr;   // the place of the value after a key
+  std::vector<json*>
+      open_;  // the open objects and arrays, outermost first; none of them moves while it is open
+  json* member_ = nullptr;  // the place of the value after a key
   std::string problem_;
 };
 

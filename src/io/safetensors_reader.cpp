@@ -40,9 +40,6 @@ class HeaderReader {
     const std::string where = file_ + ": tensor '" + name + "'";
     GLINT_CHECK(value.is_object(), BadModel, "{}: expected an object, got {}", where,
                 detail::describe(value));
-    for (const auto& [key, unused] : value.items())
-      GLINT_CHECK(key == "dtype" || key == "shape" || key == "data_offsets", BadModel,
-                  "{}: unknown field '{}'", where, key);
     Entry entry;
     entry.name = name;
     entry.dtype = dtype(value, where);

@@ -32,9 +32,9 @@ bool reorders(uint32_t point) {
 }
 
 size_t columns_of(const Character& character) {
-  return character.point ? static_cast<size_t>(
-                               utf8proc_charwidth(static_cast<utf8proc_int32_t>(*character.point)))
-                         : 1;
+  return character.point
+             ? static_cast<size_t>(utf8proc_charwidth(static_cast<utf8proc_int32_t>(*character.point)))
+             : 1;
 }
 
 template <typename Escape>
@@ -77,7 +77,8 @@ std::string printable(std::string_view text) {
 }
 
 std::string printable_json(std::string_view json) {
-  return escaped(json, [](const Character& c, uint8_t) { return fmt::format("\\u{:04x}", c.point.value_or(0xFFFD)); });
+  return escaped(
+      json, [](const Character& c, uint8_t) { return fmt::format("\\u{:04x}", c.point.value_or(0xFFFD)); });
 }
 
 size_t columns_of(std::string_view text) {

@@ -82,7 +82,8 @@ std::shared_ptr<const Network> AdaptedNetwork::at(const Adapters& scales) const 
     GLINT_CHECK(adapters_.contains(name), InvalidArgument, "adapters: there is no adapter '{}'{}", name,
                 adapters_.empty() ? "; this model has none" : did_you_mean(name, names()));
     GLINT_CHECK(std::abs(scale) <= kLargestScale, InvalidArgument,
-                "adapters.{}: expected a scale from -{} to {}, got {}", name, kLargestScale, kLargestScale, scale);
+                "adapters.{}: expected a scale from -{} to {}, got {}", name, kLargestScale, kLargestScale,
+                scale);
     used.emplace(name, scale);
   }
   if (used.empty()) return network_;

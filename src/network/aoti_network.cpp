@@ -30,7 +30,8 @@ int64_t attention_calls(const ModelFile& source) {
 class AotiNetwork final : public Network {
  public:
   /// Loads the package at `path`; messages call it `file`.
-  AotiNetwork(std::string file, const std::string& path, at::DeviceIndex device_index, int64_t attention_layers)
+  AotiNetwork(std::string file, const std::string& path, at::DeviceIndex device_index,
+              int64_t attention_layers)
       : file_(std::move(file)),
         attention_layers_(attention_layers),
         loader_(path, "model", false, 1, device_index) {}
@@ -88,8 +89,7 @@ std::shared_ptr<const Network> load_aoti(const ModelFile& source, const ParsedLo
   const std::string what = file +
                            ": cannot be loaded as an AOTInductor package (was it compiled on another kind of "
                            "processor or by another torch?)";
-  return torch_boundary(ErrorCode::BadModel, what,
-                        [&] {
+  return torch_boundary(ErrorCode::BadModel, what, [&] {
     const UnnamedFile copy;
     copy.append(source.content->text().data(), source.content->text().size());
     return open_package(file, copy.path(), index, options.attention ? attention_calls(source) : 0);

@@ -46,9 +46,9 @@ size_t UnnamedFile::append(const void* data, size_t size) const {
 
 void check_extent(const std::string& where, const Extent& extent, uint64_t bytes) {
   const auto outside = [&] {
-    fail(ErrorCode::BadModel, "{}: sizes {}, strides {} and offset {} of {} bytes an element do not fit its {} bytes",
-         where, shape_string(extent.sizes), shape_string(extent.strides), extent.offset, extent.element_size,
-         bytes);
+    fail(ErrorCode::BadModel,
+         "{}: sizes {}, strides {} and offset {} of {} bytes an element do not fit its {} bytes", where,
+         shape_string(extent.sizes), shape_string(extent.strides), extent.offset, extent.element_size, bytes);
   };
   if (extent.sizes.size() != extent.strides.size() || extent.offset < 0) outside();
   bool empty = false;
@@ -58,8 +58,9 @@ void check_extent(const std::string& where, const Extent& extent, uint64_t bytes
     if (size < 0 || stride < 0) outside();
     empty = empty || size == 0;
     uint64_t reach = 0;
-    if (size > 1 && (__builtin_mul_overflow(static_cast<uint64_t>(size - 1), static_cast<uint64_t>(stride), &reach) ||
-                     __builtin_add_overflow(last, reach, &last)))
+    if (size > 1 &&
+        (__builtin_mul_overflow(static_cast<uint64_t>(size - 1), static_cast<uint64_t>(stride), &reach) ||
+         __builtin_add_overflow(last, reach, &last)))
       outside();
   }
   uint64_t end = 0;

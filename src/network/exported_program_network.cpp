@@ -47,8 +47,8 @@ at::Tensor ordinary(const at::Tensor& output) {
   return tensor;
 }
 
-/// Returns the bytes of an element of a dtype by its number in the schema of exported programs; 0 for one that no
-/// weight has.
+/// Returns the bytes of an element of a dtype by its number in the schema of exported programs; 0 for one
+/// that no weight has.
 uint64_t element_size(int64_t dtype) {
   switch (dtype) {
     case 1:
@@ -72,21 +72,23 @@ std::vector<int64_t> numbers(const nlohmann::json& list, const std::string& wher
   std::vector<int64_t> result;
   for (const auto& number : list) {
     const auto value = number.is_object() ? number.find("as_int") : number.end();
-    GLINT_CHECK(value != number.end() && value->is_number_integer(), BadModel, "{}: expected integers, got {}",
-                where, describe(number));
+    GLINT_CHECK(value != number.end() && value->is_number_integer(), BadModel,
+                "{}: expected integers, got {}", where, describe(number));
     result.push_back(value->get<int64_t>());
   }
   return result;
 }
 
-/// Checks that the tensors a folder of the archive lists lie within their records: the runner believes the list.
+/// Checks that the tensors a folder of the archive lists lie within their records: the runner believes the
+/// list.
 void check_tensors(caffe2::serialize::PyTorchStreamReader& archive, const std::string& folder,
                    const std::string& list, const std::string& file) {
   if (!archive.hasRecord(folder + list)) return;
   const std::string where = file + "/" + folder + list;
   const nlohmann::json document = parse_json(text_record(archive, folder + list), where);
   const auto config = document.is_object() ? document.find("config") : document.end();
-  GLINT_CHECK(config != document.end() && config->is_object(), BadModel, "{}: expected an object 'config'", where);
+  GLINT_CHECK(config != document.end() && config->is_object(), BadModel, "{}: expected an object 'config'",
+              where);
   for (const auto& [name, entry] : config->items()) {
     const std::string place = file + ": tensor '" + name + "'";
     GLINT_CHECK(entry.is_object() && entry.contains("path_name") && entry["path_name"].is_string(), BadModel,

@@ -14,9 +14,9 @@
 
 namespace glint::detail {
 
-/// While alive, the calling thread is neither in inference mode, whose tensors no gradient can pass and no host
-/// may change, nor under autocast, which would compute in another precision. Whether gradients are recorded
-/// stays the host's choice, which in inference mode is no.
+/// While alive, the calling thread is neither in inference mode, whose tensors no gradient can pass and no
+/// host may change, nor under autocast, which would compute in another precision. Whether gradients are
+/// recorded stays the host's choice, which in inference mode is no.
 class OwnTorchState {
  public:
   OwnTorchState() : no_autocast_(c10::autocast_dispatch_keyset) {

@@ -23,8 +23,8 @@ struct ParsedLoadOptions {
   bool attention = true;
 };
 
-/// A network's file, read once: loaders use these bytes and never open the path again, so that what was verified
-/// is what runs.
+/// A network's file, read once: loaders use these bytes and never open the path again, so that what was
+/// verified is what runs.
 struct ModelFile {
   std::string name;  ///< for messages
   std::shared_ptr<const FileBytes> content;
@@ -39,7 +39,8 @@ std::shared_ptr<const Network> load_safetensors(const ModelFile& file, const Par
 void check_load(const std::string& name, Backend backend, const LoadOptions& options);
 
 /// As glint::load_network, for a file that has been read.
-std::shared_ptr<const Network> load_network(const ModelFile& file, Backend backend, const LoadOptions& options);
+std::shared_ptr<const Network> load_network(const ModelFile& file, Backend backend,
+                                            const LoadOptions& options);
 
 /// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.
 at::ScalarType parse_dtype(const std::string& name);

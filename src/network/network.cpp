@@ -102,7 +102,8 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
 std::shared_ptr<const Network> detail::load_network(const ModelFile& file, Backend backend,
                                                     const LoadOptions& options) {
   check_load(file.name, backend, options);
-  ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients, options.attention};
+  ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients,
+                               options.attention};
   if (options.dtype == kStored)
     understood.dtype.reset();
   else if (!options.dtype.empty())

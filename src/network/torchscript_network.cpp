@@ -20,9 +20,9 @@
 namespace glint::detail {
 namespace {
 
-/// Checks that every tensor of an archive lies within its record. torch itself believes the lengths, sizes, strides
-/// and offsets in the pickles, and reads out of bounds where they lie. Its own unpickler reads them here first,
-/// without the data and without running anything.
+/// Checks that every tensor of an archive lies within its record. torch itself believes the lengths, sizes,
+/// strides and offsets in the pickles, and reads out of bounds where they lie. Its own unpickler reads them
+/// here first, without the data and without running anything.
 class ArchiveCheck {
  public:
   ArchiveCheck(caffe2::serialize::PyTorchStreamReader& archive, const std::string& file)
@@ -59,7 +59,8 @@ class ArchiveCheck {
       const uint64_t size = archive_.getRecordSize(name);
       auto* stand_in = new char;  // one byte for the data, which nothing here looks at
       records_[stand_in] = {name, size};
-      return at::DataPtr(stand_in, stand_in, [](void* p) { delete static_cast<char*>(p); }, at::kCPU);
+      return at::DataPtr(
+          stand_in, stand_in, [](void* p) { delete static_cast<char*>(p); }, at::kCPU);
     };
     torch::jit::Unpickler unpickler(bytes, type, object, record, at::Device(at::kCPU));
     c10::IValue value = unpickler.parse_ivalue();
@@ -86,7 +87,8 @@ class ArchiveCheck {
                     depth + 1);
     } else {
       size_t i = 0;
-      for (const c10::IValue& one : value.toListRef()) check_value(one, fmt::format("{}[{}]", path, i++), depth + 1);
+      for (const c10::IValue& one : value.toListRef())
+        check_value(one, fmt::format("{}[{}]", path, i++), depth + 1);
     }
   }
 
@@ -94,19 +96,21 @@ class ArchiveCheck {
     const std::string where = file_ + ": tensor '" + path + "'";
     if (!tensor.defined()) return;
     const at::ScalarType dtype = tensor.scalar_type();
-    const bool plain = at::isFloatingType(dtype) || at::isIntegralType(dtype, true) || at::isComplexType(dtype);
+    const bool plain =
+        at::isFloatingType(dtype) || at::isIntegralType(dtype, true) || at::isComplexType(dtype);
     GLINT_CHECK(plain && tensor.layout() == at::kStrided && !tensor.is_quantized(), BadModel,
                 "{}: expected a dense tensor of numbers, got {}", where, tensor.toString());
     const at::Storage& storage = tensor.storage();
     const auto record = records_.find(storage.data_ptr().get());
     const uint64_t there = record == records_.end() ? 0 : record->second.size;
-    GLINT_CHECK(storage.nbytes() <= there, BadModel, "{}: its storage has {} bytes, its record {} only {}", where,
-                storage.nbytes(), record == records_.end() ? std::string("(none)") : record->second.name, there);
+    GLINT_CHECK(storage.nbytes() <= there, BadModel, "{}: its storage has {} bytes, its record {} only {}",
+                where, storage.nbytes(),
+                record == records_.end() ? std::string("(none)") : record->second.name, there);
     check_extent(where,
                  {.sizes = tensor.sizes().vec(),
                   .strides = tensor.strides().vec(),
                   .offset = tensor.storage_offset(),
-                  .element_size = tensor.element_size()},
+                  .element_size = static_cast<uint64_t>(tensor.element_size())},
                  storage.nbytes());
   }
 

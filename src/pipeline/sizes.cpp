@@ -25,7 +25,8 @@ int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallba
               name, unit, size);
   GLINT_CHECK(!latent.largest || size / scale <= *latent.largest, InvalidArgument,
               "{}: expected at most {}, got {}", name, *latent.largest * scale, size);
-  GLINT_CHECK(size <= kMostPixels, InvalidArgument, "{}: expected at most {}, got {}", name, kMostPixels, size);
+  GLINT_CHECK(size <= kMostPixels, InvalidArgument, "{}: expected at most {}, got {}", name, kMostPixels,
+              size);
   GLINT_CHECK(!latent.fixed_size || !fallback || size == *fallback * scale, InvalidArgument,
               "{}: the model makes {} px and nothing else, got {}", name, *fallback * scale, size);
   return size / scale;
@@ -33,8 +34,8 @@ int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallba
 
 void check_area(int64_t height, int64_t width, const LatentSpec& latent) {
   const int64_t h = height * latent.spatial_scale, w = width * latent.spatial_scale;
-  GLINT_CHECK(h <= kMostPixels / w, InvalidArgument, "width and height: expected at most {} pixels, got {} x {}",
-              kMostPixels, w, h);
+  GLINT_CHECK(h <= kMostPixels / w, InvalidArgument,
+              "width and height: expected at most {} pixels, got {} x {}", kMostPixels, w, h);
 }
 
 void check_text(const std::string& name, const std::string& text) {
@@ -61,7 +62,8 @@ std::vector<int64_t> noise_shape(const at::Tensor& noise, const LatentSpec& late
 
 int64_t latent_frames(int64_t frames, int64_t scale) {
   const int64_t below = frames < 1 ? 1 : frames - (frames - 1) % scale;
-  GLINT_CHECK(frames <= kMostFrames, InvalidArgument, "frames: expected at most {}, got {}", kMostFrames, frames);
+  GLINT_CHECK(frames <= kMostFrames, InvalidArgument, "frames: expected at most {}, got {}", kMostFrames,
+              frames);
   GLINT_CHECK(frames == below, InvalidArgument,
               "frames: expected one more than a multiple of {}, got {}; the nearest {}", scale, frames,
               frames < 1 ? "is 1" : fmt::format("are {} and {}", below, below + scale));

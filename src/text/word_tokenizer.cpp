@@ -106,7 +106,8 @@ TokenizedPrompt WordTokenizer::encode(std::string_view prompt) const {
     }
     const auto known = options_.words.find(word);
     result.ids.push_back(known != options_.words.end() ? known->second : options_.unknown);
-    if (known == options_.words.end() && listed.insert(word).second) result.unknown.push_back(std::move(word));
+    if (known == options_.words.end() && listed.insert(word).second)
+      result.unknown.push_back(std::move(word));
   }
   result.used = static_cast<int64_t>(result.ids.size());
   result.ids.resize(static_cast<size_t>(options_.max_tokens), options_.pad);

@@ -15,8 +15,8 @@ namespace glint {
 /// Returns the extensions write_image supports, default first: .png, .webp.
 GLINT_API std::vector<std::string_view> image_extensions();
 
-/// Writes an image in the format of the path's extension, in upper or lower case, with that format's defaults.
-/// Paths without one, such as /dev/stdout, get PNG.
+/// Writes an image in the format of the path's extension, in upper or lower case, with that format's
+/// defaults. Paths without one, such as /dev/stdout, get PNG.
 /// Errors:  InvalidArgument, naming the supported extensions, for any other; as the format's own writer.
 GLINT_API void write_image(const std::filesystem::path& path, const Image& image, const PngTexts& texts = {});
 

@@ -16,8 +16,8 @@ struct OutputTarget {
 };
 
 /// Follows all links of `path`, whose last part need not exist.
-/// Errors:  NotFound if its folder does not exist; InvalidArgument, naming the path, for a folder or a loop of
-///          links.
+/// Errors:  NotFound if its folder does not exist; InvalidArgument, naming the path, for a folder or a loop
+///          of links.
 GLINT_API OutputTarget output_target(const std::filesystem::path& path);
 
 /// Throws what writing to `path` would throw, as far as that can be known: a missing folder, a folder or file

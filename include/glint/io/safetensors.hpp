@@ -25,8 +25,8 @@ GLINT_API TensorMap read_safetensors(const std::filesystem::path& path, Metadata
 
 /// Writes `tensors` to a file atomically, by way of a temporary file beside it.
 /// Dtype:   as for reading.
-/// Errors:  as check_writable; InvalidArgument if a name is not UTF-8; UnsupportedDtype, naming the tensor; Io
-///          if writing fails.
+/// Errors:  as check_writable; InvalidArgument if a name is not UTF-8; UnsupportedDtype, naming the tensor;
+///          Io if writing fails.
 GLINT_API void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
                                  const Metadata& metadata = {});
 

@@ -51,8 +51,8 @@ struct LoadOptions {
   /// Receives warnings, e.g. that another torch version made the bundle; empty = no warnings. Bundle only.
   std::function<void(const std::string& message)> warn = {};
   Trust trust = Trust::Code;
-  /// The SHA-256 that model.json must have, 64 hexadecimal digits, from a source you trust; through the hashes
-  /// in it, it fixes every file. Empty = any. Bundle only.
+  /// The SHA-256 that model.json must have, 64 hexadecimal digits, from a source you trust; through the
+  /// hashes in it, it fixes every file. Empty = any. Bundle only.
   std::string sha256 = {};
 };
 
@@ -96,14 +96,14 @@ class GLINT_API Network {
   virtual std::shared_ptr<const Network> with_weights(const Weights& changed) const;
 };
 
-/// Returns the network in `path`, ready to run. All files but safetensors are executable code: load only files
-/// you trust, such as those whose SHA-256 matches a trusted manifest (Bundle checks it). A safetensors file
-/// holds the weights of a built-in architecture, npnet or core2, named in its metadata. The file is read once,
-/// as a whole; what happens to it later has no effect.
+/// Returns the network in `path`, ready to run. All files but safetensors are executable code: load only
+/// files you trust, such as those whose SHA-256 matches a trusted manifest (Bundle checks it). A safetensors
+/// file holds the weights of a built-in architecture, npnet or core2, named in its metadata. The file is read
+/// once, as a whole; what happens to it later has no effect.
 /// Errors:  NotFound if there is no such file; BadModel if `backend` cannot read it, a tensor in it lies
-///          outside its data (naming the tensor), or it was made by a torch that this one cannot read, or for
-///          another architecture; UnsupportedDevice; InvalidArgument for a dtype or gradients the backend does
-///          not support, and for code without Trust::Code.
+///          outside its data (naming the tensor), or it was made by a torch that this one cannot read, or
+///          for another architecture; UnsupportedDevice; InvalidArgument for a dtype or gradients the backend
+///          does not support, and for code without Trust::Code.
 GLINT_API std::shared_ptr<const Network> load_network(const std::filesystem::path& path, Backend backend,
                                                       const LoadOptions& options = {});
 

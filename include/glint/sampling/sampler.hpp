@@ -32,8 +32,8 @@ class GLINT_API Sampler {
   /// Cost:    steps() guided predictions, plus the strategies' own cost.
   /// Dtype:   that of request.noise, else float32.
   /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for non-finite
-  ///          noise or latents; Cancelled. What a model, strategy or observer of the host throws becomes Internal
-  ///          (OutOfMemory for failed allocations), with the original exception nested in it.
+  ///          noise or latents; Cancelled. What a model, strategy or observer of the host throws becomes
+  ///          Internal (OutOfMemory for failed allocations), with the original exception nested in it.
   SampleResult sample(const SampleRequest& request) const;
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }
