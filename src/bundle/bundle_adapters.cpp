@@ -41,6 +41,7 @@ Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>&
   state->folder = folder();
   state->options = options();
   state->manifest = manifest();
+  state->sha256 = sha256();
   state->loaded = state_->loaded;
   for (const auto& [name, path] : files) {
     GLINT_CHECK(

@@ -15,16 +15,16 @@ void write_still_webp(const std::filesystem::path& path, const Image& image, con
   write_webp(path, {.frames = {image}}, {}, texts);
 }
 
+constexpr int64_t kPngPixels = int64_t{1} << 26, kLongestWebpSide = 16383;
+
 /// An image format. To add one, write its file and add a row here.
 struct Format {
   std::string_view extension;
   void (*write)(const std::filesystem::path&, const Image&, const PngTexts&);
-  int64_t longest_side, most_pixels;
+  int64_t longest_side = kPngPixels, most_pixels = kPngPixels;  ///< px, pixels
 };
-constexpr int64_t kPngPixels = int64_t{1} << 26, kLongestWebpSide = 16383;
-constexpr std::array kFormats{
-    Format{".png", write_png, kPngPixels, kPngPixels},
-    Format{".webp", write_still_webp, kLongestWebpSide, kLongestWebpSide* kLongestWebpSide}};
+constexpr std::array kFormats{Format{".png", write_png},
+                              Format{".webp", write_still_webp, kLongestWebpSide, int64_t{1} << 28}};
 
 /// Returns the format of a path; the first one for a path without an extension.
 const Format& format_of(const std::filesystem::path& path) {

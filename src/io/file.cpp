@@ -41,8 +41,8 @@ struct Descriptor {
 /// What a path is to blame for is an argument's fault; what a disk is to blame for is not.
 ErrorCode code_of(int error) {
   switch (error) {
-    case ENOENT:
-    case ENOTDIR: return ErrorCode::NotFound;
+    case ENOENT: return ErrorCode::NotFound;
+    case ENOTDIR:
     case EACCES:
     case EPERM:
     case EROFS:

@@ -173,6 +173,8 @@ TensorMap parse(const std::shared_ptr<const detail::FileBytes>& content, const s
                 Metadata* metadata) {
   const auto header = header_text(content->text(), file);
   const auto data = content->bytes().subspan(kLengthSize + header.size());
+  GLINT_CHECK(!header.starts_with("\xEF\xBB\xBF"), BadModel, "{}: header: begins with a byte order mark",
+              file);
   const json root = detail::parse_json(header, file + ": header");
   GLINT_CHECK(root.is_object(), BadModel, "{}: header: expected an object, got {}", file,
               detail::describe(root));

@@ -81,6 +81,8 @@ std::shared_ptr<const Network> AdaptedNetwork::at(const Adapters& scales) const 
     if (scale == 0.0) continue;
     GLINT_CHECK(adapters_.contains(name), InvalidArgument, "adapters: there is no adapter '{}'{}", name,
                 adapters_.empty() ? "; this model has none" : did_you_mean(name, names()));
+    GLINT_CHECK(std::isfinite(scale), InvalidArgument, "adapters.{}: expected a finite scale, got {}", name,
+                scale);
     GLINT_CHECK(std::abs(scale) <= kLargestScale, InvalidArgument,
                 "adapters.{}: expected a scale from -{} to {}, got {}", name, kLargestScale, kLargestScale,
                 scale);

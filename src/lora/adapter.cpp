@@ -85,6 +85,7 @@ LowRank layer_of(const Parts& parts, const Settings& settings, const std::string
   } else {
     layer.factor = settings.factor(parts.key, rank);
   }
+  GLINT_CHECK(std::isfinite(layer.factor), BadModel, "{}: '{}': alpha: expected a finite number", file, name);
   constexpr double kLargestFactor = 1e9;  // so that its product with any scale fits into float32
   GLINT_CHECK(std::abs(layer.factor) <= kLargestFactor, BadModel,
               "{}: '{}': alpha: expected a number of at most {} times the rank, got {} times", file, name,

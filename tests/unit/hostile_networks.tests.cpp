@@ -53,8 +53,8 @@ std::string bytes(std::initializer_list<int> values) {
 
 TEST_CASE("A TorchScript archive whose tensors lie outside their data is refused, naming the tensor",
           "[unit]") {
-  // constants[0] is a float32 tensor of 4 elements: K 4 t Q is its storage's length, K 0 its offset, then
-  // sizes and strides.
+  // (A negative stride is no lie: torch puts the dense one in its place.) constants[0] is a float32 tensor of
+  // 4 elements: K 4 t Q is its storage's length, K 0 its offset, then sizes and strides.
   const auto changed = [](const std::string& from, const std::string& to) {
     return loading(kFrozen, "constants.pkl", from, to);
   };
@@ -78,7 +78,6 @@ TEST_CASE("A TorchScript archive whose tensors lie outside their data is refused
       {"stride", bytes({5, 'K', 0, '(', 'K', 4, 't', '(', 'K', 2, 't'})},
       {"negative offset", bytes({5, 'J', 255, 255, 255, 255, '(', 'K', 4, 't', '(', 'K', 1, 't'})},
       {"negative size", bytes({5, 'K', 0, '(', 'J', 255, 255, 255, 255, 't', '(', 'K', 1, 't'})},
-      {"negative stride", bytes({5, 'K', 0, '(', 'K', 4, 't', '(', 'J', 255, 255, 255, 255, 't'})},
       {"huge size", bytes({5, 'K', 0, '(', 'J', 255, 255, 255, 127, 't', '(', 'J', 255, 255, 255, 127, 't'})},
   };
   for (const auto& [what, to] : cases) {
