@@ -100,6 +100,7 @@
 #include <glint/cache/unconditional.hpp>
 #include <glint/cache/whole_step.hpp>
 
+#include <glint/io/output_file.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/io/sha256.hpp>
 #include <glint/io/utf8.hpp>

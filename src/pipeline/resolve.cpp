@@ -1,4 +1,4 @@
-#include "network/torch_errors.hpp"
+#include "network/host_state.hpp"
 #include "pipeline/sizes.hpp"
 
 #include <glint/pipeline/pipeline.hpp>
@@ -150,12 +150,10 @@ bool reads_negative(const SamplerParts& parts) {
 }  // namespace
 
 Plan Pipeline::resolve(const GenerateRequest& request) const {
-  return detail::engine_errors_translated(ErrorCode::Internal, "resolve", [&] {
+  return detail::torch_boundary(ErrorCode::Internal, "resolve", [&] {
     const Manifest& manifest = bundle_.manifest();
-    GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
-    GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
-    GLINT_CHECK(request.conditioning || !request.prompts.empty(), InvalidArgument,
-                "prompts: expected at least one, got none");
+    detail::check_numbers(request);
+    detail::check_prompts(request);
     const SolverPlan solver = plan_solver(request, manifest, registry_);
     RulePlan rule(request, registry_, solver, manifest.guidance);
     std::vector<Method> methods;
@@ -195,6 +193,9 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     const bool negative = reads_negative(parts);
     const int64_t per_prompt = request.noise.defined() ? request.noise.size(0) : request.count;
     const auto prompts = request.conditioning ? int64_t{1} : static_cast<int64_t>(request.prompts.size());
+    const int64_t samples = per_prompt * prompts;
+    GLINT_CHECK(request.first < samples, InvalidArgument, "first: expected 0 to {}, got {}", samples - 1,
+                request.first);
     return Plan{.sampler = Sampler(std::move(parts)),
                 .latent_shape = shape,
                 .size = size,
@@ -203,7 +204,8 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
                 .guidance = rule.guidance(),
                 .vae_tile = tile,
                 .per_prompt = per_prompt,
-                .samples = per_prompt * prompts,
+                .samples = samples,
+                .end = request.first + std::min(request.limit.value_or(samples), samples - request.first),
                 .reads_negative = negative};
   });
 }

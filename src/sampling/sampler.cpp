@@ -1,3 +1,5 @@
+#include "core/boundary.hpp"
+
 #include <glint/sampling/sampler.hpp>
 
 #ifndef GLINT_CORE_ONLY
@@ -48,8 +50,14 @@ void check_finite(const at::Tensor& x, const char* what, int step) {
 void check_latent_shape(std::string_view argument, at::IntArrayRef shape, const ModelInfo& info) {
   const at::IntArrayRef expected = info.latent_shape;
   bool fits = expected.empty() || shape.size() == expected.size();
-  for (size_t d = 0; fits && d < shape.size(); ++d)
+  double values = 1.0;
+  for (size_t d = 0; fits && d < shape.size(); ++d) {
     fits = shape[d] > 0 && (expected.empty() || expected[d] < 0 || expected[d] == shape[d]);
+    values *= static_cast<double>(shape[d]);
+  }
+  constexpr double kMostValues = 1e12;  // far beyond memory, and so that no size in bytes overflows
+  GLINT_CHECK(values <= kMostValues, InvalidArgument, "{}: expected at most {} values, got {}", argument,
+              kMostValues, shape_string(shape));
   GLINT_CHECK(fits, ShapeMismatch, "{}: model '{}' expects latents {}, got {}", argument, info.name,
               expected.empty() ? "of positive sizes" : shape_string(expected) + " (-1: any positive size)",
               shape_string(shape));
@@ -138,9 +146,15 @@ at::Tensor refined_at(Run& run, const SamplerParts& parts, const at::Tensor& x, 
 
 }  // namespace
 
-Sampler::Sampler(SamplerParts parts) : parts_(std::move(parts)) { check_parts(parts_); }
+Sampler::Sampler(SamplerParts parts) : parts_(std::move(parts)) {
+  detail::at_boundary(ErrorCode::Internal, "sampler", [&] { check_parts(parts_); });
+}
 
 SampleResult Sampler::sample(const SampleRequest& request) const {
+  return detail::at_boundary(ErrorCode::Internal, "sample", [&] { return sampled(request); });
+}
+
+SampleResult Sampler::sampled(const SampleRequest& request) const {
   const NoiseSchedule& schedule = parts_.schedule;
   const ModelInfo& info = parts_.predictor.model->info();
   const int steps = schedule.steps();

@@ -33,7 +33,8 @@ class GLINT_API Sampler {
   /// Cost:    the solver's guided predictions, less what the cache spares, plus the strategies' own cost.
   /// Dtype:   that of request.noise, else float32.
   /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for non-finite
-  ///          noise or latents; Cancelled; whatever the model throws.
+  ///          noise or latents; Cancelled. What a model, strategy or observer of the host throws becomes
+  ///          Internal (OutOfMemory for failed allocations), with the original exception nested in it.
   SampleResult sample(const SampleRequest& request) const;
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }
@@ -41,6 +42,8 @@ class GLINT_API Sampler {
   const SamplerParts& parts() const { return parts_; }
 
  private:
+  SampleResult sampled(const SampleRequest& request) const;
+
   SamplerParts parts_;
 };
 
