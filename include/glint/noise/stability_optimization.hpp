@@ -80,10 +80,12 @@ class StabilityOptimization final : public NoiseStrategy {
 
   at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const override {
     if (options_.iterations == 0 || options_.learning_rate == 0.0) return x;
+#ifndef GLINT_CORE_ONLY
     GLINT_CHECK(
         options_.gradient != GradientSource::Backprop || !c10::InferenceMode::is_enabled(), InvalidArgument,
         "stability-optimization.gradient: backprop is not possible in c10::InferenceMode; leave it for the "
         "call, or use gradient=perturbation");
+#endif
     Run& run = context.run;
     const RoundTrip trip(options_.trip, run.schedule(), context.predictor);
     const at::Tensor length = per_sample::norm(x);
