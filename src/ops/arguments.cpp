@@ -129,8 +129,7 @@ at::Tensor checked_gate(const at::Tensor& gate, const Operands& o) {
       shared ? std::vector<int64_t>{o.batch, o.q.tokens} : std::vector<int64_t>{o.batch, o.heads, o.q.tokens};
   GLINT_CHECK(gate.sizes() == at::IntArrayRef(expected), ShapeMismatch,
               "gate: expected [{},{}] or [{},{},{}], got {}", o.batch, o.q.tokens, o.batch, o.heads,
-              o.q.tokens,
-              shape_string(gate.sizes()));
+              o.q.tokens, shape_string(gate.sizes()));
   GLINT_CHECK(at::isFloatingType(gate.scalar_type()), UnsupportedDtype,
               "gate: expected floating point, got {}", toString(gate.scalar_type()));
   const at::Tensor wide = gate.to(at::kCPU, at::kFloat);
