@@ -142,8 +142,8 @@ at::Tensor checked_gate(const at::Tensor& gate, const Operands& o, const at::Dev
   const std::vector<int64_t> expected =
       shared ? std::vector<int64_t>{o.batch, o.q.tokens} : std::vector<int64_t>{o.batch, o.heads, o.q.tokens};
   GLINT_CHECK(gate.sizes() == at::IntArrayRef(expected), ShapeMismatch,
-              "gate: expected [{0},{2}] or [{0},{1},{2}], got {3}", o.batch, o.heads, o.q.tokens,
-              shape_string(gate.sizes()));
+              "gate: expected [{},{}] or [{},{},{}], got {}", o.batch, o.q.tokens, o.batch, o.heads,
+              o.q.tokens, shape_string(gate.sizes()));
   GLINT_CHECK(at::isFloatingType(gate.scalar_type()), UnsupportedDtype,
               "gate: expected floating point, got {}", toString(gate.scalar_type()));
   const at::Tensor wide = gate.to(device, at::kFloat);
