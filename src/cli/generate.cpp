@@ -259,11 +259,8 @@ int generate(Arguments& args) {
   GenerateResult result = run(args, pipeline);
   if (!args.quiet) report_words(result.prompts);
   if (!args.quiet && result.negative_without_effect)
-    spdlog::warn(
-        "the negative prompt has no effect: at guidance {} nothing in this run evaluates it; models "
-        "distilled "
-        "for one guidance scale have no branch for it",
-        result.guidance);
+    spdlog::warn("the negative prompt has no effect: at guidance {} nothing in this run evaluates it",
+                 result.guidance);
   if (InterruptGuard::interrupted()) fail(ErrorCode::Cancelled, "cancelled before anything was written");
   const std::vector<std::string> paths = write_pictures(files, take_pictures(args, result));
   write_tensors(files, result.sample);
