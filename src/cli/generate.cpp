@@ -200,10 +200,8 @@ int generate(Arguments& args) {
     result = run(args, pipeline, writer);
     if (!args.quiet) report_words(result.prompts);
     if (!args.quiet && result.negative_without_effect)
-      spdlog::warn(
-          "the negative prompt has no effect: at guidance {} nothing in this run evaluates it; models "
-          "distilled for one guidance scale have no branch for it",
-          result.guidance);
+      spdlog::warn("the negative prompt has no effect: at guidance {} nothing in this run evaluates it",
+                   result.guidance);
     keep_only(args, result);
     writer.write_sheet(result.images, result.videos);
     write_tensors(args.files, result.sample);

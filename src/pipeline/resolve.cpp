@@ -190,13 +190,14 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     Assembly assembly(parts);
     for (const Method& method : methods) std::visit(assembly, method.make(registry_, context));
 
-    const bool negative = reads_negative(parts);
+    Sampler sampler(std::move(parts));
+    const bool negative = reads_negative(sampler.parts());
     const int64_t per_prompt = request.noise.defined() ? request.noise.size(0) : request.count;
     const auto prompts = request.conditioning ? int64_t{1} : static_cast<int64_t>(request.prompts.size());
     const int64_t samples = per_prompt * prompts;
     GLINT_CHECK(request.first < samples, InvalidArgument, "first: expected 0 to {}, got {}", samples - 1,
                 request.first);
-    return Plan{.sampler = Sampler(std::move(parts)),
+    return Plan{.sampler = std::move(sampler),
                 .latent_shape = shape,
                 .size = size,
                 .solver = solver.choice.name,
