@@ -1,4 +1,4 @@
-"""The tools for GPUs, as far as they go without one: kernels compile, do not spill, and names and sizes are right."""
+"""The tools for GPUs, as far as they go without one: kernels compile and do not spill, names are right."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def no_byte_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no CUDA toolkit")
 def test_kernels_compile_for_one_architecture_without_spills() -> None:
-    done = subprocess.run([sys.executable, HERE / "kernels", "--arch", "86"], capture_output=True, text=True, check=False)
+    command = [sys.executable, HERE / "kernels", "--arch", "86"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [line for line in done.stdout.splitlines() if line.startswith("| AttendMma") and line.count("|") == 9]
-    assert len(rows) == 4
-    loops = [line for line in done.stdout.splitlines() if line.startswith("| AttendMma") and line.count("|") == 11]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("| AttendMma")]
+    loops = [line for line in lines if line.count("|") == 11]
+    assert len(lines) == 8
     assert len(loops) == 4
     # A tile of 64 keys: 4 * d / 16 steps times two products of 4 warps, all in one loop.
     assert {int(line.split("|")[3]) for line in loops} == {64, 128}
@@ -45,14 +46,15 @@ def test_kernels_compile_for_one_architecture_without_spills() -> None:
 @pytest.mark.parametrize(
     ("mangled", "name"),
     [
-        ("_ZN5glint3ops4cuda5entryINS1_9AttendMmaINS1_8BFloat16ELi128ELi2ELi1EEEEEvNT_6ParamsE", "AttendMma BFloat16 128 2 1"),
-        ("_ZN5glint3ops4cuda5entryINS1_11AttendPlainIfLi64EEEEEvNT_6ParamsE", "AttendPlain float 64"),
-        ("_ZN5glint3ops4cuda5entryINS1_4PoolINS1_4HalfEEEEEvNT_6ParamsE", "Pool Half"),
-        ("_ZN5glint3ops4cuda5entryINS1_4RankEEEvNT_6ParamsE", "Rank"),
+        ("NS1_9AttendMmaINS1_8BFloat16ELi128ELi2ELi1EEE", "AttendMma BFloat16 128 2 1"),
+        ("NS1_11AttendPlainIfLi64EEE", "AttendPlain float 64"),
+        ("NS1_4PoolINS1_4HalfEEE", "Pool Half"),
+        ("NS1_4RankE", "Rank"),
     ],
 )
 def test_kernels_are_called_by_their_names(mangled: str, name: str) -> None:
-    assert tool("kernels").demangled(mangled) == name
+    entry = f"_ZN5glint3ops4cuda5entryI{mangled}EEvNT_6ParamsE"
+    assert tool("kernels").demangled(entry) == name
 
 
 def test_instructions_are_counted_in_the_innermost_loop_with_products() -> None:
