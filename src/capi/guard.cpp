@@ -3,6 +3,8 @@
 #include <glint/version.hpp>
 
 #include <array>
+#include <cstring>
+#include <exception>
 
 namespace glint::capi {
 namespace {
