@@ -58,6 +58,7 @@ typedef enum glint_status {
   GLINT_CANCELLED = 8,          /* by glint_job_cancel or a callback */
   GLINT_NUMERICAL = 9,          /* a value is not finite where it must be */
   GLINT_INTERNAL = 10,          /* a callback failed, or a fault of the library */
+  GLINT_IO = 11,                /* reading or writing failed: a full disk, a device's error, a closed pipe */
   GLINT_PENDING = 100,          /* the job has not ended */
   GLINT_BUFFER_TOO_SMALL = 101, /* nothing was written; the size needed is returned */
   GLINT_UNSUPPORTED = 102       /* not in this library, or a newer struct than it knows */

@@ -3,6 +3,8 @@
 #include <glint/version.hpp>
 
 #include <array>
+#include <cstring>
+#include <exception>
 
 namespace glint::capi {
 namespace {
@@ -19,6 +21,12 @@ Failure failure_in_flight() noexcept {
     } catch (const Refused& refused) {
       return {refused.status(), refused.what()};
     } catch (const Error& error) {
+      try {
+        std::rethrow_if_nested(error);  // what a callback refused, in the run it ended
+      } catch (const Refused& refused) {
+        return {refused.status(), refused.what()};
+      } catch (...) {  // the Error says it
+      }
       return {static_cast<glint_status>(error.code()), error.what()};
     } catch (const std::bad_alloc&) {
       return {GLINT_OUT_OF_MEMORY, "out of memory"};
@@ -72,6 +80,7 @@ GLINT_C_API const char* glint_status_name(glint_status status) {
     case GLINT_CANCELLED: return "cancelled";
     case GLINT_NUMERICAL: return "not finite";
     case GLINT_INTERNAL: return "internal error";
+    case GLINT_IO: return "input or output failed";
     case GLINT_PENDING: return "pending";
     case GLINT_BUFFER_TOO_SMALL: return "buffer too small";
     case GLINT_UNSUPPORTED: return "unsupported";
