@@ -5,11 +5,13 @@
 #include <glint/fwd.hpp>
 #include <glint/version.hpp>
 
+#include <glint/core/beta_distribution.hpp>
 #include <glint/core/enum_names.hpp>
 #include <glint/core/error.hpp>
 #include <glint/core/level.hpp>
 #include <glint/core/message.hpp>
 #include <glint/core/nearest.hpp>
+#include <glint/core/number_list.hpp>
 #include <glint/core/options.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/core/rng.hpp>
@@ -44,9 +46,16 @@
 #include <glint/guidance/tdg.hpp>
 
 #include <glint/solver/cfgpp.hpp>
+#include <glint/solver/deis.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/dpmpp_3m_sde.hpp>
+#include <glint/solver/dpmpp_sde.hpp>
+#include <glint/solver/er_sde.hpp>
 #include <glint/solver/first_order.hpp>
+#include <glint/solver/heun.hpp>
 #include <glint/solver/lcm.hpp>
+#include <glint/solver/log_snr.hpp>
+#include <glint/solver/res.hpp>
 #include <glint/solver/solver.hpp>
 #include <glint/solver/unipc.hpp>
 
@@ -65,6 +74,7 @@
 #include <glint/sampling/request.hpp>
 #include <glint/sampling/run.hpp>
 #include <glint/sampling/sampler.hpp>
+#include <glint/sampling/step_cache.hpp>
 #include <glint/sampling/step_strategy.hpp>
 
 #include <glint/step/reflect.hpp>

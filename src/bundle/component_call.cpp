@@ -76,7 +76,11 @@ at::Tensor ComponentCall::operator()(const std::map<std::string, at::Tensor>& gi
     arguments.push_back(cast.expand(sizes));
   }
   const std::vector<at::Tensor> outputs = network_->run(std::move(arguments));
-  GLINT_CHECK(!outputs.empty(), BadModel, "{}: the network returned nothing", component_);
+  GLINT_CHECK(!outputs.empty() && outputs.front().defined(), BadModel, "{}: the network returned nothing",
+              component_);
+  GLINT_CHECK(outputs.front().is_floating_point(), BadModel,
+              "{}: the network returned {}, expected floating point", component_,
+              at::toString(outputs.front().scalar_type()));
   return outputs.front();
 }
 

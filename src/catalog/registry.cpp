@@ -6,7 +6,8 @@
 namespace glint {
 namespace {
 
-constexpr std::array<std::string_view, 6> kKinds{"rule", "filter", "solver", "step", "noise", "attention"};
+constexpr std::array<std::string_view, 7> kKinds{"rule",  "filter",    "solver", "step",
+                                                 "noise", "attention", "cache"};
 
 /// Returns a kind's name for messages.
 std::string label(std::string_view kind) {
@@ -16,8 +17,8 @@ std::string label(std::string_view kind) {
 
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
-  GLINT_CHECK(found != kKinds.end(), InvalidArgument,
-              "kind: expected rule, filter, solver, step, noise or attention, got '{}'", kind);
+  GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected one of {}, got '{}'",
+              joined_text(kKinds, ", "), kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 
@@ -73,6 +74,9 @@ std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const Buil
 }
 AttentionPolicy Registry::attention(const Choice& c, const BuildContext& context) const {
   return made<AttentionPolicy>("attention", c, context);
+}
+std::shared_ptr<const StepCache> Registry::cache(const Choice& c, const BuildContext& context) const {
+  return made<std::shared_ptr<const StepCache>>("cache", c, context);
 }
 
 }  // namespace glint

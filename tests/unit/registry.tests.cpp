@@ -104,5 +104,5 @@ TEST_CASE("A host adds its own entries to a copy, and names stay unique", "[unit
   entry.info.kind = "stepp";
   entry.info.name = "other";
   CHECK_THAT(failure([&] { mine.add(entry); }),
-             Contains("kind: expected rule, filter, solver, step, noise or attention"));
+             Contains("kind: expected one of rule, filter, solver, step, noise, attention, cache"));
 }

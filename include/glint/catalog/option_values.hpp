@@ -4,6 +4,7 @@
 
 #include <glint/core/nearest.hpp>
 #include <glint/core/options.hpp>
+#include <glint/core/schedule_options.hpp>
 #include <glint/export.hpp>
 
 #include <charconv>
@@ -118,6 +119,8 @@ class OptionReader {
       field = static_cast<T>(match - names.begin());
     } else if constexpr (std::is_same_v<T, std::string>) {
       field = text_of(value);
+    } else if constexpr (std::is_same_v<T, SigmaSpacing>) {
+      field = SigmaSpacing::from_text(message("{}.{}", owner_, name), text_of(value));
     } else {
       field = static_cast<T>(number(name, value, std::is_integral_v<T>));
       const double checked = static_cast<double>(field);
@@ -175,6 +178,8 @@ class OptionDescriber {
     } else if constexpr (std::is_same_v<T, std::string>) {
       d.type = "text";
       d.default_value = field;
+    } else if constexpr (std::is_same_v<T, SigmaSpacing>) {
+      describe(field.named, d);
     } else {
       d.type = std::is_integral_v<T> ? "integer" : "number";
       d.default_value = message("{}", field);

@@ -24,14 +24,15 @@ enum class ErrorCode {
   OutOfMemory = 7,  ///< an allocation failed
   Cancelled = 8,    ///< the observer asked to stop; all objects stay usable
   Numerical = 9,    ///< a value is not finite where it must be
-  Internal = 10     ///< a bug in this library or one it depends on
+  Internal = 10,    ///< a bug in this library or one it depends on
+  Io = 11           ///< reading or writing failed: a full disk, a device's error, a closed pipe
 };
 
 template <>
 struct EnumNames<ErrorCode> {
-  static constexpr std::array<std::string_view, 11> values{
+  static constexpr std::array<std::string_view, 12> values{
       "None",     "InvalidArgument", "ShapeMismatch", "UnsupportedDtype", "UnsupportedDevice", "NotFound",
-      "BadModel", "OutOfMemory",     "Cancelled",     "Numerical",        "Internal"};
+      "BadModel", "OutOfMemory",     "Cancelled",     "Numerical",        "Internal",          "Io"};
 };
 
 /// Every failure the library reports. The message names the argument, what was expected and what was passed.

@@ -24,7 +24,7 @@ inline at::Tensor norm(const at::Tensor& a) { return per_sample::dot(a, a).sqrt(
 
 /// Returns `a` scaled by one factor per sample, [B].
 inline at::Tensor scaled(const at::Tensor& a, const at::Tensor& factor) {
-  return a.mul(broadcast(factor, a));
+  return a.mul(per_sample::broadcast(factor, a));
 }
 
 /// Returns numerator / denominator, or `otherwise` where the denominator is at most `floor`.

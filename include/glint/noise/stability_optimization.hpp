@@ -8,6 +8,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 
 #include <glint/core/host_macros_on.hpp>
 #endif
@@ -54,7 +55,8 @@ struct StabilityOptimizationOptions {
 /// Cost:    with R = min(steps, N): iterations (4 R forward + 2 R backward) G rows, plus 4 R G rows for the
 ///          reports; backward passes do not count as rows. gradient=perturbation: iterations 4 R G rows, plus
 ///          the reports.
-/// Errors:  InvalidArgument on construction for backprop on a model without gradients.
+/// Errors:  InvalidArgument on construction for backprop on a model without gradients, and for backprop in
+///          c10::InferenceMode (which Pipeline leaves by itself).
 /// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041: 100 steps, rate 100, momentum
 ///          0.5. Deviation: keep_norm, since the gradient is orthogonal to x where F is homogeneous and plain
 ///          descent can only lengthen x.
@@ -78,6 +80,10 @@ class StabilityOptimization final : public NoiseStrategy {
 
   at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const override {
     if (options_.iterations == 0 || options_.learning_rate == 0.0) return x;
+    GLINT_CHECK(
+        options_.gradient != GradientSource::Backprop || !c10::InferenceMode::is_enabled(), InvalidArgument,
+        "stability-optimization.gradient: backprop is not possible in c10::InferenceMode; leave it for the "
+        "call, or use gradient=perturbation");
     Run& run = context.run;
     const RoundTrip trip(options_.trip, run.schedule(), context.predictor);
     const at::Tensor length = per_sample::norm(x);
