@@ -4,6 +4,8 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <random>
 
 using namespace glint;
