@@ -279,7 +279,7 @@ TEST_CASE("A schedule may list its levels, and a cache says what it spared", "[c
 
 TEST_CASE("A negative prompt that nothing evaluates is reported", "[cli]") {
   const Program glint;
-  const auto warned = [](const std::string& options) {
+  const auto warned = [&](const std::string& options) {
     return glint("generate red -m tiny --negative blue -o negative.png " + options).err;
   };
   const char* message = "the negative prompt has no effect: at guidance 1";
