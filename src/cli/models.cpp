@@ -101,7 +101,7 @@ Bundle open_model(const ModelArguments& args, bool attention, bool quiet) {
                                               .dtype = args.dtype,
                                               .attention = attention,
                                               .warn = quiet ? nullptr : &warn,
-                                              .trust = args.trust == "none" ? Trust::None : Trust::Code,
+                                              .trust = args.trust == "none" ? Trust::Data : Trust::Code,
                                               .sha256 = args.sha256});
   const std::vector<std::string> code = code_files(bundle.manifest());
   if (args.trust.empty() && !quiet && !code.empty() && !is_known(folder))

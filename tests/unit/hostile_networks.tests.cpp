@@ -194,18 +194,18 @@ TEST_CASE("Trust and a manifest's hash are asked for before anything is read or 
   json manifest = test::tiny_manifest();
   std::filesystem::copy(test::data("nets/npnet.safetensors"), folder / "npnet.safetensors");
   test::write_bundle(folder / "b", manifest);
-  const Bundle careful = Bundle::load(folder / "b", {.trust = Trust::None});
+  const Bundle careful = Bundle::load(folder / "b", {.trust = Trust::Data});
   CHECK_THAT(failure([&] { careful.model(); }),
              Contains("InvalidArgument: components.denoiser: trust: denoiser.pt is code (torchscript)"));
   CHECK_THAT(failure([&] { careful.decoder(); }), Contains("components.vae_decoder: trust: "));
   CHECK(failure([&] { careful.tokenizer(); }) == "no error");
   CHECK_THAT(failure([&] {
                load_network(test::data("modules/denoiser.pt2"), Backend::ExportedProgram,
-                            {.trust = Trust::None});
+                            {.trust = Trust::Data});
              }),
              Contains("is code (pt2), and trust is none"));
   CHECK(failure([&] {
-          load_network(test::data("nets/npnet.safetensors"), Backend::Safetensors, {.trust = Trust::None});
+          load_network(test::data("nets/npnet.safetensors"), Backend::Safetensors, {.trust = Trust::Data});
         }) == "no error");
 
   const std::string hash = careful.sha256();

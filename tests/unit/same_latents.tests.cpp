@@ -98,7 +98,7 @@ Runs all_runs(at::ScalarType type) {
   return runs;
 }
 
-TEST_CASE("Latents are the same over libtorch's tensors and over glint's own, to 1e-6", "[unit]") {
+TEST_CASE("Latents are the same over libtorch's tensors and over glint's own, up to rounding", "[unit]") {
   const auto path = test::source_dir() / "tests/data/core/latents.json";
   Runs runs = all_runs(at::kFloat);
   runs.merge(all_runs(at::kDouble));
@@ -117,7 +117,9 @@ TEST_CASE("Latents are the same over libtorch's tensors and over glint's own, to
       const double reference = expected.at(name)[i];
       const double error = std::abs(values[i] - reference) / (std::max)(1.0, std::abs(reference));
       largest = (std::max)(largest, error);
-      CHECK(error < 1e-6);
+      // The two add in other orders. Solvers of higher order take differences of predictions, which enlarges
+      // float32's rounding of 1e-7 up to twentyfold (dpmpp-3m-sde).
+      CHECK(error < (name.ends_with("float32") ? 4e-6 : 1e-9));
     }
   }
   CHECK(runs.size() >= 60);

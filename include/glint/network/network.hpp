@@ -23,7 +23,7 @@ inline constexpr std::string_view kStored = "stored";
 /// What a bundle's files may do.
 enum class Trust {
   Code,  ///< run: TorchScript, exported programs and compiled packages are programs
-  None   ///< be read only: components that are code are refused, safetensors components work
+  Data   ///< be read only: components that are code are refused, safetensors components work
 };
 template <>
 struct EnumNames<Trust> {
