@@ -68,9 +68,11 @@ if(pkg_config AND NOT MODE STREQUAL "subdirectory" AND NOT FLAGS)
   step("run it" "${WORK_DIR}/build/by_pkg_config")
 endif()
 
-# What a host ships, and that none of it is libtorch.
+# What a host ships, without debug information, and that none of it is libtorch.
+find_program(strip strip REQUIRED)
 file(GLOB libraries "${WORK_DIR}/moved/lib*/libglint*" "${WORK_DIR}/build/in_c*" "${WORK_DIR}/build/in_cpp")
 foreach(file IN LISTS libraries)
+  execute_process(COMMAND "${strip}" --strip-debug "${file}" COMMAND_ERROR_IS_FATAL ANY)
   file(SIZE "${file}" size)
   message(STATUS "${file}: ${size} bytes")
   if(size GREATER 3000000 AND NOT FLAGS)
