@@ -75,18 +75,25 @@ size_t width() {
   return std::clamp(terminal_columns(standard_output(), kWidest), kNarrowest, kWidest);
 }
 
-/// Prints text wrapped at words and indented by `indent` columns; the cursor is already there.
+/// Prints text wrapped at words, and lists of choices at their bars, indented by `indent` columns; the cursor
+/// is already there.
 void print_wrapped(std::string_view text, size_t indent) {
+  const size_t room = width() - std::min(indent, width() - 1);
   size_t column = indent;
+  bool glued = true;  // to what stands before it
   while (!text.empty()) {
-    const std::string_view word = text.substr(0, text.find(' '));
-    text.remove_prefix(std::min(text.size(), word.size() + 1));
-    if (column > indent && column + 1 + word.size() > width()) {
-      print("\n{:{}}", "", indent);
-      column = indent;
-    }
-    print("{}{}", column > indent ? " " : "", word);
-    column += word.size() + (column > indent ? 1 : 0);
+    std::string_view word = text.substr(0, text.find(' '));
+    const size_t bar = word.size() > room ? word.rfind('|', room - 1) : std::string_view::npos;
+    const bool cut = bar != std::string_view::npos && bar + 1 < word.size();
+    if (cut) word = word.substr(0, bar + 1);
+    text.remove_prefix(std::min(text.size(), word.size() + (cut ? 0 : 1)));
+    const size_t gap = glued ? 0 : 1;
+    const bool fits = column + gap + word.size() <= width();
+    if (column > indent && !fits) print("\n{:{}}", "", indent);
+    if (column > indent && fits) print("{:{}}", "", gap);
+    print("{}", word);
+    column = (column > indent && fits ? column + gap : indent) + word.size();
+    glued = cut;
   }
   print("\n");
 }

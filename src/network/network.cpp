@@ -103,7 +103,7 @@ std::shared_ptr<const Network> detail::load_network(const ModelFile& file, Backe
                                                     const LoadOptions& options) {
   check_load(file.name, backend, options);
   ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients,
-                               options.attention};
+                               options.attention, options.pack};
   if (options.dtype == kStored)
     understood.dtype.reset();
   else if (!options.dtype.empty())
