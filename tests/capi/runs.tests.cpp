@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <utility>
 
 namespace glint {
 namespace {
@@ -18,6 +19,16 @@ TEST_CASE("A job on its own thread gives the latents of one on this thread, and 
   const Host host(network);
   REQUIRE(glint_session_set(host.session, "guidance", "3") == GLINT_OK);
   REQUIRE(glint_session_set(host.session, "with", "z-sampling:merge=0.5") == GLINT_OK);
+  float values[] = {0.7f, -0.2f};  // prompts with the same tokens would be evaluated once
+  const int64_t token_sizes[] = {1, 1, 1};
+  for (const auto& [name, value] : {std::pair{"tokens", &values[0]}, {"null_tokens", &values[1]}}) {
+    glint_tensor tokens = GLINT_INIT(glint_tensor);
+    tokens.data = value;
+    tokens.dtype = GLINT_FLOAT32;
+    tokens.rank = 3;
+    tokens.sizes = token_sizes;
+    REQUIRE(glint_session_set_tensor(host.session, name, &tokens) == GLINT_OK);
+  }
   const std::vector<float> here = host.run();
   REQUIRE(here.size() == 4 * 8 * 8);
   CHECK(std::all_of(here.begin(), here.end(), [](float v) { return std::isfinite(v); }));
