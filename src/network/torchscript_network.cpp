@@ -302,6 +302,7 @@ class TorchScriptNetwork final : public Network {
   const Weights& weights() const override { return archive_ ? archive_->weights() : Network::weights(); }
 
   std::shared_ptr<const Network> with_weights(const Weights& changed) const override {
+    if (changed.empty() && !archive_) return std::make_shared<TorchScriptNetwork>(*this);
     for (const auto& [name, value] : changed) {
       const auto own = weights().find(name);
       GLINT_CHECK(own != weights().end(), InvalidArgument, "{}: has no weight '{}'", file_, name);

@@ -14,7 +14,6 @@ using test::Outcome;
 using test::Program;
 
 namespace GLINT_TEST_FILE {
-namespace {
 
 // A shell starts background jobs with Ctrl-C ignored, which the program respects; env gives it back.
 constexpr const char* kUntilThirdPicture =
@@ -115,5 +114,4 @@ TEST_CASE("A prompts file that cannot be read to its end is an error", "[cli]") 
   CHECK(json::parse(piped.out)["items"] == 2);
 }
 
-}  // namespace
 }  // namespace GLINT_TEST_FILE

@@ -17,7 +17,6 @@ using test::Outcome;
 using test::Program;
 
 namespace GLINT_TEST_FILE {
-namespace {
 
 namespace fs = std::filesystem;
 
@@ -191,5 +190,4 @@ TEST_CASE("A scale after a LoRA file's name is read as people write it, or refus
   CHECK_THAT(huge.err, Contains("adapters.f: expected a scale from -1000000000 to 1000000000"));
 }
 
-}  // namespace
 }  // namespace GLINT_TEST_FILE

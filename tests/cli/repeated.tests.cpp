@@ -21,7 +21,6 @@ using test::Outcome;
 using test::Program;
 
 namespace GLINT_TEST_FILE {
-namespace {
 
 void make(const Program& glint, const std::string& arguments) {
   const Outcome run = glint("generate -q " + arguments);
@@ -200,5 +199,4 @@ TEST_CASE("A video is repeated from its animation or from any of its frames", "[
   CHECK(numbered.exit_code == 2);
 }
 
-}  // namespace
 }  // namespace GLINT_TEST_FILE

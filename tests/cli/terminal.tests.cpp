@@ -19,7 +19,6 @@ using test::Outcome;
 using test::Program;
 
 namespace GLINT_TEST_FILE {
-namespace {
 
 constexpr const char* kEscape = "\x1b[31m";
 
@@ -192,5 +191,4 @@ TEST_CASE("A model from elsewhere is announced before its code runs, or refused"
   CHECK(json::parse(glint("inspect tiny --json").out)["sha256"] == hash);
 }
 
-}  // namespace
 }  // namespace GLINT_TEST_FILE

@@ -11,7 +11,6 @@
 using namespace glint;
 
 namespace GLINT_TEST_FILE {
-namespace {
 
 /// Seeds from the tests' own data, so that they are there once.
 std::vector<std::string> seeds_of(const std::string& harness) {
@@ -47,5 +46,4 @@ TEST_CASE("Damaged inputs are taken or refused, and nothing else happens", "[fuz
   SUCCEED();
 }
 
-}  // namespace
 }  // namespace GLINT_TEST_FILE

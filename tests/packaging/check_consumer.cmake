@@ -3,14 +3,7 @@
 #              subdirectory: add_subdirectory(SOURCE_DIR); configures, and compiles one file of the consumer and one of
 #              the library, since compiling all of the library again would take minutes
 #   SOURCE_DIR, BUILD_DIR, WORK_DIR, TORCH_ROOT, CXX, FLAGS (sanitizers)
-function(step what)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(status)
-    message(FATAL_ERROR "${what} failed:\n${output}")
-  endif()
-  message(STATUS "${what}: done")
-  set(output "${output}" PARENT_SCOPE)
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/step.cmake")
 
 file(REMOVE_RECURSE "${WORK_DIR}")
 set(configure "${CMAKE_COMMAND}" -S "${SOURCE_DIR}/tests/packaging/consumer" -B "${WORK_DIR}/build" -G Ninja

@@ -20,7 +20,6 @@ using test::Contains;
 using test::failure;
 
 namespace GLINT_TEST_FILE {
-namespace {
 
 namespace fs = std::filesystem;
 
@@ -121,5 +120,4 @@ TEST_CASE("Text is made safe to show, and shortened by the columns it takes", "[
   CHECK(shortened("abc", 0).empty());
 }
 
-}  // namespace
 }  // namespace GLINT_TEST_FILE

@@ -24,7 +24,6 @@ using test::Contains;
 using test::failure;
 
 namespace GLINT_TEST_FILE {
-namespace {
 
 constexpr const char* kFrozen = "modules/denoiser_frozen.pt";
 
@@ -220,5 +219,4 @@ TEST_CASE("Trust and a manifest's hash are asked for before anything is read or 
              Contains("BadModel: sha256: ") && Contains("is not the model.json that was asked for"));
 }
 
-}  // namespace
 }  // namespace GLINT_TEST_FILE

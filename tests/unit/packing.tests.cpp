@@ -83,6 +83,16 @@ TEST_CASE("The weights of a packed network are the stored ones, and can be excha
   CHECK(difference(run(*packed, x), run(*plain, x)) < 1e-5);
 }
 
+TEST_CASE("A network without weights to exchange can be asked to exchange none", "[unit]") {
+  const at::Tensor x = at::randn({1, 4, 8, 8});
+  const auto plain = load("modules/vae_decoder.pt", false);
+  const auto derived = plain->with_weights({});
+  CHECK(at::equal(run(*derived->with_weights({}), x), run(*derived, x)));
+  const auto frozen = load("modules/denoiser_frozen.pt", true);
+  CHECK(frozen->weights().empty());
+  CHECK(frozen->with_weights({}));
+}
+
 TEST_CASE("A network is run packed, plain and with other weights by several threads at once", "[unit]") {
   const auto network = load("modules/vae_decoder.pt", true);
   const at::Tensor x = at::randn({1, 4, 8, 8});

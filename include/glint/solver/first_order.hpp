@@ -141,30 +141,40 @@ class Ddim final : public Solver {
   double eta_;
 };
 
+/// What Karras et al.'s solvers share: Euler's grid, and steps that may begin with fresh noise.
+class Churned : public OnEulerGrid {
+ public:
+  using Options = ChurnOptions;
+
+  Departure depart(const at::Tensor& x, const NoiseSchedule& schedule, int index,
+                   NoiseStream& noise) const final {
+    return churned(churn_, x, schedule, index, noise);
+  }
+
+ protected:
+  Churned(std::string_view solver, const ChurnOptions& options) : churn_(options) {
+    check_ranges(solver, options);
+  }
+
+ private:
+  ChurnOptions churn_;
+};
+
 /// The Euler method on dX/dS = eps, with X = x/alpha, S = sigma/alpha. In x it is the DDIM update.
 /// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 2 without the
 ///          second-order correction; Alg. 1 without churn.
-class Euler final : public OnEulerGrid {
+class Euler final : public Churned {
  public:
-  using Options = ChurnOptions;
   static constexpr EntryInfo info{.kind = "solver",
                                   .name = "euler",
                                   .summary = "Euler on the probability-flow ODE, order 1",
                                   .cost = "N predictions",
                                   .source = "Karras et al. 2022, arXiv:2206.00364, Alg. 1 and 2"};
 
-  explicit Euler(ChurnOptions options = {}) : churn_(options) { check_ranges(info.name, options); }
-
-  Departure depart(const at::Tensor& x, const NoiseSchedule& schedule, int index,
-                   NoiseStream& noise) const override {
-    return churned(churn_, x, schedule, index, noise);
-  }
+  explicit Euler(const ChurnOptions& options = {}) : Churned(info.name, options) {}
   at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
     return first_order_step(step, 0.0, noise);
   }
-
- private:
-  ChurnOptions churn_;
 };
 
 struct AncestralOptions {

@@ -48,7 +48,7 @@ inline at::Tensor heun_update(const at::Tensor& x, const at::Tensor& output, Par
   return along(x, here.add(there).mul_(0.5), kind, from, to);
 }
 
-/// Throws InvalidArgument unless sigma/alpha is finite at every level, as X = x/alpha needs.
+/// Throws InvalidArgument unless sigma/alpha is finite at every level.
 inline void check_signal(std::string_view solver, const NoiseSchedule& schedule) {
   for (const Level& level : schedule.levels())
     GLINT_CHECK(level.alpha > 0.0, InvalidArgument,
@@ -57,37 +57,33 @@ inline void check_signal(std::string_view solver, const NoiseSchedule& schedule)
                 solver);
 }
 
+/// Throws InvalidArgument if a level has no FlowVariables: pure noise, on a VP grid.
+inline void check_variables(std::string_view solver, const NoiseSchedule& schedule) {
+  if (schedule.kind() == NoiseKind::VariancePreserving) check_signal(solver, schedule);
+}
+
 }  // namespace detail
 
 /// Heun's method, in the variables of Euler: the mean of the slopes at both ends of the step; the last step
 /// is Euler's.
 /// Cost:    2 N - 1 predictions; 2 N if the grid ends above sigma = 0.
 /// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 and 2.
-class Heun final : public OnEulerGrid {
+class Heun final : public Churned {
  public:
-  using Options = ChurnOptions;
   static constexpr EntryInfo info{.kind = "solver",
                                   .name = "heun",
                                   .summary = "Heun's method, order 2, two predictions a step",
                                   .cost = "2 N - 1 predictions",
                                   .source = "Karras et al. 2022, arXiv:2206.00364, Alg. 1 and 2"};
 
-  explicit Heun(ChurnOptions options = {}) : churn_(options) { check_ranges(info.name, options); }
-
-  Departure depart(const at::Tensor& x, const NoiseSchedule& schedule, int index,
-                   NoiseStream& noise) const override {
-    return churned(churn_, x, schedule, index, noise);
-  }
+  explicit Heun(const ChurnOptions& options = {}) : Churned(info.name, options) {}
   at::Tensor step(const SolverStep& s, SolverHistory&, NoiseStream&) const override {
     return detail::heun_update(s.x, s.output, s.parameterization, s.schedule.kind(), s.from(), s.to(),
                                s.evaluate);
   }
   void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
-    if (schedule.kind() == NoiseKind::VariancePreserving) detail::check_signal(info.name, schedule);
+    detail::check_variables(info.name, schedule);
   }
-
- private:
-  ChurnOptions churn_;
 };
 
 /// The midpoint method: the slope at the geometric mean of the step's ends, in the variables of Euler; the
@@ -95,21 +91,15 @@ class Heun final : public OnEulerGrid {
 /// Cost:    2 N - 1 predictions; 2 N if the grid ends above sigma = 0.
 /// Source:  Lu et al., "DPM-Solver", NeurIPS 2022, arXiv:2206.00927, Alg. 1, in the form of Karras et al.
 ///          2022, arXiv:2206.00364.
-class Dpm2 final : public OnEulerGrid {
+class Dpm2 final : public Churned {
  public:
-  using Options = ChurnOptions;
   static constexpr EntryInfo info{.kind = "solver",
                                   .name = "dpm2",
                                   .summary = "DPM-Solver-2, order 2, two predictions a step",
                                   .cost = "2 N - 1 predictions",
                                   .source = "Lu et al. 2022, arXiv:2206.00927, Alg. 1"};
 
-  explicit Dpm2(ChurnOptions options = {}) : churn_(options) { check_ranges(info.name, options); }
-
-  Departure depart(const at::Tensor& x, const NoiseSchedule& schedule, int index,
-                   NoiseStream& noise) const override {
-    return churned(churn_, x, schedule, index, noise);
-  }
+  explicit Dpm2(const ChurnOptions& options = {}) : Churned(info.name, options) {}
   at::Tensor step(const SolverStep& s, SolverHistory&, NoiseStream& noise) const override {
     if (s.to().sigma == 0.0) return first_order_step(s, 0.0, noise);
     const NoiseKind kind = s.schedule.kind();
@@ -121,11 +111,8 @@ class Dpm2 final : public OnEulerGrid {
     return detail::along(s.x, slope, kind, s.from(), s.to());
   }
   void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
-    if (schedule.kind() == NoiseKind::VariancePreserving) detail::check_signal(info.name, schedule);
+    detail::check_variables(info.name, schedule);
   }
-
- private:
-  ChurnOptions churn_;
 };
 
 struct RestartOptions {
@@ -183,7 +170,7 @@ class Restart final : public OnEulerGrid {
     return x;
   }
   void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
-    if (schedule.kind() == NoiseKind::VariancePreserving) detail::check_signal(info.name, schedule);
+    detail::check_variables(info.name, schedule);
     if (options_.restarts == 0) return;
     const int low = nearest(schedule, options_.low), high = nearest(schedule, options_.high);
     GLINT_CHECK(
