@@ -2,7 +2,7 @@
 
     apply.py SOURCE_DIR OUT_DIR
 
-Every C++ block is taken from the page word for word. OUT_DIR/include and OUT_DIR/src then hold the new and the
+Every C++ block is taken from the page word for word. OUT_DIR/include and OUT_DIR/src then hold the new and
 changed files, and come before the library's own in the include path.
 """
 
@@ -34,7 +34,7 @@ class Recipes:
             file.write_text(text)
 
     def change(self, path: str, *changes: tuple[str, str]) -> None:
-        """Writes a copy of a file in which each first string, which occurs once, is replaced by the second."""
+        """Writes a copy of a file with each first string, which it has once, replaced by the second."""
         text = (self.source / path).read_text()
         for old, new in changes:
             if text.count(old) != 1:
