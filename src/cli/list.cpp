@@ -20,7 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string range_of(const OptionDescription& o) {
-  if (!o.choices.empty()) return fmt::format("{}", joined_text(o.choices, "|"));
+  if (!o.choices.empty()) return joined_text(o.choices, "|");
   if (std::isinf(o.minimum) && std::isinf(o.maximum)) return "";
   return fmt::format("[{}, {}]", o.minimum, o.maximum);
 }

@@ -47,7 +47,7 @@ fs::path find_model(const std::string& name_or_path) {
   const std::vector<std::string> known = model_names();
   fail(ErrorCode::NotFound, "model: neither a folder nor a known model: '{}'{} (known: {})", name_or_path,
        did_you_mean(name_or_path, known),
-       known.empty() ? "none" : fmt::format("{}", joined_text(known, ", ")));
+       known.empty() ? "none" : joined_text(known, ", "));
 }
 
 namespace {

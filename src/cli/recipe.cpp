@@ -172,14 +172,14 @@ PngTexts texts_of(const GenerateArguments& args, int64_t index, const GenerateRe
     texts["seed"] = std::to_string(args.request.seed + static_cast<uint64_t>(index % each));
   if (args.request.negative) texts["negative"] = *args.request.negative;
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
-  if (!args.with.empty()) texts["with"] = fmt::format("{}", joined_text(args.with, " "));
+  if (!args.with.empty()) texts["with"] = joined_text(args.with, " ");
   if (args.frames > 0) {
     texts["frames"] = std::to_string(args.frames);
     texts["fps"] = fmt::format("{}", frames_per_second(args.files));
   }
   if (made.vae_tile > 0) texts["vae_tile"] = std::to_string(made.vae_tile);
   if (args.files.enlarge > 1) texts["enlarge"] = std::to_string(args.files.enlarge);
-  if (!args.lora.empty()) texts["lora"] = fmt::format("{}", joined_text(args.lora, " "));
+  if (!args.lora.empty()) texts["lora"] = joined_text(args.lora, " ");
   for (auto& [keyword, text] : texts)  // a file's name need not be UTF-8
     if (invalid_utf8_offset(text)) text = printable(text);
   return texts;
