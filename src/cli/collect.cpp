@@ -9,7 +9,7 @@
 
 #include <ATen/Parallel.h>
 #include <fcntl.h>
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>

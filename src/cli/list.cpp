@@ -6,7 +6,7 @@
 #include <glint/catalog/registry.hpp>
 #include <glint/core/parameterization.hpp>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>

@@ -4,7 +4,6 @@
 #include <glint/core/nearest.hpp>
 #include <glint/version.hpp>
 
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>

@@ -7,7 +7,7 @@
 #include <glint/image/webp.hpp>
 #include <glint/io/output_file.hpp>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>

@@ -9,7 +9,7 @@
 #include <glint/version.hpp>
 
 #include <ATen/Parallel.h>
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 

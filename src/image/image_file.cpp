@@ -4,7 +4,7 @@
 #include <glint/image/image_file.hpp>
 #include <glint/image/webp.hpp>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <array>
 

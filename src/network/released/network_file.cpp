@@ -2,7 +2,7 @@
 
 #include <glint/core/error.hpp>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <charconv>
 
