@@ -4,7 +4,6 @@
 #include <glint/core/nearest.hpp>
 #include <glint/version.hpp>
 
-
 #include <algorithm>
 #include <cstdlib>
 
@@ -45,8 +44,7 @@ fs::path find_model(const std::string& name_or_path) {
   if (fs::exists(name_or_path, ignored)) return name_or_path;
   const std::vector<std::string> known = model_names();
   fail(ErrorCode::NotFound, "model: neither a folder nor a known model: '{}'{} (known: {})", name_or_path,
-       did_you_mean(name_or_path, known),
-       known.empty() ? "none" : joined_text(known, ", "));
+       did_you_mean(name_or_path, known), known.empty() ? "none" : joined_text(known, ", "));
 }
 
 namespace {

@@ -3,7 +3,6 @@
 #include <glint/core/nearest.hpp>
 #include <glint/core/schedule_options.hpp>
 
-
 #include <algorithm>
 
 namespace glint::cli {

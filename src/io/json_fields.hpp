@@ -8,7 +8,6 @@
 #include <glint/core/error.hpp>
 #include <glint/core/nearest.hpp>
 
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
