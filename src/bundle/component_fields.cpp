@@ -10,7 +10,8 @@ constexpr std::array<std::string_view, 1> kCleanings{"web"};
 constexpr std::array<std::string_view, 11> kRoles{
     "denoiser",    "weak_denoiser",    "text_encoder", "tokenizer",  "vae_decoder", "vae_decoder_next",
     "vae_encoder", "vae_encoder_next", "npnet",        "core2_weak", "scorer"};
-constexpr std::array<std::string_view, 3> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_"};
+constexpr std::array<std::string_view, 4> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_",
+                                                         "scorer_"};
 
 /// Whether a path stays inside the bundle: relative, and never going up.
 bool stays_inside(const std::string& file) {
@@ -95,6 +96,10 @@ bool is_role(std::string_view name) {
 }
 
 }  // namespace
+
+void component_fields(FieldReader& v, Component& component, std::string_view role) {
+  fields(v, component, role);
+}
 
 void components(FieldReader& v, std::map<std::string, Component>& out) {
   for (const auto& [name, unused] : v.json().items()) {

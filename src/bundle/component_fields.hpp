@@ -7,6 +7,9 @@
 
 namespace glint::detail {
 
+/// Reads a component's fields; its role decides which there are.
+void component_fields(FieldReader& v, Component& component, std::string_view role);
+
 void components(FieldReader& v, std::map<std::string, Component>& out);
 void components(FieldLister& v, std::map<std::string, Component>&);
 void adapters(FieldReader& v, std::map<std::string, AdapterEntry>& out);

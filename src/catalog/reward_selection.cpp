@@ -6,21 +6,15 @@
 
 namespace glint {
 
-PictureScorer picture_scorer(const Bundle& bundle, const std::string& component) {
-  const ComponentCall scorer(bundle, component, "a scorer", {"image", "ids"});
-  return [scorer](const at::Tensor& pictures, const Prompt& prompt) {
-    const at::Tensor score = scorer({{"image", pictures}}, prompt);
-    GLINT_CHECK(score.numel() == pictures.size(0), BadModel,
-                "{}: expected one score for each of {} pictures, got {}", scorer.component(),
-                pictures.size(0), shape_string(score.sizes()));
-    return score.flatten().to(pictures.device(), at::kDouble);
-  };
-}
-
 LatentScorer latent_scorer(const Bundle& bundle, const std::string& component) {
-  const PictureScorer scorer = picture_scorer(bundle, component);
+  const ComponentCall scorer(bundle, component, "a scorer", {"image", "ids"});
   return [scorer, decoder = bundle.decoder()](const at::Tensor& latents, const Prompt& prompt) {
-    return scorer(decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0), prompt).to(latents.device());
+    const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
+    const at::Tensor score = scorer({{"image", pictures}}, prompt);
+    GLINT_CHECK(score.numel() == latents.size(0), BadModel,
+                "{}: expected one score for each of {} pictures, got {}", scorer.component(), latents.size(0),
+                shape_string(score.sizes()));
+    return score.flatten().to(latents.device(), at::kDouble);
   };
 }
 

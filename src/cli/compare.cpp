@@ -2,8 +2,9 @@
 #include "cli/cli.hpp"
 #include "cli/outputs.hpp"
 #include "cli/progress.hpp"
+#include "cli/terminal.hpp"
 
-#include <glint/catalog/components.hpp>
+#include <glint/catalog/scorer.hpp>
 #include <glint/eval/arm.hpp>
 #include <glint/image/image_file.hpp>
 #include <glint/image/label.hpp>
@@ -11,9 +12,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/stack.h>
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <iostream>
 #include <memory>
 #include <span>
 
@@ -23,7 +24,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct CompareArguments {
-  std::string prompt, model = "emoji-flow", device = "cpu", dtype, solver, schedule;
+  ModelArguments model;
+  std::string prompt, solver, schedule;
   std::vector<std::string> with, scorers;
   OutputFiles files;
   int64_t enlarge = 0;  // 0 = so that labels fit
@@ -36,7 +38,7 @@ struct CompareArguments {
 struct Column {
   Arm arm;
   GenerateResult made;
-  std::map<std::string, std::vector<double>> scores;  // by scorer, one per picture
+  std::map<std::string, std::vector<double>> scores = {};  // by scorer, one per picture
   double evaluations = 0.0;
 };
 
@@ -47,17 +49,15 @@ std::vector<Arm> arms_of(const CompareArguments& args) {
 }
 
 /// Returns the scorers asked for; without any, the model's own if it has one.
-std::map<std::string, PictureScorer> scorers_of(const CompareArguments& args, const Bundle& bundle) {
+std::vector<Scorer> scorers_of(const CompareArguments& args, const Bundle& bundle) {
   constexpr const char* kOwn = "scorer";
   std::vector<std::string> names = args.scorers;
   if (names.empty() && bundle.has(kOwn)) names.emplace_back(kOwn);
-  std::map<std::string, PictureScorer> scorers;
-  for (const std::string& name : names) scorers.emplace(name, picture_scorer(bundle, name));
-  return scorers;
+  return open_scorers(bundle, names);
 }
 
 Column column_of(const CompareArguments& args, const Pipeline& pipeline, const Arm& arm,
-                 const std::map<std::string, PictureScorer>& scorers) {
+                 const std::vector<Scorer>& scorers) {
   Progress progress(args.quiet);
   GenerateRequest request = with_arm(args.request, arm);
   request.observer = &progress;
@@ -73,10 +73,10 @@ Column column_of(const CompareArguments& args, const Pipeline& pipeline, const A
   std::vector<at::Tensor> tensors;
   for (const Image& image : column.made.images) tensors.push_back(to_tensor(image));
   const Prompt prompt = pipeline.encode(pipeline.resolve(request), request, args.prompt);
-  for (const auto& [name, scorer] : scorers) {
-    const at::Tensor scores = scorer(at::stack(tensors), prompt).to(at::kCPU, at::kDouble);
+  for (const Scorer& scorer : scorers) {
+    const at::Tensor scores = scorer(at::stack(tensors), prompt, std::span(&args.prompt, 1));
     const double* first = scores.data_ptr<double>();
-    column.scores[name] = std::vector<double>(first, first + scores.numel());
+    column.scores[scorer.name()] = std::vector<double>(first, first + scores.numel());
   }
   return column;
 }
@@ -153,10 +153,7 @@ int compare(CompareArguments& args) {
   const std::vector<Arm> arms = arms_of(args);
   const bool attention =
       std::any_of(arms.begin(), arms.end(), [](const Arm& a) { return sets_attention(a); });
-  const Pipeline pipeline(Bundle::load(find_model(args.model), {.device = args.device,
-                                                                .dtype = args.dtype,
-                                                                .attention = attention,
-                                                                .warn = args.quiet ? nullptr : &warn}));
+  const Pipeline pipeline(open_model(args.model, attention, args.quiet));
   const Manifest& manifest = pipeline.bundle().manifest();
   GLINT_CHECK(!manifest.latent.frame_scale, InvalidArgument,
               "model '{}' makes videos; compare takes pictures", manifest.name);
@@ -169,11 +166,11 @@ int compare(CompareArguments& args) {
   for (const Arm& arm : arms) columns.push_back(column_of(args, pipeline, arm, scorers));
   if (!args.quiet) report_words(columns.front().made.prompts);
   write_image(args.files.sheet, sheet_of(args, columns),
-              {{"prompt", args.prompt}, {"model", args.model}, {"seed", std::to_string(request.seed)}});
+              {{"prompt", args.prompt}, {"model", args.model.name}, {"seed", std::to_string(request.seed)}});
   if (args.json) {
-    std::cout << to_json(args, columns).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+    print_json(to_json(args, columns));
   } else if (!args.quiet) {
-    fmt::print("{}\n", args.files.sheet);
+    print("{}\n", args.files.sheet);
   }
   return kOk;
 }
@@ -194,13 +191,12 @@ void add_compare(CLI::App& app, int& exit_code) {
                    "sets these; may be repeated. Plain sampling is the first column")
       ->allow_extra_args(false)
       ->required();
-  command->add_option("--model,-m", args->model, "folder of a model bundle, or name of a model")
-      ->capture_default_str();
+  add_model_options(*command, args->model);
   command->add_option("--output,-o", args->files.sheet, "PNG or WebP to write")->capture_default_str();
   command
       ->add_option("--scorer", args->scorers,
-                   "component of the model that rates the pictures; may be repeated; default: its scorer, "
-                   "if it has one")
+                   "component of the model, or file or folder, that rates the pictures; may be repeated; "
+                   "default: the model's scorer, if it has one")
       ->allow_extra_args(false);
   command
       ->add_option("--enlarge", args->enlarge,
@@ -216,9 +212,6 @@ void add_compare(CLI::App& app, int& exit_code) {
   command->add_option("--batch", r.batch, "pictures sampled at once")->capture_default_str();
   command->add_option("--width", r.width, "px; default: the model's");
   command->add_option("--height", r.height, "px; default: the model's");
-  command->add_option("--device", args->device, "cpu, cuda or cuda:N")->capture_default_str();
-  command->add_option("--dtype", args->dtype,
-                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command->add_option("--threads", args->threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command->add_flag("--json", args->json, "print one JSON object about the run");
   command->add_flag("--quiet,-q", args->quiet, "no progress, no path");

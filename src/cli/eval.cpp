@@ -1,19 +1,18 @@
 // glint eval: evaluates methods on many prompts and seeds against matched baselines.
 #include "cli/cli.hpp"
 #include "cli/progress.hpp"
+#include "cli/terminal.hpp"
 
 #include <glint/eval/evaluation.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
 #include <ATen/Parallel.h>
-#include <fmt/ranges.h>
-#include <unistd.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <iostream>
 #include <memory>
 
 namespace glint::cli {
@@ -22,7 +21,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct EvalArguments {
-  std::string prompt_file, method_file, model = "emoji-flow", device = "cpu", dtype, solver, schedule;
+  ModelArguments model;
+  std::string prompt_file, method_file, solver, schedule;
   std::vector<std::string> with;
   int threads = 0;
   bool json = false, quiet = false;
@@ -50,33 +50,42 @@ void fill_request(EvalArguments& args) {
   request.generate.schedule = schedule_options(args.schedule);
   request.ranks = count_in_environment("WORLD_SIZE", 1);
   request.rank = count_in_environment("RANK", 0);
-  if (args.device == "cuda" && std::getenv("LOCAL_RANK"))
-    args.device = fmt::format("cuda:{}", count_in_environment("LOCAL_RANK", 0));
+  if (args.model.device == "cuda" && std::getenv("LOCAL_RANK"))
+    args.model.device = fmt::format("cuda:{}", count_in_environment("LOCAL_RANK", 0));
+}
+
+/// Returns a time in the unit that suits it.
+std::string duration(double seconds) {
+  constexpr double kMinute = 60.0, kHour = 3600.0;
+  if (seconds < 2 * kMinute) return fmt::format("{:.0f} s", seconds);
+  return seconds < 2 * kHour ? fmt::format("{:.0f} min", seconds / kMinute)
+                             : fmt::format("{:.1f} h", seconds / kHour);
 }
 
 /// Reports progress and the time left: a line redrawn in place on a terminal, elsewhere a line every 5 %.
 class EvalReport {
  public:
-  explicit EvalReport(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+  explicit EvalReport(bool quiet) : quiet_(quiet), redraws_(can_redraw()) {}
   ~EvalReport() {
-    if (!quiet_ && terminal_) say("\r\x1b[K");
+    if (!quiet_ && redraws_) redraw("");
   }
   EvalReport(const EvalReport&) = delete;
   EvalReport& operator=(const EvalReport&) = delete;
 
   void operator()(const EvalProgress& p) {
     const int64_t twentieth = 20 * p.done / p.total;
-    if (quiet_ || (!terminal_ && twentieth == shown_)) return;
+    if (quiet_ || (!redraws_ && twentieth == shown_)) return;
     shown_ = twentieth;
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
     const auto made = static_cast<double>(p.done - p.resumed);
     const double left = seconds / std::max(made, 1.0) * static_cast<double>(p.total - p.done);
-    say("{}{}/{} pictures, about {:.0f} s left: {}{}", terminal_ ? "\r\x1b[K" : "", p.done, p.total, left,
-        p.arm, terminal_ ? "" : "\n");
+    const std::string line =
+        fmt::format("{}/{} pictures, about {} left: {}", p.done, p.total, duration(left), p.arm);
+    redraws_ ? redraw(line) : say("{}\n", line);
   }
 
  private:
-  bool quiet_, terminal_;
+  bool quiet_, redraws_;
   int64_t shown_ = -1;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
@@ -84,15 +93,15 @@ class EvalReport {
 void print_table(const EvalResult& result) {
   size_t widest = 6;
   for (const ArmSummary& arm : result.arms) widest = std::max(widest, arm.arm.name.size());
-  fmt::print("{:{}}  {:20} {:10} {:>18} {:>24} {:>7}\n", "method", widest, "against", "scorer", "win rate",
-             "difference", "p");
+  print("{:{}}  {:20} {:10} {:>18} {:>24} {:>7}\n", "method", widest, "against", "scorer", "win rate",
+        "difference", "p");
   for (const Comparison& row : result.comparisons) {
     const bool chosen = row.judge_chose_method || row.judge_chose_baseline;
-    fmt::print("{:{}}  {:20} {:10} {:5.1f} % [{:4.1f}, {:4.1f}] {:+.4f} [{:+.4f}, {:+.4f}] {:7.4f}{}\n",
-               result.arms[row.method].arm.name, widest, enum_name(row.kind), row.scorer,
-               100.0 * row.wins.rate, 100.0 * row.wins.interval.low, 100.0 * row.wins.interval.high,
-               row.difference.mean, row.difference.interval.low, row.difference.interval.high, row.p_holm,
-               chosen ? "  (the judge chose)" : "");
+    print("{:{}}  {:20} {:10} {:5.1f} % [{:4.1f}, {:4.1f}] {:+.4f} [{:+.4f}, {:+.4f}] {:7.4f}{}\n",
+          result.arms[row.method].arm.name, widest, enum_name(row.kind), row.scorer, 100.0 * row.wins.rate,
+          100.0 * row.wins.interval.low, 100.0 * row.wins.interval.high, row.difference.mean,
+          row.difference.interval.low, row.difference.interval.high, row.p_holm,
+          chosen ? "  (the judge chose)" : "");
   }
 }
 
@@ -102,26 +111,23 @@ int eval(EvalArguments& args) {
   EvalRequest& request = args.request;
   const bool attention = std::any_of(request.methods.begin(), request.methods.end(),
                                      [](const Arm& arm) { return sets_attention(arm); });
-  const Pipeline pipeline(Bundle::load(find_model(args.model), {.device = args.device,
-                                                                .dtype = args.dtype,
-                                                                .attention = attention,
-                                                                .warn = args.quiet ? nullptr : &warn}));
+  const Pipeline pipeline(open_model(args.model, attention, args.quiet));
   const InterruptGuard guard;
   Interruptible observer;
   request.generate.observer = &observer;
-  const EvalResult result = [&] {
+  EvalResult result;
+  try {
     EvalReport report(args.quiet);
     request.progress = [&report](const EvalProgress& p) { report(p); };
-    try {
-      return evaluate(pipeline, request);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::Cancelled) throw;
-      fail(ErrorCode::Cancelled, "cancelled; the same command continues where this one stopped");
-    }
-  }();
+    result = evaluate(pipeline, request);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::Cancelled) throw;
+    spdlog::error("cancelled; the same command continues where this one stopped");
+    return 128 + InterruptGuard::signal();
+  }
   if (!args.quiet && !result.unknown_words.empty())
     spdlog::warn("the model does not know: {} (they count as one unknown word)",
-                 fmt::join(result.unknown_words, ", "));
+                 joined_text(result.unknown_words, ", "));
   if (!result.complete) return kOk;
   if (!args.quiet)
     for (const std::string& reason : result.omitted) spdlog::warn("not compared: {}", reason);
@@ -131,10 +137,10 @@ int eval(EvalArguments& args) {
         {"folder", folder},      {"results", folder + "/results.json"}, {"report", folder + "/report.html"},
         {"pairs", result.pairs}, {"arms", result.arms.size()},          {"resumed_pictures", result.resumed},
         {"versions", versions()}};
-    std::cout << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+    print_json(report);
   } else if (!args.quiet) {
     print_table(result);
-    fmt::print("{}/report.html\n", folder);
+    print("{}/report.html\n", folder);
   }
   return kOk;
 }
@@ -153,7 +159,9 @@ void add_request_options(CLI::App& command, EvalArguments& args) {
                   "folder to write into; an evaluation begun there is continued")
       ->required();
   command.add_option("--seeds", r.seeds, "initial noises per prompt")->capture_default_str();
-  command.add_option("--scorer", r.scorers, "component of the model that judges; may be repeated")
+  command
+      .add_option("--scorer", r.scorers,
+                  "component of the model, or file or folder, that judges; may be repeated")
       ->allow_extra_args(false)
       ->capture_default_str();
   command
@@ -162,8 +170,7 @@ void add_request_options(CLI::App& command, EvalArguments& args) {
       ->allow_extra_args(false);
   command.add_option("--pictures", r.pictures, "pairs whose pictures the report shows")
       ->capture_default_str();
-  command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
-      ->capture_default_str();
+  add_model_options(command, args.model);
   command.add_option("--negative", g.negative, "what to steer away from");
   command.add_option("--steps", g.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", g.guidance, "guidance scale; default: the model's");
@@ -182,9 +189,6 @@ void add_eval(CLI::App& app, int& exit_code) {
   CLI::App* command =
       app.add_subcommand("eval", "Measure methods against plain sampling of the same guidance and cost");
   add_request_options(*command, *args);
-  command->add_option("--device", args->device, "cpu, cuda or cuda:N")->capture_default_str();
-  command->add_option("--dtype", args->dtype,
-                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command->add_option("--threads", args->threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command->add_flag("--json", args->json, "print one JSON object about the run");
   command->add_flag("--quiet,-q", args->quiet, "no progress, no table");

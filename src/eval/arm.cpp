@@ -2,6 +2,8 @@
 #include <glint/eval/arm.hpp>
 #include <glint/io/lines.hpp>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -79,7 +81,7 @@ std::string Arm::key() const {
   if (steps) parts.push_back(fmt::format("steps={}", *steps));
   if (guidance) parts.push_back(fmt::format("guidance={}", *guidance));
   if (candidates > 1) parts.push_back(fmt::format("candidates={} by {}", candidates, selector));
-  return parts.empty() ? std::string(kPlain) : fmt::format("{}", fmt::join(parts, kJoin));
+  return parts.empty() ? std::string(kPlain) : joined_text(parts, kJoin);
 }
 
 GenerateRequest with_arm(GenerateRequest request, const Arm& arm, const Registry& registry) {
@@ -122,7 +124,7 @@ Arm parse_arm(std::string_view line, const Registry& registry) {
       arm.methods.push_back(choice);
     }
   }
-  arm.name = fmt::format("{}", fmt::join(names, kJoin));
+  arm.name = joined_text(names, kJoin);
   simplify(arm);
   return arm;
 }

@@ -2,14 +2,15 @@
 #include "eval/results.hpp"
 #include "eval/sampling.hpp"
 #include "io/file.hpp"
-#include "network/torch_errors.hpp"
+#include "network/host_state.hpp"
 #include "pipeline/identity.hpp"
+#include "pipeline/sizes.hpp"
 
 #include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
-#include <glint/io/utf8.hpp>
+#include <glint/version.hpp>
 
-#include <limits>
+#include <algorithm>
 #include <set>
 
 namespace glint {
@@ -19,22 +20,19 @@ using Json = nlohmann::ordered_json;
 
 void check_request(const EvalRequest& request) {
   const GenerateRequest& generate = request.generate;
-  GLINT_CHECK(!request.prompts.empty(), InvalidArgument, "prompts: expected at least one, got none");
+  detail::check_numbers(generate);
+  GenerateRequest all = generate;
+  all.prompts = request.prompts;
+  detail::check_prompts(all);
   std::set<std::string> seen;
-  for (const std::string& prompt : request.prompts) {
-    if (const auto offset = invalid_utf8_offset(prompt))
-      fail(ErrorCode::InvalidArgument, "prompts: byte {} of '{}' is not UTF-8", *offset,
-           prompt.substr(0, *offset));
+  for (const std::string& prompt : request.prompts)
     GLINT_CHECK(seen.insert(prompt).second, InvalidArgument, "prompts: '{}' is given twice", prompt);
-  }
   GLINT_CHECK(!request.methods.empty(), InvalidArgument, "methods: expected at least one, got none");
   GLINT_CHECK(!request.scorers.empty(), InvalidArgument, "scorers: expected at least one, got none");
-  GLINT_CHECK(std::set(request.scorers.begin(), request.scorers.end()).size() == request.scorers.size(),
-              InvalidArgument, "scorers: one is given twice");
-  GLINT_CHECK(generate.with.empty() && !generate.conditioning && !generate.noise.defined(), InvalidArgument,
-              "generate: methods, conditionings and noise are the evaluation's own");
-  for (const auto& [name, value] : {std::pair{"seeds", request.seeds}, {"batch", generate.batch}})
-    GLINT_CHECK(value >= 1, InvalidArgument, "{}: expected at least 1, got {}", name, value);
+  GLINT_CHECK(generate.with.empty() && generate.adapters.empty() && !generate.conditioning &&
+                  !generate.noise.defined(),
+              InvalidArgument, "generate: methods, adapters, conditionings and noise cannot be given");
+  GLINT_CHECK(request.seeds >= 1, InvalidArgument, "seeds: expected at least 1, got {}", request.seeds);
   GLINT_CHECK(request.pictures >= 0, InvalidArgument, "pictures: expected at least 0, got {}",
               request.pictures);
   constexpr int64_t kMostPairs = int64_t{1} << 32;  // further candidates draw from the seeds beyond
@@ -44,15 +42,22 @@ void check_request(const EvalRequest& request) {
               "rank: expected a value in [0, {}], got {}", request.ranks - 1, request.rank);
 }
 
-Json identity_of(const Pipeline& pipeline, const EvalRequest& request) {
+Json identity_of(const Pipeline& pipeline, const EvalRequest& request, const std::vector<Scorer>& scorers) {
   std::vector<std::string> components;
   for (const auto& [name, component] : pipeline.bundle().manifest().components) components.push_back(name);
   const Plan plan = pipeline.resolve(request.generate);
-  Json identity = {{"format", 1}};
+  Json identity = {{"format", 1}, {"glint", version()}};
   identity.update(detail::request_identity(pipeline.bundle(), request.generate, plan, components));
-  identity["options"].erase("count");
+  Json& options = identity["options"];
+  options.erase("count");
+  options["vae_tile"] = plan.vae_tile;
+  // Each of several processes may have a device of its own.
+  const std::string& device = pipeline.bundle().options().device;
+  options["device"] = device.substr(0, device.find(':'));
   identity["seeds"] = request.seeds;
   identity["scorers"] = request.scorers;
+  identity["scorer_sha256"] = Json::array();
+  for (const Scorer& scorer : scorers) identity["scorer_sha256"].push_back(scorer.identity());
   identity["pictures"] = request.pictures;
   identity["prompts"] = {{"count", request.prompts.size()}, {"sha256", sha256(Json(request.prompts).dump())}};
   return identity;
@@ -75,11 +80,15 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 
 }  // namespace
 
-EvalResult evaluate(const Pipeline& pipeline, const EvalRequest& request) {
-  return detail::engine_errors_translated(ErrorCode::Internal, "evaluate", [&] {
-    check_request(request);
-    detail::PipelineSampler sampler(pipeline, request);
-    const Json identity = identity_of(pipeline, request);
+EvalResult evaluate(const Pipeline& pipeline, const EvalRequest& given) {
+  return detail::torch_boundary(ErrorCode::Internal, "evaluate", [&] {
+    check_request(given);
+    const std::vector<Scorer> scorers = open_scorers(pipeline.bundle(), given.scorers);
+    EvalRequest request = given;  // scorers by name from here on, since a path is one machine's
+    request.scorers.clear();
+    for (const Scorer& scorer : scorers) request.scorers.push_back(scorer.name());
+    detail::PipelineSampler sampler(pipeline, request, scorers);
+    const Json identity = identity_of(pipeline, request, scorers);
     // Before the folder is touched: a method that the model cannot run.
     for (const Arm& method : request.methods) detail::check_arm(sampler, method);
     detail::Journal journal(request.folder, identity, request.rank,

@@ -7,11 +7,13 @@
 #include <glint/io/sha256.hpp>
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
-#include <fstream>
 #include <system_error>
 
 namespace glint::detail {
@@ -24,7 +26,41 @@ constexpr const char* kManifest = "evaluation.json";
 constexpr std::string_view kJournal = "journal-", kLines = ".jsonl";
 constexpr size_t kCheckDigits = 16;
 
-std::string system_message() { return std::generic_category().message(errno); }
+[[noreturn]] void cannot(const char* what, const fs::path& path) {
+  fail(ErrorCode::Io, "{}: cannot be {}: {}", path.string(), what, std::generic_category().message(errno));
+}
+
+struct Descriptor {
+  int value;
+  ~Descriptor() { ::close(value); }
+};
+
+/// Returns a file's bytes from an offset on. Not by a stream, which takes a failed read for the end: a
+/// journal would lose what comes after it.
+std::string bytes_from(const fs::path& path, uintmax_t offset) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.value < 0) cannot("read", path);
+  std::string bytes, piece(size_t{1} << 16, '\0');
+  while (true) {
+    const ssize_t got =
+        ::pread(file.value, piece.data(), piece.size(), static_cast<off_t>(offset + bytes.size()));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) cannot("read", path);
+    if (got == 0) return bytes;
+    bytes.append(piece, 0, static_cast<size_t>(got));
+  }
+}
+
+/// Flushes a file or folder to its disk. Some file systems have nothing to flush, which they say by EINVAL.
+void flush(int descriptor, const fs::path& path) {
+  if (::fsync(descriptor) != 0 && errno != EINVAL && errno != ENOTSUP) cannot("written", path);
+}
+
+/// Flushes a folder, so that a new file in it stays after a power failure.
+void flush_folder(const fs::path& folder) {
+  const Descriptor descriptor{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (descriptor.value >= 0) flush(descriptor.value, folder);
+}
 
 std::string hex_of(const Thumbnail& thumbnail) {
   return fmt::format("{:02x}", fmt::join(thumbnail.begin(), thumbnail.end(), ""));
@@ -54,9 +90,9 @@ std::string line_of(const std::string& arm, const UnitResult& unit) {
 }
 
 /// Returns a line's arm and unit, or nothing if the line is not whole.
-std::optional<std::pair<std::string, UnitResult>> unit_of(const std::string& line) {
+std::optional<std::pair<std::string, UnitResult>> unit_of(std::string_view line) {
   if (line.size() <= kCheckDigits + 1) return std::nullopt;
-  const std::string text = line.substr(kCheckDigits + 1);
+  const std::string_view text = line.substr(kCheckDigits + 1);
   if (sha256(text).substr(0, kCheckDigits) != line.substr(0, kCheckDigits)) return std::nullopt;
   const Json json = Json::parse(text);
   UnitResult unit{.first = json.at("first").get<int64_t>(),
@@ -79,13 +115,15 @@ bool is_journal(const std::string& name) { return name.starts_with(kJournal) && 
 /// Returns the name of a file that no new evaluation has; empty if there is none. An evaluation that was
 /// killed as it began leaves a part of its manifest, or an empty journal.
 std::string foreign_file(const fs::path& folder) {
-  for (const auto& entry : fs::directory_iterator(folder)) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
     const std::string name = entry.path().filename().string();
     std::error_code ignored;
-    const bool ours =
-        name.starts_with(kManifest) || (is_journal(name) && fs::file_size(entry.path(), ignored) == 0);
+    const bool ours = name == kManifest || is_unfinished(name) ||
+                      (is_journal(name) && fs::file_size(entry.path(), ignored) == 0);
     if (!ours) return name;
   }
+  GLINT_CHECK(!error, Io, "folder: {} cannot be read: {}", folder.string(), error.message());
   return "";
 }
 
@@ -97,10 +135,11 @@ Journal::Journal(fs::path folder, const Json& identity, int64_t rank, uintmax_t 
   check_folder(identity, room);
   const fs::path path = path_of(rank);
   file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  GLINT_CHECK(file_ >= 0, InvalidArgument, "{}: cannot be written: {}", path.string(), system_message());
+  if (file_ < 0) cannot("written", path);
   try {
-    lock_.emplace(
-        path, fmt::format("folder: another process evaluates into {} with rank {}", folder_.string(), rank));
+    lock_.emplace(path,
+                  message("folder: another process evaluates into {} with rank {}", folder_.string(), rank));
+    flush_folder(folder_);
     read(path, true);
     refresh();
   } catch (...) {
@@ -113,19 +152,23 @@ Journal::~Journal() { ::close(file_); }
 
 void Journal::check_folder(const Json& identity, uintmax_t room) {
   const fs::path manifest = folder_ / kManifest;
-  if (!fs::exists(manifest)) {
+  const auto begun = [&] {
+    std::error_code ignored;
+    return fs::exists(manifest, ignored);
+  };
+  if (!begun()) {
     const std::string foreign = foreign_file(folder_);
     // Another process may have begun the evaluation in the meantime.
-    GLINT_CHECK(foreign.empty() || fs::exists(manifest), InvalidArgument,
+    GLINT_CHECK(foreign.empty() || begun(), InvalidArgument,
                 "folder: {} holds something else ({}); give a new or empty folder", folder_.string(),
                 foreign);
   }
   std::error_code unknown;
   const fs::space_info space = fs::space(folder_, unknown);
-  GLINT_CHECK(unknown || space.available >= room, InvalidArgument,
+  GLINT_CHECK(unknown || space.available >= room, Io,
               "folder: {} has room for {} bytes, the evaluation needs about {}", folder_.string(),
               space.available, room);
-  if (fs::exists(manifest)) {
+  if (begun()) {
     const std::string difference = first_difference(parse_json_file(manifest), nlohmann::json(identity));
     GLINT_CHECK(difference.empty(), InvalidArgument,
                 "folder: {} holds another evaluation: {}; give another folder", folder_.string(), difference);
@@ -142,26 +185,28 @@ fs::path Journal::path_of(int64_t rank) const {
 
 void Journal::read(const fs::path& path, bool own) {
   uintmax_t& done = read_[path.filename().string()];
-  std::ifstream file(path, std::ios::binary);
-  file.seekg(static_cast<std::streamoff>(done));
-  for (std::string line; std::getline(file, line) && !file.eof();) {
-    auto unit = unit_of(line);
-    if (!unit) break;
-    done += line.size() + 1;
+  const std::string bytes = bytes_from(path, done);
+  std::string_view left = bytes;
+  for (size_t end = 0; (end = left.find('\n')) != left.npos; left.remove_prefix(end + 1)) {
+    done += end + 1;
+    auto unit = unit_of(left.substr(0, end));
+    if (!unit) continue;  // damaged: it is sampled again
     UnitResult& known = units_[unit->first][unit->second.first];
     if (known.pairs.empty() || unit->second.measured) known = std::move(unit->second);
   }
-  if (!own || done == fs::file_size(path)) return;
-  // The rest is what a killed process left.
-  GLINT_CHECK(::ftruncate(file_, static_cast<off_t>(done)) == 0, InvalidArgument, "{}: cannot be written: {}",
-              path.string(), system_message());
+  // A line without an end is what a killed process left, or what another is writing.
+  if (own && !left.empty() && ::ftruncate(file_, static_cast<off_t>(done)) != 0) cannot("written", path);
 }
 
 void Journal::refresh() {
-  for (const auto& entry : fs::directory_iterator(folder_)) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
-    if (is_journal(name) && name != path_of(rank_).filename()) read(entry.path(), false);
+    std::error_code ignored;
+    if (is_journal(name) && name != path_of(rank_).filename() && entry.is_regular_file(ignored))
+      read(entry.path(), false);
   }
+  GLINT_CHECK(!error, Io, "folder: {} cannot be read: {}", folder_.string(), error.message());
 }
 
 bool Journal::is_running(int64_t rank) const { return rank == rank_ || is_locked(path_of(rank)); }
@@ -181,11 +226,10 @@ void Journal::add(const std::string& arm, UnitResult unit) {
   while (!left.empty()) {
     const ssize_t written = ::write(file_, left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
-    GLINT_CHECK(written > 0, InvalidArgument, "{}: cannot be written: {}", path.string(), system_message());
+    if (written < 0) cannot("written", path);
     left.remove_prefix(static_cast<size_t>(written));
   }
-  GLINT_CHECK(::fdatasync(file_) == 0, InvalidArgument, "{}: cannot be written: {}", path.string(),
-              system_message());
+  flush(file_, path);
   read_[path.filename().string()] += line.size();
   units_[arm][unit.first] = std::move(unit);
 }

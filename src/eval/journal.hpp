@@ -19,9 +19,10 @@ namespace glint::detail {
 class Journal {
  public:
   /// Opens or creates the folder. `identity` is everything that the units' contents depend on, except arms.
-  /// Errors:  InvalidArgument if the folder cannot be made or written, has less than `room` bytes left, holds
-  ///          anything but an evaluation of the same identity (the message names the first difference), or if
-  ///          another process is using this rank's journal; BadModel if evaluation.json is malformed.
+  /// Errors:  InvalidArgument if the folder cannot be made or written, holds anything but an evaluation of
+  ///          the same identity (the message names the first difference), or if another process is using this
+  ///          rank's journal; Io if it has less than `room` bytes left, or reading or writing fails; BadModel
+  ///          if evaluation.json is malformed.
   Journal(std::filesystem::path folder, const nlohmann::ordered_json& identity, int64_t rank, uintmax_t room);
   ~Journal();
   Journal(const Journal&) = delete;
@@ -32,8 +33,7 @@ class Journal {
   /// Returns a unit, or null. A measured one also stands for one that need not be.
   const UnitResult* find(const std::string& arm, int64_t first, bool measured) const;
 
-  /// Appends a unit to this rank's journal. Returns after it is on the disk.
-  /// Errors:  InvalidArgument if it cannot be written.
+  /// Appends a unit to this rank's journal. Returns after it is on the disk.   Errors: Io.
   void add(const std::string& arm, UnitResult unit);
 
   /// Reads what other processes have appended.

@@ -2,6 +2,8 @@
 
 #include <glint/core/error.hpp>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>

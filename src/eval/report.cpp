@@ -3,6 +3,8 @@
 #include "eval/sampling.hpp"
 #include "io/file.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -148,7 +150,7 @@ std::string pictures(const EvalRequest& request, const EvalResult& result) {
       std::error_code ignored;
       const std::string cell = fs::is_regular_file(path, ignored)
                                    ? fmt::format(R"(<img alt="{}" src="data:image/png;base64,{}">)",
-                                                 escaped(arm.arm.name), base64(MappedFile(path).text()))
+                                                 escaped(arm.arm.name), base64(FileBytes(path).text()))
                                    : "-";
       html += "<td>" + cell + "</td>";
     }

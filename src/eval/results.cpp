@@ -2,6 +2,8 @@
 
 #include "eval/json_number.hpp"
 
+#include <fmt/format.h>
+
 namespace glint::detail {
 namespace {
 

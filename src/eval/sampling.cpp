@@ -6,6 +6,7 @@
 #include <glint/vae/image_decoder.hpp>
 
 #include <ATen/ops/stack.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -65,19 +66,52 @@ fs::path picture_path(const Arm& arm, int64_t pair) {
   return fs::path("pictures") / fmt::format("{}-{:05}.png", sha256(arm.key()).substr(0, kDigits), pair);
 }
 
-PipelineSampler::PipelineSampler(const Pipeline& pipeline, const EvalRequest& request)
-    : pipeline_(pipeline), request_(request) {
+PipelineSampler::PipelineSampler(const Pipeline& pipeline, const EvalRequest& request,
+                                 const std::vector<Scorer>& scorers)
+    : pipeline_(pipeline), request_(request), scorers_(scorers) {
   const Bundle& bundle = pipeline.bundle();
   GLINT_CHECK(!bundle.manifest().latent.frame_scale, InvalidArgument,
               "model '{}' makes videos; evaluations are of pictures", bundle.manifest().name);
-  for (const std::string& scorer : request.scorers) scorers_.emplace(scorer, picture_scorer(bundle, scorer));
   bundle.decoder();
+  check_scorers();
 }
 
-std::string PipelineSampler::scorer_identity(const std::string& scorer) const {
+const Scorer* PipelineSampler::scorer(const std::string& name) const {
+  const auto found =
+      std::find_if(scorers_.begin(), scorers_.end(), [&](const Scorer& s) { return s.name() == name; });
+  return found == scorers_.end() ? nullptr : &*found;
+}
+
+/// Lets every scorer rate a white picture of the first pairs.
+void PipelineSampler::check_scorers() {
+  const Plan& plan = plan_of({});
+  const auto pairs = static_cast<int64_t>(request_.prompts.size()) * request_.seeds;
+  const int64_t size = std::min<int64_t>(2, pairs);
+  const Prompt prompt = prompts_of(plan, 0, size);
+  Image white{.width = plan.size.width, .height = plan.size.height};
+  white.pixels.assign(static_cast<size_t>(3 * white.width * white.height), 255);
+  const std::vector<Image> images(static_cast<size_t>(size), white);
+  for (const Scorer& one : scorers_) {
+    try {
+      const at::Tensor scores = scored(one.name(), images, prompt, 0);
+      for (int64_t i = 0; i < scores.numel(); ++i) {
+        const double score = scores.data_ptr<double>()[i];
+        GLINT_CHECK(std::isfinite(score), Numerical, "its score of '{}' is {}",
+                    request_.prompts[static_cast<size_t>(i / request_.seeds)], score);
+      }
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::Cancelled) throw;
+      fail(error.code(), "scorer: '{}' cannot rate the pictures of model '{}': {}", one.name(),
+           pipeline_.bundle().manifest().name, error.what());
+    }
+  }
+}
+
+std::string PipelineSampler::scorer_identity(const std::string& name) const {
+  if (const Scorer* judge = scorer(name)) return judge->identity();
   const auto& components = pipeline_.bundle().manifest().components;
-  const auto component = components.find(scorer);
-  return component == components.end() ? scorer : component->second.sha256;
+  const auto component = components.find(name);
+  return component == components.end() ? name : component->second.sha256;
 }
 
 const Plan& PipelineSampler::plan_of(const Arm& arm) const {
@@ -137,12 +171,18 @@ std::vector<Image> PipelineSampler::decoded(const Plan& plan, const at::Tensor& 
   return images;
 }
 
-/// Scores 8-bit pictures, which is what is seen of a run.   Shapes: returns [B], float64 on the CPU.
-at::Tensor PipelineSampler::scored(const std::string& scorer, const std::vector<Image>& images,
-                                   const Prompt& prompt) const {
+/// Scores 8-bit pictures of pairs first, first + 1, ..., which is what is seen of a run.   Shapes: returns
+/// [B], float64 on the CPU.
+at::Tensor PipelineSampler::scored(const std::string& name, const std::vector<Image>& images,
+                                   const Prompt& prompt, int64_t first) const {
   std::vector<at::Tensor> pictures;
-  for (const Image& image : images) pictures.push_back(to_tensor(image));
-  return scorers_.at(scorer)(at::stack(pictures), prompt).to(at::kCPU, at::kDouble);
+  std::vector<std::string> texts;
+  for (const Image& image : images) {
+    const auto pair = static_cast<size_t>(first) + pictures.size();
+    pictures.push_back(to_tensor(image));
+    texts.push_back(request_.prompts[pair / static_cast<size_t>(request_.seeds)]);
+  }
+  return (*scorer(name))(at::stack(pictures), prompt, texts);
 }
 
 void PipelineSampler::keep_pictures(const Arm& arm, int64_t first, const std::vector<Image>& images) const {
@@ -175,7 +215,7 @@ UnitResult PipelineSampler::sample(const Arm& arm, int64_t first, int64_t size, 
       unit.pairs[i].orthogonal = sample.effective_guidance[i].mean_orthogonal;
     }
     std::vector<Image> made = decoded(plan, sample.latents);
-    const at::Tensor score = arm.candidates > 1 ? scored(arm.selector, made, prompt) : at::Tensor();
+    const at::Tensor score = arm.candidates > 1 ? scored(arm.selector, made, prompt, first) : at::Tensor();
     if (candidate == 0) {
       images = std::move(made);
       best = score;
@@ -189,7 +229,7 @@ UnitResult PipelineSampler::sample(const Arm& arm, int64_t first, int64_t size, 
     }
   }
   for (const std::string& scorer : request_.scorers) {
-    const at::Tensor scores = scored(scorer, images, prompt);
+    const at::Tensor scores = scored(scorer, images, prompt, first);
     for (size_t i = 0; i < images.size(); ++i) {
       const double score = scores.data_ptr<double>()[i];
       GLINT_CHECK(std::isfinite(score), Numerical, "{}: the score of '{}' with seed {} is {}", scorer,

@@ -52,7 +52,7 @@ class ArmSampler {
   /// Whether guidance scales can be measured: the model has an unconditional branch.
   virtual bool measures() const = 0;
 
-  /// Returns what tells a scorer's network from others, e.g. its hash.
+  /// Returns what tells a scorer's network from others, e.g. its hash. Also for one that only chooses.
   virtual std::string scorer_identity(const std::string& scorer) const = 0;
 };
 

@@ -21,11 +21,15 @@ FileLock::FileLock(const fs::path& path, const std::string& busy)
               std::generic_category().message(errno));
   // is_locked() of another process holds the lock for a moment.
   constexpr int kTries = 20;
-  for (int i = 0; i < kTries; ++i) {
+  int error = EWOULDBLOCK;
+  for (int i = 0; i < kTries && (error == EWOULDBLOCK || error == EINTR); ++i) {
     if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    error = errno;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   ::close(descriptor_);
+  GLINT_CHECK(error == EWOULDBLOCK, Io, "{}: cannot be locked: {}", path.string(),
+              std::generic_category().message(error));
   fail(ErrorCode::InvalidArgument, "{}", busy);
 }
 
@@ -43,7 +47,8 @@ void make_folder(const fs::path& folder) {
   GLINT_CHECK(!folder.empty(), InvalidArgument, "folder: expected one, got none");
   std::error_code error;
   fs::create_directories(folder, error);
-  GLINT_CHECK(!error && fs::is_directory(folder), InvalidArgument, "folder: {} cannot be made: {}",
+  std::error_code ignored;
+  GLINT_CHECK(!error && fs::is_directory(folder, ignored), InvalidArgument, "folder: {} cannot be made: {}",
               folder.string(), error ? error.message() : "it is a file");
   GLINT_CHECK(::access(folder.c_str(), W_OK | X_OK) == 0, InvalidArgument, "folder: {} cannot be written",
               folder.string());

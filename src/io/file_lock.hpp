@@ -10,7 +10,7 @@ namespace glint::detail {
 class FileLock {
  public:
   /// Locks an existing folder or file. `busy` is the message if another process holds the lock.
-  /// Errors:  InvalidArgument if the file cannot be opened, and if it is locked.
+  /// Errors:  InvalidArgument if the file cannot be opened, and if it is locked; Io where files cannot be.
   FileLock(const std::filesystem::path& path, const std::string& busy);
   ~FileLock();
   FileLock(const FileLock&) = delete;

@@ -9,7 +9,6 @@
 #include <glint/noise/reward_selection.hpp>
 
 #include <array>
-#include <functional>
 #include <optional>
 #include <string>
 
@@ -44,17 +43,10 @@ GLINT_API NoiseNetwork noise_network(const Bundle& bundle, const std::string& co
                                      std::optional<bool> svd_attention = std::nullopt,
                                      const std::vector<int64_t>& latent_shape = {});
 
-/// Scores pictures [B,3,H,W] in [-1,1] under the run's prompt: [B], higher is better.
-using PictureScorer = std::function<at::Tensor(const at::Tensor& pictures, const Prompt& prompt)>;
-
-/// Returns the bundle's `component` as a scorer; it is called with (image [B,3,H,W] in [-1,1], ids [B,L]).
-/// Errors:  NotFound if the bundle has no such component; BadModel, in the run, if it returns anything but
-///          one score for each picture; InvalidArgument, in the run, for a conditioning that did not come
-///          from a prompt.
-GLINT_API PictureScorer picture_scorer(const Bundle& bundle, const std::string& component);
-
-/// Returns the bundle's decoder followed by picture_scorer(component).
-/// Errors:  as picture_scorer; NotFound if the bundle has no decoder.
+/// Returns the bundle's scorer: its decoder, then `component`, called with (image [B,3,H,W] in [-1,1], ids
+/// [B,L]).
+/// Errors:  NotFound if the bundle has no such component or no decoder; InvalidArgument, in the run, for a
+///          conditioning that did not come from a prompt.
 GLINT_API LatentScorer latent_scorer(const Bundle& bundle, const std::string& component);
 
 }  // namespace glint

@@ -14,11 +14,16 @@ inline double shift_sigma(double sigma, double shift) {
 namespace detail {
 
 /// Returns the run's own shift if set, else the model's.
-/// Errors: InvalidArgument if the run's steps or options, or the model's shifts, are out of range.
+/// Errors: InvalidArgument if the run's steps, options or own levels, or the model's shifts, are out of
+///         range.
 inline double checked_shift(const FlowTraining& training, const GridOptions& grid) {
   GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
               "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
   check_ranges("schedule", grid);
+  check_own_levels(grid, 1.0, "sigma");
+  GLINT_CHECK(!grid.sigmas.own.empty() || grid.sigmas.named < Sigmas::AysSd, InvalidArgument,
+              "sigmas: {} is a table of a variance-preserving model and does not apply to a flow",
+              grid.sigmas.text());
   GLINT_CHECK(training.shift > 0.0, InvalidArgument, "shift: expected > 0, got {}", training.shift);
   GLINT_CHECK(!training.shift_terminal || (*training.shift_terminal >= 0.0 && *training.shift_terminal < 1.0),
               InvalidArgument, "shift_terminal: expected a sigma in [0, 1), got {}",
@@ -71,8 +76,7 @@ inline NoiseSchedule flow_schedule(const FlowTraining& training, const GridOptio
                      : training.dynamic && !grid.shift        ? least
                                                               : shift_sigma(least, shift);
   std::vector<double> sigmas = detail::flow_sigmas(training, grid.steps, shift, 1.0, low, grid.steps - 1);
-  if (grid.sigmas != Sigmas::Model)
-    sigmas = detail::spread(grid.sigmas, grid.rho, sigmas.front(), sigmas.back(), grid.steps);
+  if (!grid.sigmas.is(Sigmas::Model)) sigmas = detail::spread(grid, sigmas.front(), sigmas.back());
   return detail::sigma_schedule(training, sigmas, false);
 }
 

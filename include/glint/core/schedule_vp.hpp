@@ -1,10 +1,13 @@
 // Grids of variance-preserving models: the training table of alpha_bar and the N levels a run picks from it.
 #pragma once
 
+#include <glint/core/beta_distribution.hpp>
 #include <glint/core/schedule.hpp>
 #include <glint/core/schedule_options.hpp>
 
+#include <memory>
 #include <numbers>
+#include <span>
 
 namespace glint {
 
@@ -30,7 +33,7 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
   };
   const auto beta = [&](int i) -> float {
     if (training.betas == Betas::SquaredCosine)
-      return static_cast<float>(std::min(1.0 - cosine(i + 1) / cosine(i), 0.999));
+      return static_cast<float>((std::min)(1.0 - cosine(i + 1) / cosine(i), 0.999));
     const float value = i < n / 2 ? static_cast<float>(first) + step * static_cast<float>(i)
                                   : static_cast<float>(last) - step * static_cast<float>(n - 1 - i);
     return scaled ? value * value : value;
@@ -91,14 +94,14 @@ class TrainingTable {
 
   double ratio_at(double time) const {
     const auto low = static_cast<size_t>(std::clamp(std::floor(time), 0.0, static_cast<double>(size() - 1)));
-    const size_t high = std::min(low + 1, ratios_.size() - 1);
+    const size_t high = (std::min)(low + 1, ratios_.size() - 1);
     return ratios_[low] + (time - static_cast<double>(low)) * (ratios_[high] - ratios_[low]);
   }
 
   /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms in
   /// float32, which decides what an integer timestep truncates to.
   double time_of(double ratio) const {
-    const double target = std::log(std::max(ratio, 1e-10));
+    const double target = std::log((std::max)(ratio, 1e-10));
     const auto log_ratio = [this](size_t i) {
       return static_cast<double>(std::log(static_cast<float>(ratios_[i])));
     };
@@ -147,25 +150,80 @@ inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, P
         if (!placement.fractional) time = std::nearbyint(time);
         break;
       }
+      case Spacing::Simple:
+        time = train_steps - 1 - std::floor(i * (static_cast<double>(train_steps) / n));
+        break;
     }
     time = std::clamp(time, 0.0, static_cast<double>(train_steps - 1));
   }
   return times;
 }
 
-/// Returns n ratios from `high` down to `low`, spaced according to `sigmas`.
-inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double low, int n) {
-  std::vector<double> ratios(static_cast<size_t>(n));
+/// The published sigma/alpha of a model's optimised grid of ten steps; the last one is where training ends.
+/// Source:  Sabour, Fidler and Kreis, "Align Your Steps", ICML 2024, arXiv:2404.14507, as tabulated on the
+///          authors' page "howto".
+inline std::span<const double> aligned_steps(Sigmas sigmas) {
+  static constexpr std::array kSd{14.615, 6.475, 3.861, 2.697, 1.886, 1.396,
+                                  0.963,  0.652, 0.399, 0.152, 0.029};
+  static constexpr std::array kSdxl{14.615, 6.315, 3.771, 2.181, 1.342, 0.862,
+                                    0.555,  0.380, 0.234, 0.113, 0.029};
+  static constexpr std::array kSvd{700.0, 54.5,  15.886, 7.977, 4.248, 1.789,
+                                   0.981, 0.403, 0.173,  0.034, 0.002};
+  if (sigmas == Sigmas::AysSd) return kSd;
+  return sigmas == Sigmas::AysSdxl ? std::span<const double>(kSdxl) : std::span<const double>(kSvd);
+}
+
+/// Returns the first n of n + 1 values of `table`, interpolated in their logarithms.
+inline std::vector<double> first_of_table(std::span<const double> table, int n) {
+  std::vector<double> values;
   for (int i = 0; i < n; ++i) {
-    const double share = n == 1 ? 0.0 : static_cast<double>(i) / (n - 1);
-    ratios[static_cast<size_t>(i)] =
-        sigmas == Sigmas::Karras
-            ? std::pow(
-                  std::pow(high, 1.0 / rho) + share * (std::pow(low, 1.0 / rho) - std::pow(high, 1.0 / rho)),
-                  rho)
-            : std::exp(std::log(high) + share * (std::log(low) - std::log(high)));
+    const double place = static_cast<double>(i) * static_cast<double>(table.size() - 1) / n;
+    const size_t low = std::min(static_cast<size_t>(place), table.size() - 2);
+    const double share = place - static_cast<double>(low);
+    values.push_back(share == 0.0
+                         ? table[low]
+                         : std::exp(std::lerp(std::log(table[low]), std::log(table[low + 1]), share)));
   }
-  return ratios;
+  return values;
+}
+
+/// Returns the run's N values from `high` down to `low`, spaced as grid.sigmas says, which is not
+/// Sigmas::Model; own levels and tables ignore `high` and `low`.
+inline std::vector<double> spread(const GridOptions& grid, double high, double low) {
+  if (!grid.sigmas.own.empty()) return grid.sigmas.own;
+  const Sigmas sigmas = grid.sigmas.named;
+  if (sigmas >= Sigmas::AysSd) return first_of_table(aligned_steps(sigmas), grid.steps);
+  std::vector<double> values;
+  for (int i = 0; i < grid.steps; ++i) {
+    const double share = grid.steps == 1 ? 0.0 : static_cast<double>(i) / (grid.steps - 1);
+    const double inverse = 1.0 / grid.rho;
+    switch (sigmas) {
+      case Sigmas::Karras:
+        values.push_back(std::pow(
+            std::pow(high, inverse) + share * (std::pow(low, inverse) - std::pow(high, inverse)), grid.rho));
+        break;
+      case Sigmas::Beta: values.push_back(low + beta_quantile(1.0 - share, 0.6, 0.6) * (high - low)); break;
+      case Sigmas::KlOptimal:
+        values.push_back(std::tan(share * std::atan(low) + (1.0 - share) * std::atan(high)));
+        break;
+      default: values.push_back(std::exp(std::log(high) + share * (std::log(low) - std::log(high))));
+    }
+  }
+  return values;
+}
+
+/// Throws InvalidArgument unless the run's own levels are N values that fall from at most `highest`.
+inline void check_own_levels(const GridOptions& grid, double highest, std::string_view what) {
+  const std::vector<double>& own = grid.sigmas.own;
+  if (own.empty()) return;
+  GLINT_CHECK(own.size() == static_cast<size_t>(grid.steps), InvalidArgument,
+              "sigmas: expected one level per step ({}), got {}", grid.steps, own.size());
+  for (size_t i = 0; i < own.size(); ++i) {
+    GLINT_CHECK(std::isfinite(own[i]) && own[i] > 0.0 && own[i] <= highest, InvalidArgument,
+                "sigmas: expected {} in (0, {}], got {}", what, highest, own[i]);
+    GLINT_CHECK(i == 0 || own[i] < own[i - 1], InvalidArgument,
+                "sigmas: expected falling values, but {} follows {}", own[i], own[i - 1]);
+  }
 }
 
 /// Throws InvalidArgument unless the model supports these steps and options.
@@ -183,6 +241,13 @@ inline TrainingTable ratio_table(const VpTraining& training) {
   return TrainingTable(std::move(bars));
 }
 
+/// Returns the schedule with the training table's times for levels between its own.
+inline NoiseSchedule with_times_of(const TrainingTable& table, const NoiseSchedule& schedule) {
+  return schedule.with_times([shared = std::make_shared<const TrainingTable>(table)](double ratio) {
+    return shared->time_of(ratio);
+  });
+}
+
 /// Returns levels at the timesteps and ratios, plus the terminal one. A scaled grid starts at X = S_max z
 /// instead of sqrt(S^2 + 1) z.
 inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid,
@@ -193,8 +258,22 @@ inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOption
   levels.push_back(grid.terminal == Terminal::Zero ? Level{}
                                                    : TrainingTable::from_ratio(0.0, table.ratio_min()));
   const double initial_scale = scaled ? levels.front().sigma : 1.0;
-  return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps),
-          initial_scale};
+  return with_times_of(table, {NoiseKind::VariancePreserving, std::move(levels),
+                               static_cast<double>(training.train_steps), initial_scale});
+}
+
+/// Returns the run's own spacing of the ratios between `high` and `low`.
+/// Errors: InvalidArgument for levels noisier than the model was trained on, give or take the digits of
+///         published tables.
+inline std::vector<double> spread_ratios(const GridOptions& grid, const TrainingTable& table, double high,
+                                         double low) {
+  const double highest = 1.001 * table.ratio_max();
+  check_own_levels(grid, highest, "sigma/alpha");
+  std::vector<double> ratios = spread(grid, high, low);
+  GLINT_CHECK(ratios.front() <= highest, InvalidArgument,
+              "sigmas: {} starts at sigma/alpha {}, but the model was trained up to {}", grid.sigmas.text(),
+              ratios.front(), table.ratio_max());
+  return ratios;
 }
 
 }  // namespace detail
@@ -208,12 +287,14 @@ inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& 
   const detail::TrainingTable table = detail::ratio_table(training);
   std::vector<double> times = detail::timesteps(grid, training.train_steps, {.fractional = true}), ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
-  if (grid.sigmas != Sigmas::Model) {
-    ratios = detail::spread(grid.sigmas, grid.rho, ratios.front(), ratios.back(), grid.steps);
+  const bool own = !grid.sigmas.own.empty();
+  if (!grid.sigmas.is(Sigmas::Model)) {
+    ratios = detail::spread_ratios(grid, table, ratios.front(), ratios.back());
     for (size_t i = 0; i < times.size(); ++i) times[i] = table.time_of(ratios[i]);
   }
   // Leading spacing stops short of the last training step and therefore starts at sqrt(S^2 + 1) z.
-  return detail::ratio_schedule(training, grid, table, times, ratios, grid.spacing != Spacing::Leading);
+  return detail::ratio_schedule(training, grid, table, times, ratios,
+                                own || grid.spacing != Spacing::Leading);
 }
 
 }  // namespace glint

@@ -45,8 +45,9 @@ struct EvalRequest {
   std::filesystem::path folder = {};  ///< created if missing; an evaluation begun there is continued
   std::vector<std::string> prompts = {};
   std::vector<Arm> methods = {};
-  std::vector<std::string> scorers = {"scorer"};  ///< components of the bundle; the first leads in the report
-  int64_t seeds = 1;                              ///< per prompt
+  /// Components of the bundle, or paths, as Scorer::open has them. The first leads in the report.
+  std::vector<std::string> scorers = {"scorer"};
+  int64_t seeds = 1;  ///< per prompt
   /// Steps, guidance, solver, schedule, size, first seed, batch and observer of all arms; of methods, prompts
   /// and counts nothing.
   GenerateRequest generate = {};

@@ -17,9 +17,10 @@ struct TextLine {
 };
 
 /// Returns the lines that are not blank. Line ends may be LF or CR LF; a byte order mark is skipped.
-/// Errors:  NotFound if there is no such file or it cannot be read; InvalidArgument, naming the line, for
+/// Pipes are read too. `what` names the expected entries in messages, e.g. "prompts".
+/// Errors:  NotFound if there is no such file; Io if it cannot be read; InvalidArgument, naming the line, for
 ///          text that is not UTF-8 or holds a control character other than a tab, and for a file without
-///          lines. `what` names the expected entries in messages, e.g. "prompts".
+///          lines.
 GLINT_API std::vector<TextLine> read_lines(const std::filesystem::path& path, const std::string& what);
 
 }  // namespace glint

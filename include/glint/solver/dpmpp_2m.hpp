@@ -23,11 +23,11 @@ inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOp
   const TrainingTable table = ratio_table(training);
   std::vector<double> times = timesteps(grid, training.train_steps, {.extra_point = true}), ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
-  if (grid.sigmas != Sigmas::Model) {
-    ratios = spread(grid.sigmas, grid.rho, table.ratio_max(), table.ratio_min(), grid.steps);
+  if (!grid.sigmas.is(Sigmas::Model)) {
+    ratios = spread_ratios(grid, table, table.ratio_max(), table.ratio_min());
     for (size_t i = 0; i < times.size(); ++i) {
       const double time = table.time_of(ratios[i]);
-      times[i] = grid.sigmas == Sigmas::Karras && rounds_karras ? std::nearbyint(time) : std::floor(time);
+      times[i] = grid.sigmas.is(Sigmas::Karras) && rounds_karras ? std::nearbyint(time) : std::floor(time);
     }
   }
   return ratio_schedule(training, grid, table, times, ratios);
@@ -37,9 +37,10 @@ inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOp
 inline std::vector<double> multistep_sigmas(const FlowTraining& training, const GridOptions& grid,
                                             double high, double low) {
   const double shift = checked_shift(training, grid);
-  GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
+  if (!grid.sigmas.own.empty()) return grid.sigmas.own;
+  GLINT_CHECK(grid.sigmas.is(Sigmas::Model), InvalidArgument,
               "sigmas: {} does not apply to a multistep solver on a flow model; use flow-euler",
-              enum_name(grid.sigmas));
+              grid.sigmas.text());
   return flow_sigmas(training, grid.steps, shift, high, low, grid.steps);
 }
 

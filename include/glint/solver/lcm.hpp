@@ -39,6 +39,9 @@ class Lcm final : public Solver {
   NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
     constexpr int kOriginSteps = 50;
     detail::check_grid(training, grid);
+    GLINT_CHECK(grid.sigmas.is(Sigmas::Model), InvalidArgument,
+                "sigmas: solver lcm takes the levels its models were distilled on, got {}",
+                grid.sigmas.text());
     const detail::TrainingTable table(alpha_bars(training));
     GLINT_CHECK(grid.steps <= kOriginSteps, InvalidArgument, "steps: solver lcm takes at most {}, got {}",
                 kOriginSteps, grid.steps);

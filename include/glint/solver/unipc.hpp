@@ -26,7 +26,7 @@ class UniPc final : public Solver {
     const at::Tensor m = s.denoised();
     const at::Tensor x = history.order > 0 && history.x.defined() ? correct(s, m, history) : s.x;
     history.older_denoised = std::exchange(history.denoised, m);
-    history.order = std::min({2, s.schedule.steps() - s.index, history.order + 1});
+    history.order = (std::min)({2, s.schedule.steps() - s.index, history.order + 1});
     history.x = x;
     return predict(s, x, history);
   }
