@@ -100,12 +100,22 @@ Image stacked(const Image& top, const Image& bottom) {
   return result;
 }
 
+/// Returns the image with a white margin.
+Image framed(const Image& image, int64_t margin) {
+  Image result{.width = image.width + 2 * margin, .height = image.height + 2 * margin};
+  result.pixels.assign(static_cast<size_t>(3 * result.width * result.height), 255);
+  for (int64_t y = 0; y < image.height; ++y)
+    std::copy_n(image.pixels.begin() + 3 * y * image.width, 3 * image.width,
+                result.pixels.begin() + 3 * ((y + margin) * result.width + margin));
+  return result;
+}
+
 Image sheet_of(const CompareArguments& args, const std::vector<Column>& columns) {
-  constexpr int64_t kReadable = 192, kLargeText = 384, kGap = 8;  // px
+  constexpr int64_t kReadable = 320, kTextWidth = 160, kGap = 12;  // px
   const int64_t width = columns.front().made.images.front().width;
   const int64_t factor =
       args.enlarge > 0 ? args.enlarge : std::max<int64_t>(1, (kReadable + width - 1) / width);
-  const int64_t scale = std::max<int64_t>(1, width * factor / kLargeText);
+  const int64_t scale = std::max<int64_t>(1, width * factor / kTextWidth);
   const int64_t characters = std::max<int64_t>(1, width * factor / (kTextAdvance * scale));
   const auto cell = [&](const Image& image, const std::vector<std::string>& texts) {
     std::vector<std::string> lines;
@@ -120,7 +130,12 @@ Image sheet_of(const CompareArguments& args, const std::vector<Column>& columns)
     for (const Column& column : columns)
       cells.push_back(cell(enlarge(column.made.images[row], factor), label_of(args, column, row)));
   const SheetOptions layout{.columns = static_cast<int64_t>(columns.size()), .gap = kGap};
-  return stacked(contact_sheet(heads, layout), contact_sheet(cells, layout));
+  const Image grid = stacked(contact_sheet(heads, layout), contact_sheet(cells, layout));
+  const std::string title = fmt::format("{}, {}", args.prompt, args.model.name);
+  const Image top =
+      labelled(Image{.width = grid.width, .height = 0},
+               wrapped(title, std::max<int64_t>(1, grid.width / (kTextAdvance * scale))), scale);
+  return framed(stacked(top, grid), kGap);
 }
 
 Json to_json(const CompareArguments& args, const std::vector<Column>& columns) {

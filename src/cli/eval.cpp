@@ -168,6 +168,16 @@ void add_request_options(CLI::App& command, EvalArguments& args) {
       .add_option("--curve", r.curve, "guidance scales at which plain sampling is evaluated too, as 1,2,4")
       ->delimiter(',')
       ->allow_extra_args(false);
+  command
+      .add_option(
+          "--measured", r.measured,
+          "pairs on which guidance scales are measured, which costs 2 rows a step; 0 = no matched guidance")
+      ->capture_default_str();
+  command
+      .add_option("--patience", r.patience,
+                  "s to wait for another process of the evaluation that does not run")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--pictures", r.pictures, "pairs whose pictures the report shows")
       ->capture_default_str();
   add_model_options(command, args.model);

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace glint::detail {
 namespace {
 
 constexpr double kWidth = 640, kHeight = 360, kLeft = 64, kRight = 24, kTop = 16, kBottom = 48;
-constexpr int kTicks = 4;
 
 /// Maps values to positions, with a margin so that nothing touches the frame.
 class Axis {
@@ -20,7 +20,18 @@ class Axis {
     high_ = high + margin;
   }
   double operator()(double value) const { return from_ + (value - low_) / (high_ - low_) * (to_ - from_); }
-  double tick(int i) const { return low_ + (high_ - low_) * (i + 0.5) / kTicks; }
+
+  /// Returns about five round values between the ends.
+  std::vector<double> ticks() const {
+    constexpr double kTicks = 5.0;
+    const double wanted = (high_ - low_) / kTicks, power = std::pow(10.0, std::floor(std::log10(wanted)));
+    const double ratio = wanted / power;
+    const double step = power * (ratio < 1.5 ? 1.0 : ratio < 3.5 ? 2.0 : ratio < 7.5 ? 5.0 : 10.0);
+    std::vector<double> values;
+    for (double i = std::ceil(low_ / step); i * step <= high_; ++i)
+      values.push_back(i * step + 0.0);  // no -0
+    return values;
+  }
 
  private:
   double low_, high_, from_, to_;
@@ -45,11 +56,13 @@ std::string whisker(const ChartPoint& point, const Axis& x, const Axis& y) {
 
 std::string frame(const Chart& chart, const Axis& x, const Axis& y) {
   std::string svg;
-  for (int i = 0; i < kTicks; ++i) {
-    svg += line(x(x.tick(i)), kTop, x(x.tick(i)), kHeight - kBottom, kThin);
-    svg += text(x(x.tick(i)), kHeight - kBottom + 18, "middle", fmt::format("{:.3g}", x.tick(i)));
-    svg += line(kLeft, y(y.tick(i)), kWidth - kRight, y(y.tick(i)), kThin);
-    svg += text(kLeft - 6, y(y.tick(i)) + 4, "end", fmt::format("{:.4g}", y.tick(i)));
+  for (const double tick : x.ticks()) {
+    svg += line(x(tick), kTop, x(tick), kHeight - kBottom, kThin);
+    svg += text(x(tick), kHeight - kBottom + 18, "middle", fmt::format("{:.4g}", tick));
+  }
+  for (const double tick : y.ticks()) {
+    svg += line(kLeft, y(tick), kWidth - kRight, y(tick), kThin);
+    svg += text(kLeft - 6, y(tick) + 4, "end", fmt::format("{:.4g}", tick));
   }
   svg += text((kLeft + kWidth - kRight) / 2, kHeight - 8, "middle", chart.x_title);
   svg += text(4, kTop - 4, "start", chart.y_title);

@@ -33,6 +33,8 @@ void check_request(const EvalRequest& request) {
                   !generate.noise.defined(),
               InvalidArgument, "generate: methods, adapters, conditionings and noise cannot be given");
   GLINT_CHECK(request.seeds >= 1, InvalidArgument, "seeds: expected at least 1, got {}", request.seeds);
+  GLINT_CHECK(request.measured >= 0, InvalidArgument, "measured: expected at least 0, got {}",
+              request.measured);
   GLINT_CHECK(request.pictures >= 0, InvalidArgument, "pictures: expected at least 0, got {}",
               request.pictures);
   constexpr int64_t kMostPairs = int64_t{1} << 32;  // further candidates draw from the seeds beyond
@@ -59,6 +61,7 @@ Json identity_of(const Pipeline& pipeline, const EvalRequest& request, const std
   identity["scorer_sha256"] = Json::array();
   for (const Scorer& scorer : scorers) identity["scorer_sha256"].push_back(scorer.identity());
   identity["pictures"] = request.pictures;
+  identity["measured"] = request.measured;
   identity["prompts"] = {{"count", request.prompts.size()}, {"sha256", sha256(Json(request.prompts).dump())}};
   return identity;
 }

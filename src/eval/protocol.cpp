@@ -163,30 +163,40 @@ void Protocol::sample_unit(size_t arm, int64_t first, bool measure) {
     resumed_ += size;
     return;
   }
-  journal_.add(key, sampler_.sample(arms_[arm], first, size, measure));
+  const UnitResult unit = [&] {
+    try {
+      return sampler_.sample(arms_[arm], first, size, measure);
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::Cancelled) throw;
+      fail(error.code(), "'{}': {}", arms_[arm].name, error.what());
+    }
+  }();
+  journal_.add(key, unit);
   done_ += size;
   report(arm);
 }
 
-/// Samples this process's share of the arms. Shares alternate, so that each has some of every arm.
-void Protocol::sample(size_t first, size_t last, bool measure) {
+/// Samples this process's share of the arms. Shares alternate, so that each has some of every arm. The scales
+/// of methods are measured, those of baselines follow from them.
+void Protocol::sample(size_t first, size_t last, bool methods) {
   std::vector<std::pair<size_t, int64_t>> share;
   int64_t unit = 0;
   for (size_t arm = first; arm < last; ++arm)
     for (int64_t pair = 0; pair < pairs(); pair += unit_size(), ++unit)
       if (unit % request_.ranks == request_.rank) share.emplace_back(arm, pair);
   for (const auto& [arm, pair] : share) total_ += std::min(unit_size(), pairs() - pair);
-  for (const auto& [arm, pair] : share) sample_unit(arm, pair, measure);
+  for (const auto& [arm, pair] : share) sample_unit(arm, pair, methods && measured_unit(pair));
 }
 
 /// Waits until the other processes have done their shares.
-void Protocol::await(size_t first, size_t last, bool measure) {
+void Protocol::await(size_t first, size_t last, bool methods) {
   using Clock = std::chrono::steady_clock;
   std::vector<Clock::time_point> seen(static_cast<size_t>(request_.ranks), Clock::now());
   int64_t unit = 0;
   for (size_t arm = first; arm < last; ++arm) {
     for (int64_t pair = 0; pair < pairs(); pair += unit_size(), ++unit) {
       const auto owner = static_cast<size_t>(unit % request_.ranks);
+      const bool measure = methods && measured_unit(pair);
       while (!journal_.find(arms_[arm].key(), pair, measure)) {
         Observer* observer = request_.generate.observer;
         GLINT_CHECK(!observer || observer->keep_going(), Cancelled, "the evaluation was cancelled");
@@ -205,8 +215,8 @@ void Protocol::await(size_t first, size_t last, bool measure) {
 
 EvalResult Protocol::run() {
   const size_t methods = arms_.size();
-  sample(0, methods, sampler_.measures());
-  await(0, methods, sampler_.measures());
+  sample(0, methods, true);
+  await(0, methods, true);
   plan_baselines();
   sample(methods, arms_.size(), false);
   EvalResult result{.pairs = pairs(), .resumed = resumed_};
@@ -255,9 +265,12 @@ ArmSummary Protocol::measured(size_t arm) const {
     result.seconds += unit.seconds;
   }
   result.evaluations = static_cast<double>(rows) / static_cast<double>(all.size());
-  result.signed_scale = mean_of_measured(all, &PairResult::signed_scale);
-  result.unsigned_scale = mean_of_measured(all, &PairResult::unsigned_scale);
-  result.orthogonal = mean_of_measured(all, &PairResult::orthogonal);
+  std::vector<const PairResult*> measured;  // and not more, should an arm have been measured further
+  for (size_t pair = 0; pair < all.size(); ++pair)
+    if (measured_unit(static_cast<int64_t>(pair) / unit_size() * unit_size())) measured.push_back(all[pair]);
+  result.signed_scale = mean_of_measured(measured, &PairResult::signed_scale);
+  result.unsigned_scale = mean_of_measured(measured, &PairResult::unsigned_scale);
+  result.orthogonal = mean_of_measured(measured, &PairResult::orthogonal);
   result.saturation = mean_of_measured(all, &PairResult::saturation);
   result.contrast = mean_of_measured(all, &PairResult::contrast);
   result.diversity = diversity(all, request_.seeds);

@@ -32,9 +32,10 @@ class Protocol {
   void plan_methods();
   void plan_baselines();
   void match(size_t method, Arm baseline, Baseline kind, const std::string& scorer);
-  void sample(size_t first, size_t last, bool measure);
+  void sample(size_t first, size_t last, bool methods);
   void sample_unit(size_t arm, int64_t first, bool measure);
-  void await(size_t first, size_t last, bool measure);
+  bool measured_unit(int64_t first) const { return sampler_.measures() && first < request_.measured; }
+  void await(size_t first, size_t last, bool methods);
   void report(size_t arm);
   ArmSummary measured(size_t arm) const;
   ArmSummary summary(size_t arm) const;

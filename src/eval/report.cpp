@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 namespace glint::detail {
 namespace {
@@ -27,7 +28,9 @@ tr { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent);
 th:first-child, td:first-child, th.text, td.text { text-align: left; }
 td.name { white-space: normal; min-width: 12rem; overflow-wrap: anywhere; }
 svg { width: 100%; max-width: 40rem; height: auto; font-size: 12px; fill: currentColor; }
-svg.bar { width: 10rem; vertical-align: middle; }
+svg.bar { width: 7rem; vertical-align: middle; }
+th.method { text-align: left; white-space: normal; overflow-wrap: anywhere; padding-top: 0.9rem; }
+td small, th small { font-weight: normal; }
 img { width: 96px; image-rendering: pixelated; display: block; }
 small { opacity: 0.8; }
 </style></head><body>
@@ -50,9 +53,11 @@ std::string measured(double value, int digits) {
   return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, digits);
 }
 
-std::string with_interval(const ScoreSummary& score) {
-  return fmt::format("{:.4f} <small>[{:.4f}, {:.4f}]</small>", score.mean, score.interval.low,
-                     score.interval.high);
+std::string with_interval(const ScoreSummary& score, bool difference = false) {
+  return difference ? fmt::format("{:+.4f} <br><small>[{:+.4f}, {:+.4f}]</small>", score.mean,
+                                  score.interval.low, score.interval.high)
+                    : fmt::format("{:.4f} <small>[{:.4f}, {:.4f}]</small>", score.mean, score.interval.low,
+                                  score.interval.high);
 }
 
 std::string label_of(size_t arm) { return fmt::format("#{}", arm); }
@@ -79,26 +84,65 @@ std::string arm_table(const EvalRequest& request, const EvalResult& result) {
   return html + "</table></div>\n";
 }
 
+/// Whether a comparison counts as a difference, and in which direction; 0 = none was found.
+int verdict(const Comparison& row) {
+  constexpr double kLevel = 0.05;
+  if (row.p_holm >= kLevel) return 0;
+  return row.difference.mean > 0.0 ? 1 : -1;
+}
+
+/// Says which methods beat plain sampling of the same scale and of the same cost.
+std::string summary_of(const EvalResult& result, const std::string& scorer) {
+  std::map<size_t, bool> better;  // by method, in the table's order
+  for (const Comparison& row : result.comparisons) {
+    const bool matched = row.kind == Baseline::MatchedGuidance || row.kind == Baseline::MatchedEvaluations;
+    if (row.scorer != scorer || !matched) continue;
+    const auto [place, fresh] = better.emplace(row.method, true);
+    place->second = place->second && verdict(row) > 0 && !row.judge_chose_method;
+  }
+  std::vector<std::string> names;
+  for (const auto& [method, holds] : better)
+    if (holds) names.push_back(escaped(result.arms[method].arm.name));
+  return fmt::format(
+      "<p>Better than plain sampling of the same scale and of the same cost, both with p below 0.05, and not "
+      "chosen by this scorer: <strong>{}</strong>, of {} methods.</p>\n",
+      names.empty() ? "none" : joined_text(names, ", "), better.size());
+}
+
+std::string comparison_row(const Comparison& row) {
+  const char* note = row.judge_chose_method     ? "<br><small>this scorer chose the method's noises</small>"
+                     : row.judge_chose_baseline ? "<br><small>this scorer chose the baseline's</small>"
+                                                : "";
+  const char* mark = verdict(row) > 0 ? "better" : verdict(row) < 0 ? "worse" : "";
+  return fmt::format(R"(<tr><td class="text">{} <small>{}</small>{}</td>)"
+                     "<td>{:.1f}&nbsp;% <br><small>[{:.1f}, {:.1f}]</small></td><td>{}</td>"
+                     "<td>{:.4f} <br><small>{}</small></td><td>{}</td><td>{}, {}, {}</td></tr>\n",
+                     enum_name(row.kind), label_of(row.baseline), note, 100 * row.wins.rate,
+                     100 * row.wins.interval.low, 100 * row.wins.interval.high, svg_of(row.wins), row.p_holm,
+                     mark, with_interval(row.difference, true), row.wins.wins, row.wins.ties,
+                     row.wins.losses);
+}
+
 std::string comparison_table(const EvalResult& result, const std::string& scorer) {
   std::string html = fmt::format(
-      "<h2>Win rates by {}</h2><p>A method's share of won pairs, ties counted half, with its 95 % interval; "
+      "<h2>Win rates by {}</h2>{}<p>A method's share of won pairs, ties counted half, with its 95 % "
+      "interval; "
       "the dashed line is one half. p is for a mean difference of zero, by Holm's correction over this "
-      R"(table.</p><div class="wide"><table><tr><th>method</th><th class="text">against</th>)"
-      "<th>win rate</th>"
-      "<th></th><th>wins, ties, losses</th><th>difference</th><th>p</th><th></th></tr>\n",
-      escaped(scorer));
+      R"(table.</p><div class="wide"><table><tr><th class="text">against</th><th>win rate</th><th></th>)"
+      "<th>p</th><th>difference</th><th>wins, ties, losses</th></tr>\n",
+      escaped(scorer), summary_of(result, scorer));
+  size_t shown = result.arms.size();
   for (const Comparison& row : result.comparisons) {
     if (row.scorer != scorer) continue;
-    const char* note = row.judge_chose_method     ? "this scorer chose the method's noises"
-                       : row.judge_chose_baseline ? "this scorer chose the baseline's noises"
-                                                  : "";
-    html += fmt::format(
-        R"(<tr><td class="name">{}</td><td class="text">{} <small>{}</small></td><td>{}</td>)"
-        "<td>{:.1f} % <small>[{:.1f}, {:.1f}]</small></td><td>{}, {}, {}</td><td>{}</td><td>{:.4f}</td>"
-        "<td>{}</td></tr>\n",
-        escaped(result.arms[row.method].arm.name), enum_name(row.kind), label_of(row.baseline),
-        svg_of(row.wins), 100 * row.wins.rate, 100 * row.wins.interval.low, 100 * row.wins.interval.high,
-        row.wins.wins, row.wins.ties, row.wins.losses, with_interval(row.difference), row.p_holm, note);
+    const ArmSummary& method = result.arms[row.method];
+    if (row.method != shown)
+      html += fmt::format(
+          R"(<tr><th class="method" colspan="6">{} {} <small>{:g} evaluations, scale {}</small></th></tr>)"
+          "\n",
+          label_of(row.method), escaped(method.arm.name), method.evaluations,
+          measured(method.signed_scale, 2));
+    shown = row.method;
+    html += comparison_row(row);
   }
   return html + "</table></div>\n";
 }
@@ -164,11 +208,15 @@ std::string pictures(const EvalRequest& request, const EvalResult& result) {
 std::string report_html(const EvalRequest& request, const nlohmann::ordered_json& identity,
                         const EvalResult& result) {
   std::string html = kHead;
+  constexpr double kHour = 3600.0;
+  double hours = 0.0;
+  for (const ArmSummary& arm : result.arms) hours += arm.seconds / kHour;
   html += fmt::format(
-      "<h1>glint eval: {}</h1><p>{} prompts, {} noises each, {} pairs. Every arm draws the same "
-      "noises.</p>\n",
-      escaped(identity.at("model").at("name").get<std::string>()), request.prompts.size(), request.seeds,
-      result.pairs);
+      "<h1>glint eval: {}</h1><p>{} prompts with {} each, {} pairs; {} steps, guidance {:g}. Every arm draws "
+      "the same noises. Sampling took {:.2f} hours.</p>\n",
+      escaped(identity.at("model").at("name").get<std::string>()), request.prompts.size(),
+      request.seeds == 1 ? "one noise" : message("{} noises", request.seeds), result.pairs,
+      result.arms.front().steps, result.arms.front().guidance, hours);
   for (const std::string& scorer : request.scorers) {
     html += comparison_table(result, scorer);
     html += charts(result, scorer);

@@ -126,9 +126,10 @@ ArmSettings PipelineSampler::settings(const Arm& arm) const {
   return {.steps = plan.sampler.schedule().steps(), .guidance = plan.guidance};
 }
 
-/// Encodes the prompts of some pairs: one conditional row each, and one unconditional row.
+/// Encodes the prompts of some pairs: one conditional and one unconditional row each, since there are methods
+/// that mix the two.
 Prompt PipelineSampler::prompts_of(const Plan& plan, int64_t first, int64_t size) {
-  std::vector<Conditioning> rows;
+  std::vector<Conditioning> cond, uncond;
   Prompt last;
   int64_t encoded = -1;
   for (int64_t pair = first; pair < first + size; ++pair) {
@@ -139,9 +140,10 @@ Prompt PipelineSampler::prompts_of(const Plan& plan, int64_t first, int64_t size
       unknown_.insert(words.unknown.begin(), words.unknown.end());
       encoded = prompt;
     }
-    rows.push_back(last.cond);
+    cond.push_back(last.cond);
+    uncond.push_back(last.uncond);
   }
-  return {.cond = joined(rows), .uncond = last.uncond};
+  return {.cond = joined(cond), .uncond = joined(uncond)};
 }
 
 /// Samples some pairs from their own noise, or from a further candidate's.

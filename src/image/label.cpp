@@ -28,6 +28,9 @@ constexpr uint64_t kBox = 0x7E318C63F;  // other characters
 
 uint64_t glyph_of(unsigned char c) { return c >= 32 && c < 127 ? kGlyphs[c - 32U] : kBox; }
 
+/// Returns how far below the line a character hangs, px: otherwise g would be a 9.
+int64_t drop_of(char c) { return std::string_view("gjpqy,;").find(c) == std::string_view::npos ? 0 : 1; }
+
 bool is_continuation(unsigned char c) { return (c & 0xC0U) == 0x80U; }
 
 void draw_square(Image& image, int64_t x, int64_t y, int64_t side, const std::array<uint8_t, 3>& colour) {
@@ -56,7 +59,8 @@ void draw_text(Image& image, int64_t x, int64_t y, std::string_view text, int64_
     const uint64_t glyph = glyph_of(static_cast<unsigned char>(c));
     for (int64_t bit = 0; bit < kGlyphWidth * kGlyphRows; ++bit)
       if ((glyph >> (kGlyphWidth * kGlyphRows - 1 - bit)) & 1U)
-        draw_square(image, x + bit % kGlyphWidth * scale, y + bit / kGlyphWidth * scale, scale, colour);
+        draw_square(image, x + bit % kGlyphWidth * scale, y + (bit / kGlyphWidth + drop_of(c)) * scale, scale,
+                    colour);
     x += kTextAdvance * scale;
   }
 }

@@ -116,6 +116,43 @@ TEST_CASE("Processes share an evaluation and give the results of one", "[cli]") 
   CHECK(fs::file_size(glint.folder / "two/journal-1.jsonl") > 0);
 }
 
+TEST_CASE("A full disk ends an evaluation with the reason, and loses nothing that was done", "[cli]") {
+  const Bundled glint;
+  REQUIRE(glint(std::string(kEval) + "-q -o whole").exit_code == 0);
+  // The third line of the journal does not fit; then the results do not.
+  for (const auto& [fault, resumed] : {std::pair{"write:3:28:journal-0", 8}, {"write:1:28:.glint-", 0}}) {
+    CAPTURE(fault);
+    const Outcome full =
+        glint.shell(fmt::format("LD_PRELOAD=$SHIM FAULT={} $GLINT {} -q -o full", fault, kEval));
+    CHECK(full.exit_code == 1);
+    CHECK_THAT(full.err, Contains("cannot be written: No space left on device"));
+    CHECK_FALSE(glint.exists("full/results.json"));
+    const Outcome rest = glint(std::string(kEval) + "-q --json -o full");
+    INFO(rest.err);
+    REQUIRE(rest.exit_code == 0);
+    CHECK(json::parse(rest.out)["resumed_pictures"] >= resumed);
+    CHECK(results_of(glint.folder / "full") == results_of(glint.folder / "whole"));
+    fs::remove_all(glint.folder / "full");
+  }
+}
+
+TEST_CASE("A process that is killed is reported, and its share is done by who goes on", "[cli]") {
+  const Bundled glint;
+  REQUIRE(glint(std::string(kEval) + "-q -o whole").exit_code == 0);
+  // Rank 1 is killed while it writes its second line; rank 0 waits for it no longer than it is told.
+  const Outcome both = glint.shell(
+      fmt::format("LD_PRELOAD=$SHIM FAULT=write:2:kill:journal-1 WORLD_SIZE=2 RANK=1 $GLINT {0} -q -o two &\n"
+                  "WORLD_SIZE=2 RANK=0 $GLINT {0} -q --patience 1 -o two; code=$?; wait; exit $code",
+                  kEval));
+  CHECK(both.exit_code == 1);
+  CHECK_THAT(both.err, Contains("rank 1 of 2 does not run and its share is not done"));
+  const Outcome rest = glint(std::string(kEval) + "-q --json -o two");
+  INFO(rest.err);
+  REQUIRE(rest.exit_code == 0);
+  CHECK(json::parse(rest.out)["resumed_pictures"] > 0);
+  CHECK(results_of(glint.folder / "two") == results_of(glint.folder / "whole"));
+}
+
 TEST_CASE("Bad input of compare and eval is refused before the first picture", "[cli]") {
   const Bundled glint;
   test::write_bytes(glint.folder / "bad_prompts.txt",
@@ -137,6 +174,10 @@ TEST_CASE("Bad input of compare and eval is refused before the first picture", "
       {eval + "--prompts prompts.txt --with apg:eta=x", 2, "methods: 'apg:eta=x': apg.eta"},
       {eval + "--prompts prompts.txt --with apg --scorer judge", 1, "judge"},
       {eval + "--prompts prompts.txt --with apg -m tiny", 1, "scorer"},
+      {eval + "--prompts prompts.txt --with apg --scorer emoji-flow", 1, "there is no scorer.json in it"},
+      {eval + "--prompts prompts.txt --with apg --scorer emoji-flow/vae_decoder.pt", 1,
+       "scorer: 'vae_decoder' cannot rate the pictures of model 'emoji-flow'"},
+      {eval + "--prompts prompts.txt --with apg --scorer prompts.txt", 1, "prompts.txt"},
       {eval + "--prompts prompts.txt --with apg --seeds 0", 2, "seeds: expected at least 1, got 0"},
       {"eval --prompts prompts.txt --with apg -o prompts.txt", 2, "prompts.txt"},
       {"eval --prompts prompts.txt --with apg -o emoji-flow", 2, "holds something else"},

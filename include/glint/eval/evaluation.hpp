@@ -53,6 +53,7 @@ struct EvalRequest {
   GenerateRequest generate = {};
   std::vector<double> curve = {};  ///< guidance scales at which plain sampling is evaluated too
   int64_t pictures = 8;            ///< pairs whose pictures are kept for the report
+  int64_t measured = 64;           ///< first pairs, in whole batches, on which guidance scales are measured
   /// This process and the number of processes that share the evaluation and its folder. Each samples its
   /// share; the first writes the results when all are done. Every process needs the same request.
   int64_t rank = 0, ranks = 1;
@@ -110,18 +111,20 @@ struct EvalResult {
 
 /// Samples every arm on every pair, scores the pictures, and writes results.json, results.csv and
 /// report.html into the folder.
-/// Cost:    per pair, the methods' and baselines' own; 2 N rows to measure each method's guidance scale. Each
-///          baseline costs about as much as its method; equal arms are sampled once.
+/// Cost:    per pair, the methods' and baselines' own; per measured pair, 2 N rows for each method's guidance
+///          scale. Each baseline costs about as much as its method; equal arms are sampled once.
 /// Memory:  one batch, and about 1 kB per picture.
 /// Errors:  before the first picture: InvalidArgument for a bad request, a method that the model cannot run
-///          (named), a folder that cannot be written, has too little room or holds another evaluation (the
-///          message names the first difference), and one in use; NotFound for a missing scorer. Later:
-///          Cancelled, after which the same call goes on; Numerical for a score that is not finite; Internal,
-///          naming the rank, if another process stopped before its share was done.
+///          (named), a folder that cannot be written or holds another evaluation (the message names the first
+///          difference), and one in use; Io for a folder with too little room; NotFound for a missing scorer;
+///          those of a scorer that does not fit. Later: Io if a file cannot be written; Cancelled, after
+///          which the same call goes on; Numerical for a score that is not finite; Internal, naming the rank,
+///          if another process stopped before its share was done.
 /// Random:  the same request gives the same results, interrupted or not, by one process or several, on the
 ///          same processor with the same number of threads each. Keys that hold a time say so.
 /// Source:  the protocol of arXiv:2602.22570 (GA-Eval). Deviations: one effective scale per method, the mean
-///          of the signed projection, rounded to 3 decimals; ties count half; baselines of equal cost.
+///          of the signed projection over the measured pairs, rounded to 3 decimals; ties count half;
+///          baselines of equal cost.
 GLINT_API EvalResult evaluate(const Pipeline& pipeline, const EvalRequest& request);
 
 }  // namespace glint
