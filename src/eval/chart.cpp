@@ -9,7 +9,7 @@
 namespace glint::detail {
 namespace {
 
-constexpr double kWidth = 640, kHeight = 360, kLeft = 64, kRight = 24, kTop = 16, kBottom = 48;
+constexpr double kWidth = 480, kHeight = 320, kLeft = 56, kRight = 28, kTop = 24, kBottom = 48;
 
 /// Maps values to positions, with a margin so that nothing touches the frame.
 class Axis {
@@ -65,7 +65,7 @@ std::string frame(const Chart& chart, const Axis& x, const Axis& y) {
     svg += text(kLeft - 6, y(tick) + 4, "end", fmt::format("{:.4g}", tick));
   }
   svg += text((kLeft + kWidth - kRight) / 2, kHeight - 8, "middle", chart.x_title);
-  svg += text(4, kTop - 4, "start", chart.y_title);
+  svg += text(4, kTop - 8, "start", chart.y_title);
   return svg;
 }
 

@@ -50,6 +50,7 @@ Json identity_of(const Pipeline& pipeline, const EvalRequest& request, const std
   const Plan plan = pipeline.resolve(request.generate);
   Json identity = {{"format", 1}, {"glint", version()}};
   identity.update(detail::request_identity(pipeline.bundle(), request.generate, plan, components));
+  identity["model"]["sha256"] = pipeline.bundle().sha256();  // also fixes the adapters
   Json& options = identity["options"];
   options.erase("count");
   options["vae_tile"] = plan.vae_tile;

@@ -27,10 +27,15 @@ th, td { padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; }
 tr { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 th:first-child, td:first-child, th.text, td.text { text-align: left; }
 td.name { white-space: normal; min-width: 12rem; overflow-wrap: anywhere; }
-svg { width: 100%; max-width: 40rem; height: auto; font-size: 12px; fill: currentColor; }
+svg { width: 100%; max-width: 40rem; height: auto; font-size: 13px; fill: currentColor; }
 svg.bar { width: 7rem; vertical-align: middle; }
 th.method { text-align: left; white-space: normal; overflow-wrap: anywhere; padding-top: 0.9rem; }
 td small, th small { font-weight: normal; }
+@media (max-width: 32rem) {
+  h1 { font-size: 1.5rem; }
+  th, td { padding: 0.25rem 0.3rem; }
+  svg.bar { width: 5rem; }
+}
 img { width: 96px; image-rendering: pixelated; display: block; }
 small { opacity: 0.8; }
 </style></head><body>
@@ -137,7 +142,7 @@ std::string comparison_table(const EvalResult& result, const std::string& scorer
     const ArmSummary& method = result.arms[row.method];
     if (row.method != shown)
       html += fmt::format(
-          R"(<tr><th class="method" colspan="6">{} {} <small>{:g} evaluations, scale {}</small></th></tr>)"
+          R"(<tr><th class="method" colspan="6">{} {}<br><small>{:g} evaluations, scale {}</small></th></tr>)"
           "\n",
           label_of(row.method), escaped(method.arm.name), method.evaluations,
           measured(method.signed_scale, 2));

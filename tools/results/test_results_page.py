@@ -21,6 +21,7 @@ def row(kind: str, difference: float, p: float, **more: object) -> dict:
 def arm(name: str, scale: float | None) -> dict:
     return {
         "name": name, "evaluations": 40.0, "seconds": 1800.0, "effective_guidance": {"signed": scale},
+        "guidance": 3.0,
         "scores": {"scorer": {"mean": 0.75, "interval": [0.7, 0.8]}},
     }  # fmt: skip
 
@@ -29,7 +30,8 @@ def results(rows: list[dict]) -> dict:
     return {
         "format": 1,
         "evaluation": {
-            "model": {"name": "tiny"}, "options": {"steps": 20, "guidance": 3.0}, "scorers": ["scorer"],
+            "model": {"name": "tiny"}, "scorers": ["scorer"], "torch": "2.11.0",
+            "options": {"steps": 20, "guidance": 3.0, "seed": 7, "batch": 8, "device": "cpu"},
         },
         "prompts": ["a", "b"], "seeds": 2, "pairs": 4, "arms": [arm("plain", None), arm("apg", 2.5)],
         "comparisons": rows, "omitted": ["'apg' against best-of-k (scorer): steps"],
@@ -41,7 +43,13 @@ def test_page(tmp_path: Path) -> None:
     rows = [row("matched-guidance", 0.1, 0.01), chosen]
     (tmp_path / "results.json").write_text(json.dumps(results(rows)))
     text = results_page.page([tmp_path])
-    assert "2 prompts, 2 noises each, 4 pairs; 20 steps, guidance 3. Sampling took 1.00 hours." in text
+    words = " ".join(text.split())
+    assert "2 prompts with 2 noises each, 4 pairs, from seed 7; 20 steps, guidance 3, batches of 8" in words
+    assert "Sampling took 1.00 hours." in words
+    assert "No method is better than plain sampling both of the same scale and of the same cost." in words
+    assert "Better than same scale only: `apg`." in words
+    assert "Plain sampling by guidance scale: 3: 0.7500." in words
+    assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 118
     line = next(line for line in text.splitlines() if line.startswith("| `apg`"))
     cells = "| 40 | 2.50 | 0.7500 | - | 62.5 [50, 75], p 0.01 | 62.5 [50, 75]*, p 0.2 | - |"
     assert line == f"| `apg` {cells} better than same scale only |"

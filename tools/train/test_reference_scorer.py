@@ -1,4 +1,4 @@
-"""The scorer that compares pictures with renders: 1 for the render itself, also shifted, and less for others."""
+"""The scorer that compares pictures with renders: 1 for the render, also shifted, and less for others."""
 
 from __future__ import annotations
 
