@@ -159,6 +159,15 @@ Json to_json(const CompareArguments& args, const std::vector<Column>& columns) {
           {"versions", versions()}};
 }
 
+/// Loads what a method needs. Errors name the method.
+void preload(const Pipeline& pipeline, const GenerateRequest& request, const Arm& arm) {
+  try {
+    pipeline.preload(with_arm(request, arm));
+  } catch (const Error& error) {
+    fail(error.code(), "'{}': {}", arm.name, error.what());
+  }
+}
+
 int compare(CompareArguments& args) {
   if (args.threads > 0) at::set_num_threads(args.threads);
   GenerateRequest& request = args.request;
@@ -174,17 +183,26 @@ int compare(CompareArguments& args) {
               "model '{}' makes videos; compare takes pictures", manifest.name);
   request.effective_guidance = manifest.guidance.uncond_branch;
   check_outputs(args.files, 0, 1);
-  for (const Arm& arm : arms) pipeline.preload(with_arm(request, arm));
+  const bool printed = to_standard_output(args.files);
+  GLINT_CHECK(!args.json || !printed, InvalidArgument,
+              "--json: standard output is for the picture; give -o a file");
+  for (const Arm& arm : arms) preload(pipeline, request, arm);
   const auto scorers = scorers_of(args, pipeline.bundle());
   const InterruptGuard guard;
   std::vector<Column> columns;
-  for (const Arm& arm : arms) columns.push_back(column_of(args, pipeline, arm, scorers));
+  try {
+    for (const Arm& arm : arms) columns.push_back(column_of(args, pipeline, arm, scorers));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::Cancelled) throw;
+    spdlog::error("cancelled: nothing was written");
+    return 128 + InterruptGuard::signal();
+  }
   if (!args.quiet) report_words(columns.front().made.prompts);
-  write_image(args.files.sheet, sheet_of(args, columns),
+  write_image(real_path(args.files.sheet), sheet_of(args, columns),
               {{"prompt", args.prompt}, {"model", args.model.name}, {"seed", std::to_string(request.seed)}});
   if (args.json) {
     print_json(to_json(args, columns));
-  } else if (!args.quiet) {
+  } else if (!args.quiet && !printed) {
     print("{}\n", args.files.sheet);
   }
   return kOk;

@@ -3,6 +3,7 @@
 
 #include "tests/support/program.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>

@@ -5,6 +5,7 @@
 
 #include "tests/support/files.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <cmath>
