@@ -49,11 +49,11 @@ ScorerManifest scorer_manifest(const fs::path& path) {
   return manifest;
 }
 
-/// Reads a file of the folder, which has to be the one that its manifest means.
+/// Opens a file of the folder, which has to be the one that its manifest means.
 detail::ModelFile checked_file(const fs::path& folder, const Component& component) {
   const fs::path path = folder / component.file;
-  detail::ModelFile file{path.string(), std::make_shared<const detail::FileBytes>(path)};
-  const std::string found = sha256(file.content->text());
+  auto file = std::make_shared<const detail::HashedFile>(path);
+  const std::string& found = file->sha256();
   GLINT_CHECK(found == component.sha256, BadModel, "{}: SHA-256 is {}, expected {} by {}", path.string(),
               found, component.sha256, kScorerFile);
   return file;
@@ -125,11 +125,11 @@ Scorer Scorer::open(const Bundle& bundle, const std::string& given) {
   constexpr const char* kDtype = "float32";
   if (!fs::is_directory(path, ignored)) {
     detail::check_load(given, Backend::TorchScript, scorer_options(bundle, kDtype));
-    const detail::ModelFile file{given, std::make_shared<const detail::FileBytes>(path)};
+    const auto file = std::make_shared<const detail::HashedFile>(path);
     const LoadOptions options = scorer_options(bundle, kDtype);
     const ScorerNetwork network(given, detail::load_network(file, Backend::TorchScript, options), options,
                                 kDtype);
-    return {path.stem().string(), sha256(file.content->text()),
+    return {path.stem().string(), file->sha256(),
             [network](const at::Tensor& pictures, const Prompt& prompt, auto) {
               return network(pictures, named_input(prompt.cond, "ids"));
             }};
@@ -140,8 +140,9 @@ Scorer Scorer::open(const Bundle& bundle, const std::string& given) {
   const std::string dtype = manifest.network.compute.empty() ? kDtype : manifest.network.compute;
   const LoadOptions options = scorer_options(bundle, dtype);
   const detail::ModelFile words = checked_file(path, manifest.tokenizer);
-  const auto tokenizer = parse_tokenizer(words.content->text(), words.name, manifest.tokenizer.tokenizer,
-                                         manifest.tokenizer.frame);
+  const detail::FileBytes table(*words);
+  const auto tokenizer =
+      parse_tokenizer(table.text(), words->name(), manifest.tokenizer.tokenizer, manifest.tokenizer.frame);
   const ScorerNetwork network(
       given, detail::load_network(checked_file(path, manifest.network), manifest.network.backend, options),
       options, dtype);
