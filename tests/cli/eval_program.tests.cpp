@@ -43,9 +43,8 @@ TEST_CASE("Compare writes a labelled sheet of the same seeds", "[cli]") {
   // One active step of two more evaluations at most; the guidance of the inversion is off.
   CHECK(columns[2]["evaluations"] > 4.0);
   for (int row = 0; row < 2; ++row) {
-    // Float32 latents of about 1: the measured scale has about six digits.
-    CHECK(columns[0]["effective_guidance_scale"][row].get<double>() == Approx(3.0).margin(1e-4));
-    CHECK(columns[1]["effective_guidance_scale"][row].get<double>() == Approx(1.5).margin(1e-4));
+    CHECK(columns[0]["effective_guidance_scale"][row].get<double>() == Approx(3.0).margin(1e-6));
+    CHECK(columns[1]["effective_guidance_scale"][row].get<double>() == Approx(1.5).margin(1e-6));
   }
   CHECK(columns[1]["scores"]["scorer"].size() == 2);
   PngTexts texts;
@@ -76,7 +75,7 @@ TEST_CASE("Eval measures methods against their baselines, and resumes to the sam
   // CFG is measured as itself, and so is its own baseline: all pairs tie.
   const json& cfg = results["arms"][2];
   CHECK(cfg["name"] == "cfg:scale=1.5");
-  CHECK(cfg["effective_guidance"]["signed"].get<double>() == Approx(1.5).margin(1e-4));
+  CHECK(cfg["effective_guidance"]["signed"].get<double>() == Approx(1.5).margin(1e-6));
   for (const json& row : results["comparisons"]) {
     if (row["method"] != "cfg:scale=1.5" || row["baseline"] != "matched-guidance") continue;
     CHECK(row["ties"] == 6);
@@ -120,8 +119,8 @@ TEST_CASE("Processes share an evaluation and give the results of one", "[cli]") 
 TEST_CASE("A full disk ends an evaluation with the reason, and loses nothing that was done", "[cli]") {
   const Bundled glint;
   REQUIRE(glint(std::string(kEval) + "-q -o whole").exit_code == 0);
-  // The third line of the journal does not fit; then the results do not.
-  for (const auto& [fault, resumed] : {std::pair{"write:3:28:journal-0", 8}, {"write:1:28:.glint-", 0}}) {
+  // The third line of the journal does not fit, or the first file of the folder.
+  for (const auto& [fault, resumed] : {std::pair{"write:3:28:journal-0", 6}, {"write:1:28:.glint-", 0}}) {
     CAPTURE(fault);
     const Outcome full =
         glint.shell(fmt::format("LD_PRELOAD=$SHIM FAULT={} $GLINT {} -q -o full", fault, kEval));
