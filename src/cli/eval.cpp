@@ -80,7 +80,9 @@ class EvalReport {
     const auto made = static_cast<double>(p.done - p.resumed);
     const double left = seconds / std::max(made, 1.0) * static_cast<double>(p.total - p.done);
     const std::string line =
-        fmt::format("{}/{} pictures, about {} left: {}", p.done, p.total, duration(left), p.arm);
+        p.whole ? fmt::format("{}/{} pictures, about {} left: {}", p.done, p.total, duration(left), p.arm)
+                : fmt::format("{}/{} pictures before the baselines, about {}: {}", p.done, p.total,
+                              duration(left), p.arm);
     redraws_ ? redraw(line) : say("{}\n", line);
   }
 

@@ -149,7 +149,8 @@ void Protocol::match(size_t method, Arm baseline, Baseline kind, const std::stri
 
 void Protocol::report(size_t arm) {
   if (request_.progress)
-    request_.progress({.done = done_, .resumed = resumed_, .total = total_, .arm = arms_[arm].name});
+    request_.progress(
+        {.done = done_, .resumed = resumed_, .total = total_, .whole = planned_, .arm = arms_[arm].name});
 }
 
 void Protocol::sample_unit(size_t arm, int64_t first, bool measure) {
@@ -218,6 +219,7 @@ EvalResult Protocol::run() {
   sample(0, methods, true);
   await(0, methods, true);
   plan_baselines();
+  planned_ = true;
   sample(methods, arms_.size(), false);
   EvalResult result{.pairs = pairs(), .resumed = resumed_};
   if (request_.rank != 0) return result;

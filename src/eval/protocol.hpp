@@ -55,6 +55,7 @@ class Protocol {
   std::vector<size_t> methods_;
   std::vector<Match> matches_;
   std::vector<std::string> omitted_;
+  bool planned_ = false;                        // whether the baselines are known
   int64_t done_ = 0, resumed_ = 0, total_ = 0;  // pictures of this process's share
 };
 

@@ -37,6 +37,7 @@ struct EvalProgress {
   int64_t done;     ///< including those of earlier runs
   int64_t resumed;  ///< of `done`, those of earlier runs
   int64_t total;
+  bool whole;       ///< whether `total` has the baselines too
   std::string arm;  ///< being sampled
 };
 
