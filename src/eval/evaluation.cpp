@@ -37,7 +37,7 @@ void check_request(const EvalRequest& request) {
               request.measured);
   GLINT_CHECK(request.pictures >= 0, InvalidArgument, "pictures: expected at least 0, got {}",
               request.pictures);
-  constexpr int64_t kMostPairs = int64_t{1} << 32;  // further candidates draw from the seeds beyond
+  constexpr int64_t kMostPairs = int64_t{1} << 31;  // torch's generator looks at 32 bits of a seed
   GLINT_CHECK(request.seeds <= kMostPairs / static_cast<int64_t>(request.prompts.size()), InvalidArgument,
               "seeds: {} of {} prompts are too many", request.seeds, request.prompts.size());
   GLINT_CHECK(request.ranks >= 1 && request.rank >= 0 && request.rank < request.ranks, InvalidArgument,

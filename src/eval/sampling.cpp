@@ -1,6 +1,7 @@
 #include "eval/sampling.hpp"
 
 #include <glint/core/error.hpp>
+#include <glint/core/rng.hpp>
 #include <glint/image/png.hpp>
 #include <glint/io/sha256.hpp>
 #include <glint/vae/image_decoder.hpp>
@@ -146,15 +147,19 @@ Prompt PipelineSampler::prompts_of(const Plan& plan, int64_t first, int64_t size
   return {.cond = joined(cond), .uncond = joined(uncond)};
 }
 
-/// Samples some pairs from their own noise, or from a further candidate's.
+/// Samples some pairs from their own noise, or from a further candidate's. That comes from a stream of its
+/// own and not from far away seeds: torch's generator looks at 32 bits of a seed.
 SampleResult PipelineSampler::drawn(const Plan& plan, const Prompt& prompt, int64_t first, int64_t size,
                                     int candidate, bool measure) const {
-  constexpr int kCandidateBits = 32;  // the noises of candidates are those of far away seeds
+  const uint64_t seed = request_.generate.seed + static_cast<uint64_t>(first);
+  at::Tensor noise;
+  if (candidate > 0)
+    noise = NoiseStream(seed, size).fork(message("candidate {}", candidate)).normal(plan.latent_shape);
   return plan.sampler.sample({.prompt = prompt,
-                              .seed = request_.generate.seed + static_cast<uint64_t>(first) +
-                                      (static_cast<uint64_t>(candidate) << kCandidateBits),
+                              .seed = seed,
                               .batch = size,
                               .latent_shape = plan.latent_shape,
+                              .noise = noise,
                               .observer = request_.generate.observer,
                               .effective_guidance = measure});
 }

@@ -76,6 +76,11 @@ TEST_CASE("Eval measures methods against their baselines, and resumes to the sam
   const json& cfg = results["arms"][2];
   CHECK(cfg["name"] == "cfg:scale=1.5");
   CHECK(cfg["effective_guidance"]["signed"].get<double>() == Approx(1.5).margin(1e-6));
+  // The best of k is another picture, and the scorer that chose it likes it better.
+  const auto best = std::find_if(results["arms"].begin(), results["arms"].end(),
+                                 [](const json& arm) { return arm["candidates"] > 1; });
+  REQUIRE(best != results["arms"].end());
+  CHECK((*best)["scores"]["scorer"]["mean"] > results["arms"][0]["scores"]["scorer"]["mean"]);
   for (const json& row : results["comparisons"]) {
     if (row["method"] != "cfg:scale=1.5" || row["baseline"] != "matched-guidance") continue;
     CHECK(row["ties"] == 6);
