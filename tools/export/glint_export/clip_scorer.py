@@ -38,7 +38,7 @@ def weights(size: int, out: int) -> Tensor:
     far = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
     weight = torch.where(x < 1.0, near, torch.where(x < 2.0, far, torch.zeros_like(x)))
     weight = torch.where((at >= low) & (at < high), weight, torch.zeros_like(x))
-    weight = weight * (1.0 / weight.sum(1, keepdim=True)) * 4194304.0
+    weight = weight / weight.cumsum(1)[:, -1:] * 4194304.0  # summed in order, as Pillow does
     return (weight + 0.5 * weight.sign()).trunc()
 
 
@@ -46,7 +46,8 @@ def weights(size: int, out: int) -> Tensor:
 def prepared(image: Tensor, edge: int, height: int, width: int) -> Tensor:
     """Pictures [B, 3, H, W] in [-1, 1] as CLIP's processor resizes and crops 8-bit ones; in [0, 255].
 
-    In Pillow's own arithmetic, rows first, so that no pixel differs: half a level moves a score.
+    In Pillow's own arithmetic, so that no pixel differs: a level moves a score. It resizes along the rows
+    first, and pictures that are made smaller and more than twice as high as wide along the columns.
     """
     levels = ((image.clamp(-1.0, 1.0) + 1.0) * 127.5).round().double()
     h, w = image.shape[2], image.shape[3]
@@ -54,12 +55,14 @@ def prepared(image: Tensor, edge: int, height: int, width: int) -> Tensor:
         size = [edge, edge * w // h]
     else:
         size = [edge * h // w, edge]
-    if size[1] != w:
-        levels = levels.matmul(weights(w, size[1]).to(levels.device).t())
-        levels = ((levels + 2097152.0) / 4194304.0).floor().clamp(0.0, 255.0)
-    if size[0] != h:
-        levels = weights(h, size[0]).to(levels.device).matmul(levels)
-        levels = ((levels + 2097152.0) / 4194304.0).floor().clamp(0.0, 255.0)
+    columns_first = h > 2 * w and size[0] < h
+    for columns in [columns_first, not columns_first]:
+        if columns and size[0] != h:
+            levels = weights(h, size[0]).to(levels.device).matmul(levels)
+            levels = ((levels + 2097152.0) / 4194304.0).floor().clamp(0.0, 255.0)
+        if not columns and size[1] != w:
+            levels = levels.matmul(weights(w, size[1]).to(levels.device).t())
+            levels = ((levels + 2097152.0) / 4194304.0).floor().clamp(0.0, 255.0)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     return levels[:, :, top : top + height, left : left + width].to(image.dtype)
 
