@@ -34,6 +34,7 @@ td small, th small { font-weight: normal; }
 @media (max-width: 32rem) {
   h1 { font-size: 1.5rem; }
   th, td { padding: 0.25rem 0.3rem; }
+  td.text { white-space: normal; }
   svg.bar { width: 5rem; }
 }
 img { width: 96px; image-rendering: pixelated; display: block; }
