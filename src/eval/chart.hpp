@@ -11,7 +11,7 @@ namespace glint::detail {
 /// A point with the interval of its y value. Points with a number are methods; others are joined by a line.
 struct ChartPoint {
   double x = 0.0, y = 0.0;
-  Interval interval = {};
+  ConfidenceInterval interval = {};
   std::string label = {};
 };
 

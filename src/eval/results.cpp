@@ -9,7 +9,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json interval_json(const Interval& interval) { return Json::array({interval.low, interval.high}); }
+Json interval_json(const ConfidenceInterval& interval) { return Json::array({interval.low, interval.high}); }
 
 Json arm_json(const ArmSummary& arm) {
   Json scores = Json::object();

@@ -34,7 +34,7 @@ double variance(std::span<const double> values) {
 
 }  // namespace
 
-Interval wilson_interval(double rate, double trials) {
+ConfidenceInterval wilson_interval(double rate, double trials) {
   GLINT_CHECK(rate >= 0.0 && rate <= 1.0, InvalidArgument, "rate: expected a value in [0, 1], got {}", rate);
   GLINT_CHECK(trials > 0.0, InvalidArgument, "trials: expected a positive number, got {}", trials);
   const double z2 = kNormalQuantile * kNormalQuantile, scale = 1.0 + z2 / trials;
@@ -72,7 +72,7 @@ double mean(std::span<const double> values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-Interval bootstrap_interval(std::span<const double> values, int64_t seeds) {
+ConfidenceInterval bootstrap_interval(std::span<const double> values, int64_t seeds) {
   const std::vector<double> units = prompt_means(values, seeds);
   // Not a standard distribution: their results differ between libraries.
   std::mt19937_64 random(0);

@@ -40,7 +40,7 @@ TEST_CASE("Wilson's interval is that of the closed form", "[unit]") {
   CHECK(wilson_interval(0.75, 12).high == Approx(0.9110583).margin(1e-6));
   CHECK(wilson_interval(0.0, 10).low == 0.0);
   CHECK(wilson_interval(0.0, 10).high == Approx(0.2775328).margin(1e-6));
-  const Interval half = wilson_interval(0.5, 100);
+  const ConfidenceInterval half = wilson_interval(0.5, 100);
   CHECK(half.low + half.high == Approx(1.0).margin(kExact));
   CHECK_THAT(test::failure([] { wilson_interval(1.5, 10); }), Contains("rate"));
   CHECK_THAT(test::failure([] { wilson_interval(0.5, 0); }), Contains("trials"));
@@ -90,7 +90,7 @@ TEST_CASE("Intervals cover a known mean, and p-values reject no effect, at the s
   int covered = 0, rejected = 0;
   for (int i = 0; i < kExperiments; ++i) {
     const std::vector<double> differences = normals(normal, kPairs);
-    const Interval interval = bootstrap_interval(differences);
+    const ConfidenceInterval interval = bootstrap_interval(differences);
     covered += interval.low <= 0.0 && 0.0 <= interval.high;
     rejected += randomization_p(differences) < 0.05;
   }

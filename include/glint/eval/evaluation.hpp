@@ -65,7 +65,7 @@ struct EvalRequest {
 /// A mean score.
 struct ScoreSummary {
   double mean = 0.0;
-  Interval interval = {};  ///< by bootstrap over prompts
+  ConfidenceInterval interval = {};  ///< by bootstrap over prompts
 };
 
 /// What an arm amounted to. NaN marks what was not measured.

@@ -10,23 +10,23 @@
 
 namespace glint {
 
-/// A 95 % confidence interval.
-struct Interval {
+/// One of 95 %.
+struct ConfidenceInterval {
   double low = 0.0, high = 0.0;
 };
 
 /// How often the first of two paired scores is higher.
 struct WinRate {
   int64_t wins = 0, ties = 0, losses = 0;
-  double rate = 0.0;             ///< (wins + ties / 2) / pairs
-  Interval interval = {};        ///< Wilson's, at `effective_pairs`
-  double effective_pairs = 0.0;  ///< pairs, or fewer where the seeds of a prompt agree
+  double rate = 0.0;                 ///< (wins + ties / 2) / pairs
+  ConfidenceInterval interval = {};  ///< Wilson's, at `effective_pairs`
+  double effective_pairs = 0.0;      ///< pairs, or fewer where the seeds of a prompt agree
 };
 
 /// Wilson's score interval of a binomial proportion. `trials` need not be whole.
 /// Errors:  InvalidArgument for a rate outside [0,1] or trials <= 0.
 /// Source:  Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-GLINT_API Interval wilson_interval(double rate, double trials);
+GLINT_API ConfidenceInterval wilson_interval(double rate, double trials);
 
 /// Compares paired scores; equal ones count half.
 /// Errors:  InvalidArgument for lists of different or no length, or not of `seeds` per prompt.
@@ -42,7 +42,7 @@ GLINT_API double mean(std::span<const double> values);
 /// Errors:  as win_rate.
 /// Random:  the same values give the same interval on every machine.
 /// Source:  Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
-GLINT_API Interval bootstrap_interval(std::span<const double> values, int64_t seeds = 1);
+GLINT_API ConfidenceInterval bootstrap_interval(std::span<const double> values, int64_t seeds = 1);
 
 /// Returns the two-sided p-value of a mean difference of zero: how often random signs of the prompts' mean
 /// differences give a mean at least as far from zero. 9999 draws, so at least 1e-4.
