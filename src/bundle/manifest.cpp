@@ -24,6 +24,7 @@ void fields(Visitor& v, DynamicShift& shift) {
   v.required("max_tokens", shift.max_tokens);
   v.rule(shift.base_tokens > 0, "base_tokens", "a positive number");
   v.rule(shift.max_tokens > shift.base_tokens, "max_tokens", "a number above base_tokens");
+  v.choice("form", shift.form, false);
 }
 
 template <typename Visitor>
@@ -38,12 +39,12 @@ void vp_fields(Visitor& v, ScheduleSpec& schedule) {
   }
   v.optional("zero_terminal_snr", vp.zero_terminal_snr);
   v.choice("spacing", schedule.grid.spacing, false);
-  v.choice("sigmas", schedule.grid.sigmas, false);
   int64_t offset = 0;
   v.optional("steps_offset", offset);
   v.rule(offset >= 0 && offset < vp.train_steps, "steps_offset", "an integer from 0 to train_steps - 1");
   schedule.grid.steps_offset = static_cast<int>(offset);
   v.choice("final_alpha", vp.final_alpha, false);
+  v.choice("terminal", schedule.grid.terminal, false);
 }
 
 /// Reads the shift: a number, "dynamic" for FLUX's values, or an object with other values.
@@ -90,6 +91,14 @@ void fields(Visitor& v, ScheduleSpec& schedule) {
   v.optional("train_steps", train_steps);
   v.rule(train_steps >= 2 && train_steps <= kMostTrainSteps, "train_steps", "an integer from 2 to 1000000");
   schedule.vp.train_steps = schedule.flow.train_steps = static_cast<int>(train_steps);
+  GridOptions& grid = schedule.grid;
+  v.choice("sigmas", grid.sigmas, false);
+  v.optional("sigma_min", grid.sigma_min);
+  v.optional("sigma_max", grid.sigma_max);
+  v.rule(grid.sigma_min.value_or(1.0) > 0, "sigma_min", "a positive number");
+  v.rule(grid.sigma_max.value_or(1.0) > 0, "sigma_max", "a positive number");
+  v.rule(!grid.sigma_min || !grid.sigma_max || *grid.sigma_min < *grid.sigma_max, "sigma_max",
+         "a number above sigma_min");
   if (!Visitor::kReads || schedule.kind == NoiseKind::VariancePreserving) vp_fields(v, schedule);
   if (!Visitor::kReads || schedule.kind == NoiseKind::Flow) flow_fields(v, schedule.flow);
 }

@@ -24,8 +24,9 @@ OptionValues schedule_options(const std::string& text) {
   } else if (is_value(EnumNames<Sigmas>::values)) {
     add("sigmas");
   } else {
-    const std::vector<std::string> known{"default", "leading", "trailing",   "linspace",
-                                         "model",   "karras",  "exponential"};
+    std::vector<std::string_view> known{"default"};
+    known.insert(known.end(), EnumNames<Spacing>::values.begin(), EnumNames<Spacing>::values.end());
+    known.insert(known.end(), EnumNames<Sigmas>::values.begin(), EnumNames<Sigmas>::values.end());
     GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
                 did_you_mean(choice.name, known), fmt::join(known, ", "));
   }

@@ -26,13 +26,15 @@ struct EnumNames<Spacing> {
 
 /// How sigma/alpha is spaced between its endpoints.
 enum class Sigmas {
-  Model,       ///< the training schedule's values at the chosen timesteps
-  Karras,      ///< uniform in (sigma/alpha)^(1/rho)
-  Exponential  ///< uniform in log(sigma/alpha)
+  Model,        ///< the training schedule's values at the chosen timesteps
+  Karras,       ///< uniform in (sigma/alpha)^(1/rho)
+  Exponential,  ///< uniform in log(sigma/alpha)
+  Lu,           ///< as Exponential; multistep solvers round timesteps instead of truncating them
+  Beta          ///< at the quantiles of a Beta(0.6, 0.6) distribution
 };
 template <>
 struct EnumNames<Sigmas> {
-  static constexpr std::array<std::string_view, 3> values{"model", "karras", "exponential"};
+  static constexpr std::array<std::string_view, 5> values{"model", "karras", "exponential", "lu", "beta"};
 };
 
 /// Where a grid ends: at zero noise, or at the smallest training sigma.
@@ -59,15 +61,24 @@ struct VpTraining {
   FinalAlpha final_alpha = FinalAlpha::First;
 };
 
+/// What a dynamic shift makes of mu: a static shift of e^mu or of mu itself.
+enum class TimeShift { Exponential, Linear };
+template <>
+struct EnumNames<TimeShift> {
+  static constexpr std::array<std::string_view, 2> values{"exponential", "linear"};
+};
+
 /// FLUX's resolution-dependent shift; mu is linear in the number of image tokens.
 struct DynamicShift {
   double base_shift = 0.5, max_shift = 1.15;
   double base_tokens = 256.0, max_tokens = 4096.0;
+  TimeShift form = TimeShift::Exponential;
 
   /// Returns mu for `tokens` image tokens. With FLUX's values, mu(1024) = 0.63 and mu(4096) = 1.15.
   double mu(double tokens) const {
+    // Rounded as diffusers rounds it: model times depend on the last bit.
     const double slope = (max_shift - base_shift) / (max_tokens - base_tokens);
-    return base_shift + slope * (tokens - base_tokens);
+    return tokens * slope + (base_shift - slope * base_tokens);
   }
 };
 
@@ -96,6 +107,8 @@ struct GridOptions {
   Sigmas sigmas = Sigmas::Model;
   double rho = 7.0;  ///< exponent of Sigmas::Karras
   Terminal terminal = Terminal::Zero;
+  /// Ends of the levels that `sigmas` spreads, as sigma/alpha (flow-euler: as sigma); default: the model's.
+  std::optional<double> sigma_min = std::nullopt, sigma_max = std::nullopt;
   std::optional<double> shift = std::nullopt;  ///< flow: overrides the model's static shift
   double tokens = 0.0;                         ///< flow: number of image tokens, for a dynamic shift
 
@@ -107,6 +120,14 @@ struct GridOptions {
     visit("sigmas", o.sigmas, Field{.help = "how the noise levels are spaced"});
     visit("rho", o.rho, Field{.help = "exponent for sigmas=karras", .minimum = 0.1, .maximum = 100});
     visit("terminal", o.terminal, Field{.help = "where the grid ends"});
+    visit("sigma_min", o.sigma_min,
+          Field{.help = "least level of karras, exponential, lu and beta sigmas; default: the model's",
+                .minimum = 1e-6,
+                .maximum = 1e6});
+    visit("sigma_max", o.sigma_max,
+          Field{.help = "largest level of karras, exponential, lu and beta sigmas; default: the model's",
+                .minimum = 1e-6,
+                .maximum = 1e6});
     visit(
         "shift", o.shift,
         Field{.help = "static shift of a flow grid; default: the model's", .minimum = 0.01, .maximum = 1000});

@@ -1,6 +1,7 @@
 // Grids of variance-preserving models: the training table of alpha_bar and the N levels a run picks from it.
 #pragma once
 
+#include <glint/core/beta_quantile.hpp>
 #include <glint/core/schedule.hpp>
 #include <glint/core/schedule_options.hpp>
 
@@ -63,12 +64,20 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
 
 namespace detail {
 
+/// Returns point i of n evenly spaced ones from `first` to `last`, rounded as numpy.linspace rounds.
+inline double linspace(double first, double last, int n, int i) {
+  if (n == 1) return first;
+  return i == n - 1 ? last : i * ((last - first) / (n - 1)) + first;
+}
+
 /// The training table as levels and as the ratio S = sigma/alpha, which k-diffusion interpolates.
 class TrainingTable {
  public:
   explicit TrainingTable(std::vector<double> alpha_bar) : alpha_bar_(std::move(alpha_bar)) {
-    for (double bar : alpha_bar_)
-      ratios_.push_back(static_cast<double>(static_cast<float>(std::sqrt((1.0 - bar) / bar))));
+    for (double exact : alpha_bar_) {
+      const float bar = static_cast<float>(exact);
+      ratios_.push_back(static_cast<double>(std::sqrt((1.0f - bar) / bar)));
+    }
   }
 
   int size() const { return static_cast<int>(alpha_bar_.size()); }
@@ -92,23 +101,23 @@ class TrainingTable {
   double ratio_at(double time) const {
     const auto low = static_cast<size_t>(std::clamp(std::floor(time), 0.0, static_cast<double>(size() - 1)));
     const size_t high = std::min(low + 1, ratios_.size() - 1);
-    return ratios_[low] + (time - static_cast<double>(low)) * (ratios_[high] - ratios_[low]);
+    return (ratios_[high] - ratios_[low]) * (time - static_cast<double>(low)) + ratios_[low];
   }
 
-  /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms in
-  /// float32, which decides what an integer timestep truncates to.
+  /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms and
+  /// their differences in float32, which decides what an integer timestep truncates to.
   double time_of(double ratio) const {
     const double target = std::log(std::max(ratio, 1e-10));
-    const auto log_ratio = [this](size_t i) {
-      return static_cast<double>(std::log(static_cast<float>(ratios_[i])));
-    };
+    const auto log_ratio = [this](size_t i) { return std::log(static_cast<float>(ratios_[i])); };
     size_t low = 0, high = ratios_.size() - 1;  // the answer lies in [low, low + 1]
     while (high - low > 1) {
       const size_t middle = (low + high) / 2;
-      (log_ratio(middle) <= target ? low : high) = middle;
+      (static_cast<double>(log_ratio(middle)) <= target ? low : high) = middle;
     }
-    return static_cast<double>(low) +
-           std::clamp((target - log_ratio(low)) / (log_ratio(low + 1) - log_ratio(low)), 0.0, 1.0);
+    const float below = log_ratio(low), above = log_ratio(low + 1);
+    const double share =
+        std::clamp((static_cast<double>(below) - target) / static_cast<double>(below - above), 0.0, 1.0);
+    return (1.0 - share) * static_cast<double>(low) + share * static_cast<double>(low + 1);
   }
 
  private:
@@ -142,30 +151,44 @@ inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, P
         break;
       }
       case Spacing::Linspace: {
-        const double points = extra ? n : n - 1;
-        time = points == 0 ? 0.0 : (points - i) * ((train_steps - 1) / points);
-        if (!placement.fractional) time = std::nearbyint(time);
+        const int points = extra ? n + 1 : n;
+        time = linspace(0.0, train_steps - 1.0, points, points - 1 - i);
+        time = placement.fractional ? static_cast<double>(static_cast<float>(time)) : std::nearbyint(time);
         break;
       }
     }
-    time = std::clamp(time, 0.0, static_cast<double>(train_steps - 1));
   }
   return times;
 }
 
 /// Returns n ratios from `high` down to `low`, spaced according to `sigmas`.
 inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double low, int n) {
-  std::vector<double> ratios(static_cast<size_t>(n));
+  std::vector<double> ratios;
+  const double highest = std::pow(high, 1.0 / rho), lowest = std::pow(low, 1.0 / rho);
   for (int i = 0; i < n; ++i) {
-    const double share = n == 1 ? 0.0 : static_cast<double>(i) / (n - 1);
-    ratios[static_cast<size_t>(i)] =
-        sigmas == Sigmas::Karras
-            ? std::pow(
-                  std::pow(high, 1.0 / rho) + share * (std::pow(low, 1.0 / rho) - std::pow(high, 1.0 / rho)),
-                  rho)
-            : std::exp(std::log(high) + share * (std::log(low) - std::log(high)));
+    const double share = linspace(0.0, 1.0, n, i);
+    switch (sigmas) {
+      case Sigmas::Model: fail(ErrorCode::Internal, "spread: the model's own sigmas are not spread");
+      case Sigmas::Karras: ratios.push_back(std::pow(highest + share * (lowest - highest), rho)); break;
+      case Sigmas::Exponential:
+      case Sigmas::Lu: ratios.push_back(std::exp(linspace(std::log(high), std::log(low), n, i))); break;
+      case Sigmas::Beta: {
+        constexpr double kShape = 0.6;
+        ratios.push_back(low + beta_quantile(kShape, 1.0 - share) * (high - low));
+        break;
+      }
+    }
   }
   return ratios;
+}
+
+/// Returns the ratios of `grid.sigmas` between the run's bounds, or else `high` and `low`.
+/// Errors: InvalidArgument unless sigma_min lies below sigma_max.
+inline std::vector<double> spread(const GridOptions& grid, double high, double low) {
+  high = grid.sigma_max.value_or(high), low = grid.sigma_min.value_or(low);
+  GLINT_CHECK(low < high || grid.steps == 1, InvalidArgument,
+              "schedule.sigma_min: expected a level below sigma_max ({}), got {}", high, low);
+  return spread(grid.sigmas, grid.rho, high, low, grid.steps);
 }
 
 /// Throws InvalidArgument unless the model supports these steps and options.
@@ -173,6 +196,9 @@ inline void check_grid(const VpTraining& training, const GridOptions& grid) {
   GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
               "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
   check_ranges("schedule", grid);
+  GLINT_CHECK(grid.sigmas != Sigmas::Model || (!grid.sigma_min && !grid.sigma_max), InvalidArgument,
+              "schedule.{}: applies to karras, exponential, lu and beta sigmas, not to the model's own",
+              grid.sigma_min ? "sigma_min" : "sigma_max");
 }
 
 /// Returns the training table for grids in S = sigma/alpha. Where there is no signal S is infinite, so the
@@ -184,14 +210,14 @@ inline TrainingTable ratio_table(const VpTraining& training) {
 }
 
 /// Returns levels at the timesteps and ratios, plus the terminal one. A scaled grid starts at X = S_max z
-/// instead of sqrt(S^2 + 1) z.
-inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid,
-                                    const TrainingTable& table, const std::vector<double>& times,
-                                    const std::vector<double>& ratios, bool scaled = false) {
+/// instead of sqrt(S^2 + 1) z. Terminal::SigmaMin is `last`.
+inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid, double last,
+                                    const std::vector<double>& times, const std::vector<double>& ratios,
+                                    bool scaled = false) {
   std::vector<Level> levels;
   for (size_t i = 0; i < times.size(); ++i) levels.push_back(TrainingTable::from_ratio(times[i], ratios[i]));
   levels.push_back(grid.terminal == Terminal::Zero ? Level{}
-                                                   : TrainingTable::from_ratio(0.0, table.ratio_min()));
+                                                   : TrainingTable::from_ratio(0.0, last));
   const double initial_scale = scaled ? levels.front().sigma : 1.0;
   return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps),
           initial_scale};
@@ -209,11 +235,12 @@ inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& 
   std::vector<double> times = detail::timesteps(grid, training.train_steps, {.fractional = true}), ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
   if (grid.sigmas != Sigmas::Model) {
-    ratios = detail::spread(grid.sigmas, grid.rho, ratios.front(), ratios.back(), grid.steps);
+    ratios = detail::spread(grid, ratios.front(), ratios.back());
     for (size_t i = 0; i < times.size(); ++i) times[i] = table.time_of(ratios[i]);
   }
   // Leading spacing stops short of the last training step and therefore starts at sqrt(S^2 + 1) z.
-  return detail::ratio_schedule(training, grid, table, times, ratios, grid.spacing != Spacing::Leading);
+  return detail::ratio_schedule(training, grid, table.ratio_min(), times, ratios,
+                                grid.spacing != Spacing::Leading);
 }
 
 }  // namespace glint

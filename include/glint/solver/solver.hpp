@@ -31,6 +31,7 @@ struct SolverStep {
 struct SolverHistory {
   at::Tensor denoised;        ///< the previous step's x0 estimate
   at::Tensor older_denoised;  ///< the x0 estimate before that
+  at::Tensor oldest_denoised; ///< the x0 estimate before that
   at::Tensor x;               ///< latents the previous step started from; undefined if changed since
   int order = 0;              ///< order of the previous step; 0 at the start
 };

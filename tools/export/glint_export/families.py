@@ -19,7 +19,7 @@ from .denoiser_parts import flux_denoiser, sd3_denoiser, sdxl_denoiser, wan_deno
 from .errors import require
 from .networks import image_vae_parts, video_vae_parts
 from .parts import Part
-from .schedules import default_solver, flow_schedule, vp_schedule
+from .schedules import noise_fields
 from .text_encoders import ClipEncoder, MaskedT5Encoder, T5Encoder
 from .tokenizers import write_clip, write_sentencepiece
 
@@ -52,7 +52,6 @@ def image_latent(pipe: DiffusionPipeline, side: int, patch: int, multiple: int) 
 
 
 def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
-    schedule, parameterization = vp_schedule(pipe.scheduler)
     clip = {
         "tokenizer": (write_clip, pipe.tokenizer.model_max_length),
         "tokenizer_2": (write_clip, pipe.tokenizer_2.model_max_length),
@@ -60,8 +59,7 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
     multiple = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     manifest = {
         "family": "sdxl",
-        "parameterization": parameterization,
-        "schedule": schedule,
+        **noise_fields(pipe.scheduler, "sdxl"),
         "latent": image_latent(pipe, pipe.unet.config.sample_size, 1, multiple),
         "guidance": {"null_branch": True, "embedded": False, "default": 5.0,
                      "zero_null": bool(pipe.config.force_zeros_for_empty_prompt)},
@@ -87,8 +85,7 @@ def sd3(pipe: StableDiffusion3Pipeline) -> Family:
     }
     manifest = {
         "family": "sd3",
-        "parameterization": "velocity",
-        "schedule": flow_schedule(pipe.scheduler, "training"),
+        **noise_fields(pipe.scheduler, "sd3"),
         "latent": image_latent(pipe, config.sample_size, 2, 2) | {"largest": config.pos_embed_max_size * 2},
         "guidance": {"null_branch": True, "embedded": False, "default": 7.0},
         "default_steps": 28,
@@ -107,8 +104,7 @@ def flux(pipe: FluxPipeline) -> Family:
     encoders = {"text_encoder": (ClipEncoder, pipe.tokenizer_max_length), "text_encoder_2": (T5Encoder, text)}
     manifest = {
         "family": "flux",
-        "parameterization": "velocity",
-        "schedule": flow_schedule(pipe.scheduler, "per_step"),
+        **noise_fields(pipe.scheduler, "flux"),
         "latent": image_latent(pipe, pipe.default_sample_size, 2, 2),
         "guidance": {"null_branch": True, "embedded": guided, "default": 3.5 if guided else 1.0},
         "default_steps": 28 if guided else 4,
@@ -141,8 +137,7 @@ def wan(pipe: WanPipeline) -> Family:
     }
     manifest = {
         "family": "wan",
-        "parameterization": "velocity",
-        "schedule": flow_schedule(pipe.scheduler, "training"),
+        **noise_fields(pipe.scheduler, "wan"),
         "latent": latent,
         "guidance": {"null_branch": True, "embedded": False, "default": 5.0},
         "default_steps": 50,
@@ -163,8 +158,4 @@ FAMILIES: dict[str, Callable[[DiffusionPipeline], Family]] = {
 
 
 def family_of(pipe: DiffusionPipeline) -> Family:
-    family = FAMILIES[type(pipe).__name__](pipe)
-    solver = default_solver(pipe.scheduler)
-    if solver is not None:
-        family.manifest["default_solver"] = solver
-    return family
+    return FAMILIES[type(pipe).__name__](pipe)

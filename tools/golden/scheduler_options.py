@@ -1,0 +1,357 @@
+"""Every option of diffusers' schedulers: refused by the exporter, or a run for the library to reproduce.
+
+    python tools/golden/scheduler_options.py            writes tests/data/parity/scheduler_options.*
+    python tools/golden/scheduler_options.py --check    compares what is stored with what is made today
+
+Each case is a scheduler class of diffusers with one option changed, or one of 200 drawn by a seed, driven as
+the pipeline of a family drives it. The exporter refuses it by name, diffusers itself cannot run it, or the
+JSON file has the fields of model.json that it becomes and the safetensors file its final latents.
+scheduler_denoiser.pt is the network of these runs, p sin(q x + r t / 1000) + s x with p, q, r, s as tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import random
+import sys
+import types
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from unittest import mock
+
+import diffusers
+import mpmath
+import numpy as np
+import torch
+from diffusers import SchedulerMixin
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
+from safetensors.torch import load_file, save_file
+from scheduler_cases import NOISE_MODEL, OTHER_MODEL, Coefficients, Config
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
+from glint_export import archives  # noqa: E402
+from glint_export.errors import ExportError  # noqa: E402
+from glint_export.scheduler_fields import FLOW_CLASSES, VP_CLASSES  # noqa: E402
+from glint_export.schedules import SD3_MAX_SHIFT, noise_fields  # noqa: E402
+
+DATA = Path(__file__).resolve().parents[2] / "tests/data/parity"
+SHAPE = (1, 4, 4, 4)
+TOKENS = 4  # of 2 x 2 latent pixels
+STEPS = (7, 16)  # fewer than 15 and more: two rules of the multistep solvers
+RANDOM = 200
+FAMILIES = ("sdxl", "sd3", "flux", "wan")
+SCALED_LINEAR = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+PREDICTIONS = ["epsilon", "v_prediction", "sample", "flow_prediction"]
+SPREAD = {"use_karras_sigmas": [True], "use_exponential_sigmas": [True], "use_beta_sigmas": [True],
+          "use_lu_lambdas": [True]}  # fmt: skip
+VALUES: dict[str, list[object]] = SPREAD | {
+    "num_train_timesteps": [800],
+    "beta_start": [0.0005],
+    "beta_end": [0.015],
+    "beta_schedule": ["linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"],
+    "trained_betas": [[0.0001 + 0.00002 * i for i in range(1000)]],
+    "prediction_type": PREDICTIONS,
+    "interpolation_type": ["log_linear"],
+    "sigma_min": [0.05],
+    "sigma_max": [9.0],
+    "timestep_spacing": ["leading", "trailing", "linspace"],
+    "timestep_type": ["continuous"],
+    "steps_offset": [1, 7],
+    "rescale_betas_zero_snr": [True],
+    "final_sigmas_type": ["zero", "sigma_min"],
+    "clip_sample": [True, False],
+    "clip_sample_range": [0.5],
+    "thresholding": [True],
+    "dynamic_thresholding_ratio": [0.9],
+    "sample_max_value": [2.0],
+    "set_alpha_to_one": [True, False],
+    "solver_order": [1, 2, 3],
+    "solver_type": ["midpoint", "heun", "bh1", "bh2", "logrho"],
+    "algorithm_type": ["dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++", "deis"],
+    "lower_order_final": [True, False],
+    "euler_at_final": [True],
+    "use_flow_sigmas": [True, False],
+    "flow_shift": [3.0, 5.0],
+    "lambda_min_clipped": [-5.1],
+    "variance_type": ["learned", "learned_range", "fixed_small", "fixed_large"],
+    "use_dynamic_shifting": [True, False],
+    "time_shift_type": ["linear"],
+    "predict_x0": [False],
+    "disable_corrector": [[0], [0, 1], [2]],
+    "shift_terminal": [0.1],
+    "original_inference_steps": [25, 100],
+    "timestep_scaling": [5.0],
+    "shift": [3.0, 3.1],
+    "base_shift": [0.7],
+    "max_shift": [1.3],
+    "base_image_seq_len": [128],
+    "max_image_seq_len": [2048],
+    "invert_sigmas": [True],
+    "stochastic_sampling": [True],
+    "scale_factors": [[0.5, 0.5]],
+    "upscale_mode": ["nearest"],
+}
+REQUIRED = {
+    "VQDiffusionScheduler": {"num_vec_classes": 16},
+    "AmusedScheduler": {"mask_token_id": 1},
+    "RFD4ProteinaScheduler": {"schedule_mode": "linear", "noise_mode": "tan", "tsr_k": 1.0, "tsr_sigma": 1.0},
+}
+
+
+class Denoiser(nn.Module):
+    """p sin(q x + r t / 1000) + s x, its coefficients the tokens [B,1,4]."""
+
+    def forward(self, latents: Tensor, time: Tensor, tokens: Tensor) -> Tensor:
+        p, q, r, s = (tokens[:, 0, i].view(-1, 1, 1, 1) for i in range(4))
+        return p * torch.sin(q * latents + r * time.view(-1, 1, 1, 1) / 1000) + s * latents
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    kind: str  # the scheduler's class
+    family: str
+    config: Config
+    steps: int
+
+    @property
+    def seed(self) -> int:
+        return zlib.crc32(self.name.encode()) & 0x7FFFFFFF
+
+    @property
+    def coefficients(self) -> Coefficients:
+        noise = self.config.get("prediction_type", "epsilon") == "epsilon" and self.family == "sdxl"
+        return NOISE_MODEL if noise else OTHER_MODEL
+
+
+@lru_cache(maxsize=None)
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """What scipy.stats.beta.ppf returns, which diffusers asks for; to 20 digits."""
+    with mpmath.workdps(25):
+        low, high = mpmath.mpf(0), mpmath.mpf(1)
+        for _ in range(80):
+            middle = (low + high) / 2
+            if mpmath.betainc(a, b, 0, middle, regularized=True) < p:
+                low = middle
+            else:
+                high = middle
+        return float((low + high) / 2)
+
+
+@lru_cache(maxsize=None)
+def classes() -> dict[str, type]:
+    found = {}
+    for name in dir(diffusers):
+        kind = getattr(diffusers, name)
+        if inspect.isclass(kind) and issubclass(kind, SchedulerMixin) and kind is not SchedulerMixin:
+            found[name] = kind
+    return found
+
+
+def parameters(kind: type) -> dict[str, object]:
+    signature = inspect.signature(kind.__init__).parameters.items()
+    return {name: p.default for name, p in signature if name not in ("self", "kwargs")}
+
+
+def base(name: str, kind: type, family: str) -> Config:
+    """A configuration that the family's pipeline runs with, if the class suits it."""
+    known = parameters(kind)
+    config = {key: value for key, value in SCALED_LINEAR.items() if key in known}
+    config |= {key: False for key in ("clip_sample",) if key in known} | REQUIRED.get(name, {})
+    if family != "sdxl" and "use_flow_sigmas" in known:
+        config |= {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+        config["use_dynamic_shifting"] = family == "flux"
+    return config
+
+
+def changes(default: object, field: str) -> list[object]:
+    if field in VALUES:
+        return VALUES[field]
+    if isinstance(default, bool):
+        return [not default]
+    return [default * 2 + 1] if isinstance(default, (int, float)) else []
+
+
+def option_cases() -> Iterator[Case]:
+    for (name, kind), family in ((item, f) for item in classes().items() for f in FAMILIES):
+        supported = name in (VP_CLASSES if family == "sdxl" else FLOW_CLASSES)
+        start = base(name, kind, family)
+        plain = {f"{name}/{family}/default": REQUIRED.get(name, {}), f"{name}/{family}/base": start}
+        # Diffusers reads these two although few classes list them.
+        hidden = {} if not supported else {"sigma_min": None, "sigma_max": None}
+        for field, default in (hidden | parameters(kind)).items():
+            for i, value in enumerate(changes(default, field)):
+                changed = start | {field: value}
+                plain[f"{name}/{family}/{field}-{i}"] = changed
+                if field in ("sigma_min", "sigma_max") and supported:
+                    for way in ("karras", "beta"):
+                        plain[f"{name}/{family}/{field}-{way}"] = changed | {f"use_{way}_sigmas": True}
+        for case, config in plain.items():
+            for steps in STEPS if supported else STEPS[:1]:
+                yield Case(f"{case}/{steps}", name, family, config, steps)
+
+
+def random_cases(seed: int = 20261127) -> Iterator[Case]:
+    """Schedulers of classes that are supported, with a few options at once; most of them carried alone."""
+    draw, kinds = random.Random(seed), classes()
+    known = {(f, n): list(parameters(kinds[n])) for f in FAMILIES
+             for n in (VP_CLASSES if f == "sdxl" else FLOW_CLASSES)}  # fmt: skip
+    single: dict[tuple[str, str, str], list[object]] = {}
+    for (family, name), fields in known.items():
+        for field in fields:
+            single[family, name, field] = [
+                value for value in VALUES.get(field, [])
+                if isinstance(outcome(Case("", name, family, base(name, kinds[name], family) | {field: value},
+                                           7)), dict)
+            ]  # fmt: skip
+    for i in range(RANDOM):
+        family = draw.choice(("sdxl", "sdxl", "sdxl", *FAMILIES[1:]))
+        name = draw.choice([n for f, n in known if f == family])
+        config = base(name, kinds[name], family)
+        for field in draw.sample(known[family, name], draw.randint(2, 6)):
+            anything = draw.random() < 0.03
+            values = VALUES.get(field, []) if anything else single[family, name, field]
+            if values:
+                config[field] = draw.choice(values)
+        yield Case(f"random/{i}", name, family, config, draw.choice((4, 7, 12, 16, 20, 25)))
+
+
+def built(case: Case) -> SchedulerMixin:
+    """As a folder gives it: keys that the class does not know stay in its configuration."""
+    return classes()[case.kind].from_config(dict(case.config))
+
+
+def drive(case: Case, scheduler: SchedulerMixin) -> Tensor:
+    """Final latents of the family's loop around this scheduler."""
+    generator = torch.Generator().manual_seed(case.seed)
+    x = torch.randn(SHAPE, generator=generator)
+    config, options = scheduler.config, {}
+    if case.family == "flux" or case.family == "sd3" and config.get("use_dynamic_shifting"):
+        top = SD3_MAX_SHIFT if case.family == "sd3" else 1.15
+        options["mu"] = calculate_shift(
+            TOKENS, config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096),
+            config.get("base_shift", 0.5), config.get("max_shift", top),
+        )  # fmt: skip
+    if case.family == "flux" and not config.get("use_flow_sigmas"):
+        options["sigmas"] = np.linspace(1.0, 1 / case.steps, case.steps)
+    times, _ = retrieve_timesteps(scheduler, case.steps, "cpu", **options)
+    if case.family == "sdxl":
+        x = x * scheduler.init_noise_sigma
+    accepted = inspect.signature(scheduler.step).parameters
+    # SD3's, FLUX's and Wan's pipelines leave noise to torch's global generator.
+    known = {"generator": generator} | ({"eta": 0.0} if case.family == "sdxl" else {})
+    known = {name: value for name, value in known.items() if name in accepted}
+    network, tokens = Denoiser(), torch.tensor(case.coefficients).view(1, 1, 4)
+    for t in times:
+        seen = scheduler.scale_model_input(x, t) if case.family == "sdxl" else x
+        x = scheduler.step(network(seen, t.float().view(1), tokens), t, x, **known, return_dict=False)[0]
+    return x
+
+
+def with_beta_quantiles() -> mock._patch_dict:
+    """diffusers takes quantiles from scipy, which is not among the pins."""
+    stats = types.SimpleNamespace(beta=types.SimpleNamespace(ppf=beta_quantile))
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("diffusers.schedulers.scheduling_"):
+            if hasattr(module, "is_scipy_available"):
+                module.is_scipy_available = lambda: True
+                module.scipy = types.SimpleNamespace(stats=stats)
+
+
+Made = tuple[dict[str, object], Tensor]
+
+
+def outcome(case: Case) -> dict[str, object] | str:
+    """The fields of model.json, or why there are none."""
+    try:
+        scheduler = built(case)
+    except Exception as error:
+        return f"diffusers: {type(error).__name__}"
+    try:
+        return noise_fields(scheduler, case.family)
+    except ExportError as error:
+        return str(error)
+
+
+def made(case: Case) -> Made | str:
+    fields = outcome(case)
+    if isinstance(fields, str):
+        return fields
+    try:
+        latents = drive(case, built(case))
+    except Exception as error:
+        return f"diffusers: {type(error).__name__}"
+    if not bool(latents.isfinite().all()):
+        return "diffusers: not finite"
+    return fields, latents
+
+
+def everything() -> tuple[dict[str, Made], dict[str, str]]:
+    """Runs and refusals by the name of their case."""
+    with_beta_quantiles()
+    runs: dict[str, Made] = {}
+    refused: dict[str, str] = {}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        for case in (*option_cases(), *random_cases()):
+            result = made(case)
+            if isinstance(result, str):
+                refused[case.name] = result
+            else:
+                told = {"name": case.name, "steps": case.steps, "seed": case.seed,
+                        "model": case.coefficients}  # fmt: skip
+                runs[case.name] = told | result[0], result[1]
+    return runs, refused
+
+
+def counts(runs: dict[str, Made], refused: dict[str, str]) -> str:
+    drawn = sum(name.startswith("random/") for name in runs)
+    unbuilt = sum(reason.startswith("diffusers: ") for reason in refused.values())
+    kinds = Counter(name.split("/")[0] for name in runs if not name.startswith("random/"))
+    each = ", ".join(f"{name} {count}" for name, count in sorted(kinds.items()))
+    return (
+        f"{len(runs)} runs to reproduce ({each}; {drawn} of {RANDOM} drawn), {len(refused) - unbuilt} refused "
+        f"by name, {unbuilt} that diffusers cannot run itself"
+    )
+
+
+def dump(runs: dict[str, Made]) -> str:
+    lines = ",\n".join(json.dumps(told) for told, _ in runs.values())
+    return f"[\n{lines}\n]\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="compare with the stored files")
+    check = parser.parse_args().check
+    diffusers.utils.logging.set_verbosity_error()
+    runs, refused = everything()
+    print(counts(runs, refused))
+    latents = {name: value.contiguous() for name, (_, value) in runs.items()}
+    if check:
+        stored = load_file(DATA / "scheduler_options.safetensors")
+        same = (DATA / "scheduler_options.json").read_text() == dump(runs) and stored.keys() == latents.keys()
+        same = same and all(torch.allclose(stored[n], latents[n], rtol=1e-4, atol=1e-4) for n in latents)
+        return 0 if same else 1
+    save_file(latents, DATA / "scheduler_options.safetensors")
+    (DATA / "scheduler_options.json").write_text(dump(runs))
+    example = torch.randn(SHAPE), torch.ones(1), torch.ones(1, 1, 4)
+    archives.write_torchscript(Denoiser(), example, DATA / "scheduler_denoiser.pt")
+    for name, reason in refused.items():
+        print(f"{name}: {reason}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
