@@ -165,21 +165,29 @@ void fields(Visitor& v, Manifest& manifest) {
   v.optional("default_steps", manifest.default_steps);
   v.rule(manifest.default_steps.value_or(1) > 0, "default_steps", "a positive integer");
   v.optional("default_solver", manifest.default_solver);
+  v.optional("absent_text", manifest.absent_text);
+  const std::vector<int64_t>& absent = manifest.absent_text;
+  v.rule(absent.empty() || (absent.size() == 2 && absent[0] > 0 && absent[0] <= 65536 && absent[1] > 0),
+         "absent_text", "[tokens, width] of the zeros in place of a text encoder");
   v.optional("torch", manifest.torch);
   v.object("components", true, [&](auto& inner) { detail::components(inner, manifest.components); });
   v.object("adapters", false, [&](auto& inner) { detail::adapters(inner, manifest.adapters); });
 }
 
-/// Checks that a bundle with text encoders has all of its family's, each with a tokenizer, and a denoiser
-/// that takes their outputs.
+/// Checks that a bundle with text encoders has all of its family's, except one that zeros stand for, each
+/// with a tokenizer, and a denoiser that takes their outputs.
 void check_text(const Manifest& manifest, const std::string& where) {
   const families::Family& family = families::find(manifest.family);
   std::vector<std::string> roles, found;
   for (const auto& [name, unused] : manifest.components)
     if (name.starts_with("text_encoder")) found.push_back(name);
+  const bool zeros = !manifest.absent_text.empty();
+  GLINT_CHECK(!zeros || (family.text && family.text->behind && !found.empty()), BadModel,
+              "{}: absent_text: family {} can do without none of its text encoders", where, manifest.family);
   if (!family.text || found.empty()) return;
   for (size_t i = 0; i < family.encoders; ++i)
-    for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(families::numbered(role, i));
+    if (!zeros || i != *family.text->behind)
+      for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(families::numbered(role, i));
   for (const std::string& role : roles)
     GLINT_CHECK(manifest.components.contains(role), BadModel,
                 "{}: components.{}: missing component; family {} has {}", where, role, manifest.family,
@@ -221,7 +229,8 @@ void check(const Manifest& manifest, const std::string& where) {
 }  // namespace
 
 bool is_denoiser(std::string_view component) {
-  return component == "denoiser" || component == "weak_denoiser" || component.starts_with("denoiser_");
+  return component == "denoiser" || component == "weak_denoiser" || component == "perturbed_denoiser" ||
+         component.starts_with("denoiser_");
 }
 
 bool is_tokenizer(std::string_view component) {

@@ -279,7 +279,7 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
       ->capture_default_str();
   command.add_option("--negative", r.negative, "what to steer away from");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
-  command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
+  command.add_option("--guidance", r.guidance, "guidance scale, 1 and less is off; default: the model's");
   command
       .add_option("--with", args.with,
                   "a strategy, guidance rule, filter or attention: NAME[:key=value,...]; may be repeated; "
@@ -288,8 +288,8 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
   command.add_option(
       "--schedule", args.schedule,
-      "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "
-      "steps_offset, terminal, shift");
+      "leading, trailing, linspace, karras, exponential, lu or beta, then [:key=value,...]: spacing, sigmas, "
+      "rho, steps_offset, terminal, sigma_min, sigma_max, shift");
   command
       .add_option(
           "--lora", args.lora,

@@ -11,8 +11,8 @@ namespace {
 /// Rejects schedule options that do not apply to the model's kind of grid.
 void check_schedule_options(const OptionValues& options, NoiseKind kind) {
   const std::vector<std::string> flow{"sigmas", "rho", "sigma_min", "sigma_max", "shift"};
-  const std::vector<std::string> vp{"spacing", "steps_offset", "sigmas",   "rho",
-                                    "sigma_min", "sigma_max", "terminal"};
+  const std::vector<std::string> vp{"spacing",   "steps_offset", "sigmas",  "rho",
+                                    "sigma_min", "sigma_max",    "terminal"};
   const auto has = [](const auto& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -62,6 +62,8 @@ class RulePlan {
       : request_(request), registry_(registry), solver_(solver), model_(model) {
     const double fallback = solver.range ? solver.range->fallback : model.default_scale;
     guidance_ = request.guidance.value_or(fallback);
+    // As in every pipeline, scales at and below 1 are off; the null prompt alone has to be asked for by name.
+    if (!solver.range && !model.embedded) guidance_ = std::max(guidance_, 1.0);
   }
 
   /// Returns the choice with the scale filled in.

@@ -1,6 +1,6 @@
-// Every option of diffusers' schedulers that the exporter carries into a bundle, and 200 schedulers drawn by a
-// seed: the bundle's run against diffusers'. tests/data/parity is made by tools/golden/scheduler_options.py,
-// which also says what the exporter refuses.
+// Every option of diffusers' schedulers that the exporter carries into a bundle, and 200 schedulers drawn by
+// a seed: the bundle's run against diffusers'. tests/data/parity is made by
+// tools/golden/scheduler_options.py, which also says what the exporter refuses.
 #include <glint/io/safetensors.hpp>
 #include <glint/io/sha256.hpp>
 #include <glint/pipeline/pipeline.hpp>
@@ -52,10 +52,11 @@ TEST_CASE("Bundles follow every option of diffusers' schedulers that they carry"
     const std::vector<double> coefficients = c["model"];
     const at::Tensor tokens = at::tensor(coefficients, at::kFloat).view({1, 4});
     const Pipeline pipeline(Bundle::load(folder.path()));
-    const GenerateResult result = pipeline.generate({.conditioning = prompt_from_tensors({{"tokens", tokens}}),
-                                                     .steps = c["steps"],
-                                                     .seed = c["seed"],
-                                                     .decode = false});
+    const GenerateResult result =
+        pipeline.generate({.conditioning = prompt_from_tensors({{"tokens", tokens}}),
+                           .steps = c["steps"],
+                           .seed = c["seed"],
+                           .decode = false});
     const double error = test::relative_error(result.sample.latents, expected.at(name));
     // What float32 leaves of runs whose first level is sigma 4096, diffusers' and the library's alike.
     const double allowed = c["schedule"].value("zero_terminal_snr", false) ? 1e-3 : 1e-4;

@@ -86,8 +86,8 @@ inline NoiseSchedule flow_levels(const FlowTraining& training, std::vector<Level
 
 }  // namespace detail
 
-/// Returns the grid of diffusers' flow Euler scheduler; sigma = 1 - alpha, model_time = train_steps * sigma in
-/// float32.
+/// Returns the grid of diffusers' flow Euler scheduler; sigma = 1 - alpha, model_time = train_steps * sigma
+/// in float32.
 /// Errors: InvalidArgument if steps is outside [1, train_steps] or an option is out of range.
 /// Source: diffusers 0.42 FlowMatchEulerDiscreteScheduler; FLUX's dynamic shift.
 inline NoiseSchedule flow_schedule(const FlowTraining& training, const GridOptions& grid) {

@@ -123,8 +123,8 @@ class OnMultistepGrid : public Solver {
   }
 };
 
-/// With m the x0 estimates, lambda = log(alpha/sigma), h = lambda' - lambda, r = h_prev / h, the midpoint form
-/// of order 2 is
+/// With m the x0 estimates, lambda = log(alpha/sigma), h = lambda' - lambda, r = h_prev / h, the midpoint
+/// form of order 2 is
 ///   x' = (sigma'/sigma) x - alpha' (e^-h - 1) (m0 + (m0 - m1) / (2 r)).
 /// First order (DDIM) on the first step, and on the last if it lands on sigma = 0 or the run has under 15
 /// steps; order 3 takes one more of each at order 2.
@@ -175,8 +175,7 @@ class Dpmpp2mSde final : public OnMultistepGrid {
     const double twice = 2.0 * h;
     at::Tensor x = detail::multistep_update(
         s, history, options_, s.to().sigma / s.from().sigma * std::exp(-h),
-        {alpha * fresh, alpha * (1.0 - fresh / twice),
-         alpha * ((fresh - twice) / (twice * twice) - 0.5)});
+        {alpha * fresh, alpha * (1.0 - fresh / twice), alpha * ((fresh - twice) / (twice * twice) - 0.5)});
     if (s.to().sigma > 0.0) x.add_(noise.normal_like(x), s.to().sigma * std::sqrt(fresh));
     return x;
   }

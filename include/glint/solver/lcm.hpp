@@ -23,8 +23,8 @@ struct LcmOptions {
 
 /// Jumps to the consistency function's x0 estimate and renoises it to the next level, except at the end:
 ///   x' = alpha' (c_out x0 + c_skip x) + sigma' z.
-/// c_skip = d^2 / ((k t)^2 + d^2), c_out = k t / sqrt((k t)^2 + d^2), d = 0.5, k = time_scale, t the timestep.
-/// Flow models have no boundary scalings: c_skip = 0, c_out = 1.
+/// c_skip = d^2 / ((k t)^2 + d^2), c_out = k t / sqrt((k t)^2 + d^2), d = 0.5, k = time_scale, t the
+/// timestep. Flow models have no boundary scalings: c_skip = 0, c_out = 1.
 /// Source:  Luo et al., "Latent Consistency Models", arXiv:2310.04378, Alg. 3.
 class Lcm final : public Solver {
  public:

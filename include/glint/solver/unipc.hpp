@@ -28,10 +28,10 @@ struct UniPcOptions {
   }
 };
 
-/// UniPC on x0 estimates. Each step first corrects its incoming latents with the prediction made at them, then
-/// predicts the next ones. Orders are 1, 2, ..., 2, 1, at most `order`. With lambda = log(alpha/sigma), h the
-/// step's length in it, hh = -h, phi = e^hh - 1, m_0 the estimate at its start and D_i = (m_-i - m_0) / r_i,
-/// r_i = (lambda_-i - lambda_0) / h:
+/// UniPC on x0 estimates. Each step first corrects its incoming latents with the prediction made at them,
+/// then predicts the next ones. Orders are 1, 2, ..., 2, 1, at most `order`. With lambda = log(alpha/sigma),
+/// h the step's length in it, hh = -h, phi = e^hh - 1, m_0 the estimate at its start and D_i = (m_-i - m_0) /
+/// r_i, r_i = (lambda_-i - lambda_0) / h:
 ///   predict: x' = (sigma'/sigma) x - alpha' (phi m_0 + B sum_i rho_i D_i)
 ///   correct: x  = (sigma/sigma_0) x_0 - alpha (phi m_0 + B (sum_i rho_i D_i + rho_k (m - m_0))).
 /// rho solves the order conditions sum_i rho_i r_i^(j-1) = b_j, b_j the j-th phi function's; it is 1/2 in a
@@ -56,8 +56,8 @@ class UniPc final : public Solver {
     if (options_.order == 3) history.oldest_denoised = history.older_denoised;
     history.older_denoised = std::exchange(history.denoised, m);
     const int left = s.schedule.steps() - s.index;
-    history.order = std::min({options_.order, options_.lower_final ? left : options_.order,
-                              history.order + 1});
+    history.order =
+        std::min({options_.order, options_.lower_final ? left : options_.order, history.order + 1});
     history.x = x;
     return predict(s, x, history);
   }
@@ -88,8 +88,8 @@ class UniPc final : public Solver {
     return r;
   }
 
-  /// Returns rho with sum_i rho_i r_i^(j-1) = b_j for j = 1, 2, ..., as many as r_1, ..., r_n are finite; 0 for
-  /// the others.
+  /// Returns rho with sum_i rho_i r_i^(j-1) = b_j for j = 1, 2, ..., as many as r_1, ..., r_n are finite; 0
+  /// for the others.
   Values weights(const Values& r, size_t n, double h) const {
     std::vector<size_t> used;
     for (size_t i = 0; i < n; ++i)
