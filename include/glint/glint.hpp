@@ -5,6 +5,7 @@
 #include <glint/fwd.hpp>
 #include <glint/version.hpp>
 
+#include <glint/core/beta_quantile.hpp>
 #include <glint/core/enum_names.hpp>
 #include <glint/core/error.hpp>
 #include <glint/core/level.hpp>

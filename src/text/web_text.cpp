@@ -1,32 +1,60 @@
 #include "text/web_text.hpp"
 
+#include "text/html_entities.hpp"
 #include "text/unicode.hpp"
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace glint::detail {
 namespace {
 
-struct Named {
-  std::u32string_view name;
-  char32_t point;
+constexpr size_t kLongestName = 32;  // as in Python's html module
+
+struct Entity {
+  std::string_view name, points;
   bool bare;  ///< also valid without its semicolon
 };
 
-constexpr std::array<Named, 30> kNamed{
-    {{U"amp", '&', true},       {U"lt", '<', true},         {U"gt", '>', true},
-     {U"quot", '"', true},      {U"apos", '\'', false},     {U"nbsp", 0xA0, true},
-     {U"copy", 0xA9, true},     {U"reg", 0xAE, true},       {U"deg", 0xB0, true},
-     {U"times", 0xD7, true},    {U"laquo", 0xAB, true},     {U"raquo", 0xBB, true},
-     {U"middot", 0xB7, true},   {U"eacute", 0xE9, true},    {U"egrave", 0xE8, true},
-     {U"agrave", 0xE0, true},   {U"auml", 0xE4, true},      {U"ouml", 0xF6, true},
-     {U"uuml", 0xFC, true},     {U"szlig", 0xDF, true},     {U"ntilde", 0xF1, true},
-     {U"ccedil", 0xE7, true},   {U"hellip", 0x2026, false}, {U"ndash", 0x2013, false},
-     {U"mdash", 0x2014, false}, {U"lsquo", 0x2018, false},  {U"rsquo", 0x2019, false},
-     {U"ldquo", 0x201C, false}, {U"rdquo", 0x201D, false},  {U"trade", 0x2122, false}}};
+/// The table, sorted by name.
+const std::vector<Entity>& entities() {
+  static const std::vector<Entity> all = [] {
+    std::vector<Entity> found;
+    std::string_view rest = kHtmlEntities;
+    while (!rest.empty()) {
+      const std::string_view entry = rest.substr(0, rest.find(' '));
+      const size_t at = entry.find_first_of(".:");
+      found.push_back({entry.substr(0, at), entry.substr(at + 1), entry[at] == '.'});
+      rest.remove_prefix(entry.size() + 1);
+    }
+    return found;
+  }();
+  return all;
+}
+
+/// Returns the entity of that name, or null.
+const Entity* find_entity(std::string_view name) {
+  const auto& all = entities();
+  const auto found = std::lower_bound(all.begin(), all.end(), name,
+                                      [](const Entity& e, std::string_view n) { return e.name < n; });
+  return found != all.end() && found->name == name ? &*found : nullptr;
+}
+
+std::u32string text_of(const Entity& entity) {
+  std::u32string text;
+  std::string_view rest = entity.points;
+  while (!rest.empty()) {
+    uint32_t point = 0;
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), point, 16);
+    text += static_cast<char32_t>(point);
+    rest.remove_prefix(std::min(rest.size(), static_cast<size_t>(end - rest.data()) + 1));
+  }
+  return text;
+}
 
 /// Browsers read the numbers 0x80 to 0x9F as Windows-1252.
 constexpr std::array<char32_t, 32> kWindows{0x20AC, 0x81,   0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
@@ -72,12 +100,21 @@ std::optional<Reference> numbered(std::u32string_view text) {
   return Reference{meaning_of(number), at};
 }
 
+/// A name with its semicolon, or else the longest beginning that is valid without one.
 std::optional<Reference> named(std::u32string_view text) {
-  for (const auto& one : kNamed) {
-    if (!text.substr(1).starts_with(one.name)) continue;
-    const size_t end = 1 + one.name.size();
-    const bool closed = end < text.size() && text[end] == ';';
-    if (closed || one.bare) return Reference{{one.point}, end + (closed ? 1 : 0)};
+  std::string run;
+  for (const char32_t c : text.substr(1)) {
+    const bool ends =
+        c == '\t' || c == '\n' || c == '\f' || c == ' ' || c == '<' || c == '&' || c == '#' || c == ';';
+    if (ends || run.size() == kLongestName) break;
+    run += c < 0x80 ? static_cast<char>(c) : '?';  // no name has either
+  }
+  const size_t end = 1 + run.size();
+  if (end < text.size() && text[end] == ';')
+    if (const Entity* entity = find_entity(run)) return Reference{text_of(*entity), end + 1};
+  for (; run.size() >= 2; run.pop_back()) {
+    const Entity* entity = find_entity(run);
+    if (entity && entity->bare) return Reference{text_of(*entity), 1 + run.size()};
   }
   return std::nullopt;
 }
@@ -86,7 +123,7 @@ std::u32string unescaped(std::u32string_view text) {
   std::u32string result;
   while (!text.empty()) {
     std::optional<Reference> found;
-    if (text.size() > 2 && text[0] == '&') found = text[1] == '#' ? numbered(text) : named(text);
+    if (text.size() > 1 && text[0] == '&') found = text[1] == '#' ? numbered(text) : named(text);
     result += found ? found->meaning : std::u32string(1, text[0]);
     text.remove_prefix(found ? found->length : 1);
   }

@@ -14,7 +14,7 @@
 #include <nlohmann/json.hpp>
 
 namespace glint {
-namespace {
+namespace GLINT_TEST_FILE {
 
 using Json = nlohmann::json;
 
@@ -69,5 +69,5 @@ TEST_CASE("Bundles follow every option of diffusers' schedulers that they carry"
   CHECK(drawn >= 100);
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

@@ -49,7 +49,7 @@ class Options:
 
 
 def check_classes(source: Folder) -> None:
-    """Fails for a component that the family's exporter does not know, or an option that a bundle does not hold."""
+    """Fails for a component of a class that is not known, or an option that a bundle does not hold."""
     for name, kind in COMPONENTS[source.pipeline].items():
         component = source.components.get(name)
         optional = isinstance(kind, tuple)

@@ -109,14 +109,14 @@ def check_safetensors(path: Path) -> None:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        require(size >= 8 and length <= size - 8, f"{path}: cut short, or not a safetensors file")
+        require(length + 8 <= size, f"{path}: cut short, or not a safetensors file")
         try:
             header = json.loads(file.read(length))
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExportError(f"{path}: not a safetensors file") from error
     expected = 8 + length + max(ends, default=0)
-    require(size == expected, f"{path}: has {size:,} bytes, its header says {expected:,}; it may be cut short")
+    require(size == expected, f"{path}: has {size:,} bytes instead of {expected:,}; it may be cut short")
 
 
 def find_weights(component: Component, variant: str | None) -> None:
@@ -142,7 +142,8 @@ def read_folder(path: Path, pipelines: tuple[str, ...], variant: str | None = No
     index = described(path)
     name = index.get("_class_name")
     if isinstance(name, list):
-        raise ExportError(f"{path}: {'.'.join(map(str, name))} is a community pipeline, whose code is not run")
+        name = ".".join(map(str, name))
+        raise ExportError(f"{path}: {name} is a community pipeline, whose code is not run")
     require(name in pipelines, f"{path}: {name} is not supported; known are {', '.join(pipelines)}")
     options, components = {}, {}
     for key, value in index.items():

@@ -83,7 +83,7 @@ FINAL = Carried("schedule.terminal", ("zero", "sigma_min"))
 BOUND = When("karras, exponential or beta sigmas", spread, Carried("schedule.sigma_min, sigma_max"),
              NoEffect("bounds only karras, exponential and beta sigmas"))  # fmt: skip
 ZERO_SNR = Carried("schedule.zero_terminal_snr")
-OFFSET = When("leading spacing", leading, Carried("schedule.steps_offset"), NoEffect("read with leading only"))
+OFFSET = When("leading spacing", leading, Carried("schedule.steps_offset"), NoEffect("leading only reads it"))
 
 TABLE: Fields = {
     "num_train_timesteps": Carried("schedule.train_steps"),
@@ -264,7 +264,7 @@ FLOW_CLASSES: dict[str, Fields] = {
 def check_fields(name: str, config: Config, classes: dict[str, Fields]) -> None:
     """Fails if a bundle cannot hold a scheduler of this class and configuration.
 
-    Fields that are not in the class's table were left in the file by another class; this one never reads them.
+    Fields that are not in the class's table were left in the file by another class; this one reads none.
     """
     if name not in classes:
         raise ExportError(
