@@ -143,9 +143,10 @@ class Dpmpp2m final : public OnMultistepGrid {
 
   at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream&) const override {
     const double h = detail::log_snr_step(s), alpha = s.to().alpha, phi = std::expm1(-h);
-    return detail::multistep_update(
-        s, history, options_, s.to().sigma / s.from().sigma,
-        {-alpha * phi, alpha * (phi / h + 1.0), -alpha * ((phi + h) / (h * h) - 0.5)});
+    return detail::multistep_update(s, history, options_, s.to().sigma / s.from().sigma,
+                                    detail::Differences{.zeroth = -alpha * phi,
+                                                        .first = alpha * (phi / h + 1.0),
+                                                        .second = -alpha * ((phi + h) / (h * h) - 0.5)});
   }
   void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
     if (options_.order > 1) detail::check_multistep(info.name, schedule);
@@ -175,7 +176,9 @@ class Dpmpp2mSde final : public OnMultistepGrid {
     const double twice = 2.0 * h;
     at::Tensor x = detail::multistep_update(
         s, history, options_, s.to().sigma / s.from().sigma * std::exp(-h),
-        {alpha * fresh, alpha * (1.0 - fresh / twice), alpha * ((fresh - twice) / (twice * twice) - 0.5)});
+        detail::Differences{.zeroth = alpha * fresh,
+                            .first = alpha * (1.0 - fresh / twice),
+                            .second = alpha * ((fresh - twice) / (twice * twice) - 0.5)});
     if (s.to().sigma > 0.0) x.add_(noise.normal_like(x), s.to().sigma * std::sqrt(fresh));
     return x;
   }
