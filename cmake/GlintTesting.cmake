@@ -15,15 +15,20 @@ if(GLINT_SANITIZE)
     "UBSAN_OPTIONS=print_stacktrace=1")
 endif()
 
-# glint_add_tests(<folder/name.tests.cpp>...): adds the files to glint_tests and one CTest test per file.
-# Catch2's -# option tags every test case with its file's name, which lets one program run one file's cases.
+# glint_add_tests([TARGET program] [PREFIX prefix] <folder/name.tests.cpp>...): adds the files to glint_tests, or to
+# another program, and one CTest test per file. Catch2's -# option tags every test case with its file's name, which lets
+# one program run one file's cases.
 function(glint_add_tests)
+  cmake_parse_arguments(arg "" "TARGET;PREFIX" "" ${ARGN})
+  if(NOT arg_TARGET)
+    set(arg_TARGET glint_tests)
+  endif()
   set(seen "")
   set(timeout 600)  # minutes only on a machine with much else to do
   if(GLINT_SANITIZE)
     set(timeout 1500)
   endif()
-  foreach(file IN LISTS ARGN)
+  foreach(file IN LISTS arg_UNPARSED_ARGUMENTS)
     get_filename_component(label "${file}" DIRECTORY)
     get_filename_component(stem "${file}" NAME)
     string(REGEX REPLACE "\\.cpp$" "" stem "${stem}")
@@ -32,10 +37,11 @@ function(glint_add_tests)
     endif()
     list(APPEND seen "${stem}")
     string(REGEX REPLACE "\\.tests$" "" name "${stem}")
-    target_sources(glint_tests PRIVATE "${file}")
-    add_test(NAME "${label}/${name}" COMMAND glint_tests "-#" "[#${stem}]" -w NoTests
+    target_sources(${arg_TARGET} PRIVATE "${file}")
+    set(name "${arg_PREFIX}${label}/${name}")
+    add_test(NAME "${name}" COMMAND ${arg_TARGET} "-#" "[#${stem}]" -w NoTests
              WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-    set_tests_properties("${label}/${name}" PROPERTIES
+    set_tests_properties("${name}" PROPERTIES
       LABELS "${label}" TIMEOUT ${timeout} ENVIRONMENT "${GLINT_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()

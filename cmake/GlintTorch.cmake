@@ -120,6 +120,13 @@ if(GLINT_CUDA)
     set_target_properties(glint::${_lib} PROPERTIES IMPORTED_LOCATION "${GLINT_TORCH_LIB_DIR}/lib${_lib}.so")
   endforeach()
   target_link_libraries(glint::torch INTERFACE glint::torch_cuda glint::c10_cuda)
+  # libtorch_cuda registers its kernels when it is loaded; nothing refers to it, so that some linkers would drop it.
+  target_link_options(glint::torch INTERFACE "LINKER:--no-as-needed")
+  # It needs the other CUDA libraries, which lie side by side in the wheels, or in the toolkit.
+  list(APPEND _glint_torch_runtime_dirs ${_runtime_dirs})
+  if(CUDAToolkit_LIBRARY_DIR)
+    list(APPEND _glint_torch_runtime_dirs "${CUDAToolkit_LIBRARY_DIR}")
+  endif()
 endif()
 target_compile_features(glint::torch INTERFACE cxx_std_20)
 # Every operator has its own header, so that a file parses only what it uses.

@@ -1,5 +1,5 @@
-// The shared precompiled header: libtorch and the standard headers that most files use. It only saves time; every
-// file still includes what it needs, which the no-pch preset proves.
+// The shared precompiled header: libtorch and the standard headers that most files use. It only saves time;
+// every file still includes what it needs, which the no-pch preset proves.
 #pragma once
 
 #if __has_include(<glint/core/tensor.hpp>)

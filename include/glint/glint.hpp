@@ -5,11 +5,13 @@
 #include <glint/fwd.hpp>
 #include <glint/version.hpp>
 
-#include <glint/core/beta_quantile.hpp>
+#include <glint/core/beta_distribution.hpp>
 #include <glint/core/enum_names.hpp>
 #include <glint/core/error.hpp>
 #include <glint/core/level.hpp>
+#include <glint/core/message.hpp>
 #include <glint/core/nearest.hpp>
+#include <glint/core/number_list.hpp>
 #include <glint/core/options.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/core/rng.hpp>
@@ -44,9 +46,16 @@
 #include <glint/guidance/tdg.hpp>
 
 #include <glint/solver/cfgpp.hpp>
+#include <glint/solver/deis.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/dpmpp_3m_sde.hpp>
+#include <glint/solver/dpmpp_sde.hpp>
+#include <glint/solver/er_sde.hpp>
 #include <glint/solver/first_order.hpp>
+#include <glint/solver/heun.hpp>
 #include <glint/solver/lcm.hpp>
+#include <glint/solver/log_snr.hpp>
+#include <glint/solver/res.hpp>
 #include <glint/solver/solver.hpp>
 #include <glint/solver/unipc.hpp>
 
@@ -65,6 +74,7 @@
 #include <glint/sampling/request.hpp>
 #include <glint/sampling/run.hpp>
 #include <glint/sampling/sampler.hpp>
+#include <glint/sampling/step_cache.hpp>
 #include <glint/sampling/step_strategy.hpp>
 
 #include <glint/step/reflect.hpp>
@@ -80,6 +90,17 @@
 #include <glint/noise/stability_optimization.hpp>
 #include <glint/noise/stability_selection.hpp>
 
+#include <glint/cache/adaptive_guidance.hpp>
+#include <glint/cache/cfg_cache.hpp>
+#include <glint/cache/easy_cache.hpp>
+#include <glint/cache/mag_cache.hpp>
+#include <glint/cache/spectrum.hpp>
+#include <glint/cache/step_mask.hpp>
+#include <glint/cache/taylor_seer.hpp>
+#include <glint/cache/unconditional.hpp>
+#include <glint/cache/whole_step.hpp>
+
+#include <glint/io/output_file.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/io/sha256.hpp>
 #include <glint/io/utf8.hpp>
@@ -93,8 +114,8 @@
 #include <glint/image/video.hpp>
 #include <glint/image/webp.hpp>
 
-#include <glint/network/backend.hpp>
 #include <glint/network/attention_rewrite.hpp>
+#include <glint/network/backend.hpp>
 #include <glint/network/network.hpp>
 
 #include <glint/text/prompt_encoder.hpp>

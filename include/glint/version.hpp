@@ -8,7 +8,8 @@ namespace glint {
 /// Returns glint's version, e.g. "0.1.0".
 GLINT_API const char* version() noexcept;
 
-/// Returns the version of the libtorch whose headers glint was compiled with, e.g. "2.11.0".
+/// Returns the version of the libtorch whose headers glint was compiled with, e.g. "2.11.0"; empty in
+/// the light core.
 GLINT_API const char* torch_version() noexcept;
 
 }  // namespace glint

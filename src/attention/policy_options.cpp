@@ -5,7 +5,7 @@ namespace {
 
 template <AttentionKind kind>
 void check(std::string_view owner, const AttentionPolicy& policy) {
-  check_ranges(fmt::format("{}attention.{}", owner, enum_name(kind)), PolicyOptions<kind>(policy));
+  check_ranges(message("{}attention.{}", owner, enum_name(kind)), PolicyOptions<kind>(policy));
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
 #include "bundle/bundle_state.hpp"
-#include "network/loaders.hpp"
+#include "network/host_state.hpp"
 
 #include <glint/io/sha256.hpp>
 #include <glint/version.hpp>
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <utility>
 
 namespace glint {
 namespace {
@@ -31,15 +34,21 @@ std::vector<int64_t> latent_sizes(const LatentSpec& latent) {
 }
 
 /// Calls load_network; adds the torch version that made the file to errors, as a mismatch is the usual cause.
-std::shared_ptr<const Network> load_told(const std::filesystem::path& path, Backend backend,
+std::shared_ptr<const Network> load_told(const detail::ModelFile& file, Backend backend,
                                          const LoadOptions& options, const std::string& made_with) {
   try {
-    return load_network(path, backend, options);
+    return detail::load_network(file, backend, options);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::BadModel || made_with.empty() || made_with == torch_version()) throw;
     fail(ErrorCode::BadModel, "{} (made with torch {}, loaded with torch {}{})", error.what(), made_with,
          torch_version(), known_torch(made_with) ? "" : "; export it again with this one");
   }
+}
+
+std::string lower_case(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
 }
 
 /// Rejects any precision other than the one the denoiser was traced in.
@@ -54,22 +63,33 @@ void check_dtype(const Manifest& manifest, const std::string& wanted) {
 
 }  // namespace
 
-std::filesystem::path Bundle::State::checked_file(const std::string& file, const std::string& sha256,
-                                                  const std::string& place) const {
+detail::ModelFile Bundle::State::checked_file(const std::string& file, const std::string& expected,
+                                              const std::string& place) const {
   const auto path = folder / file;
-  const auto actual = sha256_file(path);
-  GLINT_CHECK(actual == sha256, BadModel,
+  auto content = std::make_shared<const detail::FileBytes>(path);
+  const auto actual = glint::sha256(content->text());
+  GLINT_CHECK(actual == expected, BadModel,
               "{}: the file is not the one {} describes (damaged or replaced?): expected SHA-256 {}, got {}",
-              path.string(), place, sha256, actual);
-  return path;
+              path.string(), place, expected, actual);
+  return {path.string(), std::move(content)};
 }
 
 Bundle Bundle::load(const std::filesystem::path& folder, const LoadOptions& options) {
+  return detail::at_boundary(ErrorCode::BadModel, folder.string(), [&] { return open(folder, options); });
+}
+
+Bundle Bundle::open(const std::filesystem::path& folder, const LoadOptions& options) {
   auto state = std::make_shared<State>();
   state->folder = folder;
   state->options = options;
   detail::parse_device(options.device);
-  state->manifest = read_manifest(folder);
+  const std::filesystem::path path = detail::manifest_path(folder);
+  const detail::FileBytes content(path);
+  state->sha256 = glint::sha256(content.text());
+  GLINT_CHECK(options.sha256.empty() || lower_case(options.sha256) == state->sha256, BadModel,
+              "sha256: {} is not the model.json that was asked for: expected {}, got {}", path.string(),
+              options.sha256, state->sha256);
+  state->manifest = parse_manifest(content.text(), path.string());
   check_dtype(state->manifest, options.dtype);
   const auto check_file = [&](const std::string& file, const std::string& place) {
     std::error_code ignored;
@@ -94,6 +114,7 @@ Bundle Bundle::load(const std::filesystem::path& folder, const LoadOptions& opti
 
 const Manifest& Bundle::manifest() const { return state_->manifest; }
 const std::filesystem::path& Bundle::folder() const { return state_->folder; }
+const std::string& Bundle::sha256() const { return state_->sha256; }
 const LoadOptions& Bundle::options() const { return state_->options; }
 
 std::string Bundle::dtype(const std::string& name) const {
@@ -113,16 +134,23 @@ std::shared_ptr<const Network> Bundle::State::load_network(const std::string& na
   LoadOptions wanted = options;
   wanted.dtype = component.compute == component.dtype ? std::string(kStored) : dtype(component);
   wanted.gradients = options.gradients && facts.gradients;
+  // A network whose weights adapters change runs unpacked, and at scale 0 it has to be the base to the bit.
+  wanted.pack = options.pack && manifest.adapters.empty() && options.adapters.empty();
   GLINT_CHECK(
       !facts.compiled || known_torch(manifest.torch), BadModel,
       "components.{}: {} was made with torch {}, this is torch {}; a compiled package runs only with the "
       "torch that compiled it: export it again, or as torchscript or pt2",
       name, component.file, manifest.torch, torch_version());
+  try {
+    detail::check_load(component.file, component.backend, wanted);
+  } catch (const Error& error) {
+    fail(error.code(), "components.{}: {}", name, error.what());
+  }
   auto made = load_told(checked_file(name), component.backend, wanted, manifest.torch);
   const std::vector<std::string> takes = made->inputs();
   GLINT_CHECK(takes.empty() || takes == component.inputs, BadModel,
               "components.{}.inputs: the network in {} takes [{}], got [{}]", name, component.file,
-              fmt::join(takes, ", "), fmt::join(component.inputs, ", "));
+              joined_text(takes, ", "), joined_text(component.inputs, ", "));
   try {
     made->check_latents(latent_sizes(manifest.latent));
   } catch (const Error& error) {

@@ -1,5 +1,7 @@
 // A bundle's adapters, and its components with adapters applied.
 #include "bundle/bundle_state.hpp"
+#include "lora/adapter_content.hpp"
+#include "network/host_state.hpp"
 
 #include <algorithm>
 
@@ -16,13 +18,17 @@ void check_component(const Manifest& manifest, const AdapterFile& file, const st
        file.path, component, layers.size(), keys, layers.size() > 8 ? ", ..." : "");
 }
 
+AdapterFile adapter_of(const detail::ModelFile& file) {
+  return detail::parse_adapter(file.content, file.name);
+}
+
 }  // namespace
 
 const std::map<std::string, AdapterFile>& Bundle::State::adapter_files() {
   if (adapters) return *adapters;
   std::map<std::string, AdapterFile> files;
   for (const auto& [name, entry] : manifest.adapters)
-    files.emplace(name, read_adapter(checked_file(entry.file, entry.sha256, "adapters." + name)));
+    files.emplace(name, adapter_of(checked_file(entry.file, entry.sha256, "adapters." + name)));
   for (const auto& [name, path] : options.adapters) files.emplace(name, read_adapter(path));
   for (const auto& [name, file] : files)
     for (const auto& [component, layers] : file.layers) check_component(manifest, file, component, layers);
@@ -35,6 +41,7 @@ Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>&
   state->folder = folder();
   state->options = options();
   state->manifest = manifest();
+  state->sha256 = sha256();
   state->loaded = state_->loaded;
   for (const auto& [name, path] : files) {
     GLINT_CHECK(
@@ -49,6 +56,11 @@ Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>&
 }
 
 AdaptedNetwork Bundle::adapted(const std::string& component) const {
+  return detail::torch_boundary(ErrorCode::Internal, "components." + component,
+                                [&] { return make_adapted(component); });
+}
+
+AdaptedNetwork Bundle::make_adapted(const std::string& component) const {
   const std::lock_guard lock(state_->loaded->mutex);
   if (const auto found = state_->adapted.find(component); found != state_->adapted.end())
     return found->second;

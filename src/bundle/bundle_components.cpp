@@ -37,7 +37,8 @@ std::shared_ptr<const Tokenizer> Bundle::tokenizer(const std::string& name) cons
   return state_->once(state_->loaded->tokenizers, name, [&] {
     const auto& component = state_->component(name);
     GLINT_CHECK(is_tokenizer(name), InvalidArgument, "components.{}: not a tokenizer", name);
-    return load_tokenizer(state_->checked_file(name), component.tokenizer, component.frame);
+    const detail::ModelFile file = state_->checked_file(name);
+    return parse_tokenizer(file.content->text(), file.name, component.tokenizer, component.frame);
   });
 }
 

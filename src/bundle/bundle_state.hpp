@@ -1,6 +1,8 @@
 // The state behind an opened bundle.
 #pragma once
 
+#include "network/loaders.hpp"
+
 #include <glint/bundle/bundle.hpp>
 #include <glint/core/error.hpp>
 #include <glint/lora/adapter.hpp>
@@ -10,6 +12,12 @@
 #include <optional>
 
 namespace glint {
+namespace detail {
+
+/// Returns the path of a bundle's manifest.   Errors: as read_manifest for what is missing.
+std::filesystem::path manifest_path(const std::filesystem::path& folder);
+
+}  // namespace detail
 
 /// The state shared by bundles that differ only in their adapters.
 struct Loaded {
@@ -30,6 +38,7 @@ struct Bundle::State {
   std::filesystem::path folder;
   LoadOptions options;
   Manifest manifest;
+  std::string sha256;  // of model.json
   std::shared_ptr<Loaded> loaded = std::make_shared<Loaded>();
   std::map<std::string, std::shared_ptr<const Model>> models;
   std::optional<std::map<std::string, AdapterFile>> adapters;
@@ -85,10 +94,10 @@ struct Bundle::State {
     return once(kept[name], std::forward<Make>(make));
   }
 
-  /// Returns the path of a file after verifying its SHA-256, given by the manifest at `place`.
-  std::filesystem::path checked_file(const std::string& file, const std::string& sha256,
-                                     const std::string& place) const;
-  std::filesystem::path checked_file(const std::string& name) const {
+  /// Reads a file and verifies the SHA-256 of what was read, given by the manifest at `place`.
+  detail::ModelFile checked_file(const std::string& file, const std::string& sha256,
+                                 const std::string& place) const;
+  detail::ModelFile checked_file(const std::string& name) const {
     return checked_file(component(name).file, component(name).sha256, "components." + name);
   }
 

@@ -5,6 +5,8 @@
 #include <glint/core/error.hpp>
 #include <glint/model/conditioning.hpp>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace glint {
@@ -32,7 +34,7 @@ ComponentCall::ComponentCall(const Bundle& bundle, std::string component, const 
   for (const std::string& name : inputs_)
     GLINT_CHECK(std::find(known.begin(), known.end(), name) != known.end(), BadModel,
                 "components.{}.inputs: {} cannot be given '{}'; it can have {}", component_, role, name,
-                fmt::join(known, ", "));
+                joined_text(known, ", "));
 }
 
 ComponentCall ComponentCall::with(std::string_view setting, std::string_view value) const {
@@ -74,7 +76,11 @@ at::Tensor ComponentCall::operator()(const std::map<std::string, at::Tensor>& gi
     arguments.push_back(cast.expand(sizes));
   }
   const std::vector<at::Tensor> outputs = network_->run(std::move(arguments));
-  GLINT_CHECK(!outputs.empty(), BadModel, "{}: the network returned nothing", component_);
+  GLINT_CHECK(!outputs.empty() && outputs.front().defined(), BadModel, "{}: the network returned nothing",
+              component_);
+  GLINT_CHECK(outputs.front().is_floating_point(), BadModel,
+              "{}: the network returned {}, expected floating point", component_,
+              at::toString(outputs.front().scalar_type()));
   return outputs.front();
 }
 

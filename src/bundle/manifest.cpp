@@ -1,11 +1,14 @@
 // The `fields` functions here and in component_fields.cpp define the format; docs/model.schema.json mirrors
 // it for editors.
+#include "bundle/bundle_state.hpp"
 #include "bundle/component_fields.hpp"
 #include "family/family.hpp"
 #include "io/file.hpp"
 
 #include <glint/bundle/manifest.hpp>
 #include <glint/core/parameterization.hpp>
+
+#include <fmt/format.h>
 
 namespace glint {
 namespace {
@@ -92,7 +95,7 @@ void fields(Visitor& v, ScheduleSpec& schedule) {
   v.rule(train_steps >= 2 && train_steps <= kMostTrainSteps, "train_steps", "an integer from 2 to 1000000");
   schedule.vp.train_steps = schedule.flow.train_steps = static_cast<int>(train_steps);
   GridOptions& grid = schedule.grid;
-  v.choice("sigmas", grid.sigmas, false);
+  v.choice("sigmas", grid.sigmas.named, false);
   v.optional("sigma_min", grid.sigma_min);
   v.optional("sigma_max", grid.sigma_max);
   v.rule(grid.sigma_min.value_or(1.0) > 0, "sigma_min", "a positive number");
@@ -191,11 +194,11 @@ void check_text(const Manifest& manifest, const std::string& where) {
   for (const std::string& role : roles)
     GLINT_CHECK(manifest.components.contains(role), BadModel,
                 "{}: components.{}: missing component; family {} has {}", where, role, manifest.family,
-                fmt::join(roles, ", "));
+                joined_text(roles, ", "));
   for (const std::string& role : found)
     GLINT_CHECK(std::find(roles.begin(), roles.end(), role) != roles.end(), BadModel,
                 "{}: components.{}: family {} has no such component, only {}", where, role, manifest.family,
-                fmt::join(roles, ", "));
+                joined_text(roles, ", "));
 
   std::vector<std::string> taken = manifest.components.at("denoiser").inputs;
   std::erase_if(taken, [](const std::string& name) {
@@ -206,7 +209,7 @@ void check_text(const Manifest& manifest, const std::string& where) {
   std::sort(given.begin(), given.end());
   GLINT_CHECK(taken == given, BadModel,
               "{}: components.denoiser.inputs: prompts of family {} give {}, but the denoiser takes {}",
-              where, manifest.family, fmt::join(given, ", "), fmt::join(taken, ", "));
+              where, manifest.family, joined_text(given, ", "), joined_text(taken, ", "));
 }
 
 /// Checks rules across fields.
@@ -247,7 +250,7 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   return manifest;
 }
 
-Manifest read_manifest(const std::filesystem::path& folder) {
+std::filesystem::path detail::manifest_path(const std::filesystem::path& folder) {
   std::error_code ignored;
   GLINT_CHECK(std::filesystem::exists(folder, ignored), NotFound, "{}: no such model bundle",
               folder.string());
@@ -256,7 +259,12 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   const auto path = folder / "model.json";
   GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound,
               "{}: not a model bundle: there is no model.json in it", folder.string());
-  return parse_manifest(detail::MappedFile(path).text(), path.string());
+  return path;
+}
+
+Manifest read_manifest(const std::filesystem::path& folder) {
+  const auto path = detail::manifest_path(folder);
+  return parse_manifest(detail::FileBytes(path).text(), path.string());
 }
 
 std::vector<std::string> manifest_fields() {

@@ -1,5 +1,4 @@
 #include "network/loaders.hpp"
-#include "network/torch_errors.hpp"
 
 #include <glint/attention/token_order.hpp>
 #include <glint/bundle/network_model.hpp>
@@ -132,7 +131,8 @@ void check_input(const ModelInput& input, const ModelInfo& info) {
 /// Checked on every call, which costs nothing next to a network.
 void check_output(const std::vector<at::Tensor>& outputs, const at::Tensor& x, int64_t rows,
                   const std::string& name) {
-  GLINT_CHECK(!outputs.empty(), BadModel, "{}: the denoiser returned nothing", name);
+  GLINT_CHECK(!outputs.empty() && outputs.front().defined(), BadModel, "{}: the denoiser returned nothing",
+              name);
   auto expected = x.sizes().vec();
   expected[0] = rows;
   GLINT_CHECK(outputs.front().sizes() == at::IntArrayRef(expected), BadModel,

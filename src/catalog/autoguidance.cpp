@@ -17,7 +17,7 @@ struct AutoGuidanceEntry : AutoGuidanceOptions {
 
 Product make_autoguidance(const AutoGuidanceEntry& o, const BuildContext& context) {
   return std::make_shared<const AutoGuidance>(
-      WeakBranch{.model = context.bundle_for(o.info.name).model(o.weak_model)}, o);
+      WeakBranch{.model = context.model_for(o.info.name, o.weak_model)}, o);
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct PerturbationEntry : PerturbationOptions {
 
 Product make_perturbation(const PerturbationEntry& o, const BuildContext& context) {
   return std::make_shared<const Perturbation>(
-      WeakBranch{.model = context.bundle_for(o.info.name).model(o.weak_model)}, o);
+      WeakBranch{.model = context.model_for(o.info.name, o.weak_model)}, o);
 }
 
 }  // namespace

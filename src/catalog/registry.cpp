@@ -6,18 +6,19 @@
 namespace glint {
 namespace {
 
-constexpr std::array<std::string_view, 6> kKinds{"rule", "filter", "solver", "step", "noise", "attention"};
+constexpr std::array<std::string_view, 7> kKinds{"rule",  "filter",    "solver", "step",
+                                                 "noise", "attention", "cache"};
 
 /// Returns a kind's name for messages.
 std::string label(std::string_view kind) {
   if (kind == "attention") return "attention policy";
-  return kind == "step" || kind == "noise" ? fmt::format("{} strategy", kind) : std::string(kind);
+  return kind == "step" || kind == "noise" ? message("{} strategy", kind) : std::string(kind);
 }
 
 size_t rank(std::string_view kind) {
   const auto found = std::find(kKinds.begin(), kKinds.end(), kind);
-  GLINT_CHECK(found != kKinds.end(), InvalidArgument,
-              "kind: expected rule, filter, solver, step, noise or attention, got '{}'", kind);
+  GLINT_CHECK(found != kKinds.end(), InvalidArgument, "kind: expected one of {}, got '{}'",
+              joined_text(kKinds, ", "), kind);
   return static_cast<size_t>(found - kKinds.begin());
 }
 
@@ -44,8 +45,7 @@ const Registry::Entry& Registry::entry(std::string_view name, std::string_view k
     if (kind.empty() || e.info.kind == kind) names.emplace_back(e.info.name);
   }
   fail(ErrorCode::InvalidArgument, "unknown {} '{}'{} (known: {})", kind.empty() ? "method" : label(kind),
-       name, did_you_mean(name, names),
-       names.empty() ? "none in this version" : fmt::format("{}", fmt::join(names, ", ")));
+       name, did_you_mean(name, names), names.empty() ? "none in this version" : joined_text(names, ", "));
 }
 
 Product Registry::make(const Choice& choice, const BuildContext& context) const {
@@ -74,6 +74,9 @@ std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const Buil
 }
 AttentionPolicy Registry::attention(const Choice& c, const BuildContext& context) const {
   return made<AttentionPolicy>("attention", c, context);
+}
+std::shared_ptr<const StepCache> Registry::cache(const Choice& c, const BuildContext& context) const {
+  return made<std::shared_ptr<const StepCache>>("cache", c, context);
 }
 
 }  // namespace glint

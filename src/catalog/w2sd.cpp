@@ -5,7 +5,7 @@ namespace glint {
 
 detail::W2sdSides detail::sides_of(const W2sdOptions& o, const BuildContext& context) {
   const auto model = [&](const std::string& name) {
-    return name.empty() ? nullptr : context.bundle_for(o.info.name).model(name);
+    return name.empty() ? nullptr : context.model_for(o.info.name, name);
   };
   const auto cond = [&](const std::optional<std::string>& prompt) -> std::optional<Conditioning> {
     if (!prompt) return std::nullopt;

@@ -1,6 +1,7 @@
 // Declarations shared by the program's commands.
 #pragma once
 
+#include <glint/bundle/bundle.hpp>
 #include <glint/catalog/option_values.hpp>
 
 #include <spdlog/spdlog.h>
@@ -13,7 +14,8 @@
 
 namespace glint::cli {
 
-/// Exit codes of the program.
+/// Exit codes of the program: bad usage is what other arguments would mend, failed is everything else. A run
+/// that a signal cancelled exits with 128 and its number, as shells say it: 130 after Ctrl-C.
 enum Exit { kOk = 0, kFailed = 1, kBadUsage = 2, kCancelled = 130 };
 
 /// Each adds one command to the program, which stores its exit code in `exit_code`.
@@ -28,6 +30,21 @@ std::vector<std::filesystem::path> model_folders();
 /// Returns the bundle folder for a path or for a name in model_folders().
 /// Errors: NotFound listing the available models.
 std::filesystem::path find_model(const std::string& name_or_path);
+
+/// Which model to load, and how far to trust it.
+struct ModelArguments {
+  std::string name = "emoji-flow", device = "cpu", dtype;
+  std::string trust;   ///< "", code or none
+  std::string sha256;  ///< of model.json, if it is to be a certain one
+  bool named = false;  ///< the user gave the name
+};
+
+/// Adds --model, --device, --dtype, --trust and --sha256.
+void add_model_options(CLI::App& command, ModelArguments& args);
+
+/// Opens the model. Says so, unless `quiet` or told to trust it, when it is from none of model_folders() and
+/// runs code of its own.
+Bundle open_model(const ModelArguments& args, bool attention, bool quiet);
 
 /// Logs the library's warnings; for LoadOptions::warn.
 void warn(const std::string& message);

@@ -1,18 +1,21 @@
 // glint collect: collects training data for CoRe2's weak network and for golden-noise networks.
 #include "cli/cli.hpp"
 #include "cli/progress.hpp"
+#include "cli/terminal.hpp"
 
 #include <glint/collect/noise_pairs.hpp>
 #include <glint/collect/trajectories.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
 #include <ATen/Parallel.h>
-#include <fmt/ranges.h>
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <iostream>
+#include <cerrno>
 #include <memory>
+#include <sstream>
+#include <system_error>
 
 namespace glint::cli {
 namespace {
@@ -20,18 +23,41 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct CollectArguments {
-  std::string prompt_file, model = "emoji-flow", device = "cpu", dtype, solver, schedule, stored = "float16";
+  ModelArguments model;
+  std::string prompt_file, solver, schedule, stored = "float16";
   int threads = 0;
   bool json = false, quiet = false;
   CollectRequest request;
   std::map<std::string, std::string> pair_options;  ///< by name, unparsed
 };
 
+/// Reads a whole file or pipe. Not a stream, which takes a failed read for the end.
+std::string read_all(const std::string& path) {
+  const auto checked = [&](ssize_t result) {
+    GLINT_CHECK(result >= 0 || errno != ENOENT, NotFound, "{}: cannot be read: there is no such file", path);
+    GLINT_CHECK(result >= 0, Io, "{}: cannot be read: {}", path, std::generic_category().message(errno));
+    return static_cast<size_t>(result);
+  };
+  struct Closing {
+    int descriptor;
+    ~Closing() { ::close(descriptor); }
+  };
+  const Closing file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  checked(file.descriptor);
+  std::string text, piece(size_t{1} << 16, '\0');
+  while (true) {
+    ssize_t got = 0;
+    do {
+      got = ::read(file.descriptor, piece.data(), piece.size());
+    } while (got < 0 && errno == EINTR);
+    if (checked(got) == 0) return text;
+    text.append(piece, 0, static_cast<size_t>(got));
+  }
+}
+
 /// Reads prompts from a file, one per line; skips blank lines.
 std::vector<std::string> read_prompts(const std::string& path) {
-  std::ifstream file(path);
-  std::error_code ignored;
-  GLINT_CHECK(file && !std::filesystem::is_directory(path, ignored), NotFound, "{}: cannot be read", path);
+  std::istringstream file(read_all(path));
   std::vector<std::string> prompts;
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   for (std::string line; std::getline(file, line);) {
@@ -56,23 +82,24 @@ void fill_request(CollectArguments& args) {
 /// Reports progress: a line redrawn in place on a terminal, elsewhere a line every 10 %.
 class CollectReport {
  public:
-  explicit CollectReport(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+  explicit CollectReport(bool quiet) : quiet_(quiet), redraws_(can_redraw()) {}
   ~CollectReport() {
-    if (!quiet_ && terminal_) say("\r\x1b[K");
+    if (!quiet_ && redraws_) redraw("");
   }
   CollectReport(const CollectReport&) = delete;
   CollectReport& operator=(const CollectReport&) = delete;
 
   void operator()(const CollectProgress& p) {
     const int64_t tenth = 10 * p.done / p.total;
-    if (quiet_ || (!terminal_ && tenth == shown_)) return;
+    if (quiet_ || (!redraws_ && tenth == shown_)) return;
     shown_ = tenth;
     const std::string kept = p.kept == p.done ? "" : fmt::format(", {} kept", p.kept);
-    say("{}{}/{} items{}{}", terminal_ ? "\r\x1b[K" : "", p.done, p.total, kept, terminal_ ? "" : "\n");
+    const std::string line = fmt::format("{}/{} items{}", p.done, p.total, kept);
+    redraws_ ? redraw(line) : say("{}\n", line);
   }
 
  private:
-  bool quiet_, terminal_;
+  bool quiet_, redraws_;
   int64_t shown_ = 0;
 };
 
@@ -87,26 +114,25 @@ using Collect = std::function<CollectResult(const Pipeline&, const CollectArgume
 int collect(CollectArguments& args, const Collect& run) {
   if (args.threads > 0) at::set_num_threads(args.threads);
   fill_request(args);
-  const Pipeline pipeline(Bundle::load(find_model(args.model), {.device = args.device,
-                                                                .dtype = args.dtype,
-                                                                .attention = false,
-                                                                .warn = args.quiet ? nullptr : &warn}));
+  const Pipeline pipeline(open_model(args.model, false, args.quiet));
   const InterruptGuard guard;
   Interruptible observer;
   args.request.generate.observer = &observer;
-  const CollectResult result = [&] {
+  CollectResult result;
+  try {
     CollectReport report(args.quiet);
     args.request.progress = [&report](const CollectProgress& p) { report(p); };
-    try {
-      return run(pipeline, args);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::Cancelled) throw;
-      fail(ErrorCode::Cancelled, "cancelled; the same command continues where this one stopped");
-    }
-  }();
+    result = run(pipeline, args);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::Cancelled) throw;
+    spdlog::error("cancelled; the same command continues where this one stopped");
+    return 128 + InterruptGuard::signal();
+  }
   if (!args.quiet && !result.unknown_words.empty())
     spdlog::warn("the model does not know: {} (they count as one unknown word)",
-                 fmt::join(result.unknown_words, ", "));
+                 joined_text(result.unknown_words, ", "));
+  if (!args.quiet && !result.dropped_words.empty())
+    spdlog::warn("beyond a prompt's length and without effect: {}", joined_text(result.dropped_words, ", "));
   if (args.json) {
     const Json report = {{"folder", args.request.folder.string()},
                          {"items", result.items},
@@ -117,10 +143,10 @@ int collect(CollectArguments& args, const Collect& run) {
                          {"rows", result.usage.rows},
                          {"seconds", result.usage.seconds},
                          {"versions", versions()}};
-    std::cout << report.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+    print_json(report);
   } else if (!args.quiet) {
-    fmt::print("{}: {} of {} items kept in {} shards\n", args.request.folder.string(), result.kept,
-               result.items, result.shards);
+    print("{}: {} of {} items kept in {} shards\n", args.request.folder.string(), result.kept, result.items,
+          result.shards);
   }
   return kOk;
 }
@@ -128,12 +154,11 @@ int collect(CollectArguments& args, const Collect& run) {
 void add_options(CLI::App& command, CollectArguments& args) {
   CollectRequest& r = args.request;
   command.add_option("prompt", r.generate.prompts, "what to draw; before those of --prompts");
-  command.add_option("--prompts", args.prompt_file, "text file with one prompt per line");
+  command.add_option("--prompts", args.prompt_file, "text file or pipe with one prompt per line");
   command
       .add_option("--output,-o", r.folder, "folder to collect into; a collection begun there is continued")
       ->required();
-  command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
-      ->capture_default_str();
+  add_model_options(command, args.model);
   command.add_option("--negative", r.generate.negative, "what to steer away from");
   command.add_option("--steps", r.generate.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.generate.guidance, "guidance scale; default: the model's");
@@ -152,9 +177,6 @@ void add_options(CLI::App& command, CollectArguments& args) {
   command.add_option("--width", r.generate.width, "px; default: the model's");
   command.add_option("--height", r.generate.height, "px; default: the model's");
   command.add_option("--frames", r.generate.frames, "frames of a video model");
-  command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
-  command.add_option("--dtype", args.dtype,
-                     "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command.add_flag("--json", args.json, "print one JSON object about the run");
   command.add_flag("--quiet,-q", args.quiet, "no progress, no summary");
@@ -165,7 +187,7 @@ void add_pair_options(CLI::App& command, CollectArguments& args) {
   for (const OptionDescription& o : describe_options<NoisePairOptions>()) {
     std::string flag = "--" + o.name;
     std::replace(flag.begin(), flag.end(), '_', '-');
-    const std::string choices = o.choices.empty() ? "" : fmt::format(": {}", fmt::join(o.choices, ", "));
+    const std::string choices = o.choices.empty() ? "" : fmt::format(": {}", joined_text(o.choices, ", "));
     const std::string fallback = o.default_value.empty() ? "" : fmt::format(" [{}]", o.default_value);
     command.add_option_function<std::string>(
         flag, [&args, name = o.name](const std::string& text) { args.pair_options[name] = text; },

@@ -1,49 +1,31 @@
 // glint generate: makes images or videos from prompts.
-#include "cli/cli.hpp"
-#include "cli/outputs.hpp"
+#include "cli/generate.hpp"
 #include "cli/progress.hpp"
+#include "cli/terminal.hpp"
 
-#include <glint/image/png.hpp>
 #include <glint/io/safetensors.hpp>
-#include <glint/pipeline/pipeline.hpp>
-#include <glint/version.hpp>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/stack.h>
-#include <sys/resource.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
-#include <iostream>
+#include <cmath>
 #include <memory>
-#include <span>
 
 namespace glint::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
-
-struct Arguments {
-  std::vector<std::string> prompts;
-  std::string model = "emoji-flow", device = "cpu", dtype, solver, schedule;
-  std::vector<std::string> with, lora;
-  std::string noise_in, cond_in;
-  OutputFiles files;
-  int64_t frames = 0;  // per video; 0 for image models
-  int threads = 0;
-  bool json = false, quiet = false;
-  GenerateRequest request;
-};
+using Arguments = GenerateArguments;
 
 /// Applies `--lora`: NAME[:scale] for the bundle's own adapters, FILE[:scale] for others, which are named by
 /// their file's stem. Sets the request's scales and returns the bundle with the added files.
 Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {
   std::map<std::string, fs::path> files;
   for (const std::string& text : given) {
-    const size_t colon = text.rfind(':');
-    const auto scale = colon == std::string::npos ? std::nullopt : detail::number_in(text.substr(colon + 1));
-    const std::string what = scale ? text.substr(0, colon) : text;
+    const auto [what, scale] = lora_argument(text);
     const bool own = bundle.manifest().adapters.contains(what);
     const std::string name = own ? what : fs::path(what).stem().string();
     std::error_code ignored;
@@ -53,8 +35,7 @@ Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Ad
       fail(ErrorCode::NotFound, "--lora: neither a file nor an adapter of the model: '{}'{}", what,
            did_you_mean(what, known));
     }
-    GLINT_CHECK(scales.emplace(name, scale.value_or(1.0)).second, InvalidArgument,
-                "--lora: '{}' is given twice", name);
+    GLINT_CHECK(scales.emplace(name, scale).second, InvalidArgument, "--lora: '{}' is given twice", name);
     if (!own) files.emplace(name, what);
   }
   return files.empty() ? bundle : bundle.with_adapters(files);
@@ -99,12 +80,13 @@ int64_t frames_of(const GenerateRequest& request, const LatentSpec& latent) {
   return std::max<int64_t>(1, request.frames.value_or(frames(latent.frames.value_or(1))));
 }
 
-/// Returns the number of images or videos of all prompts.
+/// Returns the number of images or videos of all prompts that are made.
 int64_t pictures_of(const Arguments& args) {
   const GenerateRequest& request = args.request;
-  const int64_t each =
-      request.noise.defined() && request.noise.dim() > 0 ? request.noise.size(0) : request.count;
-  return each * static_cast<int64_t>(args.prompts.size());
+  constexpr int64_t kMost = int64_t{1} << 40;  // more than can be numbered; the library says what is too many
+  const int64_t each = std::min(pictures_per_prompt(args), kMost);
+  const int64_t all = each * static_cast<int64_t>(args.prompts.size());
+  return args.only >= 0 ? 1 : std::min(all, request.limit.value_or(all));
 }
 
 void report_words(const std::vector<TokenizedPrompt>& prompts) {
@@ -113,133 +95,58 @@ void report_words(const std::vector<TokenizedPrompt>& prompts) {
     for (const std::string& word : prompt.unknown)
       if (std::find(unknown.begin(), unknown.end(), word) == unknown.end()) unknown.push_back(word);
     if (!prompt.dropped.empty())
-      spdlog::warn("beyond the prompt's length and without effect: {}", fmt::join(prompt.dropped, ", "));
+      spdlog::warn("beyond the prompt's length and without effect: {}", joined_text(prompt.dropped, ", "));
   }
   if (!unknown.empty())
-    spdlog::warn("the model does not know: {} (they count as one unknown word)", fmt::join(unknown, ", "));
+    spdlog::warn("the model does not know: {} (they count as one unknown word)", joined_text(unknown, ", "));
 }
 
-/// Returns the settings that reproduce image `index`.
-PngTexts texts_of(const Arguments& args, size_t index, const GenerateResult& result) {
-  const size_t per_prompt = static_cast<size_t>(pictures_of(args)) / args.prompts.size();
-  PngTexts texts{{"prompt", args.prompts[index / per_prompt]},
-                 {"model", args.model},
-                 {"steps", std::to_string(result.sample.steps)},
-                 {"solver", args.solver.empty() ? result.solver : args.solver},
-                 {"rule", result.rule},
-                 {"guidance", fmt::format("{}", result.guidance)},
-                 {"software", fmt::format("glint {}", version())}};
-  if (args.noise_in.empty()) texts["seed"] = std::to_string(args.request.seed + index % per_prompt);
-  if (args.request.negative) texts["negative"] = *args.request.negative;
-  if (!args.schedule.empty()) texts["schedule"] = args.schedule;
-  if (!args.with.empty()) texts["with"] = fmt::format("{}", fmt::join(args.with, " "));
-  if (args.frames > 0) {
-    texts["frames"] = std::to_string(args.frames);
-    texts["fps"] = fmt::format("{}", frames_per_second(args.files));
-  }
-  if (result.vae_tile > 0) texts["vae_tile"] = std::to_string(result.vae_tile);
-  if (!args.lora.empty()) texts["lora"] = fmt::format("{}", fmt::join(args.lora, " "));
-  return texts;
-}
-
-GenerateResult run(const Arguments& args, const Pipeline& pipeline) {
+/// Runs the request. Every picture is written when it is decoded; the writer knows which there are.
+GenerateResult run(const Arguments& args, const Pipeline& pipeline, PictureWriter& writer) {
   Progress progress(args.quiet);
   GenerateRequest request = args.request;
   request.observer = &progress;
+  request.on_decoded = [&](const GenerateResult& made) {
+    const bool video = !made.videos.empty();
+    const size_t place = (video ? made.videos.size() : made.images.size()) - 1;
+    const int64_t index = request.first + static_cast<int64_t>(place);
+    if (args.only >= 0 && index != args.only) return;
+    const PngTexts texts = texts_of(args, index, made, pipeline.bundle());
+    const size_t number = args.only >= 0 ? 0 : place;
+    if (video)
+      writer.write(number, made.videos.back(), texts);
+    else
+      writer.write(number, made.images.back(), texts);
+  };
   const std::string& first = args.prompts.front();
   progress.begin(args.prompts.size() > 1 ? fmt::format("{} prompts", args.prompts.size())
                  : first.empty()         ? "glint"
                                          : first);
-  try {
-    GenerateResult result = pipeline.generate(request);
-    progress.end();
-    return result;
-  } catch (...) {
-    progress.end();
-    throw;
-  }
+  return pipeline.generate(request);
 }
 
-/// Returns the images or videos, each with the settings that reproduce it.
-Pictures take_pictures(const Arguments& args, GenerateResult& result) {
-  Pictures pictures{.images = std::move(result.images), .videos = std::move(result.videos), .texts = {}};
-  for (size_t i = 0; i < pictures.images.size() + pictures.videos.size(); ++i)
-    pictures.texts.push_back(texts_of(args, i, result));
-  return pictures;
+/// Drops all but the picture to keep from a repeated batch.
+void keep_only(const Arguments& args, GenerateResult& result) {
+  if (args.only < 0) return;
+  const int64_t row = args.only - args.request.first;
+  const auto keep = [row](auto& list) {
+    if (static_cast<size_t>(row) < list.size()) list = {std::move(list[static_cast<size_t>(row)])};
+  };
+  keep(result.images);
+  keep(result.videos);
+  keep(result.sample.effective_guidance);
+  result.sample.latents = result.sample.latents.narrow(0, row, 1);
+  for (at::Tensor& latents : result.sample.trajectory) latents = latents.narrow(0, row, 1);
 }
 
 void write_tensors(const OutputFiles& files, const SampleResult& sample) {
-  if (!files.latents.empty()) write_safetensors(files.latents, {{"latents", sample.latents}});
+  if (!files.latents.empty()) write_safetensors(real_path(files.latents), {{"latents", sample.latents}});
   if (!files.trajectory.empty())
-    write_safetensors(files.trajectory, {{"trajectory", at::stack(sample.trajectory)}});
+    write_safetensors(real_path(files.trajectory), {{"trajectory", at::stack(sample.trajectory)}});
 }
 
-int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss * 1024;
-}
-
-/// Returns per-step lists for each prompt; null where not measured.
-Json guidance_json(const std::vector<EffectiveGuidance>& samples, size_t prompts) {
-  if (samples.empty()) return nullptr;
-  Json list = Json::array();
-  const size_t each = samples.size() / prompts;
-  for (size_t p = 0; p < prompts; ++p) {
-    const EffectiveGuidance g = mean_of(std::span(samples).subspan(p * each, each));
-    list.push_back({{"mean_signed", g.mean_signed_scale},
-                    {"mean_unsigned", g.mean_unsigned_scale},
-                    {"mean_orthogonal", g.mean_orthogonal},
-                    {"signed", g.signed_scale},
-                    {"unsigned", g.unsigned_scale},
-                    {"orthogonal", g.orthogonal}});
-  }
-  return list;
-}
-
-Json to_json(const Arguments& args, const GenerateResult& result, const std::vector<std::string>& images) {
-  const SampleResult& sample = result.sample;
-  Json strategies = Json::object();
-  for (const auto& [stage, usage] : sample.by_stage)
-    if (stage != "denoise")
-      strategies[stage] = {{"calls", usage.calls}, {"rows", usage.rows}, {"seconds", usage.seconds}};
-  for (const auto& [stage, figures] : sample.reports) strategies[stage].update(Json(figures));
-  Json seconds = Json::object();
-  for (const char* stage : {"load", "encode", "noise", "sample", "decode", "total"})
-    seconds[stage] = result.seconds.at(stage);
-  Json frames = nullptr, fps = nullptr;
-  if (args.frames > 0) {
-    frames = args.frames;
-    fps = frames_per_second(args.files);
-  }
-  return {{"images", images},
-          {"frames", frames},
-          {"fps", fps},
-          {"prompts", args.prompts},
-          {"seed", args.request.seed},
-          {"steps", sample.steps},
-          {"solver", result.solver},
-          {"vae_tile", result.vae_tile},
-          {"guidance", result.guidance},
-          {"calls", sample.usage.calls},
-          {"rows", sample.usage.rows},
-          {"nfe", sample.nfe()},
-          {"seconds", seconds},
-          {"strategies", strategies},
-          {"effective_guidance_scale", guidance_json(sample.effective_guidance, args.prompts.size())},
-          {"peak_memory_bytes", peak_memory_bytes()},
-          {"versions", versions()}};
-}
-
-int generate(Arguments& args) {
-  const auto start = std::chrono::steady_clock::now();
-  if (args.threads > 0) at::set_num_threads(args.threads);
-  fill_request(args);
-  const Bundle bundle = Bundle::load(find_model(args.model), {.device = args.device,
-                                                              .dtype = args.dtype,
-                                                              .attention = has_attention(args.request),
-                                                              .warn = args.quiet ? nullptr : &warn});
-  const Pipeline pipeline(with_lora(bundle, args.lora, args.request.adapters));
+/// Checks the outputs, and then with the model loaded everything else that can be known before sampling.
+void prepare(Arguments& args, const Pipeline& pipeline) {
   OutputFiles& files = args.files;
   args.frames = frames_of(args.request, pipeline.bundle().manifest().latent);
   args.request.decode = pipeline.bundle().has("vae_decoder");
@@ -249,40 +156,82 @@ int generate(Arguments& args) {
                 pipeline.bundle().manifest().name);
   if (args.request.decode && files.pictures.empty() && files.sheet.empty())
     files.pictures = args.frames > 0 ? "glint.webp" : "glint.png";
+  GLINT_CHECK(!args.json || !to_standard_output(files), InvalidArgument,
+              "--json: standard output is for the picture; give -o a file");
   check_outputs(files, args.frames, pictures_of(args));
   pipeline.preload(args.request);
+  const PictureSize size = pipeline.resolve(args.request).size;
+  if (args.request.decode) check_sizes(files, args.frames, pictures_of(args), size.width, size.height);
+}
+
+/// The exit code and the message of a run that an exception ended after sampling had begun. What was wrong
+/// with the arguments is known before that.
+struct Ending {
+  int exit_code = kOk;
+  std::string message = {};
+};
+
+Ending ending_of(const Error& error, const PictureWriter& writer, int64_t pictures) {
+  const std::string kept = writer.paths().empty()
+                               ? "nothing was written"
+                               : fmt::format("{} of {} were written", writer.paths().size(), pictures);
+  if (error.code() != ErrorCode::Cancelled) return {kFailed, fmt::format("{} ({})", error.what(), kept)};
+  return {128 + InterruptGuard::signal(), fmt::format("cancelled: {}", kept)};
+}
+
+int generate(Arguments& args) {
+  const auto start = std::chrono::steady_clock::now();
+  if (!args.from.empty()) repeat_from(args);
+  if (args.threads > 0) at::set_num_threads(args.threads);
+  fill_request(args);
+  const Bundle bundle = open_model(args.model, has_attention(args.request), args.quiet);
+  if (!args.from.empty()) check_recorded(args, bundle);
+  const Pipeline pipeline(with_lora(bundle, args.lora, args.request.adapters));
+  prepare(args, pipeline);
   const auto since = [start] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   const double load = since();
   const InterruptGuard guard;
-  GenerateResult result = run(args, pipeline);
-  if (!args.quiet) report_words(result.prompts);
-  if (InterruptGuard::interrupted()) fail(ErrorCode::Cancelled, "cancelled before anything was written");
-  const std::vector<std::string> paths = write_pictures(files, take_pictures(args, result));
-  write_tensors(files, result.sample);
+  PictureWriter writer(args.files, static_cast<size_t>(pictures_of(args)));
+  GenerateResult result;
+  Ending ending;
+  try {
+    result = run(args, pipeline, writer);
+    if (!args.quiet) report_words(result.prompts);
+    if (!args.quiet && result.negative_without_effect)
+      spdlog::warn("the negative prompt has no effect: at guidance {} nothing in this run evaluates it",
+                   result.guidance);
+    keep_only(args, result);
+    writer.write_sheet(result.images, result.videos);
+    write_tensors(args.files, result.sample);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::Cancelled && !result.sample.latents.defined() && writer.paths().empty() &&
+        error.code() != ErrorCode::Io)
+      throw;
+    ending = ending_of(error, writer, pictures_of(args));
+  }
   result.seconds["load"] = load;
   result.seconds["total"] = since();
-
   if (args.json) {
-    std::cout << to_json(args, result, paths).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
-  } else if (!args.quiet) {
-    for (const std::string& path : paths) fmt::print("{}\n", path);
+    print_json(report_of(args, result, writer.paths(), ending.message));
+  } else if (!args.quiet && !to_standard_output(args.files)) {
+    for (const std::string& path : writer.paths()) print("{}\n", path);
   }
-  return kOk;
+  if (ending.exit_code != kOk) spdlog::error("{}", ending.message);
+  return ending.exit_code;
 }
 
 void add_sampling_options(CLI::App& command, Arguments& args) {
   GenerateRequest& r = args.request;
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
-  command.add_option("--model,-m", args.model, "folder of a model bundle, or name of a model")
-      ->capture_default_str();
+  add_model_options(command, args.model);
   command.add_option("--negative", r.negative, "what to steer away from");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
   command.add_option("--guidance", r.guidance, "guidance scale, 1 and less is off; default: the model's");
   command
       .add_option("--with", args.with,
-                  "a strategy, guidance rule, filter or attention: NAME[:key=value,...]; may be repeated; "
+                  "a strategy, rule, filter, attention or cache: NAME[:key=value,...]; may be repeated; "
                   "'glint list' has the names")
       ->allow_extra_args(false);
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
@@ -310,6 +259,13 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   command.add_option("--cond-in", args.cond_in,
                      "safetensors with 'tokens' [L,D] and optional 'pooled', 'null_tokens', 'null_pooled'; "
                      "replaces the prompt");
+  CLI::Option* from = command.add_option(
+      "--from", args.from,
+      "repeat the run that made this picture, from what is stored in it, and keep the same picture");
+  for (const char* other : {"prompt", "--negative", "--steps", "--guidance", "--with", "--solver",
+                            "--schedule", "--lora", "--seed", "--count", "--batch", "--width", "--height",
+                            "--frames", "--noise-in", "--cond-in", "--device", "--dtype"})
+    from->excludes(other);
 }
 
 void add_output_options(CLI::App& command, Arguments& args) {
@@ -317,7 +273,7 @@ void add_output_options(CLI::App& command, Arguments& args) {
   command.add_option(
       "--output,-o", files.pictures,
       "PNG or WebP to write; of a video an animated WebP, PNGs like clip_%04d.png, or a folder of them; "
-      "several get -1, -2, ...; default: glint.png, glint.webp");
+      "several get -1, -2, ...; - or webp:- is standard output; default: glint.png, glint.webp");
   command.add_option("--sheet", files.sheet, "picture with all pictures, or all frames, side by side");
   command.add_option("--enlarge", files.enlarge, "make pictures this many times as large")
       ->check(CLI::Range(1, 64))
@@ -333,9 +289,6 @@ void add_output_options(CLI::App& command, Arguments& args) {
 }
 
 void add_run_options(CLI::App& command, Arguments& args) {
-  command.add_option("--device", args.device, "cpu, cuda or cuda:N")->capture_default_str();
-  command.add_option("--dtype", args.dtype,
-                     "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command.add_flag("--effective-guidance", args.request.effective_guidance,
                    "measure the guidance scale every step amounts to, for --json; 2 more rows a step");
@@ -345,8 +298,29 @@ void add_run_options(CLI::App& command, Arguments& args) {
 
 }  // namespace
 
+int64_t pictures_per_prompt(const GenerateArguments& args) {
+  const at::Tensor& noise = args.request.noise;
+  return noise.defined() && noise.dim() > 0 ? noise.size(0) : args.request.count;
+}
+
+std::pair<std::string, double> lora_argument(const std::string& given) {
+  const size_t colon = given.rfind(':');
+  std::error_code ignored;
+  if (colon == std::string::npos || fs::is_regular_file(given, ignored)) return {given, 1.0};
+  std::string scale = given.substr(colon + 1);
+  if (scale.starts_with('+') && !scale.starts_with("+-")) scale.erase(0, 1);
+  const std::optional<double> number = detail::number_in(scale);
+  const bool meant = scale.find_first_not_of("0123456789.,+-eEinfa ") == std::string::npos;
+  GLINT_CHECK(number || !meant, InvalidArgument,
+              "--lora: expected a number after the colon of '{}', such as {}:0.8, got '{}'", given,
+              given.substr(0, colon), scale);
+  GLINT_CHECK(!number || std::isfinite(*number), InvalidArgument,
+              "--lora: expected a finite number after the colon of '{}', got '{}'", given, scale);
+  return number ? std::pair{given.substr(0, colon), *number} : std::pair{given, 1.0};
+}
+
 void add_generate(CLI::App& app, int& exit_code) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<GenerateArguments>();
   CLI::App* command = app.add_subcommand("generate", "Make pictures from prompts");
   add_sampling_options(*command, *args);
   add_output_options(*command, *args);

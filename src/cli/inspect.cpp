@@ -1,5 +1,6 @@
 // glint inspect: shows what a model bundle contains and verifies its files.
 #include "cli/cli.hpp"
+#include "cli/terminal.hpp"
 
 #include <glint/attention/gain.hpp>
 #include <glint/attention/policy_options.hpp>
@@ -8,8 +9,9 @@
 #include <glint/io/sha256.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
+#include <fmt/format.h>
+
 #include <cmath>
-#include <iostream>
 #include <memory>
 
 namespace glint::cli {
@@ -49,6 +51,7 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
   }
   const auto size = [](const std::optional<int64_t>& v) { return v ? Json(*v) : Json(); };
   return {{"name", m.name},
+          {"sha256", sha256_file(folder / "model.json")},
           {"family", m.family},
           {"parameterization", enum_name(m.parameterization)},
           {"noise", enum_name(m.schedule.kind)},
@@ -98,13 +101,14 @@ std::vector<AttentionCall> attention_calls(const Pipeline& pipeline, GenerateReq
   return calls;
 }
 
-/// Describes the attention layers and a policy's speed-up bound there, or says why it is unknown.
-Json describe_attention(const std::filesystem::path& folder, const std::string& attention) {
+/// Runs the network to describe the attention layers and a policy's speed-up bound there, or says why it is
+/// unknown.
+Json describe_attention(const ModelArguments& model, const std::string& attention) {
   const Choice choice = parse_choice(attention);
   const AttentionPolicy policy = builtins().attention(choice);
   Json layers = Json::array();
   try {
-    const Pipeline pipeline(Bundle::load(folder));
+    const Pipeline pipeline(open_model(model, true, false));
     for (AttentionCall call : attention_calls(pipeline, {.with = {choice}})) {
       call.kind = kind_at(policy, call);
       layers.push_back({{"layer", call.layer},
@@ -123,17 +127,16 @@ Json describe_attention(const std::filesystem::path& folder, const std::string& 
 
 void print_attention(const Json& attention) {
   if (attention.contains("unknown")) {
-    fmt::print("attention: its layers cannot be told: {}\n", attention["unknown"].get<std::string>());
+    print("attention: its layers cannot be told: {}\n", attention["unknown"].get<std::string>());
     return;
   }
-  fmt::print("attention under {}, at the model's default size:\n{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>6}\n",
-             attention["policy"].get<std::string>(), "layer", "heads", "head size", "queries", "keys", "kind",
-             "bound");
+  print("attention under {}, at the model's default size:\n{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>6}\n",
+        attention["policy"].get<std::string>(), "layer", "heads", "head size", "queries", "keys", "kind",
+        "bound");
   for (const Json& layer : attention["layers"])
-    fmt::print("{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>5.1f}x\n", layer["layer"].get<int64_t>(),
-               layer["heads"].get<int64_t>(), layer["head_size"].get<int64_t>(),
-               layer["queries"].get<int64_t>(), layer["keys"].get<int64_t>(),
-               layer["kind"].get<std::string>(), layer["gain_bound"].get<double>());
+    print("{:>5} {:>5} {:>9} {:>7} {:>7}  {:6} {:>5.1f}x\n", layer["layer"].get<int64_t>(),
+          layer["heads"].get<int64_t>(), layer["head_size"].get<int64_t>(), layer["queries"].get<int64_t>(),
+          layer["keys"].get<int64_t>(), layer["kind"].get<std::string>(), layer["gain_bound"].get<double>());
 }
 
 /// Formats a size in the largest unit in which it is at least 1.
@@ -161,43 +164,45 @@ std::string size_of(const Manifest& m) {
 
 void print_file(const std::string& name, const std::string& runs, const Json& file) {
   const std::string state = file["sha256"].get<std::string>();
-  fmt::print("  {:18} {:13} {:>8}  {}\n", name, runs, size_text(file["bytes"]),
-             state == "matches" ? "matches model.json" : state + "!");
+  print("  {:18} {:13} {:>8}  {}\n", name, runs, size_text(file["bytes"]),
+        state == "matches" ? "matches model.json" : state + "!");
 }
 
-void print(const Manifest& m, const Json& d) {
-  fmt::print("{}: {} model, predicts {} of {} noise\n", m.name, m.family, enum_name(m.parameterization),
-             enum_name(m.schedule.kind));
-  fmt::print("  makes       {}\n", size_of(m));
-  fmt::print("  defaults    {} steps, solver {}, guidance {}{}\n", m.default_steps.value_or(20),
-             m.default_solver.empty() ? "of its kind" : m.default_solver, m.guidance.default_scale,
-             m.guidance.embedded ? " (an input of the network)" : "");
-  fmt::print("  made with   torch {}\n", m.torch.empty() ? "of unknown version" : m.torch);
-  fmt::print("components\n");
+void print_model(const Manifest& m, const Json& d) {
+  print("{}: {} model, predicts {} of {} noise\n", m.name, m.family, enum_name(m.parameterization),
+        enum_name(m.schedule.kind));
+  print("  makes       {}\n", size_of(m));
+  print("  defaults    {} steps, solver {}, guidance {}{}\n", m.default_steps.value_or(20),
+        m.default_solver.empty() ? "of its kind" : m.default_solver, m.guidance.default_scale,
+        m.guidance.embedded ? " (an input of the network)" : "");
+  print("  made with   torch {}\n", m.torch.empty() ? "of unknown version" : m.torch);
+  print("  model.json  SHA-256 {}\n", d["sha256"].get<std::string>());
+  print("components\n");
   for (const auto& [role, c] : d["components"].items()) print_file(role, c["backend"].get<std::string>(), c);
-  if (!d["adapters"].empty()) fmt::print("adapters\n");
+  if (!d["adapters"].empty()) print("adapters\n");
   for (const auto& [name, a] : d["adapters"].items()) print_file(name, "safetensors", a);
   if (d.contains("attention")) print_attention(d["attention"]);
 }
 
 struct InspectArguments {
-  std::string model, attention;
+  ModelArguments model;
+  std::string attention;
   bool json = false;
 };
 
 int inspect(const InspectArguments& args) {
-  const std::filesystem::path folder = find_model(args.model);
+  const std::filesystem::path folder = find_model(args.model.name);
   bool intact = true;
   const Manifest manifest = read_manifest(folder);
   Json description = describe(folder, manifest, intact);
   if (!args.attention.empty())
     description["attention"] =
-        intact ? describe_attention(folder, args.attention)
+        intact ? describe_attention(args.model, args.attention)
                : Json{{"policy", args.attention}, {"unknown", "the files are not intact"}};
   if (args.json) {
-    std::cout << description.dump(2) << '\n';
+    print_json(description);
   } else {
-    print(manifest, description);
+    print_model(manifest, description);
   }
   if (!intact)
     spdlog::error("{}: some files are missing or are not the ones the manifest was written for",
@@ -210,10 +215,12 @@ int inspect(const InspectArguments& args) {
 void add_inspect(CLI::App& app, int& exit_code) {
   auto args = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand("inspect", "Show what is in a model bundle and check its files");
-  command->add_option("model", args->model, "folder of the bundle, or name of a model")->required();
+  command->add_option("model", args->model.name, "folder of the bundle, or name of a model")->required();
   command->add_option("--attention", args->attention,
                       "run the network once and show its attention layers, and what this policy would gain: "
-                      "pisa[:key=value,...] or isa[:...]");
+                      "pisa[:key=value,...] or isa[:...]; nothing else here runs it");
+  command->add_option("--trust", args->model.trust, "for --attention; none: refuse to run the model's code")
+      ->check(CLI::IsMember({"code", "none"}));
   command->add_flag("--json", args->json, "print a JSON object");
   command->footer(
       "Examples:\n"

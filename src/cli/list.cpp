@@ -1,16 +1,16 @@
 // glint list: lists all solvers, rules, strategies and models, with options, cost and source.
 #include "cli/cli.hpp"
+#include "cli/terminal.hpp"
 
 #include <glint/bundle/manifest.hpp>
 #include <glint/catalog/registry.hpp>
 #include <glint/core/parameterization.hpp>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iostream>
 #include <memory>
 #include <utility>
 
@@ -20,7 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string range_of(const OptionDescription& o) {
-  if (!o.choices.empty()) return fmt::format("{}", fmt::join(o.choices, "|"));
+  if (!o.choices.empty()) return joined_text(o.choices, "|");
   if (std::isinf(o.minimum) && std::isinf(o.maximum)) return "";
   return fmt::format("[{}, {}]", o.minimum, o.maximum);
 }
@@ -69,37 +69,48 @@ Json model_json(const std::string& name) {
           {"options", Json::array()}, {"cost", ""},   {"source", "model bundle"}};
 }
 
-constexpr size_t kWidth = 100;  // columns
+/// The width of the output: the terminal's, but no more than is pleasant to read.
+size_t width() {
+  constexpr size_t kWidest = 100, kNarrowest = 20;
+  return std::clamp(terminal_columns(standard_output(), kWidest), kNarrowest, kWidest);
+}
 
-/// Prints text wrapped at words and indented by `indent` columns; the cursor is already there.
+/// Prints text wrapped at words, and lists of choices at their bars, indented by `indent` columns; the cursor
+/// is already there.
 void print_wrapped(std::string_view text, size_t indent) {
+  const size_t room = width() - std::min(indent, width() - 1);
   size_t column = indent;
+  bool glued = true;  // to what stands before it
   while (!text.empty()) {
-    const std::string_view word = text.substr(0, text.find(' '));
-    text.remove_prefix(std::min(text.size(), word.size() + 1));
-    if (column > indent && column + 1 + word.size() > kWidth) {
-      fmt::print("\n{:{}}", "", indent);
-      column = indent;
-    }
-    fmt::print("{}{}", column > indent ? " " : "", word);
-    column += word.size() + (column > indent ? 1 : 0);
+    std::string_view word = text.substr(0, text.find(' '));
+    const size_t bar = word.size() > room ? word.rfind('|', room - 1) : std::string_view::npos;
+    const bool cut = bar != std::string_view::npos && bar + 1 < word.size();
+    if (cut) word = word.substr(0, bar + 1);
+    text.remove_prefix(std::min(text.size(), word.size() + (cut ? 0 : 1)));
+    const size_t gap = glued ? 0 : 1;
+    const bool fits = column + gap + word.size() <= width();
+    if (column > indent && !fits) print("\n{:{}}", "", indent);
+    if (column > indent && fits) print("{:{}}", "", gap);
+    print("{}", word);
+    column = (column > indent && fits ? column + gap : indent) + word.size();
+    glued = cut;
   }
-  fmt::print("\n");
+  print("\n");
 }
 
 void print_line(std::string_view name, std::string_view text) {
-  constexpr size_t kName = 26;
-  fmt::print("  {:{}}", name, kName - 2);
-  if (name.size() + 3 > kName) fmt::print("\n{:{}}", "", kName);
+  const size_t kName = width() < 60 ? 4 : 26;  // a narrow terminal gets names on lines of their own
+  print("  {:{}}", name, kName - 2);
+  if (name.size() + 3 > kName) print("\n{:{}}", "", kName);
   print_wrapped(text, kName);
 }
 
-void print(const Registry::Entry& entry) {
-  fmt::print("{} ({})\n", entry.info.name, entry.info.kind);
+void print_entry(const Registry::Entry& entry) {
+  print("{} ({})\n", entry.info.name, entry.info.kind);
   print_line("what", entry.info.summary);
   print_line("cost", entry.info.cost);
   print_line("source", entry.info.source);
-  if (!entry.options.empty()) fmt::print("options\n");
+  if (!entry.options.empty()) print("options\n");
   for (const OptionDescription& o : entry.options) {
     std::string text = o.help;
     if (!o.unit.empty()) text += fmt::format(" ({})", o.unit);
@@ -132,24 +143,24 @@ int list(const ListArguments& args) {
     Json all = Json::array();
     for (const Registry::Entry& entry : entries) all.push_back(to_json(entry));
     for (const std::string& name : models) all.push_back(model_json(name));
-    std::cout << all.dump(2) << '\n';
+    print_json(all);
     return kOk;
   }
   if (entries.size() == 1 && entries.front().info.name == args.what) {
-    print(entries.front());
+    print_entry(entries.front());
     return kOk;
   }
   for (const std::string_view group : kGroups) {
     bool headed = false;
     for (const Registry::Entry& entry : entries) {
       if (group_of(entry.info) != group) continue;
-      if (!std::exchange(headed, true)) fmt::print("{}\n", group);
+      if (!std::exchange(headed, true)) print("{}\n", group);
       print_line(entry.info.name, entry.info.summary);
     }
   }
-  if (!models.empty()) fmt::print("Models (--model)\n");
+  if (!models.empty()) print("Models (--model)\n");
   for (const std::string& name : models) print_line(name, summary_of(name));
-  if (args.what.empty()) fmt::print("\n'glint list NAME' shows the options, cost and source of one.\n");
+  if (args.what.empty()) print("\n'glint list NAME' shows the options, cost and source of one.\n");
   return kOk;
 }
 
@@ -160,7 +171,7 @@ void add_list(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("list", "List methods, solvers and models, or show one of them");
   command->add_option(
       "what", args->what,
-      "a name, or a kind: rule, filter, step, noise, attention, solver or model; default: everything");
+      "a name, or a kind: rule, filter, step, noise, attention, cache, solver or model; default: everything");
   command->add_flag("--json", args->json, "print a JSON array");
   command->footer(
       "Examples:\n"

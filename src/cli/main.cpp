@@ -1,18 +1,17 @@
 // The glint program: one command per file; errors and exit codes are handled here.
 #include "cli/cli.hpp"
+#include "cli/terminal.hpp"
 
 #include <glint/core/error.hpp>
 #include <glint/core/nearest.hpp>
 #include <glint/version.hpp>
 
-#include <spdlog/sinks/stdout_color_sinks.h>
-
+#include <fmt/format.h>
 #include <charconv>
-#include <cstdio>
 #include <exception>
-#include <iostream>
 #include <limits>
 #include <new>
+#include <sstream>
 #include <string>
 #include <system_error>
 
@@ -86,7 +85,10 @@ int print_version(int argc, char** argv) {
   const bool json = argc == 3 && std::string_view(argv[2]) == "--json";
   GLINT_CHECK(argc == 2 || json, InvalidArgument, "--version: unknown argument '{}'; expected --json",
               argv[2]);
-  fmt::print("{}\n", json ? cli::versions().dump() : version_line());
+  if (json)
+    cli::print_json(cli::versions(), -1);
+  else
+    cli::print("{}\n", version_line());
   return cli::kOk;
 }
 
@@ -103,7 +105,7 @@ int run(int argc, char** argv) {
       "  glint list z-sampling\n"
       "\n"
       "Run 'glint COMMAND --help' for a command's options, 'glint list' for models, methods and solvers.\n"
-      "Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled.");
+      "Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled by Ctrl-C, 143 by SIGTERM.");
   int exit_code = cli::kOk;
   cli::add_generate(app, exit_code);
   cli::add_collect(app, exit_code);
@@ -111,7 +113,7 @@ int run(int argc, char** argv) {
   cli::add_inspect(app, exit_code);
   read_numbers_strictly(app);
   if (argc == 1) {
-    fmt::print("{}", app.help());
+    cli::print_text(app.help());
     return cli::kOk;
   }
   if (std::string_view(argv[1]) == "--version") return print_version(argc, argv);
@@ -123,7 +125,10 @@ int run(int argc, char** argv) {
     spdlog::error("{}", unknown_argument(app));
     return cli::kBadUsage;
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
+    std::ostringstream out, err;
+    const int code = app.exit(error, out, err);
+    cli::print_text(out.str());
+    cli::say_text(err.str());
     return code == 0 ? cli::kOk : cli::kBadUsage;
   }
 }
@@ -131,21 +136,24 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  auto logger = spdlog::stderr_color_mt("glint");
-  logger->set_pattern("glint: %^%l%$: %v");
-  spdlog::set_default_logger(logger);
+  cli::own_standard_output();
+  cli::start_log();
+  int code = cli::kFailed;
   try {
-    const int code = run(argc, argv);
-    std::cout.flush();
-    if (code != cli::kOk || (std::cout && std::fflush(stdout) == 0)) return code;
-    spdlog::error("the output could not be written");
+    code = run(argc, argv);
   } catch (const Error& error) {
     spdlog::error("{}", error.what());
-    return exit_code_of(error);
+    code = exit_code_of(error);
   } catch (const std::bad_alloc&) {
     spdlog::error("out of memory; a smaller --batch, --width or --height needs less");
   } catch (const std::exception& error) {
     spdlog::error("{}", error.what());
   }
-  return cli::kFailed;
+  try {
+    cli::finish_output();
+  } catch (const std::exception& error) {
+    spdlog::error("{}", error.what());
+    if (code == cli::kOk) code = cli::kFailed;
+  }
+  return code;
 }

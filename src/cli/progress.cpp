@@ -1,17 +1,32 @@
 #include "cli/progress.hpp"
 
+#include "cli/terminal.hpp"
+
+#include <glint/io/utf8.hpp>
+
 #include <unistd.h>
 
-#include <csignal>
+#include <algorithm>
 
 namespace glint::cli {
 namespace {
 
-volatile std::sig_atomic_t stop_requested = 0;
+volatile std::sig_atomic_t stop_signal = 0;
 
 extern "C" void request_stop(int signal) {
-  stop_requested = 1;
-  std::signal(signal, SIG_DFL);
+  stop_signal = signal;
+  struct sigaction usual {};
+  usual.sa_handler = SIG_DFL;
+  ::sigaction(signal, &usual, nullptr);
+}
+
+void handle(int signal, struct sigaction& before) {
+  ::sigaction(signal, nullptr, &before);
+  if (before.sa_handler == SIG_IGN) return;
+  struct sigaction stop {};
+  stop.sa_handler = request_stop;
+  sigemptyset(&stop.sa_mask);
+  ::sigaction(signal, &stop, nullptr);
 }
 
 using Clock = std::chrono::steady_clock;
@@ -22,29 +37,38 @@ double seconds_since(Clock::time_point start) {
 
 }  // namespace
 
-InterruptGuard::InterruptGuard() : before_(std::signal(SIGINT, request_stop)) { stop_requested = 0; }
-InterruptGuard::~InterruptGuard() { std::signal(SIGINT, before_); }
-bool InterruptGuard::interrupted() { return stop_requested != 0; }
+InterruptGuard::InterruptGuard() {
+  stop_signal = 0;
+  handle(SIGINT, interrupt_);
+  handle(SIGTERM, terminate_);
+}
 
-Progress::Progress(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+InterruptGuard::~InterruptGuard() {
+  ::sigaction(SIGINT, &interrupt_, nullptr);
+  ::sigaction(SIGTERM, &terminate_, nullptr);
+}
+
+int InterruptGuard::signal() { return stop_signal; }
+
+Progress::Progress(bool quiet) : quiet_(quiet), redraws_(can_redraw()) {}
 
 void Progress::begin(std::string_view label) {
-  constexpr size_t kLongest = 40;
-  label_.clear();
-  for (const char c : label.substr(0, kLongest)) label_ += static_cast<unsigned char>(c) < 32 ? ' ' : c;
-  if (label.size() > kLongest) label_ += "...";
+  constexpr size_t kLongest = 43;  // columns
+  std::string line(label);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  label_ = shortened(printable(line), kLongest);
   start_ = Clock::now();
   batch_ = 0;
 }
 
 void Progress::end() {
-  if (!quiet_ && terminal_) say("\r\x1b[K");
+  if (!quiet_ && redraws_) redraw("");
 }
 
 /// Shows decoding only where it takes a while: in several calls, on a terminal.
 void Progress::on_stage(std::string_view name, int step, int steps) {
-  if (quiet_ || !terminal_ || steps < 2 || name != "decode") return;
-  say("\r\x1b[K{} decoding {}/{}", label_, step + 1, steps);
+  if (quiet_ || !redraws_ || steps < 2 || name != "decode") return;
+  redraw(fmt::format("{} decoding {}/{}", label_, step + 1, steps));
 }
 
 bool Progress::on_step(const StepEvent& event) {
@@ -55,7 +79,7 @@ bool Progress::on_step(const StepEvent& event) {
     reported_ = 0;
   }
   const double seconds = seconds_since(start_);
-  if (terminal_) {
+  if (redraws_) {
     constexpr double kRedraw =
         0.05;  // seconds; redrawing more often would be invisible and slow fast models down
     if (seconds_since(drawn_) >= kRedraw || event.step + 1 == event.steps) draw(event, seconds);
@@ -69,12 +93,22 @@ bool Progress::on_step(const StepEvent& event) {
   return true;
 }
 
+/// On a narrow terminal, label and bar get shorter before the figures do.
 void Progress::draw(const StepEvent& event, double seconds) {
-  constexpr int kWidth = 30;
-  const int done = event.step + 1, filled = kWidth * done / event.steps;
+  constexpr size_t kWidest = 30;
+  const int done = event.step + 1;
   const double left = seconds / done * (event.steps - done);
-  say("\r\x1b[K{} [{}{}] {}/{}  {:.2f} s/step  {:.0f} s left", label_, std::string(filled, '='),
-      std::string(kWidth - filled, ' '), done, event.steps, seconds / done, left);
+  const std::string figures =
+      fmt::format("{}/{}  {:.2f} s/step  {:.0f} s left", done, event.steps, seconds / done, left);
+  const size_t columns = terminal_columns(STDERR_FILENO, 80) - 1;
+  const size_t room = columns - std::min(columns, figures.size());
+  const std::string label = shortened(label_, room > 20 ? std::min<size_t>(room - 15, 43) : room);
+  const size_t taken = columns_of(label) + 4;  // with spaces and brackets
+  const size_t width = std::min(kWidest, room - std::min(room, taken));
+  const size_t filled = width * static_cast<size_t>(done) / static_cast<size_t>(event.steps);
+  const std::string bar =
+      width < 5 ? "" : fmt::format("[{}{}] ", std::string(filled, '='), std::string(width - filled, ' '));
+  redraw(fmt::format("{}{}{}{}", label, label.empty() ? "" : " ", bar, figures));
   drawn_ = Clock::now();
 }
 

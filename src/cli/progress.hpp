@@ -3,17 +3,15 @@
 
 #include <glint/sampling/observer.hpp>
 
-#include <fmt/format.h>
-
 #include <chrono>
-#include <cstdio>
+#include <csignal>
 #include <string>
 #include <string_view>
-#include <utility>
 
 namespace glint::cli {
 
-/// While alive, the first Ctrl-C asks the run to stop and a second ends the program.
+/// While alive, the first SIGINT (Ctrl-C) or SIGTERM asks the run to stop and a second ends the program. A
+/// signal that the program was started to ignore (nohup, a shell's background job) stays ignored.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -21,23 +19,22 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 
-  static bool interrupted();
+  /// Returns the signal that asked to stop, or 0.
+  static int signal();
+  static bool interrupted() { return signal() != 0; }
 
  private:
-  void (*before_)(int);
+  struct sigaction interrupt_ {
+  }, terminate_{};
 };
-
-/// Writes to stderr and ignores failures: a full disk under a log must not lose a run.
-template <typename... T>
-void say(fmt::format_string<T...> text, T&&... values) {
-  std::fputs(fmt::format(text, std::forward<T>(values)...).c_str(), stderr);
-  std::fflush(stderr);
-}
 
 /// Shows progress unless quiet, and stops the run after Ctrl-C.
 class Progress final : public Observer {
  public:
   explicit Progress(bool quiet);
+  ~Progress() override { end(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
   /// Labels the following steps.
   void begin(std::string_view label);
@@ -52,7 +49,7 @@ class Progress final : public Observer {
  private:
   void draw(const StepEvent& event, double seconds);
 
-  bool quiet_, terminal_;
+  bool quiet_, redraws_;
   std::string label_;
   std::chrono::steady_clock::time_point start_{}, drawn_{};
   int reported_ = 0, batch_ = 0;

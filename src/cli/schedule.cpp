@@ -3,15 +3,17 @@
 #include <glint/core/nearest.hpp>
 #include <glint/core/schedule_options.hpp>
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 namespace glint::cli {
 
 OptionValues schedule_options(const std::string& text) {
   if (text.empty()) return {};
-  Choice choice = parse_choice(text.front() == ':' ? "default" + text : text);
+  // A name is optional: "sigmas=karras,rho=5" is ":sigmas=karras,rho=5".
+  const bool options_only = text.find('=') < text.find(':');
+  Choice choice = parse_choice(options_only          ? "default:" + text
+                               : text.front() == ':' ? "default" + text
+                                                     : text);
   const auto is_value = [&](const auto& values) {
     return std::find(values.begin(), values.end(), choice.name) != values.end();
   };
@@ -24,11 +26,11 @@ OptionValues schedule_options(const std::string& text) {
   } else if (is_value(EnumNames<Sigmas>::values)) {
     add("sigmas");
   } else {
-    std::vector<std::string_view> known{"default"};
+    std::vector<std::string> known{"default"};
     known.insert(known.end(), EnumNames<Spacing>::values.begin(), EnumNames<Spacing>::values.end());
     known.insert(known.end(), EnumNames<Sigmas>::values.begin(), EnumNames<Sigmas>::values.end());
     GLINT_CHECK(choice.name == "default", InvalidArgument, "unknown schedule '{}'{} (known: {})", choice.name,
-                did_you_mean(choice.name, known), fmt::join(known, ", "));
+                did_you_mean(choice.name, known), joined_text(known, ", "));
   }
   return choice.options;
 }

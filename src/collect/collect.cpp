@@ -1,8 +1,8 @@
 #include "collect/collect.hpp"
 
 #include "collect/folder.hpp"
+#include "pipeline/sizes.hpp"
 
-#include <glint/io/utf8.hpp>
 #include <glint/version.hpp>
 
 #include <ATen/ops/arange.h>
@@ -57,21 +57,19 @@ Json identity(const Pipeline& pipeline, const CollectRequest& request, const Col
 
 void check(const CollectRequest& request) {
   const GenerateRequest& generate = request.generate;
-  GLINT_CHECK(!generate.prompts.empty(), InvalidArgument, "prompts: expected at least one, got none");
+  check_numbers(generate);
+  GLINT_CHECK(generate.first == 0 && !generate.limit, InvalidArgument,
+              "first, limit: a collection always has all its items");
   GLINT_CHECK(generate.with.empty() && generate.adapters.empty() && !generate.conditioning &&
                   !generate.noise.defined(),
               InvalidArgument,
               "generate: methods, adapters, conditionings and noise cannot be collected with");
-  for (const std::string& prompt : generate.prompts)
-    if (const auto offset = invalid_utf8_offset(prompt))
-      fail(ErrorCode::InvalidArgument, "prompts: byte {} of '{}' is not UTF-8", *offset,
-           prompt.substr(0, *offset));
-  for (const auto& [name, value] :
-       {std::pair{"count", generate.count}, {"batch", generate.batch}, {"shard", request.shard}})
-    GLINT_CHECK(value >= 1, InvalidArgument, "{}: expected at least 1, got {}", name, value);
+  check_prompts(generate);
+  constexpr int64_t kMostItems = int64_t{1} << 31;  // of a shard, which memory holds
+  GLINT_CHECK(request.shard >= 1, InvalidArgument, "shard: expected at least 1, got {}", request.shard);
+  GLINT_CHECK(request.shard <= kMostItems, InvalidArgument, "shard: expected at most {}, got {}", kMostItems,
+              request.shard);
   const auto prompts = static_cast<int64_t>(generate.prompts.size());
-  GLINT_CHECK(generate.count <= std::numeric_limits<int64_t>::max() / prompts, InvalidArgument,
-              "count: {} of {} prompts are too many", generate.count, prompts);
   const auto last = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
   GLINT_CHECK(generate.seed <= last - static_cast<uint64_t>(generate.count * prompts), InvalidArgument,
               "seed: {} and the {} after it are stored as int64; expected smaller ones", generate.seed,
@@ -107,6 +105,7 @@ class Items {
 
   int64_t total() const { return plan_.samples; }
   const std::set<std::string>& unknown_words() const { return unknown_; }
+  const std::set<std::string>& dropped_words() const { return dropped_; }
 
   /// Returns the request for items first, first + 1, ...: one conditional row each, and one unconditional
   /// row.
@@ -141,6 +140,7 @@ class Items {
     const std::string& text = request_.generate.prompts[static_cast<size_t>(prompt)];
     encoded_ = pipeline_.encode(plan_, request_.generate, text, &words);
     unknown_.insert(words.unknown.begin(), words.unknown.end());
+    dropped_.insert(words.dropped.begin(), words.dropped.end());
     encoded_prompt_ = prompt;
     return encoded_;
   }
@@ -148,7 +148,7 @@ class Items {
   const Pipeline& pipeline_;
   const CollectRequest& request_;
   const Plan& plan_;
-  std::set<std::string> unknown_;
+  std::set<std::string> unknown_, dropped_;
   int64_t encoded_prompt_ = -1;
   Prompt encoded_;
 };
@@ -167,7 +167,8 @@ Plan plan_of(const Pipeline& pipeline, const CollectRequest& request) {
 CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan,
                       const Collector& collector) {
   const std::vector<std::string>& prompts = request.generate.prompts;
-  CollectionFolder folder(request.folder, identity(pipeline, request, collector, plan), prompts);
+  CollectionFolder folder(request.folder, identity(pipeline, request, collector, plan), prompts,
+                          pipeline.bundle().options().warn);
   Items items(pipeline, request, plan);
   CollectResult result{.resumed_items = folder.items()};
   int64_t kept_before = folder.kept();
@@ -197,6 +198,7 @@ CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, c
   result.kept = folder.kept();
   result.shards = folder.shards();
   result.unknown_words = items.unknown_words();
+  result.dropped_words = items.dropped_words();
   return result;
 }
 

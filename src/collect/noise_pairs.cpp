@@ -1,5 +1,5 @@
 #include "collect/collect.hpp"
-#include "network/torch_errors.hpp"
+#include "network/host_state.hpp"
 
 #include <glint/catalog/components.hpp>
 #include <glint/collect/noise_pairs.hpp>
@@ -102,7 +102,7 @@ class JsonOf {
 
 CollectResult collect_noise_pairs(const Pipeline& pipeline, const CollectRequest& request,
                                   const NoisePairOptions& options) {
-  return detail::engine_errors_translated(ErrorCode::Internal, "collect noise-pairs", [&] {
+  return detail::torch_boundary(ErrorCode::Internal, "collect noise-pairs", [&] {
     check_ranges(kName, options);
     for (const std::string& name : {options.scorer, std::string("vae_decoder")})
       GLINT_CHECK(pipeline.bundle().has(name), NotFound,

@@ -1,5 +1,5 @@
 #include "collect/collect.hpp"
-#include "network/torch_errors.hpp"
+#include "network/host_state.hpp"
 
 #include <glint/collect/trajectories.hpp>
 #include <glint/guidance/cfg.hpp>
@@ -84,7 +84,7 @@ class Recorder {
 }  // namespace
 
 CollectResult collect_trajectories(const Pipeline& pipeline, const CollectRequest& request) {
-  return detail::engine_errors_translated(ErrorCode::Internal, "collect trajectories", [&] {
+  return detail::torch_boundary(ErrorCode::Internal, "collect trajectories", [&] {
     const Plan plan = detail::plan_of(pipeline, request);
     const Recorder record(plan, request);
     return detail::collect(pipeline, request, plan,

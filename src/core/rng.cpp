@@ -1,7 +1,9 @@
 #include <glint/core/error.hpp>
 #include <glint/core/rng.hpp>
 
+#ifndef GLINT_CORE_ONLY
 #include <ATen/CPUGeneratorImpl.h>
+#endif
 
 #include <numeric>
 #include <utility>
@@ -22,6 +24,8 @@ uint64_t mix(uint64_t seed, std::string_view name) {
 
 std::vector<uint64_t> consecutive(uint64_t seed, int64_t batch) {
   GLINT_CHECK(batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", batch);
+  constexpr int64_t kMost = int64_t{1} << 31;
+  GLINT_CHECK(batch <= kMost, InvalidArgument, "batch: expected at most {}, got {}", kMost, batch);
   std::vector<uint64_t> seeds(static_cast<size_t>(batch));
   std::iota(seeds.begin(), seeds.end(), seed);
   return seeds;

@@ -1,5 +1,6 @@
 // Uses libpng's simplified interface, which returns errors instead of jumping out of C++ frames. It does not
 // support texts, so their chunks are written and read here.
+#include "core/boundary.hpp"
 #include "io/file.hpp"
 
 #include <glint/core/error.hpp>
@@ -158,15 +159,19 @@ Image decode_png(std::span<const uint8_t> bytes, PngTexts* texts, const std::str
 }
 
 void write_png(const std::filesystem::path& path, const Image& image, const PngTexts& texts) {
-  const auto bytes = encode_png(image, texts);
-  const std::string_view piece{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  detail::write_file(path, {&piece, 1});
+  detail::at_boundary(ErrorCode::Io, path.string(), [&] {
+    const auto bytes = encode_png(image, texts);
+    const std::string_view piece{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    detail::write_file(path, {&piece, 1});
+  });
 }
 
 Image read_png(const std::filesystem::path& path, PngTexts* texts) {
-  const detail::MappedFile file(path);
-  const auto bytes = file.bytes();
-  return decode_png({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, texts, path.string());
+  return detail::at_boundary(ErrorCode::InvalidArgument, path.string(), [&] {
+    const detail::FileBytes file(path);
+    const auto bytes = file.bytes();
+    return decode_png({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()}, texts, path.string());
+  });
 }
 
 }  // namespace glint

@@ -1,4 +1,5 @@
 // The two structs below own all libwebp objects.
+#include "core/boundary.hpp"
 #include "io/file.hpp"
 
 #include <glint/core/error.hpp>
@@ -10,10 +11,12 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace glint {
 namespace {
@@ -21,7 +24,6 @@ namespace {
 constexpr int kMostLoops = 65535;
 constexpr std::string_view kNamespace = "urn:glint:1";
 
-using Encoder = std::unique_ptr<WebPAnimEncoder, decltype(&WebPAnimEncoderDelete)>;
 using Mux = std::unique_ptr<WebPMux, decltype(&WebPMuxDelete)>;
 
 struct Picture {
@@ -38,6 +40,15 @@ struct Data {
   ~Data() { WebPDataClear(&data); }
   Data(const Data&) = delete;
   Data& operator=(const Data&) = delete;
+};
+
+/// libwebp's buffer for what it encodes.
+struct Memory {
+  std::unique_ptr<WebPMemoryWriter> writer = std::make_unique<WebPMemoryWriter>();
+  Memory() { WebPMemoryWriterInit(writer.get()); }
+  ~Memory() { WebPMemoryWriterClear(writer.get()); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
 };
 
 void check(const Video& video, const WebpOptions& options) {
@@ -75,33 +86,55 @@ WebPConfig config_of(const WebpOptions& options) {
   return config;
 }
 
-/// Encodes the animation without texts.
+/// Encodes one picture as a file of its own.
+void encode_picture(const Image& image, const WebPConfig& config, WebPMemoryWriter& out) {
+  Picture picture;
+  WebPPicture& p = picture.picture;
+  p.use_argb = 1;
+  p.width = static_cast<int>(image.width);
+  p.height = static_cast<int>(image.height);
+  p.writer = WebPMemoryWrite;
+  p.custom_ptr = &out;
+  GLINT_CHECK(WebPPictureImportRGB(&p, image.pixels.data(), 3 * p.width), OutOfMemory,
+              "webp: no memory for {}x{} pixels", p.width, p.height);
+  GLINT_CHECK(WebPEncode(&config, &p), Internal, "webp: cannot be encoded: error {}",
+              static_cast<int>(p.error_code));
+}
+
+/// Encodes the animation without texts. Each frame is encoded by itself: libwebp's encoder of animations
+/// drops those that resemble the previous one, and with them the video's number of frames.
 void encode_frames(const Video& video, const WebpOptions& options, Data& out) {
-  WebPAnimEncoderOptions animation;
-  GLINT_CHECK(WebPAnimEncoderOptionsInit(&animation), Internal,
-              "webp: libwebpmux is of another version than its headers");
-  animation.anim_params.loop_count = options.loops;
   const WebPConfig config = config_of(options);
-  const Image& first = video.frames.front();
-  const int width = static_cast<int>(first.width), height = static_cast<int>(first.height);
-  const Encoder encoder(WebPAnimEncoderNew(width, height, &animation), &WebPAnimEncoderDelete);
-  GLINT_CHECK(encoder, OutOfMemory, "webp: no memory for {}x{} pixels", width, height);
-  const auto checked = [&](int done) {
-    GLINT_CHECK(done, Internal, "webp: cannot be encoded: {}", WebPAnimEncoderGetError(encoder.get()));
+  const Mux mux(WebPMuxNew(), &WebPMuxDelete);
+  GLINT_CHECK(mux, OutOfMemory, "webp: no memory for {} frames", video.frames.size());
+  const auto checked = [](WebPMuxError error) {
+    GLINT_CHECK(error != WEBP_MUX_MEMORY_ERROR, OutOfMemory, "webp: no memory for the frames");
+    GLINT_CHECK(error == WEBP_MUX_OK, Internal, "webp: cannot be put together: error {}",
+                static_cast<int>(error));
   };
   for (size_t k = 0; k < video.frames.size(); ++k) {
-    Picture frame;
-    frame.picture.use_argb = 1;
-    frame.picture.width = width;
-    frame.picture.height = height;
-    GLINT_CHECK(WebPPictureImportRGB(&frame.picture, video.frames[k].pixels.data(), 3 * width), OutOfMemory,
-                "webp: no memory for a frame of {}x{} pixels", width, height);
-    checked(
-        WebPAnimEncoderAdd(encoder.get(), &frame.picture, milliseconds(k, video.frames_per_second), &config));
+    const Memory encoded;
+    encode_picture(video.frames[k], config, *encoded.writer);
+    const WebPData bytes{encoded.writer->mem, encoded.writer->size};
+    if (video.frames.size() == 1) {
+      checked(WebPMuxSetImage(mux.get(), &bytes, 1));
+      break;
+    }
+    WebPMuxFrameInfo frame{};
+    frame.bitstream = bytes;
+    frame.id = WEBP_CHUNK_ANMF;
+    frame.duration = milliseconds(k + 1, video.frames_per_second) - milliseconds(k, video.frames_per_second);
+    frame.dispose_method = WEBP_MUX_DISPOSE_NONE;
+    frame.blend_method = WEBP_MUX_NO_BLEND;
+    checked(WebPMuxPushFrame(mux.get(), &frame, 1));
   }
-  checked(WebPAnimEncoderAdd(encoder.get(), nullptr,
-                             milliseconds(video.frames.size(), video.frames_per_second), nullptr));
-  checked(WebPAnimEncoderAssemble(encoder.get(), &out.data));
+  if (video.frames.size() > 1) {
+    const WebPMuxAnimParams animation{.bgcolor = 0xFFFFFFFF, .loop_count = options.loops};
+    checked(WebPMuxSetAnimationParams(mux.get(), &animation));
+    const Image& first = video.frames.front();
+    checked(WebPMuxSetCanvasSize(mux.get(), static_cast<int>(first.width), static_cast<int>(first.height)));
+  }
+  checked(WebPMuxAssemble(mux.get(), &out.data));
 }
 
 /// Escapes an attribute value. XML readers would turn line breaks into spaces; other control characters are
@@ -144,6 +177,24 @@ std::string xmp_packet(const PngTexts& texts) {
   return packet + "/></rdf:RDF></x:xmpmeta>";
 }
 
+/// Inverse of `escaped`.
+std::string unescaped(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, char>, 6> kNames{
+      {{"&amp;", '&'}, {"&lt;", '<'}, {"&quot;", '"'}, {"&#10;", '\n'}, {"&#13;", '\r'}, {"&#9;", '\t'}}};
+  std::string result;
+  while (!text.empty()) {
+    size_t taken = 0;
+    for (const auto& [name, character] : kNames)
+      if (text.starts_with(name)) {
+        result += character;
+        taken = name.size();
+      }
+    if (taken == 0) result += text[taken++];
+    text.remove_prefix(taken);
+  }
+  return result;
+}
+
 void add_texts(const PngTexts& texts, const WebPData& from, Data& out) {
   const std::string packet = xmp_packet(texts);
   const Mux mux(WebPMuxCreate(&from, 0), &WebPMuxDelete);
@@ -165,11 +216,33 @@ std::vector<uint8_t> encode_webp(const Video& video, const WebpOptions& options,
   return {data.bytes, data.bytes + data.size};
 }
 
+PngTexts webp_texts(std::span<const uint8_t> bytes) {
+  const WebPData file{bytes.data(), bytes.size()};
+  const Mux mux(WebPMuxCreate(&file, 0), &WebPMuxDelete);
+  WebPData chunk{};
+  PngTexts texts;
+  if (!mux || WebPMuxGetChunk(mux.get(), "XMP ", &chunk) != WEBP_MUX_OK) return texts;
+  const std::string_view packet{reinterpret_cast<const char*>(chunk.bytes), chunk.size};
+  constexpr std::string_view kName = " glint:", kQuote = "=\"";
+  for (size_t at = packet.find(kName); at != packet.npos; at = packet.find(kName, at)) {
+    at += kName.size();
+    const size_t equals = packet.find(kQuote, at);
+    const size_t end = equals == packet.npos ? equals : packet.find('"', equals + kQuote.size());
+    if (end == packet.npos) break;
+    const std::string text = unescaped(packet.substr(equals + kQuote.size(), end - equals - kQuote.size()));
+    if (!invalid_utf8_offset(text)) texts[std::string(packet.substr(at, equals - at))] = text;
+    at = end;
+  }
+  return texts;
+}
+
 void write_webp(const std::filesystem::path& path, const Video& video, const WebpOptions& options,
                 const PngTexts& texts) {
-  const auto bytes = encode_webp(video, options, texts);
-  const std::string_view piece{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  detail::write_file(path, {&piece, 1});
+  detail::at_boundary(ErrorCode::Io, path.string(), [&] {
+    const auto bytes = encode_webp(video, options, texts);
+    const std::string_view piece{reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    detail::write_file(path, {&piece, 1});
+  });
 }
 
 }  // namespace glint

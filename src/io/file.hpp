@@ -1,4 +1,4 @@
-// File access: memory-mapped reads and atomic writes.
+// File access: whole reads into memory of our own, and atomic writes.
 #pragma once
 
 #include <cstddef>
@@ -12,26 +12,35 @@
 
 namespace glint::detail {
 
-/// A private memory mapping of a file: writing to it does not change the file.
-class MappedFile {
+/// A file's content, read once: what happens to the file later changes nothing. Not a memory mapping, which
+/// would follow every change of the file, and end the process where the file is cut.
+class FileBytes {
  public:
-  /// Errors:  NotFound if there is no such file; InvalidArgument if it is not a regular file or cannot be
-  ///          read.
-  explicit MappedFile(const std::filesystem::path& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
+  /// Errors:  NotFound if there is no such file; InvalidArgument if it is not a regular file; Io if it cannot
+  ///          be read, or its size changes meanwhile.
+  explicit FileBytes(const std::filesystem::path& path);
+  FileBytes(const FileBytes&) = delete;
+  FileBytes& operator=(const FileBytes&) = delete;
 
-  std::span<std::byte> bytes() const { return {data_, size_}; }
-  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  std::span<std::byte> bytes() const { return {data_.get(), size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_.get()), size_}; }
 
  private:
-  std::byte* data_ = nullptr;
+  struct Free {
+    void operator()(std::byte* data) const;
+  };
+  std::unique_ptr<std::byte[], Free> data_;  // aligned for any tensor
   size_t size_ = 0;
 };
 
-/// Writes the concatenated pieces to a temporary file beside `path`, then renames it to `path`.
-/// Errors:  NotFound if the folder does not exist; InvalidArgument if the file cannot be written.
+/// Writes the concatenated pieces to `path`. A regular file is replaced by one written beside it, so that it
+/// always holds the old content or the new one, also after a power failure; its mode, owner and the symbolic
+/// links to it stay. A file with several hard links is overwritten in place. Pipes, devices and descriptors
+/// of this process (/dev/stdout) are written to; a reader that is gone is an error and no signal.
+/// Errors:  as check_writable; Io if writing fails.
 void write_file(const std::filesystem::path& path, std::span<const std::string_view> pieces);
+
+/// Whether a file name is that of an unfinished file of write_file, left by a process that was killed.
+bool is_unfinished(std::string_view name);
 
 }  // namespace glint::detail

@@ -8,8 +8,6 @@
 #include <glint/core/error.hpp>
 #include <glint/core/nearest.hpp>
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cmath>
 #include <optional>
@@ -99,7 +97,7 @@ class FieldReader {
     if (!value) return;
     read_value(*value, place(name), out);
     GLINT_CHECK(std::find(names.begin(), names.end(), out) != names.end(), BadModel,
-                "{}: expected {}, got '{}'{}", place(name), fmt::join(names, " | "), out,
+                "{}: expected {}, got '{}'{}", place(name), joined_text(names, " | "), out,
                 did_you_mean(out, names));
   }
 

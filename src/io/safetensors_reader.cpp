@@ -1,6 +1,7 @@
 // Trusts nothing: every number in the header is checked before use.
-#include "io/file.hpp"
+#include "core/boundary.hpp"
 #include "io/json.hpp"
+#include "io/safetensors_content.hpp"
 #include "io/safetensors_dtype.hpp"
 
 #include <glint/core/error.hpp>
@@ -39,9 +40,6 @@ class HeaderReader {
     const std::string where = file_ + ": tensor '" + name + "'";
     GLINT_CHECK(value.is_object(), BadModel, "{}: expected an object, got {}", where,
                 detail::describe(value));
-    for (const auto& [key, unused] : value.items())
-      GLINT_CHECK(key == "dtype" || key == "shape" || key == "data_offsets", BadModel,
-                  "{}: unknown field '{}'", where, key);
     Entry entry;
     entry.name = name;
     entry.dtype = dtype(value, where);
@@ -106,7 +104,9 @@ class HeaderReader {
   uint64_t data_size_;
 };
 
+/// Null is no metadata, as for the reference implementation.
 Metadata parse_metadata(const json& value, const std::string& file) {
+  if (value.is_null()) return {};
   GLINT_CHECK(value.is_object(), BadModel, "{}: __metadata__: expected an object, got {}", file,
               detail::describe(value));
   Metadata metadata;
@@ -143,13 +143,13 @@ void check_booleans(std::span<const std::byte> data, const std::string& file, co
 }
 
 at::Tensor tensor_of(const Entry& entry, std::byte* data,
-                     const std::shared_ptr<detail::MappedFile>& mapping) {
+                     const std::shared_ptr<const detail::FileBytes>& content) {
   const auto options = at::TensorOptions().dtype(entry.dtype);
   if (entry.begin == entry.end) return at::empty(entry.shape, options);
   std::byte* first = data + entry.begin;
   if (reinterpret_cast<uintptr_t>(first) % c10::elementSize(entry.dtype) == 0)
     return at::from_blob(
-        first, entry.shape, [mapping](void*) {}, options);
+        first, entry.shape, [content](void*) {}, options);
   auto tensor = at::empty(entry.shape, options);
   std::memcpy(tensor.data_ptr(), first, entry.end - entry.begin);
   return tensor;
@@ -169,13 +169,12 @@ std::string_view header_text(std::string_view text, const std::string& file) {
   return text.substr(kLengthSize, length);
 }
 
-}  // namespace
-
-TensorMap read_safetensors(const std::filesystem::path& path, Metadata* metadata) {
-  const std::string file = path.string();
-  const auto mapping = std::make_shared<detail::MappedFile>(path);
-  const auto header = header_text(mapping->text(), file);
-  const auto data = mapping->bytes().subspan(kLengthSize + header.size());
+TensorMap parse(const std::shared_ptr<const detail::FileBytes>& content, const std::string& file,
+                Metadata* metadata) {
+  const auto header = header_text(content->text(), file);
+  const auto data = content->bytes().subspan(kLengthSize + header.size());
+  GLINT_CHECK(!header.starts_with("\xEF\xBB\xBF"), BadModel, "{}: header: begins with a byte order mark",
+              file);
   const json root = detail::parse_json(header, file + ": header");
   GLINT_CHECK(root.is_object(), BadModel, "{}: header: expected an object, got {}", file,
               detail::describe(root));
@@ -195,10 +194,21 @@ TensorMap read_safetensors(const std::filesystem::path& path, Metadata* metadata
   for (const auto& entry : entries) {
     if (entry.dtype == at::kBool)
       check_booleans(data.subspan(entry.begin, entry.end - entry.begin), file, entry.name);
-    tensors.emplace(entry.name, tensor_of(entry, data.data(), mapping));
+    tensors.emplace(entry.name, tensor_of(entry, data.data(), content));
   }
   if (metadata) *metadata = std::move(found);
   return tensors;
+}
+
+}  // namespace
+
+TensorMap detail::parse_safetensors(const std::shared_ptr<const FileBytes>& content, const std::string& file,
+                                    Metadata* metadata) {
+  return at_boundary(ErrorCode::BadModel, file, [&] { return parse(content, file, metadata); });
+}
+
+TensorMap read_safetensors(const std::filesystem::path& path, Metadata* metadata) {
+  return detail::parse_safetensors(std::make_shared<const detail::FileBytes>(path), path.string(), metadata);
 }
 
 }  // namespace glint

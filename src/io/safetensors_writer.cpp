@@ -1,3 +1,4 @@
+#include "core/boundary.hpp"
 #include "io/file.hpp"
 #include "io/safetensors_dtype.hpp"
 
@@ -43,10 +44,7 @@ std::vector<Item> items_of(const TensorMap& tensors, const std::filesystem::path
   return items;
 }
 
-}  // namespace
-
-void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
-                       const Metadata& metadata) {
+void write(const std::filesystem::path& path, const TensorMap& tensors, const Metadata& metadata) {
   const auto items = items_of(tensors, path);
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   for (const auto& [key, text] : metadata) {
@@ -72,6 +70,13 @@ void write_safetensors(const std::filesystem::path& path, const TensorMap& tenso
   pieces[0] = {length.data(), length.size()};
   pieces[1] = text;
   detail::write_file(path, pieces);
+}
+
+}  // namespace
+
+void write_safetensors(const std::filesystem::path& path, const TensorMap& tensors,
+                       const Metadata& metadata) {
+  detail::at_boundary(ErrorCode::Io, path.string(), [&] { write(path, tensors, metadata); });
 }
 
 }  // namespace glint

@@ -1,6 +1,7 @@
 #include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
 
+#include <fmt/format.h>
 #include <openssl/evp.h>
 
 #include <array>
@@ -52,14 +53,14 @@ std::string sha256_file(const std::filesystem::path& path) {
   GLINT_CHECK(std::filesystem::is_regular_file(status), InvalidArgument, "{}: expected a regular file",
               path.string());
   std::ifstream file(path, std::ios::binary);
-  GLINT_CHECK(file.is_open(), InvalidArgument, "{}: cannot be opened for reading", path.string());
+  GLINT_CHECK(file.is_open(), Io, "{}: cannot be opened for reading", path.string());
   Digest digest;
   std::vector<char> piece(size_t{1} << 20);
   while (file) {
     file.read(piece.data(), static_cast<std::streamsize>(piece.size()));
     digest.update(piece.data(), static_cast<size_t>(file.gcount()));
   }
-  GLINT_CHECK(file.eof(), InvalidArgument, "{}: reading failed", path.string());
+  GLINT_CHECK(file.eof(), Io, "{}: reading failed", path.string());
   return digest.hex();
 }
 

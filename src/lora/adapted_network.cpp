@@ -1,3 +1,5 @@
+#include "network/host_state.hpp"
+
 #include <glint/core/error.hpp>
 #include <glint/core/nearest.hpp>
 #include <glint/core/tensor.hpp>
@@ -11,6 +13,9 @@
 
 namespace glint {
 namespace {
+
+/// So that its product with any factor of read_adapter fits into float32.
+constexpr double kLargestScale = 1e9;
 
 /// Returns a weight with its updates applied in at least float32.
 at::Tensor changed(const at::Tensor& weight, const std::vector<std::pair<const LowRank*, double>>& changes) {
@@ -78,12 +83,16 @@ std::shared_ptr<const Network> AdaptedNetwork::at(const Adapters& scales) const 
                 adapters_.empty() ? "; this model has none" : did_you_mean(name, names()));
     GLINT_CHECK(std::isfinite(scale), InvalidArgument, "adapters.{}: expected a finite scale, got {}", name,
                 scale);
+    GLINT_CHECK(std::abs(scale) <= kLargestScale, InvalidArgument,
+                "adapters.{}: expected a scale from -{} to {}, got {}", name, kLargestScale, kLargestScale,
+                scale);
     used.emplace(name, scale);
   }
   if (used.empty()) return network_;
   const std::shared_ptr<Cache::Slot> slot = cache_->slot(used);
   const std::lock_guard lock(slot->forming);
-  if (!slot->network) slot->network = form(used);
+  if (!slot->network)
+    slot->network = detail::torch_boundary(ErrorCode::Internal, "adapters", [&] { return form(used); });
   return slot->network;
 }
 

@@ -1,11 +1,15 @@
+#include "lora/adapter_content.hpp"
+
 #include "io/json.hpp"
+#include "io/safetensors_content.hpp"
 #include "lora/adapter_names.hpp"
 
 #include <glint/core/error.hpp>
-#include <glint/io/safetensors.hpp>
-#include <glint/lora/adapter.hpp>
+
+#include <fmt/format.h>
 
 #include <cmath>
+#include <span>
 
 namespace glint {
 namespace {
@@ -18,8 +22,7 @@ using nlohmann::json;
 std::string listed(const std::vector<std::string>& keys) {
   constexpr size_t kShown = 8;
   const size_t shown = std::min(keys.size(), kShown);
-  const std::string text =
-      fmt::format("{}", fmt::join(keys.begin(), keys.begin() + static_cast<long>(shown), ", "));
+  const std::string text = joined_text(std::span(keys).first(shown), ", ");
   return keys.size() == shown ? text : fmt::format("{} and {} more", text, keys.size() - shown);
 }
 
@@ -85,6 +88,10 @@ LowRank layer_of(const Parts& parts, const Settings& settings, const std::string
     layer.factor = settings.factor(parts.key, rank);
   }
   GLINT_CHECK(std::isfinite(layer.factor), BadModel, "{}: '{}': alpha: expected a finite number", file, name);
+  constexpr double kLargestFactor = 1e9;  // so that its product with any scale fits into float32
+  GLINT_CHECK(std::abs(layer.factor) <= kLargestFactor, BadModel,
+              "{}: '{}': alpha: expected a number of at most {} times the rank, got {} times", file, name,
+              kLargestFactor, layer.factor);
   return layer;
 }
 
@@ -117,10 +124,10 @@ void divide(const LowRank& layer, const std::vector<std::string>& targets, const
 
 }  // namespace
 
-AdapterFile read_adapter(const std::filesystem::path& path) {
-  AdapterFile result{.path = path.string()};
+AdapterFile detail::parse_adapter(const std::shared_ptr<const FileBytes>& content, const std::string& file) {
+  AdapterFile result{.path = file};
   Metadata metadata;
-  const TensorMap tensors = read_safetensors(path, &metadata);
+  const TensorMap tensors = parse_safetensors(content, file, &metadata);
   const Settings settings(metadata, result.path);
   std::map<std::string, Parts> layers;
   std::vector<std::string> others;
@@ -146,6 +153,10 @@ AdapterFile read_adapter(const std::filesystem::path& path) {
   for (const auto& [name, parts] : layers)
     result.layers[parts.key.component].push_back(layer_of(parts, settings, result.path));
   return result;
+}
+
+AdapterFile read_adapter(const std::filesystem::path& path) {
+  return detail::parse_adapter(std::make_shared<const detail::FileBytes>(path), path.string());
 }
 
 WeightChanges match_adapter(const AdapterFile& file, const std::string& component, const Weights& weights) {

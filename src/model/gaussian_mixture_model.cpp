@@ -1,8 +1,10 @@
 #include <glint/core/error.hpp>
 #include <glint/model/gaussian_mixture_model.hpp>
 
+#ifndef GLINT_CORE_ONLY
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/softmax.h>
+#endif
 
 namespace glint {
 namespace {
@@ -11,7 +13,7 @@ void check_tensor(const at::Tensor& t, const char* name) {
   GLINT_CHECK(t.defined() && t.dim() >= 1 && t.numel() > 0, ShapeMismatch,
               "{}: expected a tensor with elements, got none", name);
   GLINT_CHECK(t.scalar_type() == at::kDouble, UnsupportedDtype, "{}: expected float64, got {}", name,
-              c10::toString(t.scalar_type()));
+              at::toString(t.scalar_type()));
 }
 
 }  // namespace
@@ -40,7 +42,7 @@ GaussianMixtureModel::GaussianMixtureModel(GaussianMixture mixture, Parameteriza
            .parameterization = parameterization,
            .noise_kind = kind,
            .latent_shape = {mixture.means.sizes().begin() + 1, mixture.means.sizes().end()},
-           .gradients = true};
+           .gradients = kDifferentiates};
 }
 
 Conditioning GaussianMixtureModel::condition(const std::vector<int64_t>& components) const {

@@ -1,9 +1,8 @@
 // Loads packages compiled by AOTInductor: a shared library and its constants in a .pt2 archive.
 #include "io/json.hpp"
-#include "network/loaders.hpp"
-#include "network/torch_errors.hpp"
+#include "network/archive.hpp"
+#include "network/host_state.hpp"
 
-#include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
 #include <dlfcn.h>
@@ -13,8 +12,9 @@ namespace {
 
 /// Returns the number of glint::attention calls in a package. A document beside its library lists the
 /// operators not compiled into it: {"nodes": [{"name", "node": {"target", ...}}, ...]}.
-int64_t attention_calls(const std::string& file) {
-  caffe2::serialize::PyTorchStreamReader archive(file);
+int64_t attention_calls(const ModelFile& source) {
+  const std::string& file = source.name;
+  caffe2::serialize::PyTorchStreamReader archive(std::make_shared<MemoryReader>(source.content));
   int64_t calls = 0;
   for (const std::string& name : archive.getAllRecords()) {
     if (!name.starts_with("data/aotinductor/model/") || !name.ends_with(".wrapper.json")) continue;
@@ -29,15 +29,17 @@ int64_t attention_calls(const std::string& file) {
 
 class AotiNetwork final : public Network {
  public:
-  AotiNetwork(std::string file, at::DeviceIndex device_index, int64_t attention_layers)
+  /// Loads the package at `path`; messages call it `file`.
+  AotiNetwork(std::string file, const std::string& path, at::DeviceIndex device_index,
+              int64_t attention_layers)
       : file_(std::move(file)),
         attention_layers_(attention_layers),
-        loader_(file_, "model", false, 1, device_index) {}
+        loader_(path, "model", false, 1, device_index) {}
 
   int64_t attention_layers() const override { return attention_layers_; }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
-    return translated(ErrorCode::Internal, file_, [&] {
+    return torch_boundary(ErrorCode::Internal, file_, [&] {
       const WithoutAutograd guard;
       // Compiled code assumes the strides it was compiled for, unchecked.
       for (auto& input : inputs) input = input.contiguous();
@@ -63,32 +65,35 @@ bool load_libtorch() {
   return ::dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr;
 }
 
-std::shared_ptr<const Network> open_package(const std::string& file, at::DeviceIndex index, int64_t layers) {
+std::shared_ptr<const Network> open_package(const std::string& file, const std::string& path,
+                                            at::DeviceIndex index, int64_t layers) {
   // Packages link to libtorch.so unless exported with link_libtorch = False, although they only need
   // libtorch_cpu.so. Load it only for packages that require it, since it pulls in the CUDA libraries.
   try {
-    return std::make_shared<const AotiNetwork>(file, index, layers);
+    return std::make_shared<const AotiNetwork>(file, path, index, layers);
   } catch (const std::exception& error) {
     if (std::string_view(error.what()).find("libtorch.so") == std::string_view::npos) throw;
     GLINT_CHECK(load_libtorch(), BadModel,
                 "{}: the package is linked with libtorch.so, which cannot be loaded here; export it with "
                 "torch._inductor.config.aot_inductor.link_libtorch = False",
                 file);
-    return std::make_shared<const AotiNetwork>(file, index, layers);
+    return std::make_shared<const AotiNetwork>(file, path, index, layers);
   }
 }
 
 }  // namespace
 
-std::shared_ptr<const Network> load_aoti(const std::filesystem::path& path,
-                                         const ParsedLoadOptions& options) {
-  const std::string file = path.string();
+std::shared_ptr<const Network> load_aoti(const ModelFile& source, const ParsedLoadOptions& options) {
+  const std::string& file = source.name;
   const auto index = options.device.is_cuda() ? options.device.index() : at::DeviceIndex{-1};
   const std::string what = file +
                            ": cannot be loaded as an AOTInductor package (was it compiled on another kind of "
                            "processor or by another torch?)";
-  return translated(ErrorCode::BadModel, what,
-                    [&] { return open_package(file, index, options.attention ? attention_calls(file) : 0); });
+  return torch_boundary(ErrorCode::BadModel, what, [&] {
+    const UnnamedFile copy;
+    copy.append(source.content->text().data(), source.content->text().size());
+    return open_package(file, copy.path(), index, options.attention ? attention_calls(source) : 0);
+  });
 }
 
 }  // namespace glint::detail

@@ -1,16 +1,13 @@
 // Loads torch.export programs (.pt2), run by nativert, torch's interpreter for them in libtorch_cpu.
-#include "network/loaders.hpp"
-#include "network/torch_errors.hpp"
+#include "io/json.hpp"
+#include "network/archive.hpp"
+#include "network/host_state.hpp"
 
 #include <glint/network/attention_rewrite.hpp>
 
 #include <c10/util/Logging.h>
-#include <caffe2/serialize/inline_container.h>
-#include <unistd.h>
+#include <fmt/format.h>
 
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <mutex>
 
 #if __has_include(<torch/nativert/ModelRunnerHandle.h>)
@@ -51,41 +48,69 @@ at::Tensor ordinary(const at::Tensor& output) {
   return tensor;
 }
 
-/// An unnamed file, which disappears with this object or the process.
-class UnnamedFile {
- public:
-  UnnamedFile() {
-    std::string name = (std::filesystem::temp_directory_path() / "glint-XXXXXX").string();
-    descriptor_ = ::mkstemp(name.data());
-    GLINT_CHECK(descriptor_ >= 0, Internal, "{}: cannot be made: {}", name, std::strerror(errno));
-    ::unlink(name.c_str());
+/// Returns the bytes of an element of a dtype by its number in the schema of exported programs; 0 for one
+/// that no weight has.
+uint64_t element_size(int64_t dtype) {
+  switch (dtype) {
+    case 1:
+    case 2:
+    case 12: return 1;  // uint8, int8, bool
+    case 3:
+    case 6:
+    case 13: return 2;  // int16, float16, bfloat16
+    case 4:
+    case 7: return 4;  // int32, float32
+    case 5:
+    case 8:
+    case 10: return 8;  // int64, float64, complex64
+    default: return 0;
   }
-  ~UnnamedFile() { ::close(descriptor_); }
-  UnnamedFile(const UnnamedFile&) = delete;
-  UnnamedFile& operator=(const UnnamedFile&) = delete;
+}
 
-  /// Returns a path that opens the file while this object lives.
-  std::string path() const { return fmt::format("/proc/self/fd/{}", descriptor_); }
-
-  size_t append(const void* data, size_t size) const {
-    for (size_t done = 0; done < size;) {
-      const ssize_t written = ::write(descriptor_, static_cast<const char*>(data) + done, size - done);
-      if (written < 0 && errno == EINTR) continue;
-      GLINT_CHECK(written >= 0, Internal,
-                  "temporary copy of an exported program: {} (TMPDIR says where it goes)",
-                  std::strerror(errno));
-      done += static_cast<size_t>(written);
-    }
-    return size;
+/// Reads numbers given as {"as_int": n}.
+std::vector<int64_t> numbers(const nlohmann::json& list, const std::string& where) {
+  GLINT_CHECK(list.is_array(), BadModel, "{}: expected an array, got {}", where, describe(list));
+  std::vector<int64_t> result;
+  for (const auto& number : list) {
+    const auto value = number.is_object() ? number.find("as_int") : number.end();
+    GLINT_CHECK(value != number.end() && value->is_number_integer(), BadModel,
+                "{}: expected integers, got {}", where, describe(number));
+    result.push_back(value->get<int64_t>());
   }
+  return result;
+}
 
- private:
-  int descriptor_ = -1;
-};
-
-std::string text_record(caffe2::serialize::PyTorchStreamReader& archive, const std::string& name) {
-  const auto [data, size] = archive.getRecord(name);
-  return {static_cast<const char*>(data.get()), size};
+/// Checks that the tensors a folder of the archive lists lie within their records: the runner believes the
+/// list.
+void check_tensors(caffe2::serialize::PyTorchStreamReader& archive, const std::string& folder,
+                   const std::string& list, const std::string& file) {
+  if (!archive.hasRecord(folder + list)) return;
+  const std::string where = file + "/" + folder + list;
+  const nlohmann::json document = parse_json(text_record(archive, folder + list), where);
+  const auto config = document.is_object() ? document.find("config") : document.end();
+  GLINT_CHECK(config != document.end() && config->is_object(), BadModel, "{}: expected an object 'config'",
+              where);
+  for (const auto& [name, entry] : config->items()) {
+    const std::string place = file + ": tensor '" + name + "'";
+    GLINT_CHECK(entry.is_object() && entry.contains("path_name") && entry["path_name"].is_string(), BadModel,
+                "{}: expected an object with a path_name", place);
+    if (!entry.contains("tensor_meta") || entry["tensor_meta"].is_null()) continue;  // no tensor
+    GLINT_CHECK(!entry.contains("use_pickle") || entry["use_pickle"] == false, BadModel,
+                "{}: pickled tensors are not supported", place);
+    const nlohmann::json& meta = entry["tensor_meta"];
+    for (const char* field : {"dtype", "sizes", "strides", "storage_offset"})
+      GLINT_CHECK(meta.is_object() && meta.contains(field), BadModel, "{}: missing field '{}'", place, field);
+    const uint64_t bytes = meta["dtype"].is_number_integer() ? element_size(meta["dtype"].get<int64_t>()) : 0;
+    GLINT_CHECK(bytes > 0, BadModel, "{}: no weight has the dtype {}", place, meta["dtype"].dump());
+    const std::string record = folder + entry["path_name"].get<std::string>();
+    GLINT_CHECK(archive.hasRecord(record), BadModel, "{}: there is no record '{}'", place, record);
+    check_extent(place,
+                 {.sizes = numbers(meta["sizes"], place),
+                  .strides = numbers(meta["strides"], place),
+                  .offset = numbers(nlohmann::json::array({meta["storage_offset"]}), place).front(),
+                  .element_size = bytes},
+                 archive.getRecordSize(record));
+  }
 }
 
 /// Rewrites the archive with another graph. Copies the weights too, since the runner opens only paths.
@@ -112,7 +137,7 @@ class ExportedProgramNetwork final : public Network {
   int64_t attention_layers() const override { return attention_layers_; }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
-    return translated(ErrorCode::Internal, file_, [&] {
+    return torch_boundary(ErrorCode::Internal, file_, [&] {
       const WithoutAutograd guard;
       std::vector<c10::IValue> stack(std::make_move_iterator(inputs.begin()),
                                      std::make_move_iterator(inputs.end()));
@@ -134,24 +159,26 @@ class ExportedProgramNetwork final : public Network {
 
 }  // namespace
 
-std::shared_ptr<const Network> load_exported_program(const std::filesystem::path& path,
+std::shared_ptr<const Network> load_exported_program(const ModelFile& source,
                                                      const ParsedLoadOptions& options) {
-  const std::string file = path.string();
+  const std::string& file = source.name;
   GLINT_CHECK(options.device.is_cpu(), UnsupportedDevice,
               "{}: exported programs run on the device they were exported for, which is the CPU here", file);
-  return translated(ErrorCode::BadModel, file + ": cannot be loaded as an exported program", [&] {
+  return torch_boundary(ErrorCode::BadModel, file + ": cannot be loaded as an exported program", [&] {
     const Quiet quiet;
+    caffe2::serialize::PyTorchStreamReader archive(std::make_shared<MemoryReader>(source.content));
+    check_tensors(archive, "data/weights/", "model_weights_config.json", file);
+    check_tensors(archive, "data/constants/", "model_constants_config.json", file);
+    const UnnamedFile copy;
+    int64_t layers = 0;
     if (options.attention) {
       const std::string record = "models/model.json";
-      caffe2::serialize::PyTorchStreamReader archive(file);
       const auto program = rewrite_attention(text_record(archive, record), file + "/" + record);
-      if (program.layers > 0) {
-        const UnnamedFile copy;
-        write_with_program(archive, record, program.json, copy);
-        return std::make_shared<const ExportedProgramNetwork>(file, copy.path(), program.layers);
-      }
+      layers = program.layers;
+      if (layers > 0) write_with_program(archive, record, program.json, copy);
     }
-    return std::make_shared<const ExportedProgramNetwork>(file, file, 0);
+    if (layers == 0) copy.append(source.content->text().data(), source.content->text().size());
+    return std::make_shared<const ExportedProgramNetwork>(file, copy.path(), layers);
   });
 }
 

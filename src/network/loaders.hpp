@@ -2,12 +2,16 @@
 // write such a file, declare its loader here, and add an enumerator in backend.hpp and a row in network.cpp.
 #pragma once
 
+#include "io/file.hpp"
+
 #include <glint/core/tensor.hpp>
 #include <glint/network/network.hpp>
 
 #include <ATen/core/LegacyTypeDispatch.h>
 
+#include <memory>
 #include <optional>
+#include <string>
 
 namespace glint::detail {
 
@@ -17,15 +21,27 @@ struct ParsedLoadOptions {
   std::optional<at::ScalarType> dtype;  ///< converts weights to this dtype; unset = keep as stored
   bool gradients = false;
   bool attention = true;
+  bool pack = true;
 };
 
-std::shared_ptr<const Network> load_torchscript(const std::filesystem::path& path,
-                                                const ParsedLoadOptions& options);
-std::shared_ptr<const Network> load_exported_program(const std::filesystem::path& path,
-                                                     const ParsedLoadOptions& options);
-std::shared_ptr<const Network> load_aoti(const std::filesystem::path& path, const ParsedLoadOptions& options);
-std::shared_ptr<const Network> load_safetensors(const std::filesystem::path& path,
-                                                const ParsedLoadOptions& options);
+/// A network's file, read once: loaders use these bytes and never open the path again, so that what was
+/// verified is what runs.
+struct ModelFile {
+  std::string name;  ///< for messages
+  std::shared_ptr<const FileBytes> content;
+};
+
+std::shared_ptr<const Network> load_torchscript(const ModelFile& file, const ParsedLoadOptions& options);
+std::shared_ptr<const Network> load_exported_program(const ModelFile& file, const ParsedLoadOptions& options);
+std::shared_ptr<const Network> load_aoti(const ModelFile& file, const ParsedLoadOptions& options);
+std::shared_ptr<const Network> load_safetensors(const ModelFile& file, const ParsedLoadOptions& options);
+
+/// Checks everything that load_network can tell without the file.   Errors: as load_network.
+void check_load(const std::string& name, Backend backend, const LoadOptions& options);
+
+/// As glint::load_network, for a file that has been read.
+std::shared_ptr<const Network> load_network(const ModelFile& file, Backend backend,
+                                            const LoadOptions& options);
 
 /// Returns the dtype called `name` (float32, float16, bfloat16, float64).   Errors: InvalidArgument.
 at::ScalarType parse_dtype(const std::string& name);

@@ -1,3 +1,4 @@
+#include "network/host_state.hpp"
 #include "network/loaders.hpp"
 
 #include <glint/core/error.hpp>
@@ -12,7 +13,7 @@ namespace {
 /// A backend's loader and capabilities.
 struct Engine {
   Backend backend;
-  std::shared_ptr<const Network> (*load)(const std::filesystem::path&, const detail::ParsedLoadOptions&);
+  std::shared_ptr<const Network> (*load)(const detail::ModelFile&, const detail::ParsedLoadOptions&);
   BackendFacts facts;
 };
 constexpr std::array kEngines{
@@ -77,25 +78,41 @@ std::shared_ptr<const Network> Network::with_weights(const Weights&) const {
   fail(ErrorCode::InvalidArgument, "weights: this network's cannot be exchanged");
 }
 
+void detail::check_load(const std::string& name, Backend backend, const LoadOptions& options) {
+  GLINT_CHECK(options.trust == Trust::Code || facts_of(backend).built_in, InvalidArgument,
+              "trust: {} is code ({}), and trust is {}", name, enum_name(backend), enum_name(options.trust));
+  GLINT_CHECK(!options.gradients || facts_of(backend).gradients, InvalidArgument,
+              "gradients: a {} component has none; only torchscript components are differentiable",
+              enum_name(backend));
+  parse_device(options.device);
+  if (options.dtype != kStored && !options.dtype.empty()) parse_dtype(options.dtype);
+}
+
 std::shared_ptr<const Network> load_network(const std::filesystem::path& path, Backend backend,
                                             const LoadOptions& options) {
   std::error_code ignored;
   GLINT_CHECK(std::filesystem::exists(path, ignored), NotFound, "{}: no such file", path.string());
   GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), BadModel, "{}: expected a file",
               path.string());
-  GLINT_CHECK(!options.gradients || facts_of(backend).gradients, InvalidArgument,
-              "gradients: a {} component has none; only torchscript components are differentiable",
-              enum_name(backend));
-  detail::ParsedLoadOptions understood{detail::parse_device(options.device), at::kFloat, options.gradients,
-                                       options.attention};
+  detail::check_load(path.string(), backend, options);
+  return detail::load_network({path.string(), std::make_shared<const detail::FileBytes>(path)}, backend,
+                              options);
+}
+
+std::shared_ptr<const Network> detail::load_network(const ModelFile& file, Backend backend,
+                                                    const LoadOptions& options) {
+  check_load(file.name, backend, options);
+  ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients,
+                               options.attention, options.pack};
   if (options.dtype == kStored)
     understood.dtype.reset();
   else if (!options.dtype.empty())
-    understood.dtype = detail::parse_dtype(options.dtype);
+    understood.dtype = parse_dtype(options.dtype);
   // References a symbol of libglint_ops. Otherwise the linker drops it from programs that only load networks,
   // and the operators that rewritten networks call are never registered.
   static_cast<void>(AttentionScope::current());
-  return engine_of(backend).load(path, understood);
+  return torch_boundary(ErrorCode::BadModel, file.name,
+                        [&] { return engine_of(backend).load(file, understood); });
 }
 
 }  // namespace glint

@@ -1,8 +1,9 @@
 // Loads networks of built-in architecture; the file holds their weights and, in its metadata, their settings.
+#include "io/safetensors_content.hpp"
+#include "network/host_state.hpp"
 #include "network/loaders.hpp"
 #include "network/released/core2_network.hpp"
 #include "network/released/npnet.hpp"
-#include "network/torch_errors.hpp"
 
 #include <ATen/core/grad_mode.h>
 
@@ -18,7 +19,7 @@ class SafetensorsNetwork final : public Network {
   std::vector<std::string> inputs() const override { return network_->inputs(); }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
-    return translated(ErrorCode::Internal, file_, [&] {
+    return torch_boundary(ErrorCode::Internal, file_, [&] {
       const WithoutAutograd guard;
       return network_->run(std::move(inputs));
     });
@@ -37,12 +38,11 @@ class SafetensorsNetwork final : public Network {
 
 }  // namespace
 
-std::shared_ptr<const Network> load_safetensors(const std::filesystem::path& path,
-                                                const ParsedLoadOptions& options) {
-  const std::string file = path.string();
-  return translated(ErrorCode::BadModel, file, [&]() -> std::shared_ptr<const Network> {
+std::shared_ptr<const Network> load_safetensors(const ModelFile& source, const ParsedLoadOptions& options) {
+  const std::string& file = source.name;
+  return torch_boundary(ErrorCode::BadModel, file, [&]() -> std::shared_ptr<const Network> {
     Metadata settings;
-    TensorMap tensors = read_safetensors(path, &settings);
+    TensorMap tensors = parse_safetensors(source.content, file, &settings);
     const auto named = settings.extract("architecture");
     const std::string architecture = named ? named.mapped() : "";
     GLINT_CHECK(architecture == "npnet" || architecture == "core2", BadModel,

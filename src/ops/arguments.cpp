@@ -3,10 +3,15 @@
 #include <glint/core/error.hpp>
 #include <glint/core/tensor.hpp>
 
+#include "ops/cuda/backend.hpp"
+
 #include <cmath>
 
 namespace glint::ops {
 namespace {
+
+constexpr const char* kDevices =
+    cuda::kBuilt ? "the CPU or a CUDA device" : "the CPU (this build has no CUDA kernels)";
 
 Element element_of(const char* name, at::ScalarType type) {
   switch (type) {
@@ -26,8 +31,10 @@ Rows rows_of(const char* name, const at::Tensor& x) {
 
 void check_like(const char* name, const at::Tensor& x, const at::Tensor& q) {
   GLINT_CHECK(x.dim() == 4, ShapeMismatch, "{}: expected [B,H,N,D], got {}", name, shape_string(x.sizes()));
-  GLINT_CHECK(x.device().is_cpu(), UnsupportedDevice, "{}: expected a tensor on the CPU, got {}", name,
-              x.device().str());
+  GLINT_CHECK(has_kernels(x.device()), UnsupportedDevice, "{}: expected a tensor on {}, got {}", name,
+              kDevices, x.device().str());
+  GLINT_CHECK(x.device() == q.device(), UnsupportedDevice, "{}: expected the device of q, {}, got {}", name,
+              q.device().str(), x.device().str());
   element_of(name, x.scalar_type());
   GLINT_CHECK(x.scalar_type() == q.scalar_type(), UnsupportedDtype, "{}: expected the dtype of q, {}, got {}",
               name, toString(q.scalar_type()), toString(x.scalar_type()));
@@ -55,6 +62,8 @@ void check_scale(const std::optional<double>& scale) {
 }
 
 }  // namespace
+
+bool has_kernels(const at::Device& device) { return device.is_cpu() || (cuda::kBuilt && device.is_cuda()); }
 
 Arguments checked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   check_like("q", q, q);
@@ -103,12 +112,17 @@ void check(const IsaOptions& options, int64_t queries, int64_t keys) {
   check_scale(options.scale);
 }
 
-at::Tensor block_list(const char* name, const at::Tensor& blocks, at::IntArrayRef shape, int64_t limit) {
+at::Tensor block_list(const char* name, const at::Tensor& blocks, at::IntArrayRef shape, int64_t limit,
+                      const at::Device& device) {
   GLINT_CHECK(at::isIntegralType(blocks.scalar_type(), false), UnsupportedDtype,
               "{}: expected integers, got {}", name, toString(blocks.scalar_type()));
   GLINT_CHECK(blocks.sizes() == shape, ShapeMismatch, "{}: expected {}, got {}", name, shape_string(shape),
               shape_string(blocks.sizes()));
-  at::Tensor wide = blocks.to(at::kCPU, at::kLong).contiguous();
+  GLINT_CHECK(blocks.device().is_cpu() || blocks.device() == device, UnsupportedDevice,
+              "{}: expected a tensor on the CPU or on q's device, {}, got {}", name, device.str(),
+              blocks.device().str());
+  if (!blocks.device().is_cpu()) return blocks.to(at::kInt).contiguous();
+  at::Tensor wide = blocks.to(at::kLong).contiguous();
   for (int64_t row = 0, count = shape.back(); row < (count ? wide.numel() / count : 0); ++row) {
     std::vector<int64_t> sorted(wide.data_ptr<int64_t>() + row * count,
                                 wide.data_ptr<int64_t>() + (row + 1) * count);
@@ -120,19 +134,19 @@ at::Tensor block_list(const char* name, const at::Tensor& blocks, at::IntArrayRe
     GLINT_CHECK(twice == sorted.end(), InvalidArgument,
                 "{}: expected different blocks in a list, got {} twice", name, *twice);
   }
-  return wide.to(at::kInt);
+  return wide.to(device, at::kInt);
 }
 
-at::Tensor checked_gate(const at::Tensor& gate, const Operands& o) {
+at::Tensor checked_gate(const at::Tensor& gate, const Operands& o, const at::Device& device) {
   const bool shared = gate.dim() == 2;
   const std::vector<int64_t> expected =
       shared ? std::vector<int64_t>{o.batch, o.q.tokens} : std::vector<int64_t>{o.batch, o.heads, o.q.tokens};
   GLINT_CHECK(gate.sizes() == at::IntArrayRef(expected), ShapeMismatch,
-              "gate: expected [{0},{2}] or [{0},{1},{2}], got {3}", o.batch, o.heads, o.q.tokens,
-              shape_string(gate.sizes()));
+              "gate: expected [{},{}] or [{},{},{}], got {}", o.batch, o.q.tokens, o.batch, o.heads,
+              o.q.tokens, shape_string(gate.sizes()));
   GLINT_CHECK(at::isFloatingType(gate.scalar_type()), UnsupportedDtype,
               "gate: expected floating point, got {}", toString(gate.scalar_type()));
-  const at::Tensor wide = gate.to(at::kCPU, at::kFloat);
+  const at::Tensor wide = gate.to(device, at::kFloat);
   return shared ? wide.unsqueeze(1).expand({o.batch, o.heads, o.q.tokens}) : wide;
 }
 

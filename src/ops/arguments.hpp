@@ -17,6 +17,9 @@ struct Arguments {
   Operands operands;
 };
 
+/// Whether this build has kernels for a device.
+bool has_kernels(const at::Device& device);
+
 /// Checks q, k, v and allocates the result. `v` may be undefined when only selecting blocks from q and k.
 /// Errors: ShapeMismatch, UnsupportedDtype, UnsupportedDevice.
 Arguments checked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
@@ -26,11 +29,14 @@ void check(const PisaOptions& options, int64_t keys);
 /// Same; ISA requires as many keys as queries.
 void check(const IsaOptions& options, int64_t queries, int64_t keys);
 
-/// Checks a list of block indices in [0, limit) and returns it as contiguous int32.
-at::Tensor block_list(const char* name, const at::Tensor& blocks, at::IntArrayRef shape, int64_t limit);
+/// Checks a list of block indices in [0, limit) and returns it as contiguous int32 on `device`. The numbers
+/// of a list on a GPU are not looked at, which would wait for it; out of range, they read nothing beyond the
+/// tensors.
+at::Tensor block_list(const char* name, const at::Tensor& blocks, at::IntArrayRef shape, int64_t limit,
+                      const at::Device& device);
 
-/// Returns the gate, [B,S] or [B,H,S], as float32.
-at::Tensor checked_gate(const at::Tensor& gate, const Operands& operands);
+/// Returns the gate, [B,S] or [B,H,S], as float32 on `device`.
+at::Tensor checked_gate(const at::Tensor& gate, const Operands& operands, const at::Device& device);
 
 /// Parses an enumerator's name.   Errors: InvalidArgument for unknown names.
 TaylorOrder parse_order(std::string_view order);

@@ -4,7 +4,7 @@
 #include <glint/ops/attention_scope.hpp>
 #include <glint/ops/sparse_attention.hpp>
 
-#include "ops/grid.hpp"
+#include "ops/arguments.hpp"
 
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -20,8 +20,8 @@ bool has_kernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const bool typed = type == at::kFloat || type == at::kHalf || type == at::kBFloat16;
   if (!typed || k.scalar_type() != type || v.scalar_type() != type) return false;
   for (const at::Tensor* x : {&q, &k, &v})
-    if (x->dim() != 4 || !x->is_cpu() || x->size(0) != q.size(0) || x->size(1) != q.size(1) ||
-        x->size(3) < 1 || x->size(3) > kMaxHeadSize)
+    if (x->dim() != 4 || !has_kernels(x->device()) || x->device() != q.device() || x->size(0) != q.size(0) ||
+        x->size(1) != q.size(1) || x->size(3) < 1 || x->size(3) > kMaxHeadSize)
       return false;
   return k.size(3) == q.size(3) && v.size(2) == k.size(2) && q.size(2) >= 1 && k.size(2) >= 1;
 }

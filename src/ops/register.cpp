@@ -152,13 +152,18 @@ TORCH_LIBRARY(glint, m) {
       "bool is_causal=False, *, float? scale=None, bool enable_gqa=False, int layer=0) -> Tensor");
 }
 
-TORCH_LIBRARY_IMPL(glint, CPU, m) {
+void implement(torch::Library& m) {
   m.impl("pisa", pisa_op);
   m.impl("pisa_select", pisa_select_op);
   m.impl("isa", isa_op);
   m.impl("isa_plan", isa_plan_op);
   m.impl("isa.planned", isa_planned_op);
 }
+
+TORCH_LIBRARY_IMPL(glint, CPU, m) { implement(m); }
+#ifdef GLINT_WITH_CUDA
+TORCH_LIBRARY_IMPL(glint, CUDA, m) { implement(m); }
+#endif
 
 TORCH_LIBRARY_IMPL(glint, Meta, m) {
   m.impl("pisa", pisa_meta);

@@ -1,6 +1,7 @@
 #include <glint/ops/sparse_attention.hpp>
 
 #include "ops/arguments.hpp"
+#include "ops/cuda/backend.hpp"
 
 #include <glint/core/error.hpp>
 #include <glint/core/tensor.hpp>
@@ -25,6 +26,31 @@ PlanLists lists_of(const IsaPlan& plan) {
           list_of(plan.exact_blocks)};
 }
 
+/// Whether the kernels of a CUDA device are to be used.
+bool on_cuda(const Arguments& a) { return ops::cuda::kBuilt && a.q.is_cuda(); }
+int device_of(const Arguments& a) { return static_cast<int>(a.q.device().index()); }
+
+void run_pisa_select(const Arguments& a, const PisaOptions& options, BlockList selected) {
+  if constexpr (ops::cuda::kBuilt)
+    if (on_cuda(a)) return ops::cuda::pisa_select(a.operands, options, selected, device_of(a));
+  ops::pisa_select(a.operands, options, selected);
+}
+void run_pisa(const Arguments& a, const PisaOptions& options, BlockList selected) {
+  if constexpr (ops::cuda::kBuilt)
+    if (on_cuda(a)) return ops::cuda::pisa(a.operands, options, selected, device_of(a));
+  ops::pisa(a.operands, options, selected);
+}
+void run_isa_plan(const Arguments& a, const IsaOptions& options, const PlanLists& plan) {
+  if constexpr (ops::cuda::kBuilt)
+    if (on_cuda(a)) return ops::cuda::isa_plan(a.operands, options, plan, device_of(a));
+  ops::isa_plan(a.operands, options, plan);
+}
+void run_isa(const Arguments& a, const IsaOptions& options, const PlanLists& plan, const ops::Gate& gate) {
+  if constexpr (ops::cuda::kBuilt)
+    if (on_cuda(a)) return ops::cuda::isa(a.operands, options, plan, gate, device_of(a));
+  ops::isa(a.operands, options, plan, gate);
+}
+
 IsaPlan plan_for(const Arguments& a, const IsaOptions& options) {
   const IsaGrid grid = grid_of(options, a.q.size(2));
   const int64_t kept = grid.kept(options.context_keep), sharp = grid.sharp(options.sharp_share);
@@ -34,7 +60,7 @@ IsaPlan plan_for(const Arguments& a, const IsaOptions& options) {
     return at::empty(tail, a.q.options().dtype(at::kInt));
   };
   IsaPlan plan{blocks({kept}), blocks({sharp}), blocks({diffuse}), blocks({diffuse, exact})};
-  ops::isa_plan(a.operands, options, lists_of(plan));
+  run_isa_plan(a, options, lists_of(plan));
   return plan;
 }
 
@@ -43,15 +69,16 @@ at::Tensor isa_with(const Arguments& a, const IsaOptions& options, const IsaPlan
   at::Tensor gates;
   ops::Gate view;
   if (gate && gate->defined()) {
-    gates = ops::checked_gate(*gate, a.operands);
+    gates = ops::checked_gate(*gate, a.operands, a.q.device());
     view = {gates.data_ptr<float>(), gates.stride(0), gates.stride(1), gates.stride(2)};
   }
-  ops::isa(a.operands, options, lists_of(plan), view);
+  run_isa(a, options, lists_of(plan), view);
   return a.out;
 }
 
-/// Checks that every query block is in exactly one of the two lists.
+/// Checks that every query block is in exactly one of the two lists, unless that would wait for a GPU.
 void check_partition(const at::Tensor& sharp, const at::Tensor& diffuse, int64_t blocks) {
+  if (!sharp.is_cpu() || !diffuse.is_cpu()) return;
   const at::Tensor all = at::cat({sharp, diffuse}, 2).contiguous();
   for (int64_t row = 0; row < all.numel() / blocks; ++row) {
     std::vector<int32_t> sorted(all.data_ptr<int32_t>() + row * blocks,
@@ -78,10 +105,11 @@ at::Tensor pisa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, c
                 shape_string(block_indices->sizes()));
     given = ops::block_list(
         "block_indices", *block_indices,
-        {q.size(0), q.size(1), Grid{q.size(2), options.block_size}.blocks(), block_indices->size(3)}, blocks);
+        {q.size(0), q.size(1), Grid{q.size(2), options.block_size}.blocks(), block_indices->size(3)}, blocks,
+        q.device());
     selected = list_of(given);
   }
-  ops::pisa(a.operands, options, selected);
+  run_pisa(a, options, selected);
   return a.out;
 }
 
@@ -92,7 +120,7 @@ at::Tensor pisa_select(const at::Tensor& q, const at::Tensor& k, const at::Tenso
   const int64_t rows = Grid{q.size(2), options.block_size}.blocks();
   const int64_t count = ops::budget(options.density, Grid{k.size(2), options.block_size}.blocks());
   at::Tensor selected = at::empty({q.size(0), q.size(1), rows, count}, q.options().dtype(at::kInt));
-  ops::pisa_select(a.operands, options, list_of(selected));
+  run_pisa_select(a, options, list_of(selected));
   return selected;
 }
 
@@ -126,11 +154,12 @@ at::Tensor isa(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, co
   GLINT_CHECK(exact >= 1, ShapeMismatch, "exact_blocks: expected [B,H,diffuse,at least 1], got {}",
               shape_string(plan.exact_blocks.sizes()));
   const IsaPlan checked{
-      ops::block_list("context_blocks", plan.context_blocks, {b, h, kept}, grid.context_blocks()),
-      ops::block_list("sharp_blocks", plan.sharp_blocks, {b, h, sharp}, blocks),
-      ops::block_list("diffuse_blocks", plan.diffuse_blocks, {b, h, blocks - sharp}, blocks),
-      ops::block_list("exact_blocks", plan.exact_blocks, {b, h, blocks - sharp, exact}, kept_blocks)};
-  check_partition(checked.sharp_blocks, checked.diffuse_blocks, blocks);
+      ops::block_list("context_blocks", plan.context_blocks, {b, h, kept}, grid.context_blocks(), q.device()),
+      ops::block_list("sharp_blocks", plan.sharp_blocks, {b, h, sharp}, blocks, q.device()),
+      ops::block_list("diffuse_blocks", plan.diffuse_blocks, {b, h, blocks - sharp}, blocks, q.device()),
+      ops::block_list("exact_blocks", plan.exact_blocks, {b, h, blocks - sharp, exact}, kept_blocks,
+                      q.device())};
+  check_partition(plan.sharp_blocks.to(at::kInt), plan.diffuse_blocks.to(at::kInt), blocks);
   return isa_with(a, options, checked, gate);
 }
 

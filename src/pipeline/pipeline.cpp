@@ -1,4 +1,4 @@
-#include "network/torch_errors.hpp"
+#include "network/host_state.hpp"
 
 #include <glint/pipeline/pipeline.hpp>
 #include <glint/vae/image_decoder.hpp>
@@ -7,6 +7,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <chrono>
+#include <optional>
 
 namespace glint {
 namespace {
@@ -25,6 +26,13 @@ class Stopwatch {
   double& seconds_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
+
+/// Returns c with ordinary tensors in place of those made in inference mode.
+Conditioning ordinary(Conditioning c) {
+  for (at::Tensor* tensor : {&c.tokens, &c.pooled, &c.mask}) *tensor = detail::ordinary_tensor(*tensor);
+  for (auto& [name, tensor] : c.extras) tensor = detail::ordinary_tensor(tensor);
+  return c;
+}
 
 /// Returns the request for samples first, first + 1, ..., counted prompt by prompt.
 SampleRequest batch_of(const Plan& plan, const GenerateRequest& request, const std::vector<Prompt>& prompts,
@@ -56,11 +64,11 @@ Pipeline::Pipeline(Bundle bundle, Registry registry)
 
 Prompt Pipeline::encode(const Plan& plan, const GenerateRequest& request, const std::string& prompt,
                         TokenizedPrompt* words) const {
-  return detail::engine_errors_translated(ErrorCode::Internal, "encode", [&]() -> Prompt {
+  return detail::torch_boundary(ErrorCode::Internal, "encode", [&]() -> Prompt {
     const Manifest& manifest = bundle_.manifest();
     if (request.conditioning)
-      return {.cond = with_size(request.conditioning->cond, manifest.family, plan.size),
-              .uncond = with_size(request.conditioning->uncond, manifest.family, plan.size)};
+      return {.cond = with_size(ordinary(request.conditioning->cond), manifest.family, plan.size),
+              .uncond = with_size(ordinary(request.conditioning->uncond), manifest.family, plan.size)};
     const auto encoder = bundle_.prompt_encoder(request.adapters);
     EncodedPrompt cond = encoder->encode(prompt, plan.size);
     if (words) *words = std::move(cond.tokenized);
@@ -87,7 +95,7 @@ std::vector<Prompt> Pipeline::encode_all(const Plan& plan, const GenerateRequest
 }
 
 void Pipeline::preload(const GenerateRequest& request) const {
-  detail::engine_errors_translated(ErrorCode::Internal, "preload", [&] {
+  detail::torch_boundary(ErrorCode::Internal, "preload", [&] {
     resolve(request);
     if (!request.conditioning) bundle_.prompt_encoder(request.adapters);
     if (!request.decode) return;
@@ -99,7 +107,7 @@ void Pipeline::preload(const GenerateRequest& request) const {
 }
 
 std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& request) const {
-  return detail::engine_errors_translated(ErrorCode::Internal, "attention_calls", [&] {
+  return detail::torch_boundary(ErrorCode::Internal, "attention_calls", [&] {
     const Plan plan = resolve(request);
     const Predictor& predictor = plan.sampler.predictor();
     const Prompt prompt = encode(plan, request, request.conditioning ? "" : request.prompts.front());
@@ -122,9 +130,9 @@ std::vector<AttentionCall> Pipeline::attention_calls(const GenerateRequest& requ
 
 void Pipeline::decode(const GenerateRequest& request, const at::Tensor& latents,
                       GenerateResult& result) const {
-  Stopwatch time(result.seconds["decode"]);
   const bool video = bundle_.manifest().latent.frame_scale.has_value();
   for (int64_t b = 0; b < latents.size(0); ++b) {
+    std::optional<Stopwatch> time(result.seconds["decode"]);
     const VaeCall call{
         .tile = result.vae_tile, .proceed = [&](int64_t done, int64_t total) {
           if (!request.observer) return true;
@@ -148,11 +156,13 @@ void Pipeline::decode(const GenerateRequest& request, const at::Tensor& latents,
     } else {
       result.images.push_back(std::move(to_images(bundle_.decoder()->decode(one, call)).front()));
     }
+    time.reset();  // what the host does with the picture is not decoding
+    if (request.on_decoded) request.on_decoded(result);
   }
 }
 
 GenerateResult Pipeline::generate(const GenerateRequest& request) const {
-  return detail::engine_errors_translated(ErrorCode::Internal, "generate", [&] { return run(request); });
+  return detail::torch_boundary(ErrorCode::Internal, "generate", [&] { return run(request); });
 }
 
 GenerateResult Pipeline::run(const GenerateRequest& request) const {
@@ -164,17 +174,20 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
   result.rule = plan.rule;
   result.guidance = plan.guidance;
   result.vae_tile = plan.vae_tile;
+  result.negative_without_effect = request.negative && !request.negative->empty() && !plan.reads_negative;
   std::vector<Prompt> prompts;
   {
     Stopwatch encode_time(result.seconds["encode"]);
     prompts = encode_all(plan, request, result.prompts);
   }
   result.sample.seed = request.seed;
-  for (int64_t first = 0; first < plan.samples; first += request.batch) {
-    const int64_t size = std::min(request.batch, plan.samples - first);
+  for (int64_t first = request.first; first < plan.end;) {
+    const int64_t size = std::min(request.batch, plan.end - first);
     SampleResult part = plan.sampler.sample(batch_of(plan, request, prompts, first, size));
-    if (request.decode) decode(request, part.latents, result);
+    const at::Tensor latents = part.latents;
     result.sample.append(std::move(part));
+    if (request.decode) decode(request, latents, result);
+    first += size;
   }
   result.seconds["sample"] = result.sample.usage.seconds;
   for (const auto& strategy : plan.sampler.parts().noise_strategies) {

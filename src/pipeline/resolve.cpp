@@ -1,7 +1,9 @@
-#include "network/torch_errors.hpp"
+#include "network/host_state.hpp"
 #include "pipeline/sizes.hpp"
 
 #include <glint/pipeline/pipeline.hpp>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -42,11 +44,12 @@ NoiseSchedule plan_schedule(const GenerateRequest& request, const Manifest& mani
   const ScheduleSpec& spec = manifest.schedule;
   check_schedule_options(request.schedule, spec.kind);
   GridOptions grid = read_options("schedule", request.schedule, spec.grid);
-  if (grid.sigmas == Sigmas::Model) {  // the bundle's bounds belong to its own way to spread them
+  if (!grid.sigmas.has_ends()) {  // the bundle's bounds belong to its own way to spread them
     if (!request.schedule.contains("sigma_min")) grid.sigma_min.reset();
     if (!request.schedule.contains("sigma_max")) grid.sigma_max.reset();
   }
-  grid.steps = request.steps.value_or(static_cast<int>(manifest.default_steps.value_or(20)));
+  const auto own = static_cast<int>(grid.sigmas.own.size());
+  grid.steps = request.steps.value_or(own > 0 ? own : static_cast<int>(manifest.default_steps.value_or(20)));
   const int64_t patch = manifest.latent.patch;
   if (spec.flow.dynamic)
     grid.tokens = static_cast<double>((shape.back() / patch) * (shape[shape.size() - 2] / patch));
@@ -130,21 +133,34 @@ class Assembly {
     attention_ = true;
     parts_.predictor.attention = policy;
   }
+  void operator()(std::shared_ptr<const StepCache> cache) {
+    GLINT_CHECK(!parts_.cache, InvalidArgument, "with: expected one cache at most, got two");
+    parts_.cache = std::move(cache);
+  }
 
  private:
   SamplerParts& parts_;
   bool attention_ = false;
 };
 
+/// Returns whether a run of these parts may evaluate the negative prompt. Strategies may.
+bool reads_negative(const SamplerParts& parts) {
+  if (!parts.noise_strategies.empty() || !parts.step_methods.empty() || parts.solver->reads().uncond)
+    return true;
+  for (int i = 0; i < parts.schedule.steps(); ++i) {
+    const BranchSet set = parts.predictor.branches({i, parts.schedule.steps()});
+    if (set.uncond || set.weak) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 Plan Pipeline::resolve(const GenerateRequest& request) const {
-  return detail::engine_errors_translated(ErrorCode::Internal, "resolve", [&] {
+  return detail::torch_boundary(ErrorCode::Internal, "resolve", [&] {
     const Manifest& manifest = bundle_.manifest();
-    GLINT_CHECK(request.count >= 1, InvalidArgument, "count: expected at least 1, got {}", request.count);
-    GLINT_CHECK(request.batch >= 1, InvalidArgument, "batch: expected at least 1, got {}", request.batch);
-    GLINT_CHECK(request.conditioning || !request.prompts.empty(), InvalidArgument,
-                "prompts: expected at least one, got none");
+    detail::check_numbers(request);
+    detail::check_prompts(request);
     const SolverPlan solver = plan_solver(request, manifest, registry_);
     RulePlan rule(request, registry_, solver, manifest.guidance);
     std::vector<Method> methods;
@@ -181,9 +197,14 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     Assembly assembly(parts);
     for (const Method& method : methods) std::visit(assembly, method.make(registry_, context));
 
+    Sampler sampler(std::move(parts));
+    const bool negative = reads_negative(sampler.parts());
     const int64_t per_prompt = request.noise.defined() ? request.noise.size(0) : request.count;
     const auto prompts = request.conditioning ? int64_t{1} : static_cast<int64_t>(request.prompts.size());
-    return Plan{.sampler = Sampler(std::move(parts)),
+    const int64_t samples = per_prompt * prompts;
+    GLINT_CHECK(request.first < samples, InvalidArgument, "first: expected 0 to {}, got {}", samples - 1,
+                request.first);
+    return Plan{.sampler = std::move(sampler),
                 .latent_shape = shape,
                 .size = size,
                 .solver = solver.choice.name,
@@ -191,7 +212,9 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
                 .guidance = rule.guidance(),
                 .vae_tile = tile,
                 .per_prompt = per_prompt,
-                .samples = per_prompt * prompts};
+                .samples = samples,
+                .end = request.first + std::min(request.limit.value_or(samples), samples - request.first),
+                .reads_negative = negative};
   });
 }
 

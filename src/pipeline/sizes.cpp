@@ -1,6 +1,9 @@
 #include "pipeline/sizes.hpp"
 
 #include <glint/core/error.hpp>
+#include <glint/io/utf8.hpp>
+
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -10,6 +13,9 @@ namespace {
 // Largest image and video frame decoded untiled, px, and the tile sides beyond.
 constexpr double kLargestPiece = 1 << 21, kLargestVideoPiece = 1 << 19;
 constexpr int64_t kTile = 1024, kVideoTile = 512;
+
+constexpr int64_t kMostSamples = int64_t{1} << 31, kMostFrames = int64_t{1} << 16;
+constexpr int64_t kMostPixels = int64_t{1} << 28;  // of a picture or frame
 
 /// Returns the height or width in latent units.
 int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallback, const LatentSpec& latent,
@@ -21,7 +27,24 @@ int64_t latent_size(std::optional<int64_t> pixels, std::optional<int64_t> fallba
               name, unit, size);
   GLINT_CHECK(!latent.largest || size / scale <= *latent.largest, InvalidArgument,
               "{}: expected at most {}, got {}", name, *latent.largest * scale, size);
+  GLINT_CHECK(size <= kMostPixels, InvalidArgument, "{}: expected at most {}, got {}", name, kMostPixels,
+              size);
+  GLINT_CHECK(!latent.fixed_size || !fallback || size == *fallback * scale, InvalidArgument,
+              "{}: the model makes {} px and nothing else, got {}", name, *fallback * scale, size);
   return size / scale;
+}
+
+void check_area(int64_t height, int64_t width, const LatentSpec& latent) {
+  const int64_t h = height * latent.spatial_scale, w = width * latent.spatial_scale;
+  GLINT_CHECK(h <= kMostPixels / w, InvalidArgument,
+              "width and height: expected at most {} pixels, got {} x {}", kMostPixels, w, h);
+}
+
+void check_text(const std::string& name, const std::string& text) {
+  GLINT_CHECK(text.size() <= kLongestPrompt, InvalidArgument, "{}: expected at most {} bytes, got {}", name,
+              kLongestPrompt, text.size());
+  if (const auto offset = invalid_utf8_offset(text))
+    fail(ErrorCode::InvalidArgument, "{}: not UTF-8 at byte offset {}", name, *offset);
 }
 
 /// Returns the shape of one sample's noise, checked like requested sizes.
@@ -30,13 +53,19 @@ std::vector<int64_t> noise_shape(const at::Tensor& noise, const LatentSpec& late
   GLINT_CHECK(noise.dim() == rank && noise.size(0) >= 1 && noise.size(1) == latent.channels, ShapeMismatch,
               "noise: expected [B,{},{}H,W] with B >= 1, got {}", latent.channels,
               latent.frame_scale ? "F," : "", shape_string(noise.sizes()));
+  for (const int64_t side : {noise.size(-2), noise.size(-1)})
+    GLINT_CHECK(side <= kMostPixels / latent.spatial_scale, InvalidArgument,
+                "noise: expected sides of at most {} px, got {} latents", kMostPixels, side);
   latent_size(noise.size(-2) * latent.spatial_scale, {}, latent, "noise: height");
   latent_size(noise.size(-1) * latent.spatial_scale, {}, latent, "noise: width");
+  check_area(noise.size(-2), noise.size(-1), latent);
   return noise.sizes().slice(1).vec();
 }
 
 int64_t latent_frames(int64_t frames, int64_t scale) {
   const int64_t below = frames < 1 ? 1 : frames - (frames - 1) % scale;
+  GLINT_CHECK(frames <= kMostFrames, InvalidArgument, "frames: expected at most {}, got {}", kMostFrames,
+              frames);
   GLINT_CHECK(frames == below, InvalidArgument,
               "frames: expected one more than a multiple of {}, got {}; the nearest {}", scale, frames,
               frames < 1 ? "is 1" : fmt::format("are {} and {}", below, below + scale));
@@ -44,6 +73,30 @@ int64_t latent_frames(int64_t frames, int64_t scale) {
 }
 
 }  // namespace
+
+void check_numbers(const GenerateRequest& request) {
+  const auto in_range = [](const char* name, int64_t value, int64_t least) {
+    GLINT_CHECK(value >= least, InvalidArgument, "{}: expected at least {}, got {}", name, least, value);
+    GLINT_CHECK(value <= kMostSamples, InvalidArgument, "{}: expected at most {}, got {}", name, kMostSamples,
+                value);
+  };
+  in_range("count", request.count, 1);
+  in_range("batch", request.batch, 1);
+  in_range("first", request.first, 0);
+  in_range("limit", request.limit.value_or(1), 1);
+  GLINT_CHECK(request.prompts.size() <= static_cast<size_t>(kMostSamples), InvalidArgument,
+              "prompts: expected at most {}, got {}", kMostSamples, request.prompts.size());
+}
+
+void check_prompts(const GenerateRequest& request) {
+  GLINT_CHECK(request.conditioning || !request.prompts.empty(), InvalidArgument,
+              "prompts: expected at least one, got none");
+  for (size_t i = 0; i < request.prompts.size(); ++i) {
+    const bool several = request.prompts.size() > 1;
+    check_text(several ? fmt::format("prompts[{}]", i) : std::string("prompt"), request.prompts[i]);
+  }
+  if (request.negative) check_text("negative", *request.negative);
+}
 
 std::vector<int64_t> latent_shape(const GenerateRequest& request, const Manifest& manifest) {
   const LatentSpec& latent = manifest.latent;
@@ -58,6 +111,7 @@ std::vector<int64_t> latent_shape(const GenerateRequest& request, const Manifest
   }
   shape.push_back(latent_size(request.height, latent.height, latent, "height"));
   shape.push_back(latent_size(request.width, latent.width, latent, "width"));
+  check_area(shape[shape.size() - 2], shape.back(), latent);
   return shape;
 }
 

@@ -1,10 +1,18 @@
-// Resolves image, latent and tile sizes.
+// Checks a request's numbers and texts, and resolves image, latent and tile sizes.
 #pragma once
 
 #include <glint/bundle/manifest.hpp>
 #include <glint/pipeline/request.hpp>
 
 namespace glint::detail {
+
+/// Throws unless count, batch, first and limit are in range, so that no product or sum of them overflows.
+/// Errors:  InvalidArgument naming the field.
+void check_numbers(const GenerateRequest& request);
+
+/// Throws unless there are prompts, and all are UTF-8 and of at most kLongestPrompt bytes.
+/// Errors:  InvalidArgument naming the prompt.
+void check_prompts(const GenerateRequest& request);
 
 /// Returns the latent shape of one sample, [C,H,W] or [C,F,H,W], for the requested size or noise.
 /// Errors:  InvalidArgument naming width, height or frames; ShapeMismatch for the noise.

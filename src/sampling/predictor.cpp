@@ -13,7 +13,7 @@ void check_weak_branch(std::string_view owner, const Predictor& predictor) {
   const WeakBranch* weak = predictor.rule->weak_branch();
   GLINT_CHECK(weak, InvalidArgument, "{}rule: asks for a weak branch but does not say what it is", owner);
   if (weak->model)
-    check_same_latents(fmt::format("{}rule, weak branch: ", owner), *weak->model, *predictor.model);
+    check_same_latents(message("{}rule, weak branch: ", owner), *weak->model, *predictor.model);
 }
 
 /// Combines the outputs through the first `count` filters.

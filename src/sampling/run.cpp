@@ -22,6 +22,7 @@ struct detail::Branch {
   std::optional<double> embedded_guidance;
   const AttentionPolicy* attention;  // null = dense
   const Conditioning* conditioning;
+  BranchKey key = {};
   at::Tensor output = {};
 
   bool same_call(const Branch& other) const {
@@ -35,6 +36,7 @@ struct detail::Branch {
 namespace {
 
 using detail::Branch;
+using Role = BranchKey::Role;
 
 /// Indices of a predictor's outputs among the branches; -1 = not requested.
 struct Places {
@@ -46,15 +48,15 @@ class BranchList {
  public:
   BranchList(const Prompt& prompt, const StepPosition& position) : prompt_(prompt), position_(position) {}
 
-  /// Adds the branches the predictor needs at this step.
-  void add(const Predictor& predictor) {
+  /// Adds the branches the predictor needs at this step, under a name that it keeps from step to step.
+  void add(const Predictor& predictor, int name) {
     const Prompt& prompt =
         predictor.condition ? prompts_.emplace_back(predictor.condition(prompt_)) : prompt_;
-    asked_.push_back({.predictor = &predictor, .prompt = &prompt});
+    asked_.push_back({.predictor = &predictor, .prompt = &prompt, .name = name});
     const BranchSet set = predictor.branches(position_);
     Places& places = asked_.back().places;
-    if (set.cond) places.cond = place(base(predictor), prompt.cond);
-    if (set.uncond) places.uncond = place(base(predictor), uncond(prompt));
+    if (set.cond) places.cond = place(base(predictor), prompt.cond, {name, Role::Cond});
+    if (set.uncond) places.uncond = place(base(predictor), uncond(prompt), {name, Role::Uncond});
     if (set.weak) places.weak = place_weak(predictor);
   }
 
@@ -62,9 +64,10 @@ class BranchList {
   Places places_of_first(BranchSet also) {
     const Asked& first = asked_.front();
     Places places = first.places;
-    if (also.cond && places.cond < 0) places.cond = place(base(*first.predictor), first.prompt->cond);
+    if (also.cond && places.cond < 0)
+      places.cond = place(base(*first.predictor), first.prompt->cond, {first.name, Role::Cond});
     if (also.uncond && places.uncond < 0)
-      places.uncond = place(base(*first.predictor), uncond(*first.prompt));
+      places.uncond = place(base(*first.predictor), uncond(*first.prompt), {first.name, Role::Uncond});
     return places;
   }
 
@@ -83,6 +86,7 @@ class BranchList {
   struct Asked {
     const Predictor* predictor;
     const Prompt* prompt;
+    int name = 0;
     Places places = {};
     const Conditioning* degraded = nullptr;  // conditioning of the rule's weak branch
   };
@@ -97,8 +101,9 @@ class BranchList {
             .conditioning = nullptr};
   }
 
-  int place(Branch branch, const Conditioning& conditioning) {
+  int place(Branch branch, const Conditioning& conditioning, BranchKey key) {
     branch.conditioning = &conditioning;
+    branch.key = key;
     for (size_t i = 0; i < branches_.size(); ++i)
       if (branches_[i].same_call(branch) && same_tensors(*branches_[i].conditioning, conditioning))
         return static_cast<int>(i);
@@ -116,7 +121,8 @@ class BranchList {
       if (!weak.model->info().embedded_guidance) branch.embedded_guidance.reset();
       if (weak.model->info().attention_layers == 0) branch.attention = nullptr;
     }
-    return place(branch, weak.condition ? degraded(weak) : asked_.back().prompt->cond);
+    return place(branch, weak.condition ? degraded(weak) : asked_.back().prompt->cond,
+                 {asked_.back().name, Role::Weak});
   }
 
   /// Returns the weak branch's conditioning, made once for all predictors that share rule and prompt.
@@ -185,21 +191,92 @@ void Run::evaluate(std::span<detail::Branch> branches, const at::Tensor& x, cons
   }
 }
 
+/// Evaluates the branches for some samples of x.
+void Run::evaluate_samples(std::span<detail::Branch> branches, const at::Tensor& x, const Level& level,
+                           const std::vector<int64_t>& samples) {
+  if (samples.size() == static_cast<size_t>(x.size(0))) return evaluate(branches, x, level);
+  std::deque<Conditioning> conditionings;
+  for (Branch& branch : branches)
+    branch.conditioning = &conditionings.emplace_back(rows_of(*branch.conditioning, samples));
+  std::vector<at::Tensor> rows;
+  for (int64_t b : samples) rows.push_back(x.slice(0, b, b + 1));
+  evaluate(branches, at::cat(rows), level);
+}
+
+/// Asks every sample's cache which branches run, runs those of equal samples together, and lets the caches
+/// complete the rest.
+void Run::evaluate_cached(std::span<detail::Branch> branches, const at::Tensor& x, const Level& level,
+                          const StepPosition& position, CacheMemory& cache) {
+  const auto states = cache.next();
+  std::vector<BranchKey> keys;
+  for (const Branch& branch : branches) keys.push_back(branch.key);
+  std::vector<at::Tensor> samples;
+  std::vector<CachedStep> steps;
+  samples.reserve(states.size());
+  std::vector<std::vector<int64_t>> running(branches.size());  // samples whose network runs, by branch
+  for (size_t b = 0; b < states.size(); ++b) {
+    samples.push_back(x.slice(0, static_cast<int64_t>(b), static_cast<int64_t>(b) + 1));
+    steps.push_back({position, level, branches.front().model->info().parameterization, samples[b]});
+    const std::vector<bool> runs = states[b]->runs(steps[b], keys);
+    for (size_t i = 0; i < branches.size(); ++i) {
+      if (runs[i])
+        running[i].push_back(static_cast<int64_t>(b));
+      else
+        cache.spare(b);
+    }
+  }
+
+  std::vector<std::vector<at::Tensor>> outputs(states.size(), std::vector<at::Tensor>(branches.size()));
+  std::vector<bool> done(branches.size());
+  for (size_t first = 0; first < branches.size(); ++first) {
+    if (done[first] || running[first].empty()) continue;
+    std::vector<size_t> members;
+    std::vector<Branch> group;
+    for (size_t i = first; i < branches.size(); ++i) {
+      if (done[i] || running[i] != running[first]) continue;
+      done[i] = true;
+      members.push_back(i);
+      group.push_back(branches[i]);
+    }
+    evaluate_samples(group, x, level, running[first]);
+    for (size_t k = 0; k < members.size(); ++k) {
+      const auto& ran = running[first];
+      for (size_t row = 0; row < ran.size(); ++row)
+        outputs[static_cast<size_t>(ran[row])][members[k]] =
+            group[k].output.slice(0, static_cast<int64_t>(row), static_cast<int64_t>(row) + 1);
+      if (ran.size() == states.size()) branches[members[k]].output = group[k].output;
+    }
+  }
+
+  for (size_t b = 0; b < states.size(); ++b) states[b]->complete(steps[b], keys, outputs[b]);
+  for (size_t i = 0; i < branches.size(); ++i) {
+    if (branches[i].output.defined()) continue;
+    std::vector<at::Tensor> parts;
+    for (auto& of_sample : outputs) parts.push_back(of_sample[i]);
+    branches[i].output = parts.size() == 1 ? parts.front() : at::cat(parts);
+  }
+}
+
 at::Tensor Run::predict(const Predictor& predictor, const at::Tensor& x, const Level& level, int step,
                         GuidanceState* memory) {
   return std::move(predict(std::span(&predictor, 1), x, level, step, memory).front().output);
 }
 
 std::vector<Prediction> Run::predict(std::span<const Predictor> predictors, const at::Tensor& x,
-                                     const Level& level, int step, GuidanceState* memory, BranchSet also) {
+                                     const Level& level, int step, GuidanceState* memory, BranchSet also,
+                                     CacheMemory* cache, std::span<const int> names) {
   if (observer_ && !observer_->keep_going())
     fail(ErrorCode::Cancelled, "the run was cancelled at step {} of {}", step, schedule_.steps());
 
   const StepPosition position{.step = step, .steps = schedule_.steps()};
   BranchList list(prompt_, position);
-  for (const Predictor& predictor : predictors) list.add(predictor);
+  for (size_t i = 0; i < predictors.size(); ++i)
+    list.add(predictors[i], names.empty() ? static_cast<int>(i) : names[i]);
   const Places of_first = list.places_of_first(also);
-  evaluate(list.branches(), x, level);
+  if (cache)
+    evaluate_cached(list.branches(), x, level, position, *cache);
+  else
+    evaluate(list.branches(), x, level);
 
   std::vector<Prediction> predictions;
   predictions.reserve(predictors.size());
@@ -223,6 +300,11 @@ void Run::report(std::string_view name, const at::Tensor& values) {
   const at::Tensor flat = values.to(at::kCPU, at::kDouble).contiguous();
   std::vector<double>& list = reports_[std::string(stage_)][std::string(name)];
   list.insert(list.end(), flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
+}
+
+void Run::report(std::string_view name, std::span<const double> values) {
+  std::vector<double>& list = reports_[std::string(stage_)][std::string(name)];
+  list.insert(list.end(), values.begin(), values.end());
 }
 
 // Charges the time since the last charge to both the current stage and the total, so that stages add up.

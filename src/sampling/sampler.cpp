@@ -1,6 +1,10 @@
+#include "core/boundary.hpp"
+
 #include <glint/sampling/sampler.hpp>
 
+#ifndef GLINT_CORE_ONLY
 #include <ATen/core/grad_mode.h>
+#endif
 
 #include <optional>
 
@@ -31,6 +35,7 @@ void check_parts(const SamplerParts& p) {
     if (method.strategy) method.strategy->validate(p.schedule, p.predictor);
     if (method.term) method.term->validate(p.schedule, p.predictor);
   }
+  if (p.cache) p.cache->validate(p.schedule, p.predictor);
 }
 
 void check_finite(const at::Tensor& x, const char* what, int step) {
@@ -38,15 +43,21 @@ void check_finite(const at::Tensor& x, const char* what, int step) {
   // values overflow it.
   const double sum = x.sum().item<double>();
   GLINT_CHECK(std::isfinite(sum), Numerical, "{}: expected finite values, got NaN or infinity{}", what,
-              step < 0 ? "" : fmt::format(" after step {}", step));
+              step < 0 ? "" : message(" after step {}", step));
 }
 
 // `argument` names the request field that gave the shape.
 void check_latent_shape(std::string_view argument, at::IntArrayRef shape, const ModelInfo& info) {
   const at::IntArrayRef expected = info.latent_shape;
   bool fits = expected.empty() || shape.size() == expected.size();
-  for (size_t d = 0; fits && d < shape.size(); ++d)
+  double values = 1.0;
+  for (size_t d = 0; fits && d < shape.size(); ++d) {
     fits = shape[d] > 0 && (expected.empty() || expected[d] < 0 || expected[d] == shape[d]);
+    values *= static_cast<double>(shape[d]);
+  }
+  constexpr double kMostValues = 1e12;  // far beyond memory, and so that no size in bytes overflows
+  GLINT_CHECK(values <= kMostValues, InvalidArgument, "{}: expected at most {} values, got {}", argument,
+              kMostValues, shape_string(shape));
   GLINT_CHECK(fits, ShapeMismatch, "{}: model '{}' expects latents {}, got {}", argument, info.name,
               expected.empty() ? "of positive sizes" : shape_string(expected) + " (-1: any positive size)",
               shape_string(shape));
@@ -68,7 +79,7 @@ std::vector<int64_t> latent_shape(const SampleRequest& request, const ModelInfo&
 
 void check_noise(const at::Tensor& noise, const ModelInfo& info) {
   GLINT_CHECK(noise.scalar_type() == at::kFloat || noise.scalar_type() == at::kDouble, UnsupportedDtype,
-              "noise: expected float32 or float64, got {}", c10::toString(noise.scalar_type()));
+              "noise: expected float32 or float64, got {}", at::toString(noise.scalar_type()));
   GLINT_CHECK(noise.dim() >= 2 && noise.size(0) >= 1, ShapeMismatch,
               "noise: expected [B,C,...] with B >= 1, got {}", shape_string(noise.sizes()));
   check_latent_shape("noise", noise.sizes().slice(1), info);
@@ -78,28 +89,34 @@ void check_noise(const at::Tensor& noise, const ModelInfo& info) {
 void check_refined(const at::Tensor& refined, const at::Tensor& x, std::string_view strategy) {
   GLINT_CHECK(refined.defined() && refined.sizes() == x.sizes() && refined.scalar_type() == x.scalar_type(),
               ShapeMismatch, "strategy '{}': expected latents {} of {} back, got {}", strategy,
-              shape_string(x.sizes()), c10::toString(x.scalar_type()),
-              refined.defined()
-                  ? shape_string(refined.sizes()) + " of " + c10::toString(refined.scalar_type())
-                  : "an undefined tensor");
+              shape_string(x.sizes()), at::toString(x.scalar_type()),
+              refined.defined() ? shape_string(refined.sizes()) + " of " + at::toString(refined.scalar_type())
+                                : "an undefined tensor");
 }
 
-/// Returns the accepted prediction including all terms. `memory` is the rule's state along the accepted
+/// Returns a prediction of the step including all terms. `memory` is the rule's state along the accepted
 /// steps.
-Prediction predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, int step,
-                        GuidanceState* memory) {
+Prediction predict_step(Run& run, const SamplerParts& parts, const at::Tensor& x, const Level& level,
+                        int step, GuidanceState* memory, CacheMemory* cache) {
   std::vector<Predictor> predictors{parts.predictor};
   std::vector<double> weights;
-  for (const StepMethod& method : parts.step_methods) {
+  // A cache must know a predictor again at the next step, whatever other terms are active there.
+  constexpr int kPerTerm = 1000;
+  std::vector<int> names{0};
+  for (size_t m = 0; m < parts.step_methods.size(); ++m) {
+    const StepMethod& method = parts.step_methods[m];
     if (!method.term) continue;
+    int name = static_cast<int>(m + 1) * kPerTerm;
     for (Gap& gap : method.term->gaps(run.schedule(), step, parts.predictor)) {
       predictors.push_back(std::move(gap.strong));
       predictors.push_back(std::move(gap.weak));
       weights.push_back(gap.weight);
+      names.insert(names.end(), {name, name + 1});
+      name += 2;
     }
   }
   std::vector<Prediction> made =
-      run.predict(predictors, x, run.schedule().level(step), step, memory, parts.solver->reads());
+      run.predict(predictors, x, level, step, memory, parts.solver->reads(), cache, names);
   Prediction accepted = std::move(made.front());
   for (size_t g = 0; g < weights.size(); ++g)
     accepted.output =
@@ -129,9 +146,15 @@ at::Tensor refined_at(Run& run, const SamplerParts& parts, const at::Tensor& x, 
 
 }  // namespace
 
-Sampler::Sampler(SamplerParts parts) : parts_(std::move(parts)) { check_parts(parts_); }
+Sampler::Sampler(SamplerParts parts) : parts_(std::move(parts)) {
+  detail::at_boundary(ErrorCode::Internal, "sampler", [&] { check_parts(parts_); });
+}
 
 SampleResult Sampler::sample(const SampleRequest& request) const {
+  return detail::at_boundary(ErrorCode::Internal, "sample", [&] { return sampled(request); });
+}
+
+SampleResult Sampler::sampled(const SampleRequest& request) const {
   const NoiseSchedule& schedule = parts_.schedule;
   const ModelInfo& info = parts_.predictor.model->info();
   const int steps = schedule.steps();
@@ -166,23 +189,41 @@ SampleResult Sampler::sample(const SampleRequest& request) const {
 
     const std::unique_ptr<GuidanceState> memory = parts_.predictor.rule->begin();
     SolverHistory history;
+    std::optional<CacheMemory> cache;
+    if (parts_.cache) cache.emplace(*parts_.cache, x.size(0));
+    CacheMemory* const cached = cache ? &*cache : nullptr;
     std::optional<GuidanceMeter> meter;
     if (request.effective_guidance) meter.emplace(parts_.predictor);
     for (int i = 0; i < steps; ++i) {
       const at::Tensor refined = refined_at(run, parts_, x, i, history);
-      const auto [output, branches] = predict_step(run, parts_, refined, i, memory.get());
+      const Departure start = parts_.solver->depart(refined, schedule, i, run.noise());
+      if (cached) cached->begin_step();
+      const auto predict = [&](const at::Tensor& at, const Level& level) {
+        return predict_step(run, parts_, at, level, i, memory.get(), cached);
+      };
+      const auto [output, branches] = predict(start.x, start.level);
+      const Evaluate evaluate = [&](const at::Tensor& at, const Level& level) {
+        return predict(at, level).output;
+      };
       const at::Tensor next = parts_.solver->step(
-          {refined, output, info.parameterization, schedule, i, branches}, history, run.noise());
+          {start.x, output, info.parameterization, schedule, i, branches, evaluate, &start.level}, history,
+          run.noise());
       if (meter) meter->measure(run, x, next, i);
       if (request.check_finite) check_finite(next, "latents", i);
       if (request.keep_trajectory) result.trajectory.push_back(next.to(at::kCPU));
       if (request.observer &&
-          !request.observer->on_step({i, steps, schedule.level(i), schedule.landing(i), x, next, run.total(),
-                                      refined, output, info.parameterization, branches}))
+          !request.observer->on_step({i, steps, start.level, schedule.landing(i), x, next, run.total(),
+                                      start.x, output, info.parameterization, branches}))
         fail(ErrorCode::Cancelled, "the run was cancelled after step {} of {}", i, steps);
       x = next;
     }
     if (meter) result.effective_guidance = meter->result();
+    if (cached) {
+      const Run::Stage inner(run, parts_.cache->name(), steps - 1);
+      run.report("spared", cached->spared());
+      for (const auto& state : cached->first())
+        for (const auto& [figure, values] : state->figures()) run.report(figure, values);
+    }
   }
   check_finite(x, "latents", -1);
   result.latents = x.to(at::kCPU);

@@ -1,3 +1,4 @@
+#include "io/file.hpp"
 #include "io/json_fields.hpp"
 #include "text/added_tokens.hpp"
 #include "text/framed_ids.hpp"
@@ -222,8 +223,13 @@ ClipTokenizer::ClipTokenizer(std::shared_ptr<const Table> table, const TokenFram
 }
 
 ClipTokenizer ClipTokenizer::load(const std::filesystem::path& path, const TokenFrame& frame) {
-  const auto document = detail::parse_json_file(path);
-  detail::FieldReader reader(document, path.string(), "");
+  return parse(detail::FileBytes(path).text(), path.string(), frame);
+}
+
+ClipTokenizer ClipTokenizer::parse(std::string_view content, const std::string& where,
+                                   const TokenFrame& frame) {
+  const auto document = detail::parse_json(content, where);
+  detail::FieldReader reader(document, where, "");
   auto table = std::make_shared<Table>();
   int64_t version = 0;
   auto type = TokenizerKind::ClipBpe;

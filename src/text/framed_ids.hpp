@@ -5,6 +5,7 @@
 #include <glint/text/subword_tokenizers.hpp>
 
 #include <algorithm>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,8 +36,7 @@ class FramedIds {
   }
 
   void unknown(const std::string& word) {
-    auto& known = result_.unknown;
-    if (std::find(known.begin(), known.end(), word) == known.end()) known.push_back(word);
+    if (listed_.insert(word).second) result_.unknown.push_back(word);
   }
 
   TokenizedPrompt finish() && {
@@ -50,6 +50,7 @@ class FramedIds {
   const TokenFrame& frame_;
   size_t room_;
   TokenizedPrompt result_;
+  std::set<std::string> listed_;  // the unknown words so far
 };
 
 }  // namespace glint::detail

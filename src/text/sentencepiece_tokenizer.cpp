@@ -37,9 +37,13 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::shared_ptr<const Table> tabl
 
 SentencePieceTokenizer SentencePieceTokenizer::load(const std::filesystem::path& path,
                                                     const TokenFrame& frame) {
-  const detail::MappedFile mapped(path);
-  return SentencePieceTokenizer(
-      std::make_shared<const Table>(Table{detail::UnigramModel(mapped.text(), path.string())}), frame);
+  return parse(detail::FileBytes(path).text(), path.string(), frame);
+}
+
+SentencePieceTokenizer SentencePieceTokenizer::parse(std::string_view content, const std::string& where,
+                                                     const TokenFrame& frame) {
+  return SentencePieceTokenizer(std::make_shared<const Table>(Table{detail::UnigramModel(content, where)}),
+                                frame);
 }
 
 TokenizedPrompt SentencePieceTokenizer::encode(std::string_view prompt) const {

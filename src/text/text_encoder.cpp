@@ -1,3 +1,4 @@
+#include "network/host_state.hpp"
 #include "network/loaders.hpp"
 
 #include <glint/core/error.hpp>
@@ -20,6 +21,10 @@ TextEncoder::TextEncoder(std::shared_ptr<const Tokenizer> tokenizer, std::shared
 }
 
 EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
+  return detail::torch_boundary(ErrorCode::Internal, "text encoder", [&] { return encoded(prompt); });
+}
+
+EncodedPrompt TextEncoder::encoded(std::string_view prompt) const {
   EncodedPrompt result;
   result.tokenized = tokenizer_->encode(prompt);
   const auto length = static_cast<int64_t>(result.tokenized.ids.size());
@@ -36,8 +41,9 @@ EncodedPrompt TextEncoder::encode(std::string_view prompt) const {
   GLINT_CHECK(outputs.size() == 1 || outputs.size() == 2, BadModel,
               "text encoder: expected tokens or (tokens, pooled), got {} outputs", outputs.size());
   for (const auto& output : outputs)
-    GLINT_CHECK(output.is_floating_point(), BadModel, "text encoder: expected floating-point outputs, got {}",
-                at::toString(output.scalar_type()));
+    GLINT_CHECK(output.defined() && output.is_floating_point(), BadModel,
+                "text encoder: expected floating-point outputs, got {}",
+                output.defined() ? at::toString(output.scalar_type()) : "an undefined tensor");
   const auto tokens = outputs[0].to(at::kCPU, at::kFloat);
   GLINT_CHECK(tokens.dim() == 3 && tokens.size(0) == 1 && tokens.size(1) == length, BadModel,
               "text encoder: tokens: expected [1,{},D], got {}", length, shape_string(tokens.sizes()));

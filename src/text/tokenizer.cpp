@@ -1,3 +1,6 @@
+#include "core/boundary.hpp"
+#include "io/file.hpp"
+
 #include <glint/core/error.hpp>
 #include <glint/text/subword_tokenizers.hpp>
 
@@ -6,25 +9,25 @@ namespace {
 
 using Loaded = std::shared_ptr<const Tokenizer>;
 
-Loaded load_words(const std::filesystem::path& path, const TokenFrame&) {
-  return std::make_shared<const WordTokenizer>(WordTokenizer::load(path));
+Loaded parse_words(std::string_view content, const std::string& where, const TokenFrame&) {
+  return std::make_shared<const WordTokenizer>(WordTokenizer::parse(content, where));
 }
 
 template <typename T>
-Loaded load_framed(const std::filesystem::path& path, const TokenFrame& frame) {
-  return std::make_shared<const T>(T::load(path, frame));
+Loaded parse_framed(std::string_view content, const std::string& where, const TokenFrame& frame) {
+  return std::make_shared<const T>(T::parse(content, where, frame));
 }
 
 /// A kind of tokenizer. To add one, write its file and add an enumerator and a row here.
 struct Entry {
   TokenizerKind kind;
-  Loaded (*load)(const std::filesystem::path&, const TokenFrame&);
+  Loaded (*parse)(std::string_view, const std::string&, const TokenFrame&);
   TokenizerFacts facts;
 };
 constexpr std::array kEntries{
-    Entry{TokenizerKind::Words, load_words, {}},
-    Entry{TokenizerKind::ClipBpe, load_framed<ClipTokenizer>, {.framed = true, .bos = true}},
-    Entry{TokenizerKind::SentencePiece, load_framed<SentencePieceTokenizer>, {.framed = true}},
+    Entry{TokenizerKind::Words, parse_words, {}},
+    Entry{TokenizerKind::ClipBpe, parse_framed<ClipTokenizer>, {.framed = true, .bos = true}},
+    Entry{TokenizerKind::SentencePiece, parse_framed<SentencePieceTokenizer>, {.framed = true}},
 };
 static_assert(kEntries.size() == EnumNames<TokenizerKind>::values.size());
 
@@ -39,7 +42,14 @@ const Entry& entry_of(TokenizerKind kind) {
 const TokenizerFacts& facts_of(TokenizerKind kind) { return entry_of(kind).facts; }
 
 Loaded load_tokenizer(const std::filesystem::path& path, TokenizerKind kind, const TokenFrame& frame) {
-  return entry_of(kind).load(path, frame);
+  entry_of(kind);  // an unknown kind is refused before the file is looked for
+  return parse_tokenizer(detail::FileBytes(path).text(), path.string(), kind, frame);
+}
+
+Loaded parse_tokenizer(std::string_view content, const std::string& where, TokenizerKind kind,
+                       const TokenFrame& frame) {
+  return detail::at_boundary(ErrorCode::BadModel, where,
+                             [&] { return entry_of(kind).parse(content, where, frame); });
 }
 
 }  // namespace glint

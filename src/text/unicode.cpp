@@ -68,6 +68,21 @@ bool is_number(char32_t point) {
   return category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO;
 }
 
+bool is_joining(char32_t point) {
+  constexpr char32_t kZeroWidthNonJoiner = 0x200C, kZeroWidthJoiner = 0x200D, kFirstTag = 0xE0020,
+                     kLastTag = 0xE007F;
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(point));
+  return (category >= UTF8PROC_CATEGORY_MN && category <= UTF8PROC_CATEGORY_ME) ||
+         point == kZeroWidthNonJoiner || point == kZeroWidthJoiner ||
+         (point >= kFirstTag && point <= kLastTag);
+}
+
+bool is_symbol(char32_t point) {
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(point));
+  return (category >= UTF8PROC_CATEGORY_SM && category <= UTF8PROC_CATEGORY_SO) ||
+         category == UTF8PROC_CATEGORY_CO || category == UTF8PROC_CATEGORY_CN;
+}
+
 bool is_space(char32_t point) {
   return (point >= 0x9 && point <= 0xD) || point == 0x20 || point == 0x85 || point == 0xA0 ||
          point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 || point == 0x2029 ||

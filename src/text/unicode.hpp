@@ -16,8 +16,10 @@ std::u32string composed(std::u32string_view points);
 /// Returns `points` in lower case, each on its own, so a final sigma is not special.
 std::u32string lower_case(std::u32string_view points);
 
-bool is_letter(char32_t point);  ///< general category L*
-bool is_number(char32_t point);  ///< general category N*
-bool is_space(char32_t point);   ///< property White_Space
+bool is_letter(char32_t point);   ///< general category L*
+bool is_number(char32_t point);   ///< general category N*
+bool is_space(char32_t point);    ///< property White_Space
+bool is_joining(char32_t point);  ///< a combining mark, or a character that joins its neighbours
+bool is_symbol(char32_t point);   ///< a symbol, also one that Unicode 15 does not know: S*, Co, Cn
 
 }  // namespace glint::detail

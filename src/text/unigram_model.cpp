@@ -9,6 +9,9 @@
 namespace glint::detail {
 namespace {
 
+/// Bytes. Published models have pieces of at most some tens; a limit keeps the cost of a prompt linear.
+constexpr size_t kLongestPiece = 512;
+
 enum PieceType : uint64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
 
 size_t character_length(char first) {
@@ -64,6 +67,8 @@ void UnigramModel::read_piece(std::string_view bytes, int64_t id, const std::str
   }
   GLINT_CHECK(std::isfinite(piece.score), BadModel, "{}: piece {}: expected a finite score", where, id);
   GLINT_CHECK(!piece.text.empty(), BadModel, "{}: piece {}: expected a text", where, id);
+  GLINT_CHECK(piece.text.size() <= kLongestPiece, BadModel, "{}: piece {}: expected at most {} bytes, got {}",
+              where, id, kLongestPiece, piece.text.size());
   if (type == kUnknown) unknown_ = id;
   if (type >= kUnknown && type <= kUserDefined) special_.push_back({piece.text, id});
   if (type == kNormal) {
@@ -103,7 +108,7 @@ std::pair<std::string_view, size_t> UnigramModel::normalised_front(std::string_v
   size_t longest = 0, found = 0;
   if (!trie_.empty()) {
     size_t at = offset_of(trie_[0]);
-    for (size_t i = 0; i < text.size(); ++i) {
+    for (size_t i = 0; i < std::min(text.size(), kLongestPiece); ++i) {
       const auto byte = static_cast<uint8_t>(text[i]);
       at ^= byte;
       if (at >= trie_.size() || label_of(trie_[at]) != byte) break;
@@ -178,13 +183,11 @@ std::vector<UnigramModel::Token> UnigramModel::encode(std::string_view given) co
 
   std::vector<Token> tokens;
   for (size_t end = text.size(); end > 0;) {
-    const size_t begin = *best[end].from;
-    std::string piece = text.substr(begin, end - begin);
-    const bool unknown = best[end].id == unknown_;
-    if (unknown && !tokens.empty() && tokens.back().unknown)
-      tokens.back().text = piece + tokens.back().text;
-    else
-      tokens.push_back({best[end].id, std::move(piece), unknown});
+    const int64_t id = best[end].id;
+    const bool unknown = id == unknown_;
+    size_t begin = *best[end].from;
+    while (unknown && begin > 0 && best[begin].id == unknown_) begin = *best[begin].from;
+    tokens.push_back({id, text.substr(begin, end - begin), unknown});
     end = begin;
   }
   std::reverse(tokens.begin(), tokens.end());

@@ -1,7 +1,11 @@
+#include "io/file.hpp"
 #include "io/json_fields.hpp"
+#include "text/unicode.hpp"
 
 #include <glint/io/utf8.hpp>
 #include <glint/text/tokenizer.hpp>
+
+#include <set>
 
 namespace glint {
 namespace {
@@ -9,19 +13,33 @@ namespace {
 constexpr int64_t kMostTokens = 65536;
 constexpr std::array kType{enum_name(TokenizerKind::Words)};
 
-bool is_word_byte(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+/// What a character does to the words around it.
+enum class Part { Separator, Letter, Symbol, Either };
 
-/// Splits a prompt into lower-cased words.
+Part part_of(char32_t point) {
+  constexpr char32_t kLastAscii = 0x7F;
+  if (detail::is_letter(point) || detail::is_number(point)) return Part::Letter;
+  if (detail::is_joining(point)) return Part::Either;
+  return point > kLastAscii && detail::is_symbol(point) ? Part::Symbol : Part::Separator;
+}
+
+/// Splits a prompt into lower-cased words: runs of letters and digits, and runs of symbols.
 std::vector<std::string> split(std::string_view prompt) {
-  std::vector<std::string> words(1);
-  for (char c : prompt) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    if (is_word_byte(c))
-      words.back() += c;
-    else if (!words.back().empty())
-      words.emplace_back();
+  std::vector<std::string> words;
+  Part last = Part::Separator;
+  std::u32string word;
+  const auto flush = [&] {
+    if (!word.empty()) words.push_back(detail::to_utf8(word));
+    word.clear();
+  };
+  for (const char32_t point : detail::lower_case(detail::composed(detail::code_points(prompt)))) {
+    Part part = part_of(point);
+    if (part == Part::Either) part = last;  // a mark belongs to what it stands on
+    if (part != last) flush();
+    if (part != Part::Separator) word += point;
+    last = part;
   }
-  if (words.back().empty()) words.pop_back();
+  flush();
   return words;
 }
 
@@ -43,14 +61,18 @@ WordTokenizer::WordTokenizer(Options options) : options_(std::move(options)) {
               options_.unknown);
   for (const auto& [word, id] : options_.words) {
     GLINT_CHECK(id >= 0, InvalidArgument, "words.{}: expected an id of at least 0, got {}", word, id);
-    GLINT_CHECK(!word.empty() && std::all_of(word.begin(), word.end(), is_word_byte), InvalidArgument,
-                "words: '{}' has other characters than [a-z0-9], so no prompt can contain it", word);
+    GLINT_CHECK(!invalid_utf8_offset(word) && split(word) == std::vector<std::string>{word}, InvalidArgument,
+                "words: '{}' is not one word in lower case, so no prompt can contain it", word);
   }
 }
 
 WordTokenizer WordTokenizer::load(const std::filesystem::path& path) {
-  const auto document = detail::parse_json_file(path);
-  detail::FieldReader reader(document, path.string(), "");
+  return parse(detail::FileBytes(path).text(), path.string());
+}
+
+WordTokenizer WordTokenizer::parse(std::string_view content, const std::string& where) {
+  const auto document = detail::parse_json(content, where);
+  detail::FieldReader reader(document, where, "");
   int64_t version = 0;
   auto type = TokenizerKind::Words;
   Options options;
@@ -62,13 +84,13 @@ WordTokenizer WordTokenizer::load(const std::filesystem::path& path) {
   reader.required("max_tokens", options.max_tokens);
   const auto* words = reader.find("words");
   GLINT_CHECK(words, BadModel, "{}: missing field", reader.place("words"));
-  detail::FieldReader table(*words, path.string(), "words");
+  detail::FieldReader table(*words, where, "words");
   read_words(table, options.words);
   reader.finish();
   try {
     return WordTokenizer(std::move(options));
   } catch (const Error& error) {
-    fail(ErrorCode::BadModel, "{}: {}", path.string(), error.what());
+    fail(ErrorCode::BadModel, "{}: {}", where, error.what());
   }
 }
 
@@ -76,6 +98,7 @@ TokenizedPrompt WordTokenizer::encode(std::string_view prompt) const {
   if (const auto offset = invalid_utf8_offset(prompt))
     fail(ErrorCode::InvalidArgument, "prompt: not UTF-8 at byte offset {}", *offset);
   TokenizedPrompt result;
+  std::set<std::string> listed;
   for (auto& word : split(prompt)) {
     if (result.ids.size() == static_cast<size_t>(options_.max_tokens)) {
       result.dropped.push_back(std::move(word));
@@ -83,8 +106,8 @@ TokenizedPrompt WordTokenizer::encode(std::string_view prompt) const {
     }
     const auto known = options_.words.find(word);
     result.ids.push_back(known != options_.words.end() ? known->second : options_.unknown);
-    const bool listed = std::find(result.unknown.begin(), result.unknown.end(), word) != result.unknown.end();
-    if (known == options_.words.end() && !listed) result.unknown.push_back(std::move(word));
+    if (known == options_.words.end() && listed.insert(word).second)
+      result.unknown.push_back(std::move(word));
   }
   result.used = static_cast<int64_t>(result.ids.size());
   result.ids.resize(static_cast<size_t>(options_.max_tokens), options_.pad);

@@ -1,5 +1,6 @@
 #include "vae/network.hpp"
 
+#include "network/host_state.hpp"
 #include "network/loaders.hpp"
 
 #include <glint/core/error.hpp>
@@ -23,7 +24,7 @@ at::Tensor to_network(const at::Tensor& tensor, const VaeOptions& options) {
 std::vector<at::Tensor> run(const std::string& what, const Network& network, std::vector<at::Tensor> inputs) {
   const std::string shape = shape_string(inputs.front().sizes());
   try {
-    return network.run(std::move(inputs));
+    return torch_boundary(ErrorCode::Internal, what, [&] { return network.run(std::move(inputs)); });
   } catch (const Error& error) {
     if (error.code() != ErrorCode::OutOfMemory) throw;
     fail(ErrorCode::OutOfMemory, "{}: not enough memory for {}; smaller tiles (vae_tile) need less: {}", what,
@@ -32,6 +33,8 @@ std::vector<at::Tensor> run(const std::string& what, const Network& network, std
 }
 
 void check_output(const std::string& what, const at::Tensor& output, const std::vector<int64_t>& expected) {
+  GLINT_CHECK(output.defined() && output.is_floating_point(), BadModel, "{}: expected floating point, got {}",
+              what, output.defined() ? at::toString(output.scalar_type()) : "an undefined tensor");
   GLINT_CHECK(output.sizes() == at::IntArrayRef(expected), BadModel, "{}: expected {}, got {}", what,
               shape_string(expected), shape_string(output.sizes()));
 }
@@ -84,7 +87,8 @@ at::Tensor scaled(const at::Tensor& latents, const VaeOptions& options) {
 }
 
 void ask(const VaeCall& call, int64_t done, int64_t total) {
-  if (call.proceed && !call.proceed(done, total))
+  if (!call.proceed) return;
+  if (!at_boundary(ErrorCode::Internal, "proceed", [&] { return call.proceed(done, total); }))
     fail(ErrorCode::Cancelled, "cancelled before call {} of {} of the autoencoder", done + 1, total);
 }
 

@@ -7,6 +7,7 @@
 #include <glint/text/text_encoder.hpp>
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>

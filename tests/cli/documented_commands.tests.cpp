@@ -2,6 +2,8 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <fmt/format.h>
+
 #include <sys/wait.h>
 
 #include <cstdlib>

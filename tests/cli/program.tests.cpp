@@ -9,6 +9,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <array>
@@ -171,6 +172,11 @@ TEST_CASE("Bad usage exits with 2 and names the nearest match", "[cli]") {
       {"generate x -m tiny --with cgf", "unknown method 'cgf'; did you mean 'cfg'?"},
       {"generate x -m tiny --with nothing", "unknown method 'nothing'"},
       {"generate x -m tiny --schedule karas", "unknown schedule 'karas'; did you mean 'karras'?"},
+      {"generate x -m tiny --schedule sigmas=0.5+0.9",
+       "sigmas: expected falling values, but 0.9 follows 0.5"},
+      {"generate x -m tiny --steps 3 --schedule sigmas=0.5",
+       "sigmas: expected one level per step (3), got 1"},
+      {"generate x -m tiny --with easy-cache --with spectrum", "with: expected one cache at most, got two"},
       {"generate x -m tiny --schedule default:rhoo=3", "unknown option 'rhoo'; did you mean 'rho'?"},
       {"generate x -m tiny --steps 0", "steps: expected 1 to 1000, got 0"},
       {"generate x -m tiny --steps -3", "steps: expected 1 to 1000, got -3"},
@@ -255,6 +261,32 @@ TEST_CASE("Outputs go where links and devices point", "[cli]") {
   CHECK(std::filesystem::is_symlink(glint.folder / "link.png"));
   CHECK(read_png(glint.folder / "real.png").width == 16);
   CHECK(std::filesystem::is_character_file("/dev/null"));
+}
+
+TEST_CASE("A schedule may list its levels, and a cache says what it spared", "[cli]") {
+  const Program glint;
+  const auto report = [&](const std::string& options) {
+    return json::parse(glint("generate red -m tiny --guidance 3 --json -o run.png " + options).out);
+  };
+  const json own = report("--schedule sigmas=1+0.6+0.2+0");
+  CHECK(own["steps"] == 3);
+  CHECK(own["nfe"] == 6);
+  const json masked = report("--steps 4 --with step-mask:mask=1101");
+  CHECK(masked["nfe"] == 6);
+  CHECK(masked["strategies"]["step-mask"]["spared"] == json::array({2.0}));
+  CHECK(report("--steps 4 --solver heun")["nfe"] == 2 * (2 * 4 - 1));
+}
+
+TEST_CASE("A negative prompt that nothing evaluates is reported", "[cli]") {
+  const Program glint;
+  const auto warned = [&](const std::string& options) {
+    return glint("generate red -m tiny --negative blue -o negative.png " + options).err;
+  };
+  const char* message = "the negative prompt has no effect: at guidance 1";
+  CHECK_THAT(warned("--guidance 1"), Contains(message));
+  CHECK_THAT(warned("--guidance 3"), !Contains(message));
+  CHECK_THAT(warned("--guidance 1 --with z-sampling:guidance_inverse=0"), !Contains(message));
+  CHECK_THAT(warned("--guidance 1 --quiet"), !Contains(message));
 }
 
 TEST_CASE("Words the model does not know are reported", "[cli]") {
@@ -404,17 +436,6 @@ TEST_CASE("Exported families generate and are inspected like any model", "[cli]"
   // FLUX at 128 x 128 latents has 64 x 64 image tokens behind 512 of the text.
   const json flux = json::parse(glint("inspect --json --attention pisa " + families + "/flux").out);
   CHECK(flux["attention"]["layers"][0]["queries"] == 64 * 64 + 512);
-}
-
-TEST_CASE("Ctrl-C ends a run with exit code 130 and leaves no file", "[cli]") {
-  const Program glint;
-  // Eight batches, and the signal comes when a quarter of the first one is done.
-  const Outcome run = glint(
-      "generate 'red star' -m tiny --steps 1000 --count 512 --batch 64 -o x.png 2> log & "
-      "while [ ! -s log ] && kill -0 $!; do sleep 0.01; done; kill -INT $!; wait $!");
-  CHECK(run.exit_code == 130);
-  CHECK_FALSE(glint.exists("x.png"));
-  CHECK_FALSE(glint.exists("x-1.png"));
 }
 
 TEST_CASE("Generate takes LoRA files with scales, and says what is wrong with them", "[cli]") {

@@ -17,7 +17,9 @@ class RulesFindFaults(unittest.TestCase):
             return list(RULES[rule](Path(folder)))
 
     def test_a_banned_header_is_found_anywhere(self) -> None:
-        found = self.violations("banned-includes", {"tests/unit/a.tests.cpp": "int x;\n# include <torch/torch.h>\n"})
+        found = self.violations(
+            "banned-includes", {"tests/unit/a.tests.cpp": "int x;\n# include <torch/torch.h>\n"}
+        )
         self.assertEqual(len(found), 1)
         self.assertIn("tests/unit/a.tests.cpp:2", found[0])
 
@@ -27,8 +29,8 @@ class RulesFindFaults(unittest.TestCase):
         self.assertEqual(len(self.violations("banned-includes", {"src/sampling/sampler.cpp": text})), 1)
 
     def test_heavy_headers_are_kept_to_a_few_files(self) -> None:
-        files = {f"src/network/{i}.cpp": "#include <torch/script.h>\n" for i in range(5)}
-        self.assertIn("at most 4", self.violations("banned-includes", files)[0])
+        files = {f"src/network/{i}.cpp": "#include <torch/script.h>\n" for i in range(6)}
+        self.assertIn("at most 5", self.violations("banned-includes", files)[0])
 
     def test_an_include_of_a_later_layer_is_found(self) -> None:
         files = {
@@ -39,7 +41,9 @@ class RulesFindFaults(unittest.TestCase):
             "src/io/d.hpp": "",
         }
         found = self.violations("include-direction", files)
-        self.assertEqual([line.split(" ")[0] for line in found], ["include/glint/core/a.hpp:1:", "src/core/a.cpp:1:"])
+        self.assertEqual(
+            [line.split(" ")[0] for line in found], ["include/glint/core/a.hpp:1:", "src/core/a.cpp:1:"]
+        )
 
     def test_an_include_of_a_neighbour_is_found(self) -> None:
         files = {"include/glint/step/a.hpp": "", "include/glint/noise/b.hpp": "#include <glint/step/a.hpp>\n"}
@@ -62,18 +66,21 @@ class RulesFindFaults(unittest.TestCase):
 
     def test_an_unlisted_source_is_found(self) -> None:
         files = {"src/CMakeLists.txt": "core/a.cpp\n", "src/core/a.cpp": "", "src/core/b.cpp": ""}
-        self.assertEqual(self.violations("file-lists", files), ["src/core/b.cpp: not listed in src/CMakeLists.txt"])
+        self.assertEqual(
+            self.violations("file-lists", files), ["src/core/b.cpp: not listed in src/CMakeLists.txt"]
+        )
 
     def test_a_long_file_is_found(self) -> None:
         self.assertEqual(len(self.violations("file-length", {"src/a.cpp": "\n" * 501})), 1)
-
 
     def test_a_long_function_is_found(self) -> None:
         def function(lines: int) -> str:
             return "int f(int x) {\n" + "  ++x;\n" * (lines - 2) + "}\n"
 
         self.assertEqual(self.violations("function-length", {"src/core/a.cpp": function(80)}), [])
-        found = self.violations("function-length", {"src/core/a.cpp": "namespace a {\n" + function(81) + "}\n"})
+        found = self.violations(
+            "function-length", {"src/core/a.cpp": "namespace a {\n" + function(81) + "}\n"}
+        )
         self.assertEqual(len(found), 1)
         self.assertIn("src/core/a.cpp:2: a function of 81 lines", found[0])
         self.assertEqual(self.violations("function-length", {"src/ops/a.cpp": function(150)}), [])
@@ -88,7 +95,9 @@ class RulesFindFaults(unittest.TestCase):
         named = "A a{.b = B{.c = f()}, .d = g()};\n.list = {1, 2}, .empty = {}\n"
         self.assertEqual(self.violations("named-aggregates", {"src/a.cpp": named}), [])
         bare = "A a{\n  .b = {\n    .c = f()}, .d = g()};\n"
-        self.assertIn("src/a.cpp:2: name the type of b", self.violations("named-aggregates", {"src/a.cpp": bare})[0])
+        self.assertIn(
+            "src/a.cpp:2: name the type of b", self.violations("named-aggregates", {"src/a.cpp": bare})[0]
+        )
 
     def test_a_wide_line_is_found(self) -> None:
         self.assertEqual(self.violations("line-width", {"src/a.cpp": "x" * 110 + "\n"}), [])

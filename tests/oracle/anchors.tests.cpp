@@ -9,8 +9,7 @@
 #include "tests/support/mixtures.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/samplers.hpp"
-
-#include <ATen/TensorOperators.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {

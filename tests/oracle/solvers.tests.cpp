@@ -1,18 +1,17 @@
 // Solvers against exact answers: Gaussian data has a closed-form probability-flow endpoint, a point mass is
 // returned exactly, and a guided pair of Gaussians is again a Gaussian.
+#include <glint/catalog/registry.hpp>
 #include <glint/core/schedule_flow.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/files.hpp"
 #include "tests/support/mixtures.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/samplers.hpp"
-
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {
@@ -47,12 +46,23 @@ at::Tensor exact_flow(const at::Tensor& x, const Level& from, const Level& to, d
   return (x - from.alpha * m) * (spread(to) / spread(from)) + to.alpha * m;
 }
 
-double measured_order(const std::shared_ptr<const Solver>& solver, NoiseKind kind, Parameterization p) {
+// The grid above with a first step of length h^1.5. A multistep method's first step is of first order, and
+// its error of h^2 would hide a third-order method's.
+NoiseSchedule third_order_grid(NoiseKind kind, int steps) {
+  const NoiseSchedule even = log_snr_grid(kind, steps - 1);
+  const double h = 2.5 / (steps - 1);
+  std::vector<Level> levels = even.levels();
+  levels.insert(levels.begin() + 1, even.at_ratio(std::exp(2.0 - std::pow(h, 1.5))));
+  return {kind, std::move(levels)};
+}
+
+double measured_order(const std::shared_ptr<const Solver>& solver, NoiseKind kind, Parameterization p,
+                      bool third = false) {
   constexpr double kMean = 0.7, kDeviation = 0.6;
   const at::Tensor x = normal_batch(64);
   std::vector<double> errors;
   for (int steps : {16, 32, 64, 128}) {
-    const NoiseSchedule grid = log_snr_grid(kind, steps);
+    const NoiseSchedule grid = third ? third_order_grid(kind, steps) : log_snr_grid(kind, steps);
     const auto model = gaussian(kMean, kDeviation, p, kind);
     const Sampler sampler = test::sampler_of(model, grid, solver);
     const at::Tensor end =
@@ -89,6 +99,77 @@ TEST_CASE("Solvers converge to the exact flow of Gaussian data with their order"
   CHECK(std::abs(flow_euler - 1.0) < 0.2);
 }
 
+TEST_CASE("Solvers of several predictions a step, and the newer multistep ones, have their order",
+          "[oracle]") {
+  const std::pair<Choice, double> cases[] = {{{"heun"}, 2.0},
+                                             {{"dpm2"}, 2.0},
+                                             {{"dpmpp-sde", {{"eta", 0.0}}}, 2.0},
+                                             {{"res-2s"}, 2.0},
+                                             {{"res-multistep"}, 2.0},
+                                             {{"deis", {{"order", 1}}}, 1.0},
+                                             {{"deis", {{"order", 2}}}, 2.0},
+                                             {{"deis", {{"order", 3}}}, 3.0},
+                                             {{"dpmpp-3m-sde", {{"eta", 0.0}}}, 3.0},
+                                             {{"er-sde", {{"noise", "ode"}, {"legacy", true}}}, 2.0},
+                                             {{"er-sde", {{"noise", "ode"}, {"order", 1}}}, 1.0},
+                                             {{"er-sde", {{"noise", "ode"}, {"order", 2}}}, 2.0},
+                                             {{"er-sde", {{"noise", "ode"}}}, 3.0}};
+  for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow})
+    for (const auto& [choice, order] : cases) {
+      const double slope =
+          measured_order(builtins().solver(choice), kind, Parameterization::Velocity, order == 3.0);
+      test::report("order {} of {:14} on {:4}: {:.3f}", order, choice.name, enum_name(kind), slope);
+      CAPTURE(choice.name, order, enum_name(kind));
+      CHECK(std::abs(slope - order) < 0.2);
+    }
+}
+
+TEST_CASE("A run costs the predictions that its solver's formula says", "[oracle]") {
+  constexpr int n = 7;
+  const std::pair<Choice, int64_t> cases[] = {
+      {{"heun"}, 2 * n - 1},
+      {{"heun", {{"churn", 3.0}}}, 2 * n - 1},
+      {{"dpm2"}, 2 * n - 1},
+      {{"dpmpp-sde"}, 2 * n - 1},
+      {{"res-2s"}, 2 * n - 1},
+      {{"restart", {{"restarts", 0}}}, 2 * n - 1},
+      {{"restart", {{"restarts", 3}, {"restart_steps", 4}}}, 2 * n - 1 + 2 * 3 * 4},
+      {{"euler", {{"churn", 3.0}}}, n},
+      {{"dpmpp-3m-sde"}, n},
+      {{"deis", {{"order", 3}}}, n},
+      {{"res-multistep"}, n},
+      {{"er-sde"}, n}};
+  for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow})
+    for (const auto& [choice, predictions] : cases) {
+      const auto model = gaussian(0.5, 0.8, Parameterization::Velocity, kind);
+      const auto solver = builtins().solver(choice);
+      const NoiseSchedule grid = kind == NoiseKind::Flow ? solver->schedule(FlowTraining{}, {.steps = n})
+                                                         : solver->schedule(VpTraining{}, {.steps = n});
+      const SampleResult result =
+          test::sampler_of(model, grid, solver, 3.0)
+              .sample({.prompt = {model->condition(), model->condition()}, .noise = normal_batch(2)});
+      CAPTURE(choice.name, enum_name(kind));
+      CHECK(result.usage.rows == predictions * 2 * 2);
+      CHECK(result.nfe() == static_cast<double>(predictions * 2));
+    }
+}
+
+TEST_CASE("What a solver cannot start from is refused when the sampler is built", "[oracle]") {
+  const auto model = gaussian(0.5, 0.8, Parameterization::Velocity, NoiseKind::Flow);
+  const auto refused = [&](const Choice& choice, const NoiseSchedule& grid) {
+    return test::failure([&] { test::sampler_of(model, grid, builtins().solver(choice)); });
+  };
+  const NoiseSchedule pure = flow_schedule({}, {.steps = 6});
+  for (const char* name : {"dpmpp-sde", "dpmpp-3m-sde", "res-2s", "res-multistep", "er-sde", "deis"})
+    CHECK_THAT(refused({name}, pure),
+               test::Contains("solver " + std::string(name)) && test::Contains("pure noise"));
+  CHECK_THAT(refused({"restart", {{"low", 0.01}, {"high", 0.02}}}, pure), test::Contains("restart: sigma"));
+  CHECK_THAT(test::failure([&] {
+               builtins().solver({"restart", {{"low", 3.0}}});
+             }),
+             test::Contains("restart.low: expected less than high"));
+}
+
 TEST_CASE("The order does not depend on what the model predicts", "[oracle]") {
   for (Parameterization p : kAll) {
     CAPTURE(enum_name(p));
@@ -99,8 +180,18 @@ TEST_CASE("The order does not depend on what the model predicts", "[oracle]") {
 TEST_CASE("A point mass is returned exactly by every deterministic solver, in any number of steps",
           "[oracle]") {
   const std::vector<std::shared_ptr<const Solver>> solvers = {
-      std::make_shared<Ddim>(), std::make_shared<Euler>(), std::make_shared<Dpmpp2m>(),
-      std::make_shared<UniPc>()};
+      std::make_shared<Ddim>(),
+      std::make_shared<Euler>(),
+      std::make_shared<Dpmpp2m>(),
+      std::make_shared<UniPc>(),
+      builtins().solver({"heun"}),
+      builtins().solver({"dpm2"}),
+      builtins().solver({"dpmpp-sde", {{"eta", 0.0}}}),
+      builtins().solver({"dpmpp-3m-sde", {{"eta", 0.0}}}),
+      builtins().solver({"deis"}),
+      builtins().solver({"res-2s"}),
+      builtins().solver({"res-multistep"}),
+      builtins().solver({"er-sde", {{"noise", "ode"}}})};
   for (NoiseKind kind : {NoiseKind::VariancePreserving, NoiseKind::Flow}) {
     for (const auto& solver : solvers) {
       for (Parameterization p : kAll) {
@@ -170,7 +261,12 @@ TEST_CASE("Two equal Gaussians under guidance w are the Gaussian at mean_u + w (
 TEST_CASE("Stochastic solvers keep the marginal variance of Gaussian data", "[oracle]") {
   const std::vector<std::shared_ptr<const Solver>> solvers = {std::make_shared<Ddim>(EtaOptions{1.0}),
                                                               std::make_shared<EulerAncestral>(),
-                                                              std::make_shared<Dpmpp2mSde>()};
+                                                              std::make_shared<Dpmpp2mSde>(),
+                                                              builtins().solver({"dpmpp-sde"}),
+                                                              builtins().solver({"dpmpp-3m-sde"}),
+                                                              builtins().solver({"er-sde"}),
+                                                              builtins().solver({"heun", {{"churn", 30.0}}}),
+                                                              builtins().solver({"restart"})};
   const auto model = gaussian(0.5, 0.8, Parameterization::V, NoiseKind::VariancePreserving);
   for (const auto& solver : solvers) {
     const NoiseSchedule grid = log_snr_grid(NoiseKind::VariancePreserving, 200, -4.0, 4.0);
@@ -180,7 +276,7 @@ TEST_CASE("Stochastic solvers keep the marginal variance of Gaussian data", "[or
     // 8000 values: the standard error of the deviation is 0.8 / sqrt(16000) = 0.006; discretisation adds as
     // much.
     CHECK(samples.mean().item<double>() == Approx(0.5).margin(0.04));
-    CHECK(samples.std().item<double>() == Approx(0.8).margin(0.03));
+    CHECK(samples.flatten().std(0).item<double>() == Approx(0.8).margin(0.03));
   }
 }
 

@@ -5,8 +5,7 @@
 #include "tests/support/mixtures.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/ops/tensor.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {
@@ -31,7 +30,7 @@ std::pair<double, double> share_of_first(std::vector<StepMethod> strategies,
   const Prompt prompt{strong->condition(), strong->condition()};
   const at::Tensor noise = NoiseStream(5, 1).normal({kSamples, 2, 1}, at::kDouble).squeeze(0);
   const at::Tensor x = sampler.sample({.prompt = prompt, .noise = noise}).latents;
-  const double share = x.select(1, 0).gt(0.5).to(at::kDouble).mean().item<double>();
+  const double share = x.select(1, 0).ge(0.5).to(at::kDouble).mean().item<double>();
   return {share, 1.96 * std::sqrt(share * (1.0 - share) / kSamples)};
 }
 

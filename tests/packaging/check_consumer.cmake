@@ -3,14 +3,7 @@
 #              subdirectory: add_subdirectory(SOURCE_DIR); configures, and compiles one file of the consumer and one of
 #              the library, since compiling all of the library again would take minutes
 #   SOURCE_DIR, BUILD_DIR, WORK_DIR, TORCH_ROOT, CXX, FLAGS (sanitizers)
-function(step what)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
-  if(status)
-    message(FATAL_ERROR "${what} failed:\n${output}")
-  endif()
-  message(STATUS "${what}: done")
-  set(output "${output}" PARENT_SCOPE)
-endfunction()
+include("${CMAKE_CURRENT_LIST_DIR}/step.cmake")
 
 file(REMOVE_RECURSE "${WORK_DIR}")
 set(configure "${CMAKE_COMMAND}" -S "${SOURCE_DIR}/tests/packaging/consumer" -B "${WORK_DIR}/build" -G Ninja
@@ -23,6 +16,10 @@ if(MODE STREQUAL "install")
   step("build" "${CMAKE_COMMAND}" --build "${WORK_DIR}/build")
   step("run" "${WORK_DIR}/build/consumer")
   message(STATUS "${output}")
+  # The installed program starts, wherever the folder is moved to.
+  step("program" "${WORK_DIR}/prefix/bin/glint" list)
+  file(RENAME "${WORK_DIR}/prefix" "${WORK_DIR}/moved")
+  step("moved program" "${WORK_DIR}/moved/bin/glint" list)
 else()
   step("configure" ${configure} "-DGLINT_SOURCE_DIR=${SOURCE_DIR}" "-DGLINT_TORCH_ROOT=${TORCH_ROOT}")
   step("build" "${CMAKE_COMMAND}" --build "${WORK_DIR}/build"

@@ -30,7 +30,8 @@ struct Golden {
   TensorMap tensors = read_safetensors(test::data("families/" + family + "/lora.safetensors"));
 
   std::shared_ptr<const Network> load() const {
-    return load_network(test::data("families/" + family + "/denoiser.pt"), Backend::TorchScript);
+    return load_network(test::data("families/" + family + "/denoiser.pt"), Backend::TorchScript,
+                        {.pack = false});
   }
   AdaptedNetwork adapted(const std::shared_ptr<const Network>& network) const {
     std::map<std::string, WeightChanges> adapters;

@@ -10,6 +10,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/stack.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 using namespace glint;

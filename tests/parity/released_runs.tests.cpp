@@ -7,6 +7,7 @@
 #include "tests/support/report.hpp"
 
 #include <ATen/ops/equal.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 using namespace glint;

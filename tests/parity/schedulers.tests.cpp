@@ -2,7 +2,6 @@
 // tests/data/parity is made by tools/golden/schedulers.py; its manifest states versions, model and
 // tolerances.
 #include <glint/core/schedule_flow.hpp>
-#include <glint/io/safetensors.hpp>
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>
@@ -11,9 +10,9 @@
 #include "tests/support/places.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/samplers.hpp"
+#include "tests/support/tensor_files.hpp"
+#include "tests/support/tensors.hpp"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/sin.h>
 #include <nlohmann/json.hpp>
 
 #include <fstream>
@@ -103,9 +102,8 @@ at::Tensor levels_tensor(const NoiseSchedule& schedule) {
   at::Tensor t = at::empty({schedule.steps() + 1, 3}, at::kDouble);
   for (int i = 0; i <= schedule.steps(); ++i) {
     const Level& l = schedule.level(i);
-    t[i][0] = l.model_time;
-    t[i][1] = l.alpha;
-    t[i][2] = l.sigma;
+    const double values[] = {l.model_time, l.alpha, l.sigma};
+    std::copy_n(values, 3, t.data_ptr<double>() + 3 * i);
   }
   return t;
 }

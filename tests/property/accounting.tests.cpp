@@ -107,9 +107,10 @@ TEST_CASE("A preview costs an allocation per step if asked for and nothing if no
 TEST_CASE("A step allocates what its update needs, the same at every step", "[property]") {
   // The new latents; the x0 estimate of multistep solvers and LCM's noise; the corrected latents of UniPC.
   const std::map<std::string, int> needed = {
-      {"ddim", 1},         {"ddim, eta 1", 2}, {"euler", 1}, {"euler-ancestral", 2}, {"dpmpp-2m", 2},
-      {"dpmpp-2m-sde", 3}, {"unipc", 3},       {"lcm", 2},   {"flow-euler", 1}};
-  for (const auto& [name, solver] : test::solvers_for(kFlow)) {
+      {"ddim", 1},         {"ddim, eta 1", 2},   {"euler", 1}, {"euler-ancestral", 2}, {"dpmpp-2m", 2},
+      {"dpmpp-2m-sde", 3}, {"unipc", 3},         {"lcm", 2},   {"flow-euler", 1},      {"deis", 2},
+      {"dpmpp-3m-sde", 6}, {"res-multistep", 2}, {"er-sde", 5}};
+  for (const auto& [name, solver] : test::solvers_for(kFlow, false)) {
     for (double guidance : {1.0, 3.0}) {
       const int64_t short_run = allocations(solver, 10, guidance),
                     long_run = allocations(solver, 20, guidance);

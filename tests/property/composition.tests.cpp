@@ -107,6 +107,61 @@ TEST_CASE("What needs a bundle composes with everything else there", "[property]
   CHECK(runs >= 20);
 }
 
+TEST_CASE("Every cache composes with what changes a run elsewhere, and spares as much in a batch as alone",
+          "[property]") {
+  const Pipeline sparse(Bundle::load(test::source_dir() / "models/emoji-flow", {.attention = true}));
+  struct Other {
+    const char* name;
+    std::vector<Method> with;
+    Adapters adapters = {};
+  };
+  const Other others[] = {{"nothing", {}},
+                          {"core2", {{"core2", {{"slow_steps", 3}}}}},
+                          {"z-sampling direct", {{"z-sampling", {{"form", "direct"}}}}},
+                          {"golden-noise", {{"golden-noise"}}},
+                          {"pisa", {{"pisa"}}},
+                          {"two adapters", {}, {{"strong", 0.6}, {"weak", -0.4}}}};
+  const Choice caches[] = {{"easy-cache", {{"threshold", 0.5}}},
+                           {"mag-cache", {{"ratios", "0.99"}}},
+                           {"taylor-seer", {{"interval", 2}}},
+                           {"spectrum", {{"warmup", 2}}},
+                           {"cfg-cache", {{"interval", 3}, {"time_max", 1000}}},
+                           {"adaptive-guidance", {{"threshold", 0.5}}},
+                           {"step-mask", {{"mask", "110101"}}}};
+  for (const auto& [name, with, adapters] : others) {
+    const Pipeline& runs = name == std::string_view("pisa") ? sparse : pipeline();
+    const auto sampled = [&](const Choice* cache, uint64_t seed, int64_t count) {
+      std::vector<Method> methods = with;
+      if (cache) methods.emplace_back(*cache);
+      return runs
+          .generate({.prompts = {"red apple"},
+                     .steps = 6,
+                     .with = std::move(methods),
+                     .adapters = adapters,
+                     .seed = seed,
+                     .count = count,
+                     .width = 64,
+                     .height = 64,
+                     .decode = false})
+          .sample;
+    };
+    const SampleResult plain = sampled(nullptr, 5, 3);
+    for (const Choice& cache : caches) {
+      CAPTURE(name, cache.name);
+      const SampleResult batch = sampled(&cache, 5, 3);
+      CHECK(at::isfinite(batch.latents).all().item<bool>());
+      const std::vector<double>& spared = batch.reports.at(cache.name).at("spared");
+      REQUIRE(spared.size() == 3);
+      CHECK(static_cast<double>(batch.usage.rows) + spared[0] + spared[1] + spared[2] ==
+            static_cast<double>(plain.usage.rows));
+      const SampleResult alone = sampled(&cache, 6, 1);
+      CHECK(alone.reports.at(cache.name).at("spared").front() == spared[1]);
+      // The network rounds differently in another batch.
+      CHECK(relative_error(alone.latents, batch.latents.slice(0, 1, 2)) < 1e-4);
+    }
+  }
+}
+
 TEST_CASE("The first-order forms are exact guidance for any model", "[property]") {
   // With the gap inside the prediction there is nothing to expand: Z's direct form is CFG at 2 g1 - g2 but
   // for the last step.

@@ -10,6 +10,7 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {

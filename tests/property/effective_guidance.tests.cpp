@@ -6,8 +6,7 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/ops/equal.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {

@@ -4,10 +4,9 @@
 #include <glint/step/z_core2.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/ops/equal.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {
@@ -84,8 +83,8 @@ TEST_CASE("Z-CoRe2's gap turns round above g = (g1 - 1) / (w0 - 1)", "[property]
           reflection("z-core2", same_predictor(), with_rule(std::make_shared<const Core2Inverse>(exact, g)),
                      {.form = Form::Direct});
       const double scale = kForward + (kForward - 1.0 - g * (kImitated - 1.0));
-      const auto expected = builtins().rule(
-          {"cfg-schedule", {{"scales", fmt::format("{}x{}+{}", scale, kSteps - 1, kForward)}}});
+      const auto expected =
+          builtins().rule({"cfg-schedule", {{"scales", message("{}x{}+{}", scale, kSteps - 1, kForward)}}});
       CAPTURE(enum_name(kind), g, scale);
       CHECK(relative_error(run(kind, std::make_shared<Cfg>(kForward), {}, {z}).latents,
                            run(kind, expected, {}, {}).latents) < 1e-12);
@@ -109,7 +108,7 @@ TEST_CASE("Legacy=true is the released code's switches, by each strategy", "[pro
     CHECK_THAT(test::failure([&] {
                  builtins().step({name, {{"legacy", true}, {"form", "direct"}}});
                }),
-               test::Contains(fmt::format("{}.legacy: the released code has no direct form", name)));
+               test::Contains(message("{}.legacy: the released code has no direct form", name)));
 }
 
 }  // namespace GLINT_TEST_FILE

@@ -8,9 +8,7 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/equal.h>
+#include "tests/support/tensors.hpp"
 
 #include <numeric>
 

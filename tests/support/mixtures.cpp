@@ -1,7 +1,5 @@
 #include "tests/support/mixtures.hpp"
-
-#include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
+#include "tests/support/tensors.hpp"
 
 #include <cmath>
 

@@ -8,5 +8,6 @@ namespace glint::test {
 
 std::filesystem::path source_dir();
 std::filesystem::path program();
+std::filesystem::path fault_library();
 
 }  // namespace glint::test

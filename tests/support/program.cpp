@@ -26,4 +26,15 @@ Outcome Program::operator()(const std::string& arguments) const {
           read_bytes(folder / "err.txt")};
 }
 
+Outcome Program::shell(const std::string& script) const {
+  write_bytes(folder / "script.sh",
+              fmt::format("cd '{}' || exit 99\nexport GLINT_MODELS=. OMP_NUM_THREADS=1\n"
+                          "SHIM='{}'\nGLINT='{}'\n{}\n",
+                          folder.path().string(), fault_library().string(), program().string(), script));
+  const int status = std::system(
+      fmt::format("sh '{0}/script.sh' >'{0}/out.txt' 2>'{0}/err.txt'", folder.path().string()).c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_bytes(folder / "out.txt"),
+          read_bytes(folder / "err.txt")};
+}
+
 }  // namespace glint::test

@@ -22,6 +22,10 @@ class Program {
   /// Runs `glint arguments`; the arguments are a shell's.
   Outcome operator()(const std::string& arguments) const;
 
+  /// Runs a shell script in the folder, in which $GLINT is the program, $SHIM the library of tests/faults and
+  /// standard output and error are caught.
+  Outcome shell(const std::string& script) const;
+
   bool exists(const std::string& file) const { return std::filesystem::exists(folder / file); }
 
   TemporaryFolder folder;

@@ -1,4 +1,5 @@
 #include "tests/support/runs.hpp"
+#include "tests/support/tensors.hpp"
 
 #include <glint/catalog/registry.hpp>
 #include <glint/core/schedule_flow.hpp>
@@ -7,8 +8,6 @@
 #include <glint/solver/dpmpp_2m.hpp>
 #include <glint/solver/lcm.hpp>
 #include <glint/solver/unipc.hpp>
-
-#include <ATen/ops/full.h>
 
 #include <utility>
 
@@ -44,13 +43,22 @@ StepMethod reflection(OptionValues options) {
   return builtins().step({.name = "z-sampling", .options = std::move(options)});
 }
 
-std::vector<NamedSolver> solvers_for(NoiseKind kind) {
+std::vector<NamedSolver> solvers_for(NoiseKind kind, bool several_predictions) {
   std::vector<NamedSolver> all = {
       {"ddim", std::make_shared<Ddim>()},        {"ddim, eta 1", std::make_shared<Ddim>(EtaOptions{1.0})},
       {"euler", std::make_shared<Euler>()},      {"euler-ancestral", std::make_shared<EulerAncestral>()},
       {"dpmpp-2m", std::make_shared<Dpmpp2m>()}, {"dpmpp-2m-sde", std::make_shared<Dpmpp2mSde>()},
       {"unipc", std::make_shared<UniPc>()},      {"lcm", std::make_shared<Lcm>()}};
   if (kind == NoiseKind::Flow) all.push_back({"flow-euler", std::make_shared<FlowEuler>()});
+  for (const char* name : {"deis", "dpmpp-3m-sde", "res-multistep", "er-sde"})
+    all.push_back({name, builtins().solver({name})});
+  if (!several_predictions) return all;
+  for (const char* name : {"heun", "dpm2", "dpmpp-sde", "res-2s"})
+    all.push_back({name, builtins().solver({name})});
+  all.push_back({"euler, churn", builtins().solver({"euler", {{"churn", 2.0}}})});
+  all.push_back({"heun, churn", builtins().solver({"heun", {{"churn", 2.0}}})});
+  all.push_back(
+      {"restart", builtins().solver({"restart", {{"low", 0.3}, {"high", 2.0}, {"restart_steps", 2}}})});
   return all;
 }
 

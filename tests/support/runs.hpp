@@ -35,8 +35,9 @@ struct NamedSolver {
   std::shared_ptr<const Solver> solver;
 };
 
-/// Every solver that runs on that kind of noise, the stochastic ones too.
-std::vector<NamedSolver> solvers_for(NoiseKind kind);
+/// Every solver that runs on that kind of noise, the stochastic ones too; unless `several_predictions`, only
+/// those that predict once a step.
+std::vector<NamedSolver> solvers_for(NoiseKind kind, bool several_predictions = true);
 
 constexpr NoiseKind kKinds[] = {NoiseKind::VariancePreserving, NoiseKind::Flow};
 

@@ -1,4 +1,5 @@
 #include "tests/support/samplers.hpp"
+#include "tests/support/tensors.hpp"
 
 #include <glint/guidance/cfg.hpp>
 #include <glint/model/callable_model.hpp>

@@ -3,7 +3,8 @@
 #include <glint/model/conditioning.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {

@@ -12,7 +12,12 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include <sys/stat.h>
+
+#include <limits>
 
 namespace glint {
 namespace GLINT_TEST_FILE {
@@ -162,6 +167,7 @@ TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
   }
   // What a kill can leave: a file half written, and a shard that is not listed yet.
   test::write_bytes(request.folder / "shard-00002.safetensors.123-0.tmp", "half");
+  test::write_bytes(request.folder / ".glint-0123456789abcdef.tmp", "half");
   test::write_bytes(request.folder / "shard-00002.safetensors", "unlisted");
   request.generate.observer = nullptr;
   const CollectResult rest = collect_trajectories(pipeline, request);
@@ -203,10 +209,96 @@ TEST_CASE("A manifest that counts what cannot be is not believed", "[unit]") {
     test::write_bytes(request.folder / "collection.json", manifest.dump());
     CAPTURE(name, value.dump());
     const CollectResult again = collect_trajectories(pipeline, request);
-    CHECK(again.resumed_items == 0);
+    // How many a shard kept is counted in the shard; what else differs makes it another shard.
+    CHECK(again.resumed_items == (std::string_view(name) == "kept" ? 9 : 0));
     CHECK(again.items == 9);
     CHECK(content(request.folder) == whole);
   }
+}
+
+TEST_CASE("A manifest is corrected to what is on disk, or made anew, and both are said", "[unit]") {
+  const Tiny tiny;
+  std::vector<std::string> told;
+  const Pipeline pipeline(
+      Bundle::load(tiny.folder / "tiny", {.warn = [&](const std::string& m) { told.push_back(m); }}));
+  const CollectRequest request = tiny.request("t");
+  collect_trajectories(pipeline, request);
+  const auto whole = content(request.folder);
+  const auto manifest = request.folder / "collection.json";
+  const auto resumed = [&] {
+    told.clear();
+    const CollectResult again = collect_trajectories(pipeline, request);
+    CHECK(content(request.folder) == whole);
+    return again.resumed_items;
+  };
+  CHECK(resumed() == 9);
+  CHECK(told.empty());
+  for (const auto& [name, value] :
+       {std::pair<const char*, nlohmann::json>{"complete", false}, {"items", 7}, {"kept", 0}}) {
+    nlohmann::ordered_json changed = nlohmann::ordered_json::parse(whole.at("collection.json"));
+    changed[name] = value;
+    test::write_bytes(manifest, changed.dump());
+    CAPTURE(name);
+    CHECK(resumed() == 9);
+    REQUIRE(told.size() == 1);
+    CHECK_THAT(told[0], Contains("collection.json did not agree with its shards; corrected"));
+  }
+  // What a power failure can leave of the manifest.
+  for (const char* left : {"", "{\"format\": 1, \"sha", "[]"}) {
+    test::write_bytes(manifest, left);
+    CAPTURE(left);
+    CHECK(resumed() == 9);
+    REQUIRE(told.size() == 1);
+    CHECK_THAT(told[0], Contains("collection.json was unreadable; made anew from 3 shards"));
+  }
+  std::filesystem::remove(manifest);
+  CHECK(resumed() == 9);
+  CHECK_THAT(told.at(0), Contains("collection.json was missing; made anew from 3 shards"));
+
+  // Shards of another collection are not adopted.
+  test::write_bytes(manifest, "");
+  CollectRequest other = request;
+  other.generate.seed = 99;
+  CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, other); }), Contains("holds something else"));
+  CHECK(resumed() == 9);
+  test::write_bytes(manifest, "{");
+  CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, other); }),
+             Contains("BadModel: ") && Contains("not valid JSON"));
+}
+
+TEST_CASE("Pipes where files belong and links in a circle are refused, not waited for", "[unit]") {
+  const Tiny tiny;
+  const Pipeline pipeline = tiny.pipeline();
+  for (const char* name : {"shard-00000.safetensors", "collection.json", "prompts.json"}) {
+    const CollectRequest request = tiny.request(name);
+    std::filesystem::create_directories(request.folder);
+    REQUIRE(::mkfifo((request.folder / name).c_str(), 0600) == 0);
+    CAPTURE(name);
+    CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, request); }),
+               Contains(std::string(name) + ", which is no file"));
+  }
+  const CollectRequest looped = tiny.request("looped");
+  std::filesystem::create_directories(looped.folder);
+  std::filesystem::create_symlink("collection.json", looped.folder / "collection.json");
+  CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, looped); }),
+             Contains("InvalidArgument: folder: "));
+}
+
+TEST_CASE("Batches and shards of any size are counted without overflow", "[unit]") {
+  const Tiny tiny;
+  const Pipeline pipeline = tiny.pipeline();
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  CollectRequest request = tiny.request("huge");
+  for (int64_t* field : {&request.generate.batch, &request.generate.count, &request.shard}) {
+    const int64_t before = *field;
+    *field = kHuge;
+    CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, request); }),
+               Contains("expected at most 2147483648, got 9223372036854775807"));
+    *field = before;
+  }
+  request.generate.batch = int64_t{1} << 31;
+  const CollectResult result = collect_trajectories(pipeline, request);
+  CHECK(result.items == 9);
 }
 
 TEST_CASE("A collection refuses what it cannot do, and leaves other folders alone", "[unit]") {

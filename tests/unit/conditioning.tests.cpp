@@ -2,9 +2,7 @@
 #include <glint/model/conditioning.hpp>
 
 #include "tests/support/catch.hpp"
-
-#include <ATen/ops/equal.h>
-#include <ATen/ops/ones.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {

@@ -9,6 +9,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/families.hpp"
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <set>

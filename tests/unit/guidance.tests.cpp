@@ -3,10 +3,7 @@
 
 #include "tests/support/catch.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/equal.h>
-#include <ATen/ops/ones_like.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {

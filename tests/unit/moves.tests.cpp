@@ -4,14 +4,11 @@
 #include <glint/sampling/moves.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/mixtures.hpp"
 #include "tests/support/report.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/equal.h>
-#include <ATen/ops/full_like.h>
+#include "tests/support/tensors.hpp"
 
 #include <random>
 
@@ -245,10 +242,10 @@ TEST_CASE("Positions outside the grid or in the wrong order are refused", "[unit
   const at::Tensor x = test::latents();
   for (const auto& [from, to] : {std::pair{-1, 0}, std::pair{2, 2}, std::pair{3, 2}, std::pair{3, 5}})
     CHECK_THAT(failure([&] { denoise(bench.run, bench.predictor, x, from, to); }),
-               Contains(fmt::format("denoise: expected 0 <= from < to <= 4, got from {} to {}", from, to)));
+               Contains(message("denoise: expected 0 <= from < to <= 4, got from {} to {}", from, to)));
   for (const auto& [from, to] : {std::pair{0, -1}, std::pair{2, 2}, std::pair{2, 3}, std::pair{5, 4}})
     CHECK_THAT(failure([&] { invert(bench.run, bench.predictor, x, from, to, {}); }),
-               Contains(fmt::format("invert: expected 0 <= to < from <= 4, got from {} to {}", from, to)));
+               Contains(message("invert: expected 0 <= to < from <= 4, got from {} to {}", from, to)));
   const InvertOptions never{.evaluation = Evaluation::FixedPoint, .iterations = 0};
   CHECK_THAT(failure([&] { bench.back(x, 2, never); }), Contains("iterations: expected at least 1, got 0"));
 }

@@ -4,7 +4,7 @@
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 
 #include <limits>
 #include <set>

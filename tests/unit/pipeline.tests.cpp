@@ -15,6 +15,8 @@
 #include <atomic>
 #include <thread>
 
+#include <limits>
+
 using namespace glint;
 using test::Contains;
 using test::failure;
@@ -276,7 +278,19 @@ TEST_CASE("Requests that cannot be met leave the pipeline usable", "[unit]") {
                r.schedule = {{"spacing", "trailing"}};
              }),
              Contains("schedule.spacing: does not apply to a flow model"));
-  CHECK_THAT(refused([](auto& r) { r.width = r.height = int64_t{1} << 40; }), Contains("generate: "));
+  CHECK_THAT(refused([](auto& r) { r.width = r.height = int64_t{1} << 40; }),
+             Contains("height: expected at most 268435456, got 1099511627776"));
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  CHECK_THAT(refused([](auto& r) { r.count = kHuge; }), Contains("count: expected at most 2147483648"));
+  CHECK_THAT(refused([](auto& r) { r.batch = kHuge; }), Contains("batch: expected at most 2147483648"));
+  CHECK_THAT(refused([](auto& r) { r.first = kHuge; }), Contains("first: expected at most 2147483648"));
+  CHECK_THAT(refused([](auto& r) { r.first = 1000000; }), Contains("first: expected 0 to "));
+  CHECK_THAT(refused([](auto& r) { r.limit = 0; }), Contains("limit: expected at least 1, got 0"));
+  CHECK_THAT(refused([](auto& r) {
+               r.prompts = {"a", std::string(kLongestPrompt + 1, 'x')};
+             }),
+             Contains("prompts[1]: expected at most 65536 bytes, got 65537"));
+  CHECK_THAT(refused([](auto& r) { r.negative = "\xff"; }), Contains("negative: not UTF-8"));
   CHECK_THAT(
       refused([](auto& r) {
         r.conditioning = Prompt{.cond = {.tokens = at::randn({1, 8, 16}), .pooled = at::randn({1, 8})}};
@@ -304,13 +318,41 @@ TEST_CASE("Cancelling after the last step still stops before pictures are decode
   CHECK_THAT(failure([&] { files().generate(r); }), Contains("Cancelled") && Contains("picture 1"));
 }
 
+TEST_CASE("Part of a request makes the same samples, and each is told when it is decoded", "[unit]") {
+  const TinyPipeline files;
+  GenerateRequest r = request();
+  r.prompts = {"red star", "blue circle"};
+  r.count = 3;
+  r.batch = 2;
+  std::vector<Image> told;
+  r.on_decoded = [&](const GenerateResult& made) {
+    told.push_back(made.images.back());
+    CHECK(made.images.size() == told.size());
+    CHECK(made.sample.latents.size(0) >= static_cast<int64_t>(told.size()));
+    CHECK(made.solver == "flow-euler");
+  };
+  const GenerateResult whole = files().generate(r);
+  CHECK((told == whole.images));
+  told.clear();
+  r.first = 2;
+  r.limit = 2;
+  const GenerateResult part = files().generate(r);
+  REQUIRE(part.images.size() == 2);
+  CHECK(part.images[0] == whole.images[2]);
+  CHECK(part.images[1] == whole.images[3]);
+  CHECK(at::equal(part.sample.latents, whole.sample.latents.narrow(0, 2, 2)));
+  told.clear();
+  r.first = 5;
+  CHECK(files().generate(r).images.size() == 1);
+}
+
 TEST_CASE("A network of one size refuses others by name", "[unit]") {
   const TinyPipeline files([](nlohmann::json& m) { m["latent"]["fixed_size"] = true; });
   GenerateRequest r = request();
   CHECK(files().generate(r).images.size() == 1);
   r.width = 32;
   CHECK_THAT(failure([&] { files().generate(r); }),
-             Contains("expects latents [4,8,8]") && Contains("got [4,8,16]"));
+             Contains("width: the model makes 16 px and nothing else, got 32"));
 }
 
 TEST_CASE("Two threads share one pipeline", "[unit]") {

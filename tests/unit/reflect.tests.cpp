@@ -4,11 +4,9 @@
 #include <glint/step/z_sampling.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 #include "tests/support/runs.hpp"
-
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/equal.h>
+#include "tests/support/tensors.hpp"
 
 namespace glint {
 namespace GLINT_TEST_FILE {

@@ -7,6 +7,9 @@
 #include <ATen/ops/equal.h>
 #include <nlohmann/json.hpp>
 
+#include <fstream>
+#include <set>
+
 using namespace glint;
 using test::Contains;
 using test::TemporaryFolder;
@@ -64,22 +67,66 @@ TEST_CASE("A file of the reference implementation is read", "[unit]") {
   CHECK(tensors.at("a.latents").sizes() == at::IntArrayRef({2, 4, 8, 8}));
 }
 
-TEST_CASE("Tensors outlive the map, share the file's memory, and never write to the file", "[unit]") {
+TEST_CASE("Tensors share memory of their own, which nothing done to the file changes", "[unit]") {
   const TemporaryFolder folder;
   const auto path = folder / "x.safetensors";
   write_safetensors(path, {{"a", at::full({1000}, 3.0)}, {"b", at::full({8}, 4.0)}});
   auto tensors = read_safetensors(path);
   const auto a = tensors.at("a"), b = tensors.at("b");
   tensors.clear();
-  // One mapping: b's data lies directly behind a's.
+  // One read: b's data lies directly behind a's.
   CHECK(static_cast<const char*>(a.const_data_ptr()) + a.nbytes() ==
         static_cast<const char*>(b.const_data_ptr()));
-  std::filesystem::remove(path);
+  // A mapping would end the process here, or change with the file.
+  std::filesystem::resize_file(path, 4096);
+  std::fstream(path, std::ios::in | std::ios::out | std::ios::binary) << std::string(4096, '\x7f');
   CHECK(a.sum().item<double>() == 3000.0);
+  std::filesystem::resize_file(path, 0);
+  CHECK(a.sum().item<double>() == 3000.0);
+  std::filesystem::remove(path);
+  CHECK(b.sum().item<double>() == 32.0);
 
   write_safetensors(path, {{"a", at::full({4}, 3.0)}});
   read_safetensors(path).at("a").fill_(9.0);
   CHECK(read_safetensors(path).at("a")[0].item<double>() == 3.0);
+}
+
+TEST_CASE("The reference implementation's verdict on a list of files is ours, but for what C++ cannot hold",
+          "[unit]") {
+  // Sizes beyond int64, bools that are neither 0 nor 1, a dtype that torch's C++ side lacks operators for;
+  // and names that appear twice, of which the reference silently drops one.
+  const std::set<std::string> deviations{"size zero and huge", "bool of two", "float8", "same name twice"};
+  const TemporaryFolder folder;
+  const auto list = nlohmann::json::parse(test::read_bytes(test::data("safetensors/verdicts.json")));
+  CHECK(list["cases"].size() > 50);
+  for (const auto& entry : list["cases"]) {
+    std::string bytes;
+    const auto hex = entry["bytes"].get<std::string>();
+    for (size_t i = 0; i < hex.size(); i += 2)
+      bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+    const std::string name = entry["name"].get<std::string>();
+    const std::string said = test::failure([&] { read_safetensors(test::write_bytes(folder / "x", bytes)); });
+    CAPTURE(name, said);
+    const bool accepted = said == "no error";
+    CHECK(accepted == (entry["accepted"].get<bool>() && !deviations.contains(name)));
+    if (!accepted) CHECK_THAT(said, Contains("BadModel: "));
+  }
+}
+
+TEST_CASE("Headers of a hundred thousand tensors are read and written", "[unit]") {
+  // The library's parser used to look at all earlier tensors after each one: minutes for this file.
+  const TemporaryFolder folder;
+  const auto path = folder / "many.safetensors";
+  std::string header = "{";
+  constexpr int kTensors = 100'000;
+  for (int i = 0; i < kTensors; ++i)
+    header +=
+        fmt::format("{}\"layers.{}.weight\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{},{}]}}",
+                    i ? "," : "", i, i, i + 1);
+  test::write_bytes(path, file_bytes(header + "}", std::string(kTensors, '\3')));
+  const TensorMap tensors = read_safetensors(path);
+  CHECK(tensors.size() == kTensors);
+  CHECK(tensors.at("layers.99999.weight")[0].item<int>() == 3);
 }
 
 TEST_CASE("Data that is not aligned in the file is copied", "[unit]") {
@@ -123,8 +170,6 @@ TEST_CASE("A malformed safetensors file is refused with the file and the tensor 
        "tensor 'w': shape: expected"},
       {"no offsets", file_bytes(one(R"("dtype":"U8","shape":[1])"), "x"),
        "tensor 'w': data_offsets: expected"},
-      {"unknown field", file_bytes(one(R"("dtype":"U8","shape":[1],"data_offsets":[0,1],"size":1)"), "x"),
-       "tensor 'w': unknown field 'size'"},
       {"sizes whose strides overflow",
        file_bytes(one(R"("dtype":"U8","shape":[4,0,9223372036854775807],"data_offsets":[0,0])"), ""),
        "tensor 'w': shape: product overflows"},

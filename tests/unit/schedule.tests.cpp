@@ -6,7 +6,7 @@
 #include <glint/solver/unipc.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/errors.hpp"
 
 #include <limits>
 
@@ -139,6 +139,100 @@ TEST_CASE("Karras and exponential levels are even in their own measure, between 
   }
 }
 
+TEST_CASE("Align Your Steps takes the published tables, beta its quantiles, kl_optimal even angles",
+          "[unit]") {
+  const auto ratios = [](const NoiseSchedule& grid) {
+    std::vector<double> all;
+    for (int i = 0; i < grid.steps(); ++i) all.push_back(grid.level(i).ratio());
+    return all;
+  };
+  const auto vp = [&](int steps, Sigmas sigmas) {
+    return ratios(vp_schedule({}, {.steps = steps, .spacing = Spacing::Linspace, .sigmas = sigmas}));
+  };
+  const std::vector<double> sdxl = vp(10, Sigmas::AysSdxl), twice = vp(20, Sigmas::AysSdxl);
+  CHECK(sdxl[0] == Approx(14.615));
+  CHECK(sdxl[4] == Approx(1.342));
+  CHECK(sdxl[9] == Approx(0.113));
+  for (size_t i = 0; i < 9; ++i) {
+    CHECK(twice[2 * i] == Approx(sdxl[i]));
+    CHECK(twice[2 * i + 1] == Approx(std::sqrt(sdxl[i] * sdxl[i + 1])));
+  }
+  CHECK(vp(10, Sigmas::AysSd)[1] == Approx(6.475));
+  // Beta(0.6, 0.6) is symmetric; its quartile is 0.18443..., from the incomplete beta integral.
+  const std::vector<double> beta = vp(5, Sigmas::Beta);
+  const double span = beta[0] - beta[4];
+  CHECK((beta[2] - beta[4]) / span == Approx(0.5));
+  CHECK((beta[1] - beta[4]) / span == Approx(1.0 - (beta[3] - beta[4]) / span));
+  CHECK(detail::beta_probability(detail::beta_quantile(0.25, 0.6, 0.6), 0.6, 0.6) ==
+        Approx(0.25).epsilon(1e-12));
+  CHECK(detail::beta_quantile(0.25, 1.0, 1.0) == Approx(0.25).epsilon(1e-12));
+  CHECK(detail::beta_quantile(0.25, 2.0, 1.0) == Approx(0.5).epsilon(1e-12));
+  CHECK(detail::beta_quantile(0.36, 0.5, 0.5) == Approx(std::pow(std::sin(0.18 * std::numbers::pi), 2)));
+  const std::vector<double> kl = vp(4, Sigmas::KlOptimal);
+  for (size_t i = 1; i < 3; ++i)
+    CHECK(std::atan(kl[i - 1]) - std::atan(kl[i]) ==
+          Approx(std::atan(kl[i]) - std::atan(kl[i + 1])).epsilon(1e-5));  // levels are float32
+  CHECK(vp_times(Spacing::Simple, 3) == std::vector<double>{999, 666, 333});
+}
+
+TEST_CASE("A run may bring its own levels", "[unit]") {
+  const SigmaSpacing own = SigmaSpacing::from_text("sigmas", "14.6+4.9+1.5+0.4+0");
+  const NoiseSchedule vp = vp_schedule({}, {.steps = 4, .sigmas = own});
+  CHECK(vp.level(0).ratio() == Approx(14.6));
+  CHECK(vp.level(3).ratio() == Approx(0.4));
+  CHECK(vp.level(4).sigma == 0.0);
+  CHECK(vp.initial_scale() == vp.level(0).sigma);  // as k-diffusion: X = S z
+  const detail::TrainingTable table(alpha_bars({}));
+  for (int i = 0; i < 4; ++i) {
+    const double time = vp.level(i).model_time;
+    CHECK(table.ratio_at(time) == Approx(vp.level(i).ratio()).epsilon(1e-3));  // linear against logarithmic
+  }
+  CHECK(Dpmpp2m().schedule(VpTraining{}, {.steps = 4, .sigmas = own}).level(1).ratio() == Approx(4.9));
+  const SigmaSpacing flow(std::vector<double>{1.0, 0.7, 0.2});
+  for (const NoiseSchedule& grid :
+       {flow_schedule({.shift = 3.0}, {.steps = 3, .sigmas = flow}),
+        Dpmpp2m().schedule(FlowTraining{.shift = 3.0}, {.steps = 3, .sigmas = flow})}) {
+    CHECK(grid.level(1).sigma == Approx(0.7));  // not shifted: these are the levels
+    CHECK(grid.level(1).model_time == Approx(700.0));
+  }
+  const auto refused = [](const NoiseKind kind, const char* text, int steps) {
+    return failure([&] {
+      const GridOptions grid{.steps = steps, .sigmas = SigmaSpacing::from_text("schedule.sigmas", text)};
+      kind == NoiseKind::Flow ? flow_schedule({}, grid) : vp_schedule({}, grid);
+    });
+  };
+  constexpr NoiseKind kVp = NoiseKind::VariancePreserving, kFlow = NoiseKind::Flow;
+  CHECK_THAT(refused(kVp, "14+5", 3), Contains("sigmas: expected one level per step (3), got 2"));
+  CHECK_THAT(refused(kVp, "5+5", 2), Contains("sigmas: expected falling values, but 5 follows 5"));
+  CHECK_THAT(refused(kVp, "20+5", 2), Contains("sigmas: expected sigma/alpha in (0, 14.6"));
+  CHECK_THAT(refused(kFlow, "1.5+0.5", 2), Contains("sigmas: expected sigma in (0, 1], got 1.5"));
+  CHECK_THAT(refused(kVp, "5+0+1", 3), Contains("got 0"));
+  CHECK_THAT(refused(kVp, "5+abc", 2), Contains("schedule.sigmas: expected VALUE"));
+  CHECK_THAT(refused(kVp, "karas", 2), Contains("schedule.sigmas") && Contains("did you mean 'karras'?"));
+  CHECK_THAT(refused(kVp, "ays_svd", 10), Contains("starts at sigma/alpha 700"));
+  CHECK_THAT(refused(kFlow, "ays_sdxl", 10), Contains("does not apply to a flow"));
+}
+
+TEST_CASE("Levels between those of a grid have the time of their noise", "[unit]") {
+  const NoiseSchedule grid = vp_schedule({}, {.steps = 10, .spacing = Spacing::Linspace});
+  for (int i = 0; i < grid.steps(); ++i) {
+    const Level level = grid.at_ratio(grid.level(i).ratio());
+    CHECK(level.model_time == Approx(grid.level(i).model_time).margin(1e-2));  // the table is float32
+    CHECK(level.sigma == Approx(grid.level(i).sigma));
+  }
+  // A grid made by hand interpolates in log(sigma/alpha).
+  const NoiseSchedule own(NoiseKind::VariancePreserving,
+                          {{900, 0.1, std::sqrt(0.99)}, {300, 0.8, 0.6}, {0, 1, 0}});
+  const double high = own.level(0).ratio(), low = own.level(1).ratio();
+  CHECK(own.at_ratio(std::sqrt(high * low)).model_time == Approx(600.0));
+  CHECK(own.at_ratio(high).model_time == Approx(900.0));
+  CHECK(own.at_ratio(2.0 * high).model_time == 900.0);
+  CHECK(own.at_ratio(0.5 * low).model_time == 300.0);
+  const Level flow = flow_schedule({}, {.steps = 4}).at_ratio(1.0 / 3.0);
+  CHECK(flow.model_time == Approx(250.0));
+  CHECK(flow.alpha == Approx(0.75));
+}
+
 TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
   const auto vp = [](VpTraining training, GridOptions grid, const Solver& solver = Euler()) {
     return failure([&] { solver.schedule(training, grid); });
@@ -181,14 +275,14 @@ TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
 
 TEST_CASE("Beta sigmas lie at the quantiles of the distribution", "[unit]") {
   using detail::beta_quantile;
-  CHECK(beta_quantile(0.6, 0.0) == Approx(0.0).margin(1e-15));
-  CHECK(beta_quantile(0.6, 0.5) == Approx(0.5).epsilon(1e-14));
-  CHECK(beta_quantile(0.6, 1.0) == Approx(1.0).epsilon(1e-15));
+  CHECK(beta_quantile(0.0, 0.6, 0.6) == Approx(0.0).margin(1e-15));
+  CHECK(beta_quantile(0.5, 0.6, 0.6) == Approx(0.5).epsilon(1e-14));
+  CHECK(beta_quantile(1.0, 0.6, 0.6) == Approx(1.0).epsilon(1e-15));
   for (double p : {0.001, 0.1, 0.3, 0.47, 0.9, 0.999}) {
     CAPTURE(p);
     // Beta(1, 1) is uniform, and Beta(1/2, 1/2) is the arcsine distribution.
-    CHECK(beta_quantile(1.0, p) == Approx(p).epsilon(1e-13));
-    CHECK(beta_quantile(0.5, p) == Approx(std::pow(std::sin(std::numbers::pi * p / 2.0), 2)).epsilon(1e-12));
+    CHECK(beta_quantile(p, 1.0, 1.0) == Approx(p).epsilon(1e-13));
+    CHECK(beta_quantile(p, 0.5, 0.5) == Approx(std::pow(std::sin(std::numbers::pi * p / 2.0), 2)).epsilon(1e-12));
   }
   const NoiseSchedule grid = vp_schedule({}, {.steps = 9, .sigmas = Sigmas::Beta});
   const double top = grid.level(0).ratio(), low = grid.level(8).ratio();

@@ -57,6 +57,30 @@ TEST_CASE("A merge of what the vocabulary lacks is refused by name", "[unit]") {
              Contains("BadModel") && Contains("merges[1]: 'bb</w>' is not in the vocabulary"));
 }
 
+TEST_CASE("Long prompts take time in proportion to their length", "[unit]") {
+  // A megabyte each; with a cost that grows as the square, any of these would take minutes.
+  const test::TemporaryFolder folder;
+  const auto sentences =
+      SentencePieceTokenizer::load(test::data("families/wan/tokenizer.model"), {.max_tokens = 8, .eos = 1});
+  const auto pieces = clip(folder);
+  const WordTokenizer words({.words = {{"a", 2}}, .max_tokens = 8});
+  std::string run, apart;
+  for (int i = 0; run.size() < 1'000'000; ++i) {
+    const int point = 0x4E00 + i % 20'000;  // Chinese characters, which the small test models do not know
+    for (const int byte : {0xE0 | point >> 12, 0x80 | (point >> 6 & 0x3F), 0x80 | (point & 0x3F)})
+      run += static_cast<char>(byte);
+    apart += fmt::format("w{} ", i);
+  }
+  std::string same(1000000, 'a');
+  for (const std::string* text : {&run, &apart, &same}) {
+    CHECK(sentences.encode(*text).ids.size() == 8);
+    CHECK(pieces.encode(*text).ids.size() == 6);
+    CHECK(words.encode(*text).ids.size() == 8);
+  }
+  const auto told = sentences.encode("a " + run.substr(0, 30));
+  CHECK(told.unknown == std::vector<std::string>{run.substr(0, 30)});
+}
+
 TEST_CASE("Damaged vocabularies are errors or other tokenizers, never crashes", "[unit]") {
   const test::TemporaryFolder folder;
   std::mt19937 random(7);

@@ -14,12 +14,12 @@ WordTokenizer example() {
   return WordTokenizer({.words = {{"a", 2}, {"red", 3}, {"star", 4}, {"3", 5}}, .max_tokens = 5});
 }
 
-TEST_CASE("Words are lower-cased, split at anything else, and padded", "[unit]") {
+TEST_CASE("Words are lower-cased, split at punctuation and space, and padded", "[unit]") {
   const auto tokenizer = example();
   CHECK(tokenizer.encode("a red star").ids == Ids{2, 3, 4, 0, 0});
   CHECK(tokenizer.encode("  A-Red,STAR!? 3 ").ids == Ids{2, 3, 4, 5, 0});
   CHECK(tokenizer.encode("").ids == Ids{0, 0, 0, 0, 0});
-  CHECK(tokenizer.encode(" \xE2\x98\x85 ").ids == Ids{0, 0, 0, 0, 0});
+  CHECK(tokenizer.encode(" \u2014 \u201c!\u201d + ").ids == Ids{0, 0, 0, 0, 0});
   CHECK(tokenizer.encode(std::string_view("a\0red", 5)).ids == Ids{2, 3, 0, 0, 0});
 }
 
@@ -33,6 +33,20 @@ TEST_CASE("Unknown and superfluous words are told, not silently dropped", "[unit
   CHECK(longer.ids == Ids{2, 2, 2, 2, 2});
   CHECK(longer.dropped == Words{"red", "blue"});
   CHECK(longer.unknown.empty());
+}
+
+TEST_CASE("Words may be of any alphabet, and symbols are words too", "[unit]") {
+  const WordTokenizer tokenizer(
+      {.words = {{"яблоко", 2}, {"苹果", 3}, {"na\u00efve", 4}, {"a", 5}}, .max_tokens = 6});
+  CHECK(tokenizer.encode("ЯБЛОКО, 苹果! na\u00efve nai\u0308ve a").ids == Ids{2, 3, 4, 4, 5, 0});
+  const auto told = tokenizer.encode("a\u2605 \U0001F468\u200D\U0001F469 ☀\uFE0F\u0301 b");
+  CHECK(told.ids == Ids{5, 1, 1, 1, 1, 0});
+  CHECK(told.unknown == Words{"\u2605", "\U0001F468\u200D\U0001F469", "☀\uFE0F\u0301", "b"});
+  for (const char* word : {"Яблоко", "nai\u0308ve", "a b", "a-b", "-", "", "\xff"})
+    CHECK_THAT(test::failure([&] {
+                 WordTokenizer({.words = {{word, 2}}});
+               }),
+               Contains("no prompt can contain it"));
 }
 
 TEST_CASE("A prompt that is not UTF-8 is refused with the offset, and the tokenizer goes on", "[unit]") {

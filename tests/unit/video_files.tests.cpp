@@ -4,6 +4,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/files.hpp"
 
+#include <fmt/format.h>
 #include <webp/demux.h>
 
 using namespace glint;
@@ -99,14 +100,17 @@ TEST_CASE("A WebP is read back with its frames and their times", "[unit]") {
   CHECK(encode_webp(video, {.quality = 10.0}).size() < encode_webp(video, {.quality = 100.0}).size());
 }
 
-TEST_CASE("One frame is a still picture, and a repeated frame is a longer one", "[unit]") {
+TEST_CASE("One frame is a still picture, and frames that are alike stay as many as they are", "[unit]") {
   const Read still = read(encode_webp(moving(1), {.lossless = true}));
   CHECK((still.frames == moving(1).frames));
   Video video = moving(3);
-  video.frames[1] = video.frames[0];
-  const Read shown = read(encode_webp(video, {.lossless = true}));
-  REQUIRE(shown.frames.size() == 2);
-  CHECK(shown.ends == std::vector<int>{125, 188});
+  video.frames[1] = video.frames[2] = video.frames[0];
+  video.frames[2].pixels[0] ^= 1;
+  for (const bool lossless : {true, false}) {
+    const Read shown = read(encode_webp(video, {.lossless = lossless}));
+    CHECK(shown.frames.size() == 3);
+    CHECK(shown.ends == std::vector<int>{63, 125, 188});
+  }
 }
 
 TEST_CASE("Texts of a WebP are in its XMP packet", "[unit]") {
@@ -117,6 +121,11 @@ TEST_CASE("Texts of a WebP are in its XMP packet", "[unit]") {
   CHECK_THAT(told.xmp,
              Contains("glint:prompt=\"&quot;a&quot; &lt;star> &amp; \xE2\x98\x85&#10;\xEF\xBF\xBD\"") &&
                  Contains("glint:seed=\"42\"") && Contains("</x:xmpmeta>"));
+  const PngTexts texts{{"prompt", "\"a\" <star> & \xE2\x98\x85\n\t&amp;"}, {"request", "{\"a\":[1,\"b\"]}"}};
+  CHECK(webp_texts(encode_webp(video, {}, texts)) == texts);
+  CHECK(webp_texts(encode_webp(moving(1), {}, texts)) == texts);
+  CHECK(webp_texts(encode_webp(video)).empty());
+  CHECK(webp_texts({}).empty());
   CHECK(read(encode_webp(video)).xmp.empty());
   CHECK_THAT(read(encode_webp(moving(1), {}, {{"seed", "1"}})).xmp, Contains("glint:seed=\"1\""));
   CHECK_THAT(failure([&] { encode_webp(video, {}, {{"Not a name", ""}}); }), Contains("keyword"));

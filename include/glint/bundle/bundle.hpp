@@ -23,8 +23,9 @@ class Tokenizer;
 class VideoDecoder;
 class VideoEncoder;
 
-/// An opened model bundle. Components are loaded on first use and kept for the bundle's lifetime; each file's
-/// SHA-256 is verified before it is read. Copies share everything.
+/// An opened model bundle. Components are loaded on first use and kept for the bundle's lifetime. Each file
+/// is read once, and the bytes in memory, whose SHA-256 is verified, are the ones that are used. Copies share
+/// everything.
 /// Thread:  const calls are safe concurrently; concurrent requests for one component load it once.
 class GLINT_API Bundle {
  public:
@@ -32,7 +33,8 @@ class GLINT_API Bundle {
   /// another torch version made its TorchScript or exported programs.
   /// Errors:  NotFound if the folder, its model.json or a component's file is missing; BadModel as
   ///          parse_manifest; InvalidArgument, UnsupportedDevice for bad options, including a dtype other
-  ///          than the one the denoiser was traced to compute in.
+  ///          than the one the denoiser was traced to compute in; BadModel if options.sha256 is given and
+  ///          is not that of model.json.
   static Bundle load(const std::filesystem::path& folder, const LoadOptions& options = {});
 
   /// Returns this bundle with additional adapters (LoRA) by name. Both share the components either loads, but
@@ -42,6 +44,8 @@ class GLINT_API Bundle {
 
   const Manifest& manifest() const;
   const std::filesystem::path& folder() const;
+  /// Returns the SHA-256 of model.json, which fixes every file of the bundle through the hashes in it.
+  const std::string& sha256() const;
   const LoadOptions& options() const;
 
   bool has(const std::string& component) const { return manifest().components.contains(component); }
@@ -82,8 +86,11 @@ class GLINT_API Bundle {
  private:
   /// Returns a component with its adapters.
   AdaptedNetwork adapted(const std::string& component) const;
+  AdaptedNetwork make_adapted(const std::string& component) const;
   std::shared_ptr<const TextEncoder> text_encoder(const std::string& component,
                                                   std::shared_ptr<const Network> encoder) const;
+
+  static Bundle open(const std::filesystem::path& folder, const LoadOptions& options);
 
   struct State;
   explicit Bundle(std::shared_ptr<State> state) : state_(std::move(state)) {}

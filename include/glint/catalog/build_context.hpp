@@ -1,12 +1,15 @@
 // What a registered strategy or rule may need besides its options, above all the bundle it runs on.
 #pragma once
 
-#include <glint/bundle/bundle.hpp>
 #include <glint/core/error.hpp>
+#include <glint/export.hpp>
+#include <glint/fwd.hpp>
 #include <glint/model/conditioning.hpp>
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -34,6 +37,10 @@ struct BuildContext {
     GLINT_CHECK(bundle, InvalidArgument, "{}: needs a model bundle, and the run has none", owner);
     return *bundle;
   }
+
+  /// Returns a denoiser component of the bundle.   Errors: as bundle_for; NotFound if there is none.
+  GLINT_API std::shared_ptr<const Model> model_for(std::string_view owner,
+                                                   const std::string& component) const;
 };
 
 }  // namespace glint

@@ -4,9 +4,8 @@
 
 #include <glint/core/nearest.hpp>
 #include <glint/core/options.hpp>
+#include <glint/core/schedule_options.hpp>
 #include <glint/export.hpp>
-
-#include <fmt/format.h>
 
 #include <charconv>
 #include <cstdint>
@@ -40,8 +39,10 @@ struct Choice {
 /// Errors: InvalidArgument, quoting the part, for an empty name or key, a missing '=' or a repeated key.
 GLINT_API Choice parse_choice(std::string_view text);
 
+#ifndef GLINT_CORE_ONLY
 /// Parses a JSON object of numbers, strings and booleans.   Errors: InvalidArgument for anything else.
 GLINT_API OptionValues parse_options(std::string_view json);
+#endif
 
 /// One option, as shown by `glint list`, --help and the documentation.
 struct OptionDescription {
@@ -63,7 +64,7 @@ struct is_optional<std::optional<T>> : std::true_type {};
 inline std::string text_of(const OptionValue& value) {
   if (const auto* text = std::get_if<std::string>(&value)) return *text;
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
-  return fmt::format("{}", std::get<double>(value));
+  return message("{}", std::get<double>(value));
 }
 
 /// Returns the number in `value`, or nullopt if it is not one.
@@ -114,10 +115,12 @@ class OptionReader {
       const auto& names = EnumNames<T>::values;
       const auto match = std::find(names.begin(), names.end(), text);
       GLINT_CHECK(match != names.end(), InvalidArgument, "{}.{}: expected one of {}, got '{}'{}", owner_,
-                  name, fmt::join(names, ", "), text, did_you_mean(text, names));
+                  name, joined_text(names, ", "), text, did_you_mean(text, names));
       field = static_cast<T>(match - names.begin());
     } else if constexpr (std::is_same_v<T, std::string>) {
       field = text_of(value);
+    } else if constexpr (std::is_same_v<T, SigmaSpacing>) {
+      field = SigmaSpacing::from_text(message("{}.{}", owner_, name), text_of(value));
     } else {
       field = static_cast<T>(number(name, value, std::is_integral_v<T>));
       const double checked = static_cast<double>(field);
@@ -175,9 +178,11 @@ class OptionDescriber {
     } else if constexpr (std::is_same_v<T, std::string>) {
       d.type = "text";
       d.default_value = field;
+    } else if constexpr (std::is_same_v<T, SigmaSpacing>) {
+      describe(field.named, d);
     } else {
       d.type = std::is_integral_v<T> ? "integer" : "number";
-      d.default_value = fmt::format("{}", field);
+      d.default_value = message("{}", field);
     }
   }
 };

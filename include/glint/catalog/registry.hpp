@@ -1,5 +1,5 @@
-// The registry of rules, filters, solvers, strategies and attention policies by name, for the command line
-// and configuration files.
+// The registry of rules, filters, solvers, strategies, attention policies and caches by name, for the command
+// line and configuration files.
 #pragma once
 
 #include <glint/attention/policy.hpp>
@@ -9,6 +9,7 @@
 #include <glint/guidance/guidance_filter.hpp>
 #include <glint/guidance/guidance_rule.hpp>
 #include <glint/sampling/noise_strategy.hpp>
+#include <glint/sampling/step_cache.hpp>
 #include <glint/sampling/step_strategy.hpp>
 #include <glint/solver/solver.hpp>
 
@@ -23,7 +24,7 @@ namespace glint {
 /// What the registry makes.
 using Product = std::variant<std::shared_ptr<const GuidanceRule>, std::shared_ptr<const GuidanceFilter>,
                              std::shared_ptr<const Solver>, StepMethod, std::shared_ptr<const NoiseStrategy>,
-                             AttentionPolicy>;
+                             AttentionPolicy, std::shared_ptr<const StepCache>>;
 
 /// Makes objects by name. A value type: copy builtins() and add to it.
 /// Thread:  const calls are safe concurrently.
@@ -73,6 +74,7 @@ class GLINT_API Registry {
   StepMethod step(const Choice& choice, const BuildContext& context = {}) const;
   std::shared_ptr<const NoiseStrategy> noise(const Choice& choice, const BuildContext& context = {}) const;
   AttentionPolicy attention(const Choice& choice, const BuildContext& context = {}) const;
+  std::shared_ptr<const StepCache> cache(const Choice& choice, const BuildContext& context = {}) const;
 
   /// Returns the entry of a name, of any kind or of `kind` only.   Errors: InvalidArgument as above.
   const Entry& entry(std::string_view name, std::string_view kind = {}) const;

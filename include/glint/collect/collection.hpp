@@ -42,6 +42,7 @@ struct CollectResult {
   int64_t resumed_items = 0;                 ///< of `items`, those collected by earlier runs
   Usage usage = {};                          ///< of this call
   std::set<std::string> unknown_words = {};  ///< in the prompts of this call
+  std::set<std::string> dropped_words = {};  ///< of them, those beyond the prompts' length
 };
 
 }  // namespace glint

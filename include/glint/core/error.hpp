@@ -2,13 +2,14 @@
 #pragma once
 
 #include <glint/core/enum_names.hpp>
-
-#include <fmt/core.h>
+#include <glint/core/message.hpp>
+#include <glint/export.hpp>
 
 #include <array>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
-#include <utility>
+#include <string_view>
 
 namespace glint {
 
@@ -23,14 +24,15 @@ enum class ErrorCode {
   OutOfMemory = 7,  ///< an allocation failed
   Cancelled = 8,    ///< the observer asked to stop; all objects stay usable
   Numerical = 9,    ///< a value is not finite where it must be
-  Internal = 10     ///< a bug in this library or one it depends on
+  Internal = 10,    ///< a bug in this library or one it depends on
+  Io = 11           ///< reading or writing failed: a full disk, a device's error, a closed pipe
 };
 
 template <>
 struct EnumNames<ErrorCode> {
-  static constexpr std::array<std::string_view, 11> values{
+  static constexpr std::array<std::string_view, 12> values{
       "None",     "InvalidArgument", "ShapeMismatch", "UnsupportedDtype", "UnsupportedDevice", "NotFound",
-      "BadModel", "OutOfMemory",     "Cancelled",     "Numerical",        "Internal"};
+      "BadModel", "OutOfMemory",     "Cancelled",     "Numerical",        "Internal",          "Io"};
 };
 
 /// Every failure the library reports. The message names the argument, what was expected and what was passed.
@@ -43,10 +45,16 @@ class Error : public std::runtime_error {
   ErrorCode code_;
 };
 
-/// Throws `Error(code, fmt::format(format, args...))`.
+namespace detail {
+[[noreturn]] GLINT_API void throw_error(ErrorCode code, std::string_view format,
+                                        std::initializer_list<MessageArgument> arguments);
+}  // namespace detail
+
+/// Throws `Error(code, message(format, args...))`.
 template <typename... Args>
-[[noreturn]] void fail(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
-  throw Error(code, fmt::format(format, std::forward<Args>(args)...));
+[[noreturn]] void fail(ErrorCode code, MessageFormat<std::type_identity_t<Args>...> format,
+                       const Args&... args) {
+  detail::throw_error(code, format.text(), {MessageArgument(args)...});
 }
 
 }  // namespace glint

@@ -20,9 +20,9 @@ inline size_t edit_distance(std::string_view a, std::string_view b) {
   for (size_t i = 1; i <= a.size(); ++i) {
     row[0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
-      row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      row[j] = (std::min)({above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
       const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
+      if (swapped) row[j] = (std::min)(row[j], before[j - 2] + 1);
     }
     before.swap(above);
     above.swap(row);
@@ -37,11 +37,11 @@ std::optional<std::string> nearest_name(std::string_view name, const Names& name
   constexpr size_t kLongestName = 128;  // longer input is no misspelling, and the distance is quadratic
   if (name.size() > kLongestName) return std::nullopt;
   std::optional<std::string> nearest;
-  size_t least = std::max<size_t>(1, (name.size() + 2) / 3) + 1;
+  size_t least = (std::max<size_t>)(1, (name.size() + 2) / 3) + 1;
   for (const auto& candidate : names) {
     const std::string_view known(candidate);
     const size_t distance = edit_distance(name, known);
-    if (distance >= least || distance >= std::max(name.size(), known.size())) continue;
+    if (distance >= least || distance >= (std::max)(name.size(), known.size())) continue;
     least = distance;
     nearest = std::string(known);
   }

@@ -36,7 +36,7 @@ enum class Goal { Quality, Speed };
 
 /// What the registry, `glint list` and the documentation say about a registered class.
 struct EntryInfo {
-  std::string_view kind;     ///< "rule", "solver", "step", "noise" or "attention"
+  std::string_view kind;     ///< "rule", "filter", "solver", "step", "noise", "attention" or "cache"
   std::string_view name;     ///< what a user types
   std::string_view summary;  ///< one clause
   std::string_view cost;     ///< network rows, in N (steps), G (rows per guided prediction) and option names
@@ -48,7 +48,7 @@ struct EntryInfo {
 /// Throws InvalidArgument naming `owner`.`name` unless every numeric field of `options` lies in its range.
 template <typename Options>
 void check_ranges(std::string_view owner, const Options& options) {
-  auto check = [&](std::string_view name, const auto& value, const Field& field) {
+  auto in_range = [&](std::string_view name, const auto& value, const Field& field) {
     using T = std::decay_t<decltype(value)>;
     std::optional<double> number;
     if constexpr (std::is_same_v<T, std::optional<double>>) {
@@ -61,7 +61,7 @@ void check_ranges(std::string_view owner, const Options& options) {
                 InvalidArgument, "{}.{}: expected a value in [{}, {}], got {}", owner, name, field.minimum,
                 field.maximum, *number);
   };
-  Options::fields(check, options);
+  Options::fields(in_range, options);
 }
 
 }  // namespace glint

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -63,6 +64,26 @@ class NoiseSchedule {
     return copy;
   }
 
+  /// Returns this grid with the model time of any noise-to-signal ratio, for the levels that at_ratio() puts
+  /// between those of the grid. Flows need none: their time is train_steps sigma.
+  NoiseSchedule with_times(std::function<double(double ratio)> time_of) const {
+    NoiseSchedule copy = *this;
+    copy.time_of_ = std::move(time_of);
+    return copy;
+  }
+
+  /// Returns the level of a noise-to-signal ratio, 0 < ratio < infinity, on or off the grid. Without
+  /// with_times(), a variance-preserving model's time is interpolated in log(ratio) between the grid's levels
+  /// and constant beyond them.
+  Level at_ratio(double ratio) const {
+    if (kind_ == NoiseKind::Flow) {
+      const double sigma = ratio / (1.0 + ratio);
+      return {train_steps_ * sigma, 1.0 / (1.0 + ratio), sigma};
+    }
+    const double alpha = 1.0 / std::sqrt(1.0 + ratio * ratio);
+    return {time_of_ ? time_of_(ratio) : interpolated_time(ratio), alpha, ratio * alpha};
+  }
+
   /// Returns whether every step lowers the noise, the last one excepted. Multistep solvers divide by the
   /// previous drop.
   bool strictly_falling() const {
@@ -75,11 +96,23 @@ class NoiseSchedule {
   int clamp(int position) const { return std::clamp(position, 0, steps()); }
 
  private:
+  double interpolated_time(double ratio) const {
+    size_t next = 0;  // the first level that is no noisier
+    while (next < levels_.size() && levels_[next].sigma > ratio * levels_[next].alpha) ++next;
+    if (next == levels_.size()) return levels_.back().model_time;
+    if (next == 0) return levels_.front().model_time;
+    const Level &high = levels_[next - 1], &low = levels_[next];
+    if (low.sigma == 0.0 || high.alpha == 0.0) return low.sigma == 0.0 ? high.model_time : low.model_time;
+    const double share = (std::log(ratio) + high.lambda()) / (high.lambda() - low.lambda());
+    return high.model_time + share * (low.model_time - high.model_time);
+  }
+
   NoiseKind kind_;
   std::vector<Level> levels_;
   std::vector<Level> landings_;
   double train_steps_;
   double initial_scale_;
+  std::function<double(double)> time_of_ = nullptr;
 };
 
 }  // namespace glint

@@ -19,11 +19,17 @@ namespace detail {
 class Shift {
  public:
   /// Takes the run's own shift if set, else the model's.
-  /// Errors: InvalidArgument if the run's steps or options, or the model's shifts, are out of range.
+  /// Errors: InvalidArgument if the run's steps, options or own levels, or the model's shifts, are out of
+  ///         range.
   Shift(const FlowTraining& training, const GridOptions& grid) : terminal_(training.shift_terminal) {
     GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
                 "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
     check_ranges("schedule", grid);
+    check_ends(grid);
+    check_own_levels(grid, 1.0, "sigma");
+    GLINT_CHECK(!grid.sigmas.own.empty() || grid.sigmas.named < Sigmas::AysSd, InvalidArgument,
+                "sigmas: {} is a table of a variance-preserving model and does not apply to a flow",
+                grid.sigmas.text());
     GLINT_CHECK(training.shift > 0.0, InvalidArgument, "shift: expected > 0, got {}", training.shift);
     GLINT_CHECK(!terminal_ || (*terminal_ >= 0.0 && *terminal_ < 1.0), InvalidArgument,
                 "shift_terminal: expected a sigma in [0, 1), got {}", terminal_.value_or(0.0));
@@ -76,10 +82,19 @@ std::vector<double> shifted_sigmas(const Shift& shift, double high, double low, 
 
 inline double as_float(double value) { return static_cast<double>(static_cast<float>(value)); }
 
-/// Returns a flow's level. The references hold sigma in float32.
-inline Level flow_level(double time, double sigma) { return {time, 1.0 - as_float(sigma), as_float(sigma)}; }
+/// Whether a network gets the time of a flow's level as it is, in float32, or rounded down to a whole number.
+enum class FlowTimes { Exact, Whole };
 
-inline NoiseSchedule flow_levels(const FlowTraining& training, std::vector<Level> levels) {
+/// Returns the levels of the sigmas, which the references hold in float32, and the terminal one.
+inline NoiseSchedule flow_levels(const FlowTraining& training, const std::vector<double>& sigmas,
+                                 FlowTimes times = FlowTimes::Exact) {
+  std::vector<Level> levels;
+  for (double sigma : sigmas) {
+    const float exact = static_cast<float>(sigma) * static_cast<float>(training.train_steps);
+    const double time = times == FlowTimes::Exact ? static_cast<double>(exact)
+                                                  : std::floor(sigma * training.train_steps);
+    levels.push_back({time, 1.0 - as_float(sigma), as_float(sigma)});
+  }
   levels.push_back({});
   return {NoiseKind::Flow, std::move(levels), static_cast<double>(training.train_steps)};
 }
@@ -106,55 +121,50 @@ inline NoiseSchedule flow_schedule(const FlowTraining& training, const GridOptio
     for (double sigma : unshifted) sigmas.push_back(shift(sigma));
     shift.stretch(sigmas);
   }
-  if (grid.sigmas != Sigmas::Model) sigmas = detail::spread(grid, sigmas.front(), sigmas.back());
-  std::vector<Level> levels;
-  for (double sigma : sigmas) {
-    const float time = static_cast<float>(sigma) * static_cast<float>(steps);
-    levels.push_back(detail::flow_level(static_cast<double>(time), sigma));
-  }
-  return detail::flow_levels(training, std::move(levels));
+  if (!grid.sigmas.is(Sigmas::Model)) sigmas = detail::spread(grid, sigmas.front(), sigmas.back());
+  return detail::flow_levels(training, sigmas);
 }
 
 /// Returns the grid of diffusers' DPM-Solver++ scheduler with flow sigmas: N of N + 1 points from
-/// 1 - 1/train_steps to 0; model times are whole.
+/// 1 - 1/train_steps, where log-SNR is finite, to 0, or the run's own levels. The scheduler's model times are
+/// whole.
 /// Errors: as flow_schedule; InvalidArgument for sigmas other than the model's.
-inline NoiseSchedule flow_multistep_schedule(const FlowTraining& training, const GridOptions& grid) {
+inline NoiseSchedule flow_multistep_schedule(const FlowTraining& training, const GridOptions& grid,
+                                             detail::FlowTimes times = detail::FlowTimes::Whole) {
   const detail::Shift shift(training, grid);
-  GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
+  if (!grid.sigmas.own.empty()) return detail::flow_levels(training, grid.sigmas.own, times);
+  GLINT_CHECK(grid.sigmas.is(Sigmas::Model), InvalidArgument,
               "sigmas: {} does not apply to a multistep solver on a flow model; use flow-euler",
-              enum_name(grid.sigmas));
-  GLINT_CHECK(!training.shift_terminal, InvalidArgument,
-              "shift_terminal: does not apply to DPM-Solver++'s grid; use flow-euler or unipc");
+              grid.sigmas.text());
   const int n = grid.steps, steps = training.train_steps;
-  std::vector<Level> levels;
-  for (int i = 0; i < n; ++i) {
-    const double alpha = detail::linspace(1.0, 1.0 / steps, n + 1, n - i), sigma = shift.fixed(1.0 - alpha);
-    levels.push_back(detail::flow_level(std::floor(sigma * steps), sigma));
-  }
-  return detail::flow_levels(training, std::move(levels));
+  std::vector<double> sigmas;
+  for (int i = 0; i < n; ++i)
+    sigmas.push_back(shift.fixed(1.0 - detail::linspace(1.0, 1.0 / steps, n + 1, n - i)));
+  shift.stretch(sigmas);
+  return detail::flow_levels(training, sigmas, times);
 }
 
 /// Returns the grid of diffusers' UniPC scheduler with flow sigmas: N of N + 1 points from 1 to
-/// 1/train_steps, or Karras' levels; model times are whole.
+/// 1/train_steps, Karras' levels or the run's own; model times are whole.
 /// Errors: as flow_schedule; InvalidArgument for sigmas other than the model's and Karras'.
 inline NoiseSchedule flow_unipc_schedule(const FlowTraining& training, const GridOptions& grid) {
   const detail::Shift shift(training, grid);
   const int n = grid.steps, steps = training.train_steps;
   std::vector<double> sigmas;
-  if (grid.sigmas == Sigmas::Karras) {
+  if (!grid.sigmas.own.empty()) {
+    sigmas = grid.sigmas.own;
+  } else if (grid.sigmas.is(Sigmas::Karras)) {
     GLINT_CHECK(grid.sigma_min && grid.sigma_max, InvalidArgument,
                 "sigmas: karras needs sigma_min and sigma_max for unipc on a flow model");
     for (double ratio : detail::spread(grid, 0.0, 0.0)) sigmas.push_back(ratio / (ratio + 1.0));
   } else {
-    GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
-                "sigmas: {} does not apply to unipc on a flow model; use flow-euler", enum_name(grid.sigmas));
+    GLINT_CHECK(grid.sigmas.is(Sigmas::Model), InvalidArgument,
+                "sigmas: {} does not apply to unipc on a flow model; use flow-euler", grid.sigmas.text());
     sigmas = detail::shifted_sigmas<double>(shift, 1.0, 1.0 / steps, n + 1, n);
-    // Like the reference, step off sigma = 1, where log(alpha) is infinite.
-    if (std::abs(sigmas.front() - 1.0) < 1e-6) sigmas.front() -= 1e-6;
   }
-  std::vector<Level> levels;
-  for (double sigma : sigmas) levels.push_back(detail::flow_level(std::floor(sigma * steps), sigma));
-  return detail::flow_levels(training, std::move(levels));
+  // Like the reference, step off sigma = 1, where log(alpha) is infinite.
+  if (std::abs(sigmas.front() - 1.0) < 1e-6) sigmas.front() -= 1e-6;
+  return detail::flow_levels(training, sigmas, detail::FlowTimes::Whole);
 }
 
 }  // namespace glint

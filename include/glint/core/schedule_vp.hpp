@@ -1,11 +1,13 @@
 // Grids of variance-preserving models: the training table of alpha_bar and the N levels a run picks from it.
 #pragma once
 
-#include <glint/core/beta_quantile.hpp>
+#include <glint/core/beta_distribution.hpp>
 #include <glint/core/schedule.hpp>
 #include <glint/core/schedule_options.hpp>
 
+#include <memory>
 #include <numbers>
+#include <span>
 
 namespace glint {
 
@@ -31,7 +33,7 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
   };
   const auto beta = [&](int i) -> float {
     if (training.betas == Betas::SquaredCosine)
-      return static_cast<float>(std::min(1.0 - cosine(i + 1) / cosine(i), 0.999));
+      return static_cast<float>((std::min)(1.0 - cosine(i + 1) / cosine(i), 0.999));
     const float value = i < n / 2 ? static_cast<float>(first) + step * static_cast<float>(i)
                                   : static_cast<float>(last) - step * static_cast<float>(n - 1 - i);
     return scaled ? value * value : value;
@@ -100,14 +102,14 @@ class TrainingTable {
 
   double ratio_at(double time) const {
     const auto low = static_cast<size_t>(std::clamp(std::floor(time), 0.0, static_cast<double>(size() - 1)));
-    const size_t high = std::min(low + 1, ratios_.size() - 1);
+    const size_t high = (std::min)(low + 1, ratios_.size() - 1);
     return (ratios_[high] - ratios_[low]) * (time - static_cast<double>(low)) + ratios_[low];
   }
 
   /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms and
   /// their differences in float32, which decides what an integer timestep truncates to.
   double time_of(double ratio) const {
-    const double target = std::log(std::max(ratio, 1e-10));
+    const double target = std::log((std::max)(ratio, 1e-10));
     const auto log_ratio = [this](size_t i) { return std::log(static_cast<float>(ratios_[i])); };
     size_t low = 0, high = ratios_.size() - 1;  // the answer lies in [low, low + 1]
     while (high - low > 1) {
@@ -156,39 +158,89 @@ inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, P
         time = placement.fractional ? static_cast<double>(static_cast<float>(time)) : std::nearbyint(time);
         break;
       }
+      case Spacing::Simple:
+        time = train_steps - 1 - std::floor(i * (static_cast<double>(train_steps) / n));
+        break;
     }
   }
   return times;
 }
 
-/// Returns n ratios from `high` down to `low`, spaced according to `sigmas`.
-inline std::vector<double> spread(Sigmas sigmas, double rho, double high, double low, int n) {
-  std::vector<double> ratios;
-  const double highest = std::pow(high, 1.0 / rho), lowest = std::pow(low, 1.0 / rho);
+/// The published sigma/alpha of a model's optimised grid of ten steps; the last one is where training ends.
+/// Source:  Sabour, Fidler and Kreis, "Align Your Steps", ICML 2024, arXiv:2404.14507, as tabulated on the
+///          authors' page "howto".
+inline std::span<const double> aligned_steps(Sigmas sigmas) {
+  static constexpr std::array kSd{14.615, 6.475, 3.861, 2.697, 1.886, 1.396,
+                                  0.963,  0.652, 0.399, 0.152, 0.029};
+  static constexpr std::array kSdxl{14.615, 6.315, 3.771, 2.181, 1.342, 0.862,
+                                    0.555,  0.380, 0.234, 0.113, 0.029};
+  static constexpr std::array kSvd{700.0, 54.5,  15.886, 7.977, 4.248, 1.789,
+                                   0.981, 0.403, 0.173,  0.034, 0.002};
+  if (sigmas == Sigmas::AysSd) return kSd;
+  return sigmas == Sigmas::AysSdxl ? std::span<const double>(kSdxl) : std::span<const double>(kSvd);
+}
+
+/// Returns the first n of n + 1 values of `table`, interpolated in their logarithms.
+inline std::vector<double> first_of_table(std::span<const double> table, int n) {
+  std::vector<double> values;
+  for (int i = 0; i < n; ++i) {
+    const double place = static_cast<double>(i) * static_cast<double>(table.size() - 1) / n;
+    const size_t low = std::min(static_cast<size_t>(place), table.size() - 2);
+    const double share = place - static_cast<double>(low);
+    values.push_back(share == 0.0
+                         ? table[low]
+                         : std::exp(std::lerp(std::log(table[low]), std::log(table[low + 1]), share)));
+  }
+  return values;
+}
+
+/// Returns the run's N values between its own bounds, or else from `high` down to `low`, spaced as
+/// grid.sigmas says, which is not Sigmas::Model; own levels and tables ignore `high` and `low`.
+/// Errors: InvalidArgument unless sigma_min lies below sigma_max.
+inline std::vector<double> spread(const GridOptions& grid, double high, double low) {
+  if (!grid.sigmas.own.empty()) return grid.sigmas.own;
+  const Sigmas sigmas = grid.sigmas.named;
+  const int n = grid.steps;
+  if (sigmas >= Sigmas::AysSd) return first_of_table(aligned_steps(sigmas), n);
+  high = grid.sigma_max.value_or(high);
+  low = grid.sigma_min.value_or(low);
+  GLINT_CHECK(low < high || n == 1, InvalidArgument,
+              "schedule.sigma_min: expected a level below sigma_max ({}), got {}", high, low);
+  const double highest = std::pow(high, 1.0 / grid.rho), lowest = std::pow(low, 1.0 / grid.rho);
+  std::vector<double> values;
   for (int i = 0; i < n; ++i) {
     const double share = linspace(0.0, 1.0, n, i);
     switch (sigmas) {
-      case Sigmas::Model: fail(ErrorCode::Internal, "spread: the model's own sigmas are not spread");
-      case Sigmas::Karras: ratios.push_back(std::pow(highest + share * (lowest - highest), rho)); break;
-      case Sigmas::Exponential:
-      case Sigmas::Lu: ratios.push_back(std::exp(linspace(std::log(high), std::log(low), n, i))); break;
-      case Sigmas::Beta: {
-        constexpr double kShape = 0.6;
-        ratios.push_back(low + beta_quantile(kShape, 1.0 - share) * (high - low));
+      case Sigmas::Karras: values.push_back(std::pow(highest + share * (lowest - highest), grid.rho)); break;
+      case Sigmas::Beta: values.push_back(low + beta_quantile(1.0 - share, 0.6, 0.6) * (high - low)); break;
+      case Sigmas::KlOptimal:
+        values.push_back(std::tan(share * std::atan(low) + (1.0 - share) * std::atan(high)));
         break;
-      }
+      default: values.push_back(std::exp(linspace(std::log(high), std::log(low), n, i)));
     }
   }
-  return ratios;
+  return values;
 }
 
-/// Returns the ratios of `grid.sigmas` between the run's bounds, or else `high` and `low`.
-/// Errors: InvalidArgument unless sigma_min lies below sigma_max.
-inline std::vector<double> spread(const GridOptions& grid, double high, double low) {
-  high = grid.sigma_max.value_or(high), low = grid.sigma_min.value_or(low);
-  GLINT_CHECK(low < high || grid.steps == 1, InvalidArgument,
-              "schedule.sigma_min: expected a level below sigma_max ({}), got {}", high, low);
-  return spread(grid.sigmas, grid.rho, high, low, grid.steps);
+/// Throws InvalidArgument unless the run's own levels are N values that fall from at most `highest`.
+inline void check_own_levels(const GridOptions& grid, double highest, std::string_view what) {
+  const std::vector<double>& own = grid.sigmas.own;
+  if (own.empty()) return;
+  GLINT_CHECK(own.size() == static_cast<size_t>(grid.steps), InvalidArgument,
+              "sigmas: expected one level per step ({}), got {}", grid.steps, own.size());
+  for (size_t i = 0; i < own.size(); ++i) {
+    GLINT_CHECK(std::isfinite(own[i]) && own[i] > 0.0 && own[i] <= highest, InvalidArgument,
+                "sigmas: expected {} in (0, {}], got {}", what, highest, own[i]);
+    GLINT_CHECK(i == 0 || own[i] < own[i - 1], InvalidArgument,
+                "sigmas: expected falling values, but {} follows {}", own[i], own[i - 1]);
+  }
+}
+
+/// Throws InvalidArgument if the run bounds levels that have no ends to choose.
+inline void check_ends(const GridOptions& grid) {
+  GLINT_CHECK(grid.sigmas.has_ends() || (!grid.sigma_min && !grid.sigma_max), InvalidArgument,
+              "schedule.{}: applies to karras, exponential, lu, beta and kl_optimal sigmas, not to {}",
+              grid.sigma_min ? "sigma_min" : "sigma_max", grid.sigmas.text());
 }
 
 /// Throws InvalidArgument unless the model supports these steps and options.
@@ -196,9 +248,7 @@ inline void check_grid(const VpTraining& training, const GridOptions& grid) {
   GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
               "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
   check_ranges("schedule", grid);
-  GLINT_CHECK(grid.sigmas != Sigmas::Model || (!grid.sigma_min && !grid.sigma_max), InvalidArgument,
-              "schedule.{}: applies to karras, exponential, lu and beta sigmas, not to the model's own",
-              grid.sigma_min ? "sigma_min" : "sigma_max");
+  check_ends(grid);
 }
 
 /// Returns the training table for grids in S = sigma/alpha. Where there is no signal S is infinite, so the
@@ -209,17 +259,41 @@ inline TrainingTable ratio_table(const VpTraining& training) {
   return TrainingTable(std::move(bars));
 }
 
-/// Returns levels at the timesteps and ratios, plus the terminal one. A scaled grid starts at X = S_max z
-/// instead of sqrt(S^2 + 1) z. Terminal::SigmaMin is `last`.
-inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid, double last,
-                                    const std::vector<double>& times, const std::vector<double>& ratios,
-                                    bool scaled = false) {
+/// Returns the schedule with the training table's times for levels between its own.
+inline NoiseSchedule with_times_of(const TrainingTable& table, const NoiseSchedule& schedule) {
+  return schedule.with_times([shared = std::make_shared<const TrainingTable>(table)](double ratio) {
+    return shared->time_of(ratio);
+  });
+}
+
+/// Returns levels at the timesteps and ratios, plus the terminal one; Terminal::SigmaMin is `last`, or else
+/// the least training level. A scaled grid starts at X = S_max z instead of sqrt(S^2 + 1) z.
+inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid,
+                                    const TrainingTable& table, const std::vector<double>& times,
+                                    const std::vector<double>& ratios, bool scaled = false,
+                                    std::optional<double> last = std::nullopt) {
   std::vector<Level> levels;
   for (size_t i = 0; i < times.size(); ++i) levels.push_back(TrainingTable::from_ratio(times[i], ratios[i]));
-  levels.push_back(grid.terminal == Terminal::Zero ? Level{} : TrainingTable::from_ratio(0.0, last));
+  levels.push_back(grid.terminal == Terminal::Zero ? Level{}
+                                                   : TrainingTable::from_ratio(
+                                                         0.0, last.value_or(table.ratio_min())));
   const double initial_scale = scaled ? levels.front().sigma : 1.0;
-  return {NoiseKind::VariancePreserving, std::move(levels), static_cast<double>(training.train_steps),
-          initial_scale};
+  return with_times_of(table, {NoiseKind::VariancePreserving, std::move(levels),
+                               static_cast<double>(training.train_steps), initial_scale});
+}
+
+/// Returns the run's own spacing of the ratios between `high` and `low`.
+/// Errors: InvalidArgument for levels noisier than the model was trained on, give or take the digits of
+///         published tables.
+inline std::vector<double> spread_ratios(const GridOptions& grid, const TrainingTable& table, double high,
+                                         double low) {
+  const double highest = 1.001 * table.ratio_max();
+  check_own_levels(grid, highest, "sigma/alpha");
+  std::vector<double> ratios = spread(grid, high, low);
+  GLINT_CHECK(ratios.front() <= highest || grid.sigmas.has_ends(), InvalidArgument,
+              "sigmas: {} starts at sigma/alpha {}, but the model was trained up to {}", grid.sigmas.text(),
+              ratios.front(), table.ratio_max());
+  return ratios;
 }
 
 }  // namespace detail
@@ -233,13 +307,14 @@ inline NoiseSchedule vp_schedule(const VpTraining& training, const GridOptions& 
   const detail::TrainingTable table = detail::ratio_table(training);
   std::vector<double> times = detail::timesteps(grid, training.train_steps, {.fractional = true}), ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
-  if (grid.sigmas != Sigmas::Model) {
-    ratios = detail::spread(grid, ratios.front(), ratios.back());
+  const bool own = !grid.sigmas.own.empty();
+  if (!grid.sigmas.is(Sigmas::Model)) {
+    ratios = detail::spread_ratios(grid, table, ratios.front(), ratios.back());
     for (size_t i = 0; i < times.size(); ++i) times[i] = table.time_of(ratios[i]);
   }
   // Leading spacing stops short of the last training step and therefore starts at sqrt(S^2 + 1) z.
-  return detail::ratio_schedule(training, grid, table.ratio_min(), times, ratios,
-                                grid.spacing != Spacing::Leading);
+  return detail::ratio_schedule(training, grid, table, times, ratios,
+                                own || grid.spacing != Spacing::Leading);
 }
 
 }  // namespace glint

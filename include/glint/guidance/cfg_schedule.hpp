@@ -1,9 +1,10 @@
 // Classifier-free guidance with a per-step scale.
 #pragma once
 
+#include <glint/core/number_list.hpp>
 #include <glint/guidance/cfg.hpp>
 
-#include <charconv>
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -44,31 +45,13 @@ class CfgSchedule final : public GuidanceRule {
 
  private:
   const Cfg& at(const StepPosition& position) const {
-    return steps_[std::min(static_cast<size_t>(position.step), steps_.size() - 1)];
-  }
-
-  static double number(std::string_view text, const std::string& all) {
-    double value = 0.0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    GLINT_CHECK(error == std::errc() && end == text.data() + text.size() && std::isfinite(value),
-                InvalidArgument,
-                "cfg-schedule.scales: expected SCALE[xSTEPS]+..., as in 7.5x10+4x18, got '{}'", all);
-    return value;
+    return steps_[(std::min)(static_cast<size_t>(position.step), steps_.size() - 1)];
   }
 
   static std::vector<Cfg> parse(const std::string& text) {
     std::vector<Cfg> steps;
-    for (std::string_view rest = text;;) {
-      const std::string_view item = rest.substr(0, rest.find('+'));
-      const size_t times = item.find('x');
-      const double scale = number(item.substr(0, times), text);
-      const double count = times == std::string_view::npos ? 1.0 : number(item.substr(times + 1), text);
-      GLINT_CHECK(count >= 1 && count <= 100000 && count == std::floor(count), InvalidArgument,
-                  "cfg-schedule.scales: expected 1 to 100000 steps of a scale, got {} in '{}'", count, text);
-      steps.insert(steps.end(), static_cast<size_t>(count), Cfg(scale));
-      if (item.size() == rest.size()) return steps;
-      rest.remove_prefix(item.size() + 1);
-    }
+    for (double scale : parse_numbers("cfg-schedule.scales", text)) steps.emplace_back(scale);
+    return steps;
   }
 
   std::vector<Cfg> steps_;

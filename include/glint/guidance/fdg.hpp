@@ -3,10 +3,16 @@
 
 #include <glint/guidance/difference_rule.hpp>
 
+#ifndef GLINT_CORE_ONLY
+#include <glint/core/host_macros_off.hpp>
+
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/reflection_pad2d.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/upsample_bilinear2d.h>
+
+#include <glint/core/host_macros_on.hpp>
+#endif
 
 #include <optional>
 #include <vector>

@@ -20,11 +20,11 @@ inline at::Tensor dot(const at::Tensor& a, const at::Tensor& b) {
 }
 
 /// Returns |a| for each sample: [B], float64.
-inline at::Tensor norm(const at::Tensor& a) { return dot(a, a).sqrt(); }
+inline at::Tensor norm(const at::Tensor& a) { return per_sample::dot(a, a).sqrt(); }
 
 /// Returns `a` scaled by one factor per sample, [B].
 inline at::Tensor scaled(const at::Tensor& a, const at::Tensor& factor) {
-  return a.mul(broadcast(factor, a));
+  return a.mul(per_sample::broadcast(factor, a));
 }
 
 /// Returns numerator / denominator, or `otherwise` where the denominator is at most `floor`.

@@ -70,7 +70,7 @@ class Perturbation final : public GuidanceRule {
   at::Tensor combine(const BranchOutputs& o, const GuidanceStep& step, GuidanceState*) const override {
     const at::Tensor guided = o.uncond.defined() ? at::lerp(o.uncond, o.cond, options_.scale) : o.cond;
     if (!o.weak.defined()) return guided;
-    const double scale = std::max(
+    const double scale = (std::max)(
         0.0, options_.perturbation_scale - options_.adaptive_scale * (1000.0 - step.level.model_time));
     return guided.add(o.cond, scale).sub_(o.weak, scale);
   }

@@ -4,7 +4,13 @@
 #include <glint/core/rng.hpp>
 #include <glint/guidance/difference_rule.hpp>
 
+#ifndef GLINT_CORE_ONLY
+#include <glint/core/host_macros_off.hpp>
+
 #include <ATen/ops/where.h>
+
+#include <glint/core/host_macros_on.hpp>
+#endif
 
 #include <cstdint>
 

@@ -17,8 +17,8 @@ namespace glint {
 using PngTexts = std::map<std::string, std::string>;
 
 /// Writes an 8-bit RGB file atomically. Texts are stored as iTXt chunks.
-/// Errors:  InvalidArgument if the file cannot be written, the image is empty or a text cannot be stored;
-///          NotFound if the folder does not exist.
+/// Errors:  as check_writable; InvalidArgument if the image is empty, exceeds 2^26 pixels or a text cannot be
+///          stored; Io if writing fails.
 GLINT_API void write_png(const std::filesystem::path& path, const Image& image, const PngTexts& texts = {});
 
 /// Reads a file as 8-bit RGB; transparent pixels are composited on white.

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <vector>
 
 namespace glint {
@@ -18,8 +19,8 @@ struct WebpOptions {
 };
 
 /// Writes an animation atomically; a single frame makes a still image. Frame k starts at round(1000 k /
-/// frames_per_second) ms, so that rates that do not divide 1000 do not drift. A frame equal to the previous
-/// one extends it. Texts, as for PNG, go into the XMP packet.
+/// frames_per_second) ms, so that rates that do not divide 1000 do not drift. Every frame is stored, also one
+/// that equals the previous. Texts, as for PNG, go into the XMP packet.
 /// Errors:  InvalidArgument if there are no frames, frames differ in size or exceed 16383 px a side,
 ///          frames_per_second is outside kSlowestRate to kFastestRate, quality outside 0 to 100 or loops
 ///          outside 0 to 65535, a text cannot be stored, or the file cannot be written; NotFound if the
@@ -27,7 +28,10 @@ struct WebpOptions {
 GLINT_API void write_webp(const std::filesystem::path& path, const Video& video,
                           const WebpOptions& options = {}, const PngTexts& texts = {});
 
-/// In-memory version of the above.
+/// Returns the texts that write_webp stored in a file's bytes; none for other files.
+GLINT_API PngTexts webp_texts(std::span<const uint8_t> bytes);
+
+/// In-memory version of write_webp.
 GLINT_API std::vector<uint8_t> encode_webp(const Video& video, const WebpOptions& options = {},
                                            const PngTexts& texts = {});
 

@@ -13,7 +13,8 @@ namespace glint {
 GLINT_API std::string sha256(std::string_view bytes);
 
 /// Returns the SHA-256 of a file's content, read in chunks.
-/// Errors:  NotFound if there is no such file; InvalidArgument if it cannot be read.
+/// Errors:  NotFound if there is no such file; InvalidArgument if it is no regular file; Io if it cannot be
+///          read.
 GLINT_API std::string sha256_file(const std::filesystem::path& path);
 
 }  // namespace glint

@@ -33,7 +33,7 @@ class CallableModel final : public Model {
                   output.defined() ? shape_string(output.sizes()) : "an undefined tensor");
       GLINT_CHECK(output.scalar_type() == input.x.scalar_type(), UnsupportedDtype,
                   "model '{}': expected an output of dtype {}, got {}", info_.name,
-                  c10::toString(input.x.scalar_type()), c10::toString(output.scalar_type()));
+                  at::toString(input.x.scalar_type()), at::toString(output.scalar_type()));
     }
     return outputs;
   }

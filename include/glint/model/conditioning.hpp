@@ -88,6 +88,19 @@ inline Conditioning joined_if_different(const std::vector<Conditioning>& all) {
   return same ? all.front() : joined(all);
 }
 
+/// Returns the conditioning of some samples of a batch, in order; what all samples share stays shared.
+inline Conditioning rows_of(Conditioning c, const std::vector<int64_t>& samples) {
+  const auto select = [&](at::Tensor& tensor) {
+    if (!tensor.defined() || tensor.size(0) == 1) return;
+    std::vector<at::Tensor> rows;
+    for (int64_t b : samples) rows.push_back(tensor.slice(0, b, b + 1));
+    tensor = at::cat(rows);
+  };
+  for (at::Tensor* tensor : {&c.tokens, &c.pooled, &c.mask}) select(*tensor);
+  for (auto& [name, tensor] : c.extras) select(tensor);
+  return c;
+}
+
 /// Returns c with its token embeddings scaled by `factor`.
 inline Conditioning scale(const Conditioning& c, double factor) {
   return with_tokens(c, c.tokens.mul(factor));

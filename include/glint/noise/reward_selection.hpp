@@ -61,7 +61,7 @@ class RewardSelection final : public NoiseStrategy {
     if (k == 1) return x;
     const int prune = static_cast<int>(options_.prune_at * n + 1e-9);
     const int kept =
-        prune > 0 && prune < n ? std::max(1, static_cast<int>(std::ceil(options_.keep * k - 1e-9))) : k;
+        prune > 0 && prune < n ? (std::max)(1, static_cast<int>(std::ceil(options_.keep * k - 1e-9))) : k;
 
     std::vector<at::Tensor> noises, states, scores;
     for (int i = 0; i < k; ++i) {

@@ -38,7 +38,7 @@ class RoundTrip {
   RoundTrip(const RoundTripOptions& options, const NoiseSchedule& schedule, const Predictor& predictor)
       : predictor_(options.guidance ? with_guidance(*options.guidance)(predictor) : predictor),
         invert_(options.invert) {
-    const int n = schedule.steps(), t = std::min(options.steps, n);
+    const int n = schedule.steps(), t = (std::min)(options.steps, n);
     for (int j = 0; j <= t; ++j) positions_.push_back(static_cast<int>(std::lround(double(j) * n / t)));
   }
 
@@ -101,7 +101,7 @@ inline Predictor repeated(const Predictor& predictor, int64_t copies) {
 /// number of candidates nor on the batch.
 inline at::Tensor candidate(Run& run, const at::Tensor& x, std::string_view owner, int k) {
   if (k == 0) return x;
-  const at::Tensor noise = run.noise().fork(fmt::format("{} {}", owner, k)).normal_like(x);
+  const at::Tensor noise = run.noise().fork(message("{} {}", owner, k)).normal_like(x);
   const double scale = run.schedule().initial_scale();
   return scale == 1.0 ? noise : noise.mul(scale);
 }

@@ -3,8 +3,15 @@
 
 #include <glint/noise/stability.hpp>
 
+#ifndef GLINT_CORE_ONLY
+#include <glint/core/host_macros_off.hpp>
+
 #include <ATen/core/grad_mode.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+
+#include <glint/core/host_macros_on.hpp>
+#endif
 
 namespace glint {
 
@@ -48,7 +55,8 @@ struct StabilityOptimizationOptions {
 /// Cost:    with R = min(steps, N): iterations (4 R forward + 2 R backward) G rows, plus 4 R G rows for the
 ///          reports; backward passes do not count as rows. gradient=perturbation: iterations 4 R G rows, plus
 ///          the reports.
-/// Errors:  InvalidArgument on construction for backprop on a model without gradients.
+/// Errors:  InvalidArgument on construction for backprop on a model without gradients, and for backprop in
+///          c10::InferenceMode (which Pipeline leaves by itself).
 /// Source:  Qi et al., "Not All Noises Are Created Equally", arXiv:2407.14041: 100 steps, rate 100, momentum
 ///          0.5. Deviation: keep_norm, since the gradient is orthogonal to x where F is homogeneous and plain
 ///          descent can only lengthen x.
@@ -72,6 +80,12 @@ class StabilityOptimization final : public NoiseStrategy {
 
   at::Tensor refine(const at::Tensor& x, const NoiseContext& context) const override {
     if (options_.iterations == 0 || options_.learning_rate == 0.0) return x;
+#ifndef GLINT_CORE_ONLY
+    GLINT_CHECK(
+        options_.gradient != GradientSource::Backprop || !c10::InferenceMode::is_enabled(), InvalidArgument,
+        "stability-optimization.gradient: backprop is not possible in c10::InferenceMode; leave it for the "
+        "call, or use gradient=perturbation");
+#endif
     Run& run = context.run;
     const RoundTrip trip(options_.trip, run.schedule(), context.predictor);
     const at::Tensor length = per_sample::norm(x);
@@ -79,9 +93,13 @@ class StabilityOptimization final : public NoiseStrategy {
     NoiseStream directions = run.noise().fork(info.name);
     at::Tensor z = x, velocity = at::zeros_like(x);
     for (int i = 0; i < options_.iterations; ++i) {
+#ifdef GLINT_CORE_ONLY
+      const at::Tensor gradient = perturbed_gradient(run, trip, z, directions);
+#else
       const at::Tensor gradient = options_.gradient == GradientSource::Backprop
                                       ? stability_gradient(run, trip, z)
                                       : perturbed_gradient(run, trip, z, directions);
+#endif
       velocity = velocity.mul(options_.momentum).add_(gradient);
       z = z.sub(velocity, options_.learning_rate);
       if (options_.keep_norm) z = per_sample::scaled(z, length.div(per_sample::norm(z)));
@@ -95,12 +113,13 @@ class StabilityOptimization final : public NoiseStrategy {
                     schedule.steps());
     GLINT_CHECK(
         options_.iterations == 0 || options_.gradient != GradientSource::Backprop ||
-            predictor.model->info().gradients,
+            (kDifferentiates && predictor.model->info().gradients),
         InvalidArgument,
         "stability-optimization.gradient: model '{}' has no gradients; gradient=perturbation works without",
         predictor.model->info().name);
   }
 
+#ifndef GLINT_CORE_ONLY
   /// Returns the gradient of sum_b (1 - cos(x_b, F(x_b))) with respect to x.
   static at::Tensor stability_gradient(Run& run, const RoundTrip& trip, const at::Tensor& x) {
     std::vector<at::Tensor> states{x};
@@ -123,6 +142,7 @@ class StabilityOptimization final : public NoiseStrategy {
     }
     return back.add(direct).neg_();
   }
+#endif
 
  private:
   static at::Tensor perturbed_gradient(Run& run, const RoundTrip& trip, const at::Tensor& x,

@@ -51,7 +51,7 @@ class StabilitySelection final : public NoiseStrategy {
     Best best;
     at::Tensor before;
     for (int first = 0; first < options_.candidates; first += options_.batch) {
-      const int count = std::min(options_.batch, options_.candidates - first);
+      const int count = (std::min)(options_.batch, options_.candidates - first);
       std::vector<at::Tensor> group;
       for (int k = 0; k < count; ++k) group.push_back(candidate(context.run, x, info.name, first + k));
       const at::Tensor all = at::cat(group);

@@ -5,7 +5,7 @@
 #include <glint/attention/options.hpp>
 #include <glint/export.hpp>
 
-#include <ATen/core/Tensor.h>
+#include <glint/core/tensor.hpp>
 
 #include <optional>
 

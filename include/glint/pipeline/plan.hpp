@@ -20,7 +20,10 @@ struct Plan {
   double guidance = 1.0;   ///< the rule's scale, or the input of a guidance-distilled model
   int64_t vae_tile = 0;    ///< px; 0 = no tiling
   int64_t per_prompt = 1;  ///< images or videos per prompt
-  int64_t samples = 1;     ///< images or videos in total
+  int64_t samples = 1;     ///< images or videos of all prompts
+  int64_t end = 1;         ///< the samples to make are those from GenerateRequest::first to before this one
+  /// Whether a negative prompt can matter: a rule, the solver or a strategy may evaluate it.
+  bool reads_negative = true;
 };
 
 }  // namespace glint

@@ -7,6 +7,7 @@
 #include <glint/sampling/request.hpp>
 #include <glint/text/tokenizer.hpp>
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -14,9 +15,14 @@
 
 namespace glint {
 
+struct GenerateResult;
+
+/// The longest prompt, bytes.
+inline constexpr size_t kLongestPrompt = size_t{1} << 16;
+
 /// What to generate. Unset fields take the model's defaults.
 struct GenerateRequest {
-  std::vector<std::string> prompts = {""};  ///< each makes `count` images or videos
+  std::vector<std::string> prompts = {""};  ///< UTF-8; each makes `count` images or videos
   /// Negative prompt. Replaces the empty prompt, or zero embeddings for families trained with those.
   std::optional<std::string> negative = {};
   std::optional<Prompt> conditioning =
@@ -28,13 +34,17 @@ struct GenerateRequest {
   std::optional<double> guidance = {};
   std::optional<Choice> solver = {};
   OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
-  /// At most one rule and one attention policy. Filters wrap the rule in list order, the first innermost;
-  /// strategies run in list order.
+  /// At most one rule, one attention policy and one cache. Filters wrap the rule in list order, the first
+  /// innermost; strategies run in list order.
   std::vector<Method> with = {};
   Adapters adapters = {};  ///< scales of the bundle's adapters (LoRA) by name; absent = off
   uint64_t seed = 0;       ///< image k of every prompt uses seed + k
   int64_t count = 1;       ///< images or videos per prompt
   int64_t batch = 8;       ///< samples per batch; affects memory, time and rounding only
+  /// Which samples to make, counted over all prompts: `limit` of them from `first`; unset = all that follow.
+  /// A sample is the same to the last bit wherever its batch has the same samples.
+  int64_t first = 0;
+  std::optional<int64_t> limit = {};
   std::optional<int64_t> width = {}, height = {}, frames = {};  ///< px, px, frames
   at::Tensor noise = {};         ///< initial noise [B,C,H,W] or [B,C,F,H,W]; replaces seed, count and size
   Observer* observer = nullptr;  ///< borrowed for the call
@@ -44,6 +54,10 @@ struct GenerateRequest {
   /// Side of the decoder's tiles, px: a multiple of 4 spatial_scale; 0 = no tiling. Unset = no tiling up to
   /// 2^21 pixels (2^19 per video frame), 1024 px tiles (512 px) beyond. See VaeCall::tile.
   std::optional<int64_t> vae_tile = {};
+  /// Called when an image or video has been decoded, which is then the last one of `so_far`; also set there
+  /// are the latents of the samples made so far, solver, rule, guidance, vae_tile and prompts. What it throws
+  /// ends the run.
+  std::function<void(const GenerateResult& so_far)> on_decoded = {};
 };
 
 /// The results, in prompt order, and what they cost.
@@ -57,6 +71,7 @@ struct GenerateResult {
   double guidance = 1.0;
   std::map<std::string, double> seconds = {};  ///< encode, noise, sample, decode, total
   std::vector<TokenizedPrompt> prompts = {};   ///< including unknown and dropped words
+  bool negative_without_effect = false;        ///< one was given, and nothing in the run evaluates it
 };
 
 /// Returns the prompt stored in a tensor file: tokens [L,D], optional pooled [P], null_tokens, null_pooled.

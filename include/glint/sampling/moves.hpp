@@ -80,7 +80,7 @@ inline at::Tensor invert(Run& run, const Predictor& predictor, const at::Tensor&
     case Evaluation::LinearPrev: {
       Level label = schedule.level(to);
       const double spacing = std::floor(schedule.train_steps() / schedule.steps());
-      label.model_time = std::max(0.0, label.model_time - spacing);
+      label.model_time = (std::max)(0.0, label.model_time - spacing);
       if (schedule.kind() == NoiseKind::Flow) {
         label.sigma = label.model_time / schedule.train_steps();
         label.alpha = 1.0 - label.sigma;

@@ -32,13 +32,13 @@ using Reports = std::map<std::string, std::map<std::string, std::vector<double>>
 
 /// An accepted step of the sampler.
 struct StepEvent {
-  int step;                     ///< 0 is the noisiest
-  int steps;                    ///< number of steps in the run
-  const Level& from;            ///< where the step started
-  const Level& to;              ///< where it landed
-  const at::Tensor& x_from;     ///< latents at `from`, before any step strategy
-  const at::Tensor& x;          ///< latents at `to`
-  const Usage& usage;           ///< of the whole run so far
+  int step;                  ///< 0 is the noisiest
+  int steps;                 ///< number of steps in the run
+  const Level& from;         ///< where the step predicted: level `step` of the grid, unless the solver churns
+  const Level& to;           ///< where it landed
+  const at::Tensor& x_from;  ///< latents at level `step`, before any step strategy
+  const at::Tensor& x;       ///< latents at `to`
+  const Usage& usage;        ///< of the whole run so far
   const at::Tensor& x_refined;  ///< latents the accepted prediction was made at
   const at::Tensor& output;     ///< that guided prediction, in the model's parameterization
   Parameterization parameterization;

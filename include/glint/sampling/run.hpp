@@ -6,6 +6,7 @@
 #include <glint/export.hpp>
 #include <glint/sampling/observer.hpp>
 #include <glint/sampling/predictor.hpp>
+#include <glint/sampling/step_cache.hpp>
 
 #include <map>
 #include <span>
@@ -52,13 +53,16 @@ class GLINT_API Run {
   /// Returns each predictor's prediction for the same x. Branches that coincide (same model, adapters and
   /// conditioning) are evaluated once; branches of one model with the same adapters share a call. `memory`
   /// and `also`, which requests extra raw outputs, apply to the first predictor; the others stand alone.
+  /// `cache` may spare evaluations; it knows predictor i by the number `names[i]`, i if there are none.
   /// Errors:  as the overload above.
   std::vector<Prediction> predict(std::span<const Predictor> predictors, const at::Tensor& x,
                                   const Level& level, int step, GuidanceState* memory = nullptr,
-                                  BranchSet also = {.cond = false});
+                                  BranchSet also = {.cond = false}, CacheMemory* cache = nullptr,
+                                  std::span<const int> names = {});
 
   /// Reports one value per sample, [B], under `name` in the current stage.
   void report(std::string_view name, const at::Tensor& values);
+  void report(std::string_view name, std::span<const double> values);
   const Reports& reports() const { return reports_; }
 
   /// Evaluations in total, and by stage ("denoise" or a strategy's name).
@@ -81,6 +85,10 @@ class GLINT_API Run {
 
  private:
   void evaluate(std::span<detail::Branch> branches, const at::Tensor& x, const Level& level);
+  void evaluate_cached(std::span<detail::Branch> branches, const at::Tensor& x, const Level& level,
+                       const StepPosition& position, CacheMemory& cache);
+  void evaluate_samples(std::span<detail::Branch> branches, const at::Tensor& x, const Level& level,
+                        const std::vector<int64_t>& samples);
   void charge_time();
 
   const NoiseSchedule& schedule_;

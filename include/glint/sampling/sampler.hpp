@@ -19,6 +19,7 @@ struct SamplerParts {
   std::shared_ptr<const Solver> solver;
   std::vector<std::shared_ptr<const NoiseStrategy>> noise_strategies = {};  ///< run before the loop, in order
   std::vector<StepMethod> step_methods = {};                                ///< run at each step, in order
+  std::shared_ptr<const StepCache> cache = nullptr;  ///< spares evaluations; null = none
 };
 
 /// Samples latents from noise. Immutable after construction; a failed or cancelled run leaves no trace.
@@ -29,10 +30,11 @@ class GLINT_API Sampler {
   explicit Sampler(SamplerParts parts);
 
   /// Returns latents for the request.
-  /// Cost:    steps() guided predictions, plus the strategies' own cost.
+  /// Cost:    the solver's guided predictions, less what the cache spares, plus the strategies' own cost.
   /// Dtype:   that of request.noise, else float32.
   /// Errors:  ShapeMismatch, UnsupportedDtype, InvalidArgument for a bad request; Numerical for non-finite
-  ///          noise or latents; Cancelled; whatever the model throws.
+  ///          noise or latents; Cancelled. What a model, strategy or observer of the host throws becomes
+  ///          Internal (OutOfMemory for failed allocations), with the original exception nested in it.
   SampleResult sample(const SampleRequest& request) const;
 
   const NoiseSchedule& schedule() const { return parts_.schedule; }
@@ -40,6 +42,8 @@ class GLINT_API Sampler {
   const SamplerParts& parts() const { return parts_; }
 
  private:
+  SampleResult sampled(const SampleRequest& request) const;
+
   SamplerParts parts_;
 };
 

@@ -55,7 +55,7 @@ class CfgPlusPlus final : public Solver {
     if (s.to().sigma == 0.0) return (s.to().alpha * x0)(s.x, s.output);
     const Affine eps = epsilon_from(s.parameterization, s.from());
     const double fresh = ancestral_sigma(s.from(), s.to(), options_.eta);
-    const double kept = std::sqrt(std::max(0.0, s.to().sigma * s.to().sigma - fresh * fresh));
+    const double kept = std::sqrt((std::max)(0.0, s.to().sigma * s.to().sigma - fresh * fresh));
     at::Tensor x = (s.to().alpha * x0)(s.x, s.output).add_((kept * eps)(s.x, s.branches.uncond));
     if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
     if (!before.defined()) return x;

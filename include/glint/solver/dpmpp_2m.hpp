@@ -24,16 +24,17 @@ inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOp
   const TrainingTable table = ratio_table(training);
   std::vector<double> times = timesteps(grid, training.train_steps, {.extra_point = true}), ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
-  if (grid.sigmas != Sigmas::Model) {
-    const bool rounded = rounds && (grid.sigmas == Sigmas::Karras || grid.sigmas == Sigmas::Lu);
-    ratios = spread(grid, table.ratio_max(), table.ratio_min());
+  if (!grid.sigmas.is(Sigmas::Model)) {
+    const bool rounded = rounds && (grid.sigmas.is(Sigmas::Karras) || grid.sigmas.is(Sigmas::Lu));
+    ratios = spread_ratios(grid, table, table.ratio_max(), table.ratio_min());
     for (size_t i = 0; i < times.size(); ++i) {
       const double time = table.time_of(ratios[i]);
       times[i] = rounded ? std::nearbyint(time) : std::floor(time);
     }
   }
-  const bool repeated = repeats && grid.sigmas != Sigmas::Model;
-  return ratio_schedule(training, grid, repeated ? ratios.back() : table.ratio_min(), times, ratios);
+  const bool repeated = repeats && !grid.sigmas.is(Sigmas::Model);
+  return ratio_schedule(training, grid, table, times, ratios, false,
+                        repeated ? ratios.back() : table.ratio_min());
 }
 
 /// Returns h = lambda' - lambda, the step's length in log-SNR.
@@ -70,7 +71,7 @@ inline int multistep_order(const SolverStep& s, const MultistepOptions& options,
   const int n = s.schedule.steps(), left = n - s.index;
   const int allowed = options.lower_final && n < 15 ? left : options.order;
   if (left == 1 && (options.euler_final || s.to().sigma == 0.0)) return 1;
-  return std::min({options.order, allowed, known + 1});
+  return (std::min)({options.order, allowed, known + 1});
 }
 
 /// Coefficients of D0, D1 and D2, the x0 estimate and its divided differences, in the multistep updates. The

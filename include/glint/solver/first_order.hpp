@@ -5,6 +5,8 @@
 #include <glint/core/schedule_vp.hpp>
 #include <glint/solver/solver.hpp>
 
+#include <optional>
+
 namespace glint {
 
 /// Returns the standard deviation of the fresh noise in a step: eta times that of the noising process's exact
@@ -14,14 +16,14 @@ inline double ancestral_sigma(const Level& from, const Level& to, double eta) {
   if (eta == 0.0 || to.sigma == 0.0) return 0.0;
   const double quotient =
       (to.sigma * from.alpha) / (to.alpha * from.sigma);  // S'/S, finite even at from.alpha = 0
-  return eta * to.sigma * std::sqrt(std::max(0.0, 1.0 - quotient * quotient));
+  return eta * to.sigma * std::sqrt((std::max)(0.0, 1.0 - quotient * quotient));
 }
 
 /// Returns alpha' x0 + sqrt(sigma'^2 - s^2) eps + s z with s = ancestral_sigma(eta).
 inline at::Tensor first_order_step(const SolverStep& step, double eta, NoiseStream& noise) {
   const double fresh = ancestral_sigma(step.from(), step.to(), eta);
   Level target = step.to();
-  target.sigma = std::sqrt(std::max(0.0, target.sigma * target.sigma - fresh * fresh));
+  target.sigma = std::sqrt((std::max)(0.0, target.sigma * target.sigma - fresh * fresh));
   at::Tensor x = move(step.x, step.output, step.parameterization, step.from(), target);
   if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
   return x;
@@ -52,6 +54,47 @@ struct NoOptions {
   static void fields(auto&, auto&) {}
 };
 
+struct ChurnOptions {
+  double churn = 0.0;
+  double churn_min = 0.0;
+  std::optional<double> churn_max = std::nullopt;
+  double churn_noise = 1.0;
+
+  static void fields(auto& visit, auto& o) {
+    visit("churn", o.churn,
+          Field{.help = "fresh noise over the whole run: each step first raises sigma/alpha by the share "
+                        "churn/N, at most 0.41; 0 = deterministic",
+                .minimum = 0,
+                .maximum = 1e6});
+    visit("churn_min", o.churn_min,
+          Field{.help = "add noise only from this sigma/alpha on", .minimum = 0, .maximum = 1e9});
+    visit("churn_max", o.churn_max,
+          Field{.help = "add noise only up to this sigma/alpha; default: no limit",
+                .minimum = 0,
+                .maximum = 1e9});
+    visit("churn_noise", o.churn_noise,
+          Field{.help = "standard deviation of the added noise", .minimum = 0, .maximum = 100});
+  }
+};
+
+/// Returns x raised to the noise S (1 + g) with g = min(churn/N, sqrt(2) - 1), S = sigma/alpha, if S lies in
+/// the options' range; pure noise cannot rise.
+/// Source:  Karras et al. 2022, arXiv:2206.00364, Alg. 2, lines 4 to 6.
+inline Departure churned(const ChurnOptions& options, const at::Tensor& x, const NoiseSchedule& schedule,
+                         int index, NoiseStream& noise) {
+  const Level& level = schedule.level(index);
+  const double ratio = level.ratio();
+  const double rise = std::min(options.churn / schedule.steps(), std::sqrt(2.0) - 1.0);
+  const bool inside = std::isfinite(ratio) && ratio >= options.churn_min &&
+                      !(options.churn_max && ratio > *options.churn_max);
+  if (rise == 0.0 || !inside) return {x, level};
+  const Level raised = schedule.at_ratio(ratio * (1.0 + rise));
+  const double fresh = ratio * std::sqrt((1.0 + rise) * (1.0 + rise) - 1.0);
+  return {x.mul(raised.alpha / level.alpha)
+              .add_(noise.normal_like(x), raised.alpha * fresh * options.churn_noise),
+          raised};
+}
+
 /// DDIM, deterministic at eta = 0.
 /// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, arXiv:2010.02502, Eq. 12 and 16.
 class Ddim final : public Solver {
@@ -73,8 +116,8 @@ class Ddim final : public Solver {
   /// starts.
   NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
     detail::check_grid(training, grid);
-    GLINT_CHECK(grid.sigmas == Sigmas::Model, InvalidArgument,
-                "sigmas: solver ddim takes the model's own levels; use euler for karras or exponential");
+    GLINT_CHECK(grid.sigmas.is(Sigmas::Model), InvalidArgument,
+                "sigmas: solver ddim takes the model's own levels; use euler for {}", grid.sigmas.text());
     const detail::TrainingTable table(alpha_bars(training));
     const int stride = training.train_steps / grid.steps;
     const Level end = training.final_alpha == FinalAlpha::One ? Level{} : table.level(0);
@@ -102,20 +145,37 @@ class Ddim final : public Solver {
   double eta_;
 };
 
-/// The Euler method on dX/dS = eps, with X = x/alpha, S = sigma/alpha. In x it is the DDIM update.
-/// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 1 without the
-///          second-order correction.
-class Euler final : public OnEulerGrid {
+/// What Karras et al.'s solvers share: Euler's grid, and steps that may begin with fresh noise.
+class Churned : public OnEulerGrid {
  public:
-  using Options = NoOptions;
+  using Options = ChurnOptions;
+
+  Departure depart(const at::Tensor& x, const NoiseSchedule& schedule, int index,
+                   NoiseStream& noise) const final {
+    return churned(churn_, x, schedule, index, noise);
+  }
+
+ protected:
+  Churned(std::string_view solver, const ChurnOptions& options) : churn_(options) {
+    check_ranges(solver, options);
+  }
+
+ private:
+  ChurnOptions churn_;
+};
+
+/// The Euler method on dX/dS = eps, with X = x/alpha, S = sigma/alpha. In x it is the DDIM update.
+/// Source:  Karras et al., "Elucidating the Design Space", NeurIPS 2022, arXiv:2206.00364, Alg. 2 without the
+///          second-order correction; Alg. 1 without churn.
+class Euler final : public Churned {
+ public:
   static constexpr EntryInfo info{.kind = "solver",
                                   .name = "euler",
                                   .summary = "Euler on the probability-flow ODE, order 1",
                                   .cost = "N predictions",
-                                  .source = "Karras et al. 2022, arXiv:2206.00364, Alg. 1"};
+                                  .source = "Karras et al. 2022, arXiv:2206.00364, Alg. 1 and 2"};
 
-  explicit Euler(NoOptions = {}) {}
-
+  explicit Euler(const ChurnOptions& options = {}) : Churned(info.name, options) {}
   at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
     return first_order_step(step, 0.0, noise);
   }

@@ -55,6 +55,9 @@ class Lcm final : public Solver {
   NoiseSchedule schedule(const VpTraining& training, const GridOptions& grid) const override {
     const int origin = options_.origin_steps;
     detail::check_grid(training, grid);
+    GLINT_CHECK(grid.sigmas.is(Sigmas::Model), InvalidArgument,
+                "sigmas: solver lcm takes the levels its models were distilled on, got {}",
+                grid.sigmas.text());
     const detail::TrainingTable table(alpha_bars(training));
     GLINT_CHECK(origin <= training.train_steps, InvalidArgument,
                 "lcm.origin_steps: expected at most the training's {}, got {}", training.train_steps, origin);

@@ -57,7 +57,7 @@ class UniPc final : public Solver {
     history.older_denoised = std::exchange(history.denoised, m);
     const int left = s.schedule.steps() - s.index;
     history.order =
-        std::min({options_.order, options_.lower_final ? left : options_.order, history.order + 1});
+        (std::min)({options_.order, options_.lower_final ? left : options_.order, history.order + 1});
     history.x = x;
     return predict(s, x, history);
   }

@@ -7,8 +7,6 @@
 #include <glint/sampling/step_strategy.hpp>
 #include <glint/step/reflect_options.hpp>
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -21,7 +19,7 @@ namespace glint {
 inline void check_sides(std::string_view name, const Predictor& strong, const Predictor& weak,
                         const NoiseSchedule& schedule, const Predictor& own) {
   for (const auto& [which, side] : {std::pair{"strong", &strong}, std::pair{"weak", &weak}}) {
-    const std::string owner = fmt::format("{}, {} predictor: ", name, which);
+    const std::string owner = message("{}, {} predictor: ", name, which);
     check_predictor(owner, *side, schedule.steps());
     check_same_latents(owner, *side->model, *own.model);
   }
@@ -76,8 +74,8 @@ class Reflect final : public StepStrategy {
   at::Tensor reflect_once(const at::Tensor& x, const StepContext& c, const Predictor& strong,
                           const Predictor& weak) const {
     const int last = c.run.schedule().steps() - 1;
-    const int span = options_.repeat_last ? options_.span : std::min(options_.span, last - c.step);
-    const auto step = [&](int k) { return std::min(c.step + k, last); };
+    const int span = options_.repeat_last ? options_.span : (std::min)(options_.span, last - c.step);
+    const auto step = [&](int k) { return (std::min)(c.step + k, last); };
     // The states before each denoise, the starting guesses of fixed-point inversion.
     std::vector<at::Tensor> states{x};
     at::Tensor y = x;
@@ -107,7 +105,7 @@ class DirectReflection final : public PredictionTerm {
 
   std::vector<Gap> gaps(const NoiseSchedule& schedule, int step, const Predictor& predictor) const override {
     if (!reflects_at(options_, step, schedule.steps())) return {};
-    const int end = std::min(step + options_.span, schedule.steps() - 1);
+    const int end = (std::min)(step + options_.span, schedule.steps() - 1);
     // In units of this step's length, which is infinite where the schedule starts at pure noise.
     double passed = 0.0;
     for (int j = step; j < end; ++j) passed += j == step ? 1.0 : length(schedule, j) / length(schedule, step);

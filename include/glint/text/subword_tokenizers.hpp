@@ -20,6 +20,8 @@ class GLINT_API ClipTokenizer final : public Tokenizer {
   /// Errors:  NotFound; BadModel, naming the field, if it is malformed or a merge's parts or result are not
   ///          in the vocabulary; InvalidArgument if the frame leaves no room or has a negative id.
   static ClipTokenizer load(const std::filesystem::path& path, const TokenFrame& frame);
+  /// Same for a file's content. Error messages start with `where`.
+  static ClipTokenizer parse(std::string_view content, const std::string& where, const TokenFrame& frame);
 
   TokenizedPrompt encode(std::string_view prompt) const override;
   int64_t length() const override { return frame_.max_tokens; }
@@ -41,6 +43,9 @@ class GLINT_API SentencePieceTokenizer final : public Tokenizer {
   /// Loads a serialised SentencePiece model.
   /// Errors:  NotFound; BadModel if the file is corrupt; InvalidArgument as for ClipTokenizer.
   static SentencePieceTokenizer load(const std::filesystem::path& path, const TokenFrame& frame);
+  /// Same for a file's content. Error messages start with `where`.
+  static SentencePieceTokenizer parse(std::string_view content, const std::string& where,
+                                      const TokenFrame& frame);
 
   TokenizedPrompt encode(std::string_view prompt) const override;
   int64_t length() const override { return frame_.max_tokens; }

@@ -42,6 +42,8 @@ class GLINT_API TextEncoder {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 
  private:
+  EncodedPrompt encoded(std::string_view prompt) const;
+
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const Network> network_;
   TextEncoderOptions options_;

@@ -65,7 +65,13 @@ GLINT_API const TokenizerFacts& facts_of(TokenizerKind kind);
 GLINT_API std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path,
                                                           TokenizerKind kind, const TokenFrame& frame = {});
 
-/// Looks up whole words in a table. Lower-cases ASCII letters; anything but [a-z0-9] separates words.
+/// Same for a file's content. Error messages start with `where`.
+GLINT_API std::shared_ptr<const Tokenizer> parse_tokenizer(std::string_view content, const std::string& where,
+                                                           TokenizerKind kind, const TokenFrame& frame = {});
+
+/// Looks up whole words in a table. A word is a run of Unicode letters, digits and combining marks, in lower
+/// case and normalization form C. Runs of other symbols outside ASCII, such as emoji, are words too, so that
+/// none is lost without being reported; everything else separates words.
 class GLINT_API WordTokenizer final : public Tokenizer {
  public:
   struct Options {
@@ -82,6 +88,8 @@ class GLINT_API WordTokenizer final : public Tokenizer {
   /// Loads a JSON file {"version": 1, "type": "words", "pad", "unknown", "max_tokens", "words"}.
   /// Errors:  NotFound if there is no such file; BadModel, naming the field, if it is malformed.
   static WordTokenizer load(const std::filesystem::path& path);
+  /// Same for a file's content. Error messages start with `where`.
+  static WordTokenizer parse(std::string_view content, const std::string& where);
 
   TokenizedPrompt encode(std::string_view prompt) const override;
   int64_t length() const override { return options_.max_tokens; }

@@ -10,6 +10,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -222,7 +223,7 @@ void Core2Network::check_latents(const std::vector<int64_t>& shape) const {
 
 void Core2Network::check(const std::vector<at::Tensor>& inputs) const {
   GLINT_CHECK(inputs.size() == kInputs, InvalidArgument, "{}: expected {} inputs ({}), got {}", file_,
-              static_cast<int>(kInputs), fmt::join(this->inputs(), ", "), inputs.size());
+              static_cast<int>(kInputs), joined_text(this->inputs(), ", "), inputs.size());
   const at::Tensor& x = inputs[Output];
   const int64_t limit = kPatch * table_;
   GLINT_CHECK(x.dim() == 4 && x.size(1) == channels_ && x.size(2) % kPatch == 0 && x.size(3) % kPatch == 0 &&

@@ -2,7 +2,7 @@
 
 #include <glint/core/error.hpp>
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <charconv>
 
@@ -18,7 +18,7 @@ std::string faults(const char* what, const std::vector<std::string>& names) {
                                        names.begin() + static_cast<long>(std::min(names.size(), kNamed)));
   const std::string more =
       names.size() > kNamed ? fmt::format(" and {} more", names.size() - kNamed) : std::string();
-  return fmt::format("; {} {}{}", what, fmt::join(first, ", "), more);
+  return fmt::format("; {} {}{}", what, joined_text(first, ", "), more);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <ATen/ops/roll.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
+#include <fmt/format.h>
 
 namespace glint::released {
 namespace {

@@ -2,8 +2,8 @@
 
     apply.py SOURCE_DIR OUT_DIR
 
-What follows a recipe word for word is taken from the page: every C++ block. OUT_DIR/include and OUT_DIR/src then
-hold the new and the changed files, and come before the library's own in the include path.
+Every C++ block is taken from the page word for word. OUT_DIR/include and OUT_DIR/src then hold the new and
+changed files, and come before the library's own in the include path.
 """
 
 import re
@@ -34,7 +34,7 @@ class Recipes:
             file.write_text(text)
 
     def change(self, path: str, *changes: tuple[str, str]) -> None:
-        """Writes a copy of a file with each of the first strings, which it has once, replaced by the second."""
+        """Writes a copy of a file with each first string, which it has once, replaced by the second."""
         text = (self.source / path).read_text()
         for old, new in changes:
             if text.count(old) != 1:
@@ -56,9 +56,12 @@ def main() -> None:
     recipes.write("include/glint/guidance/cfg_ramp.hpp", recipes.block("class CfgRamp final"))
     recipes.write("include/glint/solver/renoise.hpp", recipes.block("class Renoise final"))
     preset = recipes.block("inline StepMethod lora_reflection")
-    includes = "#pragma once\n#include <glint/sampling/predictor_changes.hpp>\n#include <glint/step/reflect.hpp>\n"
+    includes = (
+        "#pragma once\n#include <glint/sampling/predictor_changes.hpp>\n#include <glint/step/reflect.hpp>\n"
+    )
     recipes.write(
-        "include/glint/step/lora_reflection.hpp", f"{includes}namespace glint {{\n{preset}}}  // namespace glint\n"
+        "include/glint/step/lora_reflection.hpp",
+        f"{includes}namespace glint {{\n{preset}}}  // namespace glint\n",
     )
     lines = [recipes.block(mark) for mark in ("r.add<CfgRamp>", "r.add<Renoise>", "r.add<LoraReflection")]
     recipes.change(
@@ -73,7 +76,11 @@ def main() -> None:
 
     # A family.
     recipes.write("src/family/nova.cpp", recipes.block("Family nova() {"))
-    recipes.change("src/family/families.cpp", (" tensor();", " tensor(), nova();"), (" tensor()};", " tensor(), nova()};"))
+    recipes.change(
+        "src/family/families.cpp",
+        (" tensor();", " tensor(), nova();"),
+        (" tensor()};", " tensor(), nova()};"),
+    )
 
     # An image format.
     recipes.write("src/image/ppm.cpp", recipes.block("void write_ppm"))
@@ -86,26 +93,42 @@ def main() -> None:
     image_file = (recipes.source / "src/image/image_file.cpp").read_text()
     recipes.change(
         "src/image/image_file.cpp",
-        (quoted_between(image_file, "constexpr std::array kFormats{", "};\n"), recipes.block("constexpr std::array kFormats{")),
-        ("#include <glint/image/webp.hpp>\n", "#include <glint/image/ppm.hpp>\n#include <glint/image/webp.hpp>\n"),
+        (
+            quoted_between(image_file, "constexpr std::array kFormats{", "};\n"),
+            recipes.block("constexpr std::array kFormats{"),
+        ),
+        (
+            "#include <glint/image/webp.hpp>\n",
+            "#include <glint/image/ppm.hpp>\n#include <glint/image/webp.hpp>\n",
+        ),
     )
 
     # A backend.
     backend = recipes.block("enum class Backend {")
     recipes.write("src/network/onnx_network.cpp", recipes.block("class OnnxNetwork final"))
-    loader = quoted_between(recipes.block("class OnnxNetwork final"), "std::shared_ptr<const Network> load_onnx", ")")
-    recipes.change("src/network/loaders.hpp", ("/// Returns the dtype called", f"{loader};\n\n/// Returns the dtype called"))
+    loader = quoted_between(
+        recipes.block("class OnnxNetwork final"), "std::shared_ptr<const Network> load_onnx", ")"
+    )
+    recipes.change(
+        "src/network/loaders.hpp",
+        ("/// Returns the dtype called", f"{loader};\n\n/// Returns the dtype called"),
+    )
     enumerators = (recipes.source / "include/glint/network/backend.hpp").read_text()
     recipes.change(
         "include/glint/network/backend.hpp",
-        (quoted_between(enumerators, "enum class Backend {", "};\n"), quoted_between(backend, "enum class Backend {", "};\n")),
+        (
+            quoted_between(enumerators, "enum class Backend {", "};\n"),
+            quoted_between(backend, "enum class Backend {", "};\n"),
+        ),
         (
             quoted_between(enumerators, "static constexpr std::array", "};\n"),
             quoted_between(backend, "static constexpr std::array", "};\n"),
         ),
     )
     rows = "    Engine{Backend::Safetensors,"
-    recipes.change("src/network/network.cpp", (rows, quoted_between(backend, "Engine{Backend::Onnx", "},\n") + rows))
+    recipes.change(
+        "src/network/network.cpp", (rows, quoted_between(backend, "Engine{Backend::Onnx", "},\n") + rows)
+    )
 
     # The tests of the page, for recipes.cpp.
     tests = (recipes.block('TEST_CASE("A ramp is CFG'), recipes.block('TEST_CASE("Renoising returns'))

@@ -1,0 +1,98 @@
+// An engine of a model bundle: prompts in, pictures out.
+#include "capi/engine.hpp"
+
+#include <glint/core/nearest.hpp>
+#include <glint/image/image.hpp>
+#include <glint/pipeline/pipeline.hpp>
+#include <glint/vae/image_decoder.hpp>
+
+#include <array>
+
+namespace glint::capi {
+namespace {
+
+constexpr std::array<std::string_view, 4> kOwn{"prompt", "negative", "width", "height"};
+
+Picture with_alpha(const Image& image) {
+  Picture picture{.width = static_cast<int32_t>(image.width), .height = static_cast<int32_t>(image.height)};
+  const size_t count = image.pixels.size() / 3;
+  picture.rgba.resize(count * 4, 255);
+  for (size_t i = 0; i < count; ++i) std::copy_n(image.pixels.data() + 3 * i, 3, picture.rgba.data() + 4 * i);
+  return picture;
+}
+
+LoadOptions load_options(const std::string& device, const Engine::Log& log) {
+  LoadOptions options{.device = device};
+  if (log) options.warn = [log](const std::string& text) { log(GLINT_LOG_WARNING, text); };
+  return options;
+}
+
+class BundleEngine final : public Engine {
+ public:
+  BundleEngine(const std::string& folder, const std::string& device, Log log)
+      : Engine(log), pipeline_(Bundle::load(folder, load_options(device, log))) {}
+
+  void check_key(std::string_view key) const override {
+    if (std::find(kOwn.begin(), kOwn.end(), key) == kOwn.end()) Engine::check_key(key);
+  }
+
+  void check(const Options& options, std::string_view key) const override {
+    if (key == "prompt" || key == "negative") return;
+    if (key == "width" || key == "height") {
+      const double pixels = options.number(key, 1);
+      GLINT_CHECK(pixels >= 1 && pixels <= 65536 && pixels == std::floor(pixels), InvalidArgument,
+                  "{}: expected a whole number from 1 to 65536, got {}", key, pixels);
+      return;
+    }
+    GLINT_CHECK(key != "size", InvalidArgument, "size: a bundle's pictures are sized by width and height");
+    Engine::check(options, key);
+  }
+
+  Work prepare(const Options& options) const override {
+    GenerateRequest request{.prompts = {options.get("prompt")},
+                            .schedule = parse_pairs(options.get("schedule"), "schedule"),
+                            .adapters = parse_adapters(options.get("adapters")),
+                            .seed = std::stoull(options.get("seed", "0")),
+                            .count = static_cast<int64_t>(options.number("count", 1)),
+                            .noise = options.tensor("noise")};
+    if (options.text.contains("negative")) request.negative = options.get("negative");
+    if (options.text.contains("steps")) request.steps = static_cast<int>(options.number("steps", 1));
+    if (options.text.contains("guidance")) request.guidance = options.number("guidance", 1);
+    if (options.text.contains("solver")) request.solver = parse_choice(options.get("solver"));
+    if (options.text.contains("width")) request.width = static_cast<int64_t>(options.number("width", 1));
+    if (options.text.contains("height")) request.height = static_cast<int64_t>(options.number("height", 1));
+    for (Choice& choice : parse_methods(options.get("with"))) request.with.emplace_back(std::move(choice));
+    for (const auto& strategy : options.strategies) request.with.emplace_back(StepMethod(strategy));
+    if (options.tensor("tokens").defined())
+      request.conditioning = Prompt{
+          Conditioning{.tokens = options.tensor("tokens"), .pooled = options.tensor("pooled")},
+          Conditioning{.tokens = options.tensor("null_tokens"), .pooled = options.tensor("null_pooled")}};
+    pipeline_.resolve(request);  // throws for what cannot work
+    return [this, request](Observer* observer) {
+      GenerateRequest own = request;
+      own.observer = observer;
+      GenerateResult made = pipeline_.generate(own);
+      Outcome outcome{.sample = std::move(made.sample)};
+      for (const Image& image : made.images) outcome.pictures.push_back(with_alpha(image));
+      return outcome;
+    };
+  }
+
+  std::optional<Picture> preview(const Tensor& denoised) const override {
+    if (denoised.dim() != 4 || !pipeline_.bundle().has("vae_decoder")) return std::nullopt;
+    const Tensor first = denoised.narrow(0, 0, 1).to(at::kFloat);
+    return with_alpha(to_images(pipeline_.bundle().decoder()->decode(first)).front());
+  }
+
+ private:
+  Pipeline pipeline_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Engine> make_bundle_engine(const std::string& folder, const std::string& device,
+                                                 Engine::Log log) {
+  return std::make_shared<const BundleEngine>(folder, device, std::move(log));
+}
+
+}  // namespace glint::capi

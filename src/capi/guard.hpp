@@ -1,0 +1,74 @@
+// The border of the C interface: exceptions become statuses and messages, handles and structs are checked.
+#pragma once
+
+#include <glint/glint.h>
+#include <glint/core/error.hpp>
+
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+namespace glint::capi {
+
+/// A failure with a status that ErrorCode does not have.
+class Refused : public std::runtime_error {
+ public:
+  Refused(glint_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
+  glint_status status() const { return status_; }
+
+ private:
+  glint_status status_;
+};
+
+/// A status and its message.
+struct Failure {
+  glint_status status = GLINT_OK;
+  std::string message = {};
+};
+
+/// Returns what the exception in flight means. Call inside a catch block.
+Failure failure_in_flight() noexcept;
+
+/// Keeps the message of this thread's last failure.
+void remember(const Failure& failure) noexcept;
+
+/// Runs `function` and returns its status, whatever it throws.
+template <typename Function>
+glint_status guarded(Function&& function) noexcept {
+  try {
+    function();
+    return GLINT_OK;
+  } catch (...) {
+    const Failure failure = failure_in_flight();
+    remember(failure);
+    return failure.status;
+  }
+}
+
+/// Returns the caller's struct.
+/// Errors: InvalidArgument for null or an impossible size; GLINT_UNSUPPORTED if it says more than is known.
+template <typename T>
+T taken(const T* given, std::string_view name) {
+  GLINT_CHECK(given, InvalidArgument, "{}: expected a struct, got null", name);
+  const size_t size = given->struct_size;
+  GLINT_CHECK(size >= sizeof(T) && size < 65536, InvalidArgument,
+              "{}.struct_size: expected {}, got {}; set it to sizeof the struct", name, sizeof(T), size);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(given);
+  for (size_t i = sizeof(T); i < size; ++i)
+    if (bytes[i] != 0)
+      throw Refused(GLINT_UNSUPPORTED,
+                    message("{}: made for a newer glint, whose additions are not known here", name));
+  return *given;
+}
+
+/// Writes text and its size as the interface's functions do.
+void give_text(std::string_view text, char* into, size_t size, size_t* needed);
+
+/// Throws unless `pointer`, an argument called `name`, is there.
+inline void check_given(const void* pointer, std::string_view name) {
+  GLINT_CHECK(pointer, InvalidArgument, "{}: expected a pointer, got null", name);
+}
+
+}  // namespace glint::capi

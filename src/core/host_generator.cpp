@@ -1,0 +1,162 @@
+// Normals of torch's CPU generator, bit for bit: of its x86 builds with AVX2, from 16 values up.
+#include "core/host_loops.hpp"
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <numbers>
+#include <optional>
+#include <random>
+#include <utility>
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define GLINT_FMA_TARGET __attribute__((target("avx2,fma")))
+#define GLINT_INLINE inline __attribute__((always_inline))
+#else
+#define GLINT_INLINE inline
+#endif
+
+namespace glint::host {
+namespace {
+
+constexpr int kHalf = 8;  // half a block of Box and Muller's transform: radii, then angles
+
+/// a b + c rounded once, as torch's compiler joined the two operations.
+GLINT_INLINE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+/// log(x) of a normal x > 0.   Source: Cephes logf, as in torch's avx_mathfun.h.
+GLINT_INLINE float log_of(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const float fraction = std::bit_cast<float>((bits & 0x807fffffU) | 0x3f000000U);  // in [0.5, 1)
+  const bool low = fraction < 0.707106781186547524f;
+  const float e = static_cast<float>(static_cast<int32_t>(bits >> 23) - 127) + 1.0f - (low ? 1.0f : 0.0f);
+  const float m = (fraction - 1.0f) + (low ? fraction : 0.0f);
+  const float z = m * m;
+  float y = 7.0376836292E-2f;
+  for (float p : {-1.1514610310E-1f, 1.1676998740E-1f, -1.2420140846E-1f, 1.4249322787E-1f, -1.6668057665E-1f,
+                  2.0000714765E-1f, -2.4999993993E-1f, 3.3333331174E-1f})
+    y = fused(y, m, p);
+  y *= m;
+  y = fused(y, z, e * -2.12194440e-4f);
+  y = fused(-z, 0.5f, y);
+  return fused(e, 0.693359375f, m + y);
+}
+
+struct SineCosine {
+  float sine, cosine;
+};
+
+/// Both of an angle in [0, 2 pi].   Source: Cephes sinf and cosf, as in torch's avx_mathfun.h.
+GLINT_INLINE SineCosine sine_cosine(float angle) {
+  const int32_t octant = (static_cast<int32_t>(angle * 1.27323954473516f) + 1) & ~1;
+  const auto of = static_cast<float>(octant);
+  float x = fused(of, -0.78515625f, angle);
+  x = fused(of, -2.4187564849853515625e-4f, x);
+  x = fused(of, -3.77489497744594108e-8f, x);
+  const float z = x * x;
+  float c = fused(2.443315711809948E-5f, z, -1.388731625493765E-3f);
+  c = fused(c, z, 4.166664568298827E-2f) * z;
+  c = fused(c, z, -(z * 0.5f)) + 1.0f;
+  float s = fused(-1.9515295891E-4f, z, 8.3321608736E-3f);
+  s = fused(s, z, -1.6666654611E-1f) * z;
+  s = fused(s, x, x);
+  const bool direct = (octant & 2) == 0;
+  const uint32_t flip_sine = static_cast<uint32_t>(octant & 4) << 29;
+  const uint32_t flip_cosine = (~static_cast<uint32_t>(octant - 2) & 4U) << 29;
+  return {std::bit_cast<float>(std::bit_cast<uint32_t>(direct ? s : c) ^ flip_sine),
+          std::bit_cast<float>(std::bit_cast<uint32_t>(direct ? c : s) ^ flip_cosine)};
+}
+
+/// Turns blocks of 16 uniforms in [0, 1) into normals.
+GLINT_INLINE void transform_blocks(float* data, int64_t blocks, float mean, float deviation) {
+  for (int64_t b = 0; b < blocks; ++b, data += 2 * kHalf)
+    for (int j = 0; j < kHalf; ++j) {
+      const float radius = __builtin_sqrtf(-2.0f * log_of(1.0f - data[j]));
+      const SineCosine at = sine_cosine(static_cast<float>(2.0 * std::numbers::pi) * data[j + kHalf]);
+      data[j] = fused(radius * at.cosine, deviation, mean);
+      data[j + kHalf] = fused(radius * at.sine, deviation, mean);
+    }
+}
+
+#ifdef GLINT_FMA_TARGET
+GLINT_FMA_TARGET void transform_with_fma(float* data, int64_t blocks, float mean, float deviation) {
+  transform_blocks(data, blocks, mean, deviation);
+}
+#endif
+
+void transform(float* data, int64_t blocks, double mean, double deviation) {
+  const auto m = static_cast<float>(mean), d = static_cast<float>(deviation);
+#ifdef GLINT_FMA_TARGET
+  if (__builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2"))
+    return transform_with_fma(data, blocks, m, d);
+#endif
+  transform_blocks(data, blocks, m, d);  // the same bits, through the C library's fmaf
+}
+
+void transform(double* data, int64_t blocks, double mean, double deviation) {
+  for (int64_t b = 0; b < blocks; ++b, data += 2 * kHalf)
+    for (int j = 0; j < kHalf; ++j) {
+      const double radius = std::sqrt(-2.0 * std::log(1.0 - data[j]));
+      const double angle = 2.0 * std::numbers::pi * data[j + kHalf];
+      data[j] = radius * std::cos(angle) * deviation + mean;
+      data[j + kHalf] = radius * std::sin(angle) * deviation + mean;
+    }
+}
+
+}  // namespace
+
+struct Generator::State {
+  std::mt19937 engine;
+  std::optional<double> next;  // Box and Muller make two values; this one waits
+
+  explicit State(uint64_t seed) : engine(static_cast<uint32_t>(seed)) {}
+
+  void uniform(float& value) { value = static_cast<float>(engine() & 0xffffffU) * 0x1p-24f; }
+  void uniform(double& value) {
+    const uint64_t high = engine(), low = engine();
+    value = static_cast<double>(((high << 32) | low) & ((uint64_t{1} << 53) - 1)) * 0x1p-53;
+  }
+
+  double normal() {
+    if (next) return *std::exchange(next, std::nullopt);
+    double turn = 0.0, u = 0.0;
+    uniform(turn);
+    uniform(u);
+    const double radius = std::sqrt(-2.0 * std::log1p(-u)), angle = 2.0 * std::numbers::pi * turn;
+    next = radius * std::sin(angle);
+    return radius * std::cos(angle);
+  }
+
+  template <typename T>
+  void fill(T* values, int64_t count, double mean, double deviation) {
+    constexpr int64_t kBlock = 2 * kHalf;
+    if (count < kBlock) {
+      for (int64_t i = 0; i < count; ++i) values[i] = static_cast<T>(normal() * deviation + mean);
+      return;
+    }
+    for (int64_t i = 0; i < count; ++i) uniform(values[i]);
+    transform(values, count / kBlock, mean, deviation);
+    if (count % kBlock == 0) return;
+    // The last block overlaps the one before it and is drawn anew.
+    T* const last = values + count - kBlock;
+    for (int64_t i = 0; i < kBlock; ++i) uniform(last[i]);
+    transform(last, 1, mean, deviation);
+  }
+};
+
+Generator::Generator(uint64_t seed) : state_(std::make_shared<State>(seed)) {}
+
+void Generator::fill(float* values, int64_t count, double mean, double deviation) const {
+  state_->fill(values, count, mean, deviation);
+}
+void Generator::fill(double* values, int64_t count, double mean, double deviation) const {
+  state_->fill(values, count, mean, deviation);
+}
+
+const Tensor& Tensor::normal_(double mean, double deviation, const Generator& generator) const {
+  visit(scalar_type(),
+        [&](auto zero) { generator.fill(data_ptr<decltype(zero)>(), numel(), mean, deviation); });
+  return *this;
+}
+
+}  // namespace glint::host

@@ -1,0 +1,70 @@
+#include <glint/core/error.hpp>
+#include <glint/core/message.hpp>
+
+#include <array>
+#include <charconv>
+#include <cmath>
+
+namespace glint {
+namespace {
+
+template <typename T>
+void append_integer(std::string& text, T value) {
+  std::array<char, 24> buffer;
+  text.append(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr);
+}
+
+/// Appends the shortest digits that give `value` back, as 0.0001 to 9999999999999999 or else with an
+/// exponent.
+template <typename T>
+void append_real(std::string& text, T value) {
+  std::array<char, 64> buffer;
+  char* const begin = buffer.data();
+  char* const limit = begin + buffer.size();
+  char* end = std::to_chars(begin, limit, value, std::chars_format::scientific).ptr;
+  if (std::isfinite(value)) {
+    const std::string_view digits(begin, static_cast<size_t>(end - begin));
+    const size_t mark = digits.find('e');
+    int exponent = 0;
+    std::from_chars(begin + mark + (digits[mark + 1] == '+' ? 2 : 1), end, exponent);
+    if (exponent >= -4 && exponent < 16)
+      end = std::to_chars(begin, limit, value, std::chars_format::fixed).ptr;
+  }
+  text.append(begin, end);
+}
+
+}  // namespace
+
+void MessageArgument::append_to(std::string& text) const {
+  std::visit(
+      [&](const auto& value) {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, bool>)
+          text += value ? "true" : "false";
+        else if constexpr (std::is_same_v<T, char> || std::is_same_v<T, std::string_view>)
+          text += value;
+        else if constexpr (std::is_floating_point_v<T>)
+          append_real(text, value);
+        else
+          append_integer(text, value);
+      },
+      value_);
+}
+
+std::string detail::filled(std::string_view format, std::initializer_list<MessageArgument> arguments) {
+  std::string text;
+  for (const MessageArgument& argument : arguments) {
+    const size_t place = format.find("{}");
+    text += format.substr(0, place);
+    argument.append_to(text);
+    format.remove_prefix(place + 2);
+  }
+  return text += format;
+}
+
+void detail::throw_error(ErrorCode code, std::string_view format,
+                         std::initializer_list<MessageArgument> arguments) {
+  throw Error(code, filled(format, arguments));
+}
+
+}  // namespace glint

@@ -1,0 +1,17 @@
+// Safetensors from bytes in memory, for callers that verify the bytes first.
+#pragma once
+
+#include "io/file.hpp"
+
+#include <glint/io/safetensors.hpp>
+
+#include <memory>
+#include <string>
+
+namespace glint::detail {
+
+/// As read_safetensors, for a file's content, which the tensors share. Error messages start with `file`.
+TensorMap parse_safetensors(const std::shared_ptr<const FileBytes>& content, const std::string& file,
+                            Metadata* metadata = nullptr);
+
+}  // namespace glint::detail
