@@ -15,7 +15,7 @@ from glint_export.errors import ExportError
 from glint_export.scheduler_fields import FLOW_CLASSES, VP_CLASSES, Fields
 from glint_export.schedules import noise_fields
 from safetensors.torch import load_file
-from scheduler_options import DATA, RANDOM, Case, classes, counts, dump, everything, parameters
+from scheduler_options import DATA, RANDOM, Case, classes, counts, dump, everything, parameters, stacked
 
 CLASSES = {**VP_CLASSES, **FLOW_CLASSES}
 
@@ -45,10 +45,8 @@ def test_every_option_is_carried_or_refused_by_name(capsys: pytest.CaptureFixtur
     with capsys.disabled():
         print(f"\n{counts(runs, refused)}")
     assert (DATA / "scheduler_options.json").read_text() == dump(runs)
-    stored = load_file(DATA / "scheduler_options.safetensors")
-    assert stored.keys() == runs.keys()
-    for name, (_, latents) in runs.items():
-        torch.testing.assert_close(latents, stored[name], rtol=1e-4, atol=1e-4, msg=name)
+    stored = load_file(DATA / "scheduler_options.safetensors")["latents"]
+    torch.testing.assert_close(stacked(runs), stored, rtol=1e-4, atol=1e-4)
     for name, reason in refused.items():
         kind, _, field, *_ = name.split("/") if not name.startswith("random/") else ("", "", "")
         if reason.startswith("diffusers: "):  # which cannot build or run it itself
@@ -57,7 +55,8 @@ def test_every_option_is_carried_or_refused_by_name(capsys: pytest.CaptureFixtur
         by_class = kind not in CLASSES or "not supported for this kind" in reason
         if not by_class and field not in ("default", "base"):
             assert field.rsplit("-", 1)[0] in reason or "=" in reason, (name, reason)
-    assert sum(name.startswith("random/") for name in (*runs, *refused)) == RANDOM
+    names = [name for run in runs for name in run.names]
+    assert sum(name.startswith("random/") for name in (*names, *refused)) == RANDOM
 
 
 def test_refusals_name_class_field_and_value() -> None:

@@ -116,6 +116,22 @@ EULER: Fields = EULER_ANCESTRAL | {
     "final_sigmas_type": Only("zero"),
 }  # fmt: skip
 
+HEUN: Fields = TABLE | {
+    "prediction_type": Carried("parameterization", VELOCITIES[:2]),
+    "clip_sample": Only(False),
+    "clip_sample_range": NOT_CLIPPED,
+    "use_karras_sigmas": Carried("schedule.sigmas"),
+    "use_exponential_sigmas": Carried("schedule.sigmas"),
+    "use_beta_sigmas": Carried("schedule.sigmas"),
+    "sigma_min": BOUND,
+    "sigma_max": BOUND,
+    "timestep_spacing": SPACING,
+    "steps_offset": OFFSET,
+}
+KDPM2: Fields = {name: rule for name, rule in HEUN.items() if not name.startswith("clip_sample")} | {
+    "use_karras_sigmas": Only(False),  # the only grid whose times it rounds
+}
+
 DDIM: Fields = TABLE | {
     "prediction_type": Carried("parameterization", VELOCITIES),
     "clip_sample": Only(False),
@@ -170,6 +186,22 @@ MULTISTEP_FLOW: Fields = MULTISTEP_VP | {
     "steps_offset": NOT_VP,
     "rescale_betas_zero_snr": NOT_VP,
 }
+DEIS: Fields = {name: rule for name, rule in MULTISTEP_VP.items() if name != "final_sigmas_type"} | {
+    "solver_order": Carried("default_solver, order", (1, 2, 3)),
+    "algorithm_type": NoEffect("the class has one"),
+    "solver_type": NoEffect("the class has one"),
+    "lower_order_final": Only(True),
+    # Its spread sigmas end with the last of them twice.
+    "use_karras_sigmas": Only(False),
+    "use_exponential_sigmas": Only(False),
+    "use_beta_sigmas": Only(False),
+    "use_flow_sigmas": Only(False),
+    "sigma_min": NoEffect("bounds only karras, exponential and beta sigmas"),
+    "sigma_max": NoEffect("bounds only karras, exponential and beta sigmas"),
+    "use_dynamic_shifting": NoEffect("read with flow sigmas only"),
+    "time_shift_type": NoEffect("read with flow sigmas only"),
+}
+del DEIS["rescale_betas_zero_snr"]
 DPM: Fields = {
     "algorithm_type": Carried("default_solver", ("dpmsolver++", "sde-dpmsolver++")),
     "solver_type": Carried("default_solver, form", ("midpoint", "heun")),
@@ -239,6 +271,7 @@ FLOW_GRID: Fields = {
     "sigma_max": BOUND,
 }
 FLOW_EULER: Fields = FLOW_GRID | {"stochastic_sampling": Carried("default_solver")}
+FLOW_HEUN: Fields = {"num_train_timesteps": FLOW_GRID["num_train_timesteps"], "shift": SHIFTED}
 FLOW_LCM: Fields = FLOW_GRID | {
     "scale_factors": Only(None),
     "upscale_mode": NoEffect("read with scale_factors only"),
@@ -247,14 +280,18 @@ FLOW_LCM: Fields = FLOW_GRID | {
 VP_CLASSES: dict[str, Fields] = {
     "EulerDiscreteScheduler": EULER,
     "EulerAncestralDiscreteScheduler": EULER_ANCESTRAL,
+    "HeunDiscreteScheduler": HEUN,
+    "KDPM2DiscreteScheduler": KDPM2,
     "DDIMScheduler": DDIM,
     "DDIMParallelScheduler": DDIM,
     "DPMSolverMultistepScheduler": DPM_VP,
+    "DEISMultistepScheduler": DEIS,
     "UniPCMultistepScheduler": UNIPC_VP,
     "LCMScheduler": LCM,
 }
 FLOW_CLASSES: dict[str, Fields] = {
     "FlowMatchEulerDiscreteScheduler": FLOW_EULER,
+    "FlowMatchHeunDiscreteScheduler": FLOW_HEUN,
     "FlowMatchLCMScheduler": FLOW_LCM,
     "DPMSolverMultistepScheduler": DPM_FLOW,
     "UniPCMultistepScheduler": UNIPC_FLOW,
@@ -275,12 +312,17 @@ def check_fields(name: str, config: Config, classes: dict[str, Fields]) -> None:
             check_value(name, field, config, rule)
 
 
+def shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def check_value(name: str, field: str, config: Config, rule: Rule) -> None:
     value = config[field]
     while isinstance(rule, When):
         rule = rule.rule if rule.holds(config) else rule.otherwise
     if isinstance(rule, Only) and not (value == rule.value or not value and not rule.value):
-        raise ExportError(f"scheduler {name}: {field} = {value!r} is not supported, only {rule.value!r}")
+        raise ExportError(f"scheduler {name}: {field} = {shown(value)} is not supported, only {rule.value!r}")
     if isinstance(rule, Carried) and rule.values is not None and value not in rule.values:
         known = ", ".join(map(repr, rule.values))
-        raise ExportError(f"scheduler {name}: {field} = {value!r} is not supported, only {known}")
+        raise ExportError(f"scheduler {name}: {field} = {shown(value)} is not supported, only {known}")

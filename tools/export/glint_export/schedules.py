@@ -20,7 +20,9 @@ from .scheduler_fields import (
 
 PARAMETERIZATIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 DPM = "DPMSolverMultistepScheduler"
+DEIS = "DEISMultistepScheduler"
 UNIPC = "UniPCMultistepScheduler"
+FLOW_HEUN = "FlowMatchHeunDiscreteScheduler"
 # What SD3's pipeline takes for a field that the scheduler has not. The others take 1.15.
 SD3_MAX_SHIFT = 1.16
 
@@ -64,7 +66,7 @@ def vp_schedule(scheduler: SchedulerMixin) -> tuple[dict[str, object], str]:
         )
         schedule["steps_offset"] = offset
     schedule |= spreading(name, config)
-    if config.get("final_sigmas_type") == "sigma_min":
+    if config.get("final_sigmas_type") == "sigma_min" or name == DEIS:
         schedule["terminal"] = "sigma_min"
     schedule["final_alpha"] = "one" if config.get("set_alpha_to_one") else "first"
     return schedule, PARAMETERIZATIONS[config["prediction_type"]]
@@ -94,6 +96,10 @@ def flow_schedule(scheduler: SchedulerMixin, family: str) -> dict[str, object]:
     require(not multistep or flow(config), f"scheduler {name}: use_flow_sigmas = False is not supported for "
             "a flow model")  # fmt: skip
     check_fields(name, config, FLOW_CLASSES)
+    require(
+        name != FLOW_HEUN or family != "flux",
+        f"scheduler {name}: not supported for flux, whose pipeline gives the scheduler sigmas",
+    )
     schedule: dict[str, object] = {"kind": "flow", "train_steps": config["num_train_timesteps"]}
     schedule["shift"] = config["flow_shift" if multistep else "shift"]
     # DPM-Solver++ shifts dynamically if the pipeline gives it a mu, which only FLUX's and SD3's do.
@@ -145,6 +151,9 @@ def default_solver(scheduler: SchedulerMixin) -> str:
             f"scheduler {name}: lower_order_final = False is not supported with final_sigmas_type 'zero', "
             "where the last step is infinite",
         )  # fmt: skip
+    elif name == DEIS:
+        solver = "deis"
+        options["order"] = config["solver_order"], 2
     elif name == "LCMScheduler":
         solver = "lcm"
         options["origin_steps"] = config["original_inference_steps"], 50
@@ -160,6 +169,9 @@ def default_solver(scheduler: SchedulerMixin) -> str:
 SOLVERS = {
     "EulerDiscreteScheduler": "euler",
     "EulerAncestralDiscreteScheduler": "euler-ancestral",
+    "HeunDiscreteScheduler": "heun",
+    "KDPM2DiscreteScheduler": "dpm2",
+    FLOW_HEUN: "heun",
     "DDIMScheduler": "ddim",
     "DDIMParallelScheduler": "ddim",
     "FlowMatchLCMScheduler": "lcm",
