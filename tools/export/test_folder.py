@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import subprocess
@@ -9,12 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from glint_export import exporter
 from glint_export.errors import ExportError
 from glint_export.exporter import Options, describe, export_pipeline, load_pipeline
+from glint_export.folder import UNUSED
 from glint_export.perturbed import parse, perturbed
 
 EXPORT = Path(__file__).parent
@@ -124,6 +127,38 @@ def test_other_components_are_refused_by_class(folder: Callable[[str], Path]) ->
     assert "vae is of class AutoencoderTiny, supported is AutoencoderKL" in refusal(path)
     change(path / "model_index.json", vae=["diffusers", "AutoencoderKL"], text_encoder=[None, None])
     assert "text_encoder is missing; bundles without it are not supported" in refusal(path)
+
+
+@pytest.mark.parametrize("name", exporter.FAMILIES)
+def test_every_option_of_a_pipeline_is_in_a_table(name: str) -> None:
+    """Its parameters that are no components, each carried, without effect or refused."""
+    known = set(inspect.signature(getattr(diffusers, name).__init__).parameters) - {"self"}
+    components = exporter.COMPONENTS[name].keys() | UNUSED.keys()
+    assert known - components == set(exporter.PIPELINE_OPTIONS.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    "family, option, value, told",
+    [
+        ("sdxl", "force_zeros_for_empty_prompt", True, '"zero_null": true'),
+        ("sdxl", "force_zeros_for_empty_prompt", False, '"zero_null": false'),
+        ("sdxl", "add_watermarker", True, None),
+        ("wan", "boundary_ratio", 0.9, "WanPipeline: boundary_ratio = 0.9 is not supported, only None"),
+        ("wan", "expand_timesteps", True, "WanPipeline: expand_timesteps = True is not supported, only False"),
+    ],
+)
+def test_options_of_a_pipeline_are_carried_or_refused(
+    folder: Callable[[str], Path], family: str, option: str, value: object, told: str | None
+) -> None:
+    path = folder(family)
+    plain = describe(Options(path, path / "out"))
+    change(path / "model_index.json", **{option: value})
+    if told is None:
+        assert describe(Options(path, path / "out")) == plain
+    elif told.startswith('"'):
+        assert told in describe(Options(path, path / "out"))
+    else:
+        assert told in refusal(path)
 
 
 def test_options_are_checked_first(sources: dict[str, Path]) -> None:

@@ -330,6 +330,8 @@ def latents_of(case: Case, fields: dict[str, object]) -> Tensor | str:
 def everything() -> tuple[list[Run], dict[str, str]]:
     """Runs, and refusals by the name of their case."""
     prepare_diffusers()
+    diffusers.utils.logging.set_verbosity_error()
+    torch.set_num_threads(1)  # the tensors are tiny
     runs: dict[tuple[int, str], Run] = {}
     refused: dict[str, str] = {}
     with warnings.catch_warnings(), torch.no_grad():
@@ -374,7 +376,6 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="compare with the stored files")
     check = parser.parse_args().check
-    diffusers.utils.logging.set_verbosity_error()
     runs, refused = everything()
     print(counts(runs, refused))
     if check:

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import diffusers
 import transformers
@@ -63,9 +64,20 @@ def arguments() -> argparse.Namespace:
     return given
 
 
+class LogFile(logging.FileHandler):
+    """A file that is made, with its folder, when something is written to it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, mode="w", delay=True)
+
+    def _open(self) -> TextIO:
+        Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+        return super()._open()
+
+
 def keep_warnings(path: Path | None) -> None:
     """Sends what libraries and the tracer warn of to a file, or nowhere."""
-    handler = logging.FileHandler(path, mode="w", delay=True) if path else logging.NullHandler()
+    handler = LogFile(path) if path else logging.NullHandler()
     logging.captureWarnings(True)
     for name in ("py.warnings", "diffusers", "transformers"):
         logger = logging.getLogger(name)
