@@ -3,9 +3,9 @@
     python tools/golden/labels.py            writes tests/data/parity/labels.json
     python tools/golden/labels.py --check    compares what is stored with what diffusers gives
 
-Times are told apart to the last bit, so the file has, of each grid and number of steps, the first 8 hex
-digits of the SHA-256 of its times as little-endian float32; "" where diffusers fails or takes another number
-of steps.
+Times are told apart to the last bit, so the file has, of each grid and number of steps, the first 4 hex
+digits of the SHA-256 of its times as little-endian float32; "none" where diffusers fails or takes another
+number of steps.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ def times(scheduler: SchedulerMixin, tokens: int, given: bool, steps: int) -> np
 
 
 def digest(values: np.ndarray | None) -> str:
-    return "" if values is None else hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()[:8]
+    return "none" if values is None else hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()[:4]
 
 
 def content() -> list[Config]:
     found = []
     for name, (solver, told, tokens, scheduler) in grids().items():
         given = told.get("last_sigma") == "per_step"
-        digests = [digest(times(scheduler, tokens, given, steps)) for steps in range(1, MOST + 1)]
+        digests = "".join(digest(times(scheduler, tokens, given, steps)) for steps in range(1, MOST + 1))
         found.append({"grid": name, "solver": solver, "schedule": told, "tokens": tokens, "times": digests})
     return found
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TextIO
 
-import diffusers
-import transformers
+# What it says when it is imported is about pictures that are read, and no pipeline here reads any.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from .archives import SUFFIX
-from .errors import ExportError
-from .exporter import DTYPES, Options, describe, export_pipeline
+import diffusers  # noqa: E402
+import transformers  # noqa: E402
+
+from .archives import SUFFIX  # noqa: E402
+from .errors import ExportError  # noqa: E402
+from .exporter import DTYPES, Options, describe, export_pipeline  # noqa: E402
 
 
 def arguments() -> argparse.Namespace:
@@ -79,6 +83,7 @@ def keep_warnings(path: Path | None) -> None:
     """Sends what libraries and the tracer warn of to a file, or nowhere."""
     handler = LogFile(path) if path else logging.NullHandler()
     logging.captureWarnings(True)
+    transformers.utils.logging.set_verbosity_warning()
     for name in ("py.warnings", "diffusers", "transformers"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
