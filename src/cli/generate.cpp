@@ -241,11 +241,11 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
       "leading, trailing, linspace, karras, exponential, lu or beta, then [:key=value,...]: spacing, sigmas, "
       "rho, steps_offset, terminal, sigma_min, sigma_max, shift");
   command
-      .add_option(
-          "--lora", args.lora,
-          "[NAME=]FILE[:scale], a safetensors file or PEFT's folder, or an adapter of the model by "
-          "NAME[:scale]; default scale: 1; may be repeated. Strategies call a file's adapter by NAME, or else "
-          "by the file's name without folder and extension")
+      .add_option("--lora", args.lora,
+                  "[NAME=]FILE[:scale], a safetensors file or PEFT's folder, or an adapter of the model by "
+                  "NAME[:scale]; default scale: 1; may be repeated. Strategies call a file's adapter by "
+                  "NAME, or else "
+                  "by the file's name without folder and extension")
       ->allow_extra_args(false);
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "pictures per prompt")->capture_default_str();
@@ -315,10 +315,10 @@ LoraArgument named_lora(const std::string& given, double scale) {
   const bool named = equals != std::string::npos && equals > 0 && before.find('/') == std::string::npos &&
                      !fs::exists(given, ignored);
   const fs::path file = named ? given.substr(equals + 1) : given;
-  if (!fs::is_directory(file, ignored))
-    return {named ? before : file.stem().string(), file.string(), scale};
+  if (!fs::is_directory(file, ignored)) return {named ? before : file.stem().string(), file.string(), scale};
   const fs::path folder = file.has_filename() ? file : file.parent_path();
-  return {named ? before : folder.filename().string(), (folder / "adapter_model.safetensors").string(), scale};
+  return {named ? before : folder.filename().string(), (folder / "adapter_model.safetensors").string(),
+          scale};
 }
 
 }  // namespace

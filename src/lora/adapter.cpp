@@ -195,9 +195,10 @@ AdapterFile detail::parse_adapter(const std::shared_ptr<const FileBytes>& conten
     result.layers[parts.key.component].push_back(layer_of(parts, settings, result.path));
   }
   if (lacks_alpha && warn)
-    warn(fmt::format("{}: PEFT keeps alpha in {}, which is not beside it; alpha is taken to be the rank, which "
-                     "may be too much or too little",
-                     file, kConfig));
+    warn(fmt::format(
+        "{}: PEFT keeps alpha in {}, which is not beside it; alpha is taken to be the rank, which "
+        "may be too much or too little",
+        file, kConfig));
   return result;
 }
 

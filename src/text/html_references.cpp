@@ -123,8 +123,8 @@ std::optional<Reference> named(std::u32string_view text) {
 
 /// Returns what an entity's name in capitals means, empty if nothing: the capital of the small name's letter.
 std::u32string capital_meaning(const std::string& name) {
-  const auto found =
-      std::find_if(kUpperEntities.begin(), kUpperEntities.end(), [&](const auto& e) { return e.name == name; });
+  const auto found = std::find_if(kUpperEntities.begin(), kUpperEntities.end(),
+                                  [&](const auto& e) { return e.name == name; });
   if (found != kUpperEntities.end()) return std::u32string(found->text);
   std::string small = name;
   for (char& c : small) {
@@ -160,7 +160,6 @@ std::u32string unescaped(std::u32string_view text) {
   }
   return result;
 }
-
 
 std::u32string unescaped_whole(std::u32string_view text) {
   std::u32string result;

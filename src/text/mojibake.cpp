@@ -109,7 +109,8 @@ std::string with_no_break_spaces(std::string_view bytes) {
     if (bytes[i] != '\xC3' || i + 1 == bytes.size() || bytes[i + 1] != ' ') continue;
     const std::string_view rest = bytes.substr(i + 2);
     const auto goes_on = [&](const char* start) { return rest.starts_with(start); };
-    const bool part = goes_on(" ") || goes_on("quele") || goes_on("quela") || goes_on("quilo") || goes_on("s ");
+    const bool part =
+        goes_on(" ") || goes_on("quele") || goes_on("quela") || goes_on("quilo") || goes_on("s ");
     if (!part) words += '\xA0';
   }
   static const Pattern altered(kAlteredSpans, kAlteredSequences, kAlteredOthers);
@@ -163,8 +164,8 @@ std::optional<char32_t> next_pair(std::string_view bytes, size_t at) {
   if (byte(0) != 0xED || byte(3) != 0xED || (byte(1) & 0xF0) != 0xA0 || (byte(4) & 0xF0) != 0xB0 ||
       !continues(2) || !continues(5))
     return std::nullopt;
-  return ((byte(1) & 0x0Fu) << 16) + ((byte(2) & 0x3Fu) << 10) + ((byte(4) & 0x0Fu) << 6) + (byte(5) & 0x3Fu) +
-         0x10000;
+  return ((byte(1) & 0x0Fu) << 16) + ((byte(2) & 0x3Fu) << 10) + ((byte(4) & 0x0Fu) << 6) +
+         (byte(5) & 0x3Fu) + 0x10000;
 }
 
 /// Decodes UTF-8, and the variants of it that have pairs of surrogates or Java's two bytes of U+0000.

@@ -50,8 +50,8 @@ size_t terminal_escape(std::u32string_view text) {
   if (text.size() < 3 || text[0] != kEscape || text[1] != '[') return 0;
   size_t at = 2;
   while (at < text.size() && ((text[at] >= '0' && text[at] <= '9') || text[at] == ';')) ++at;
-  const bool letter = at < text.size() && ((text[at] >= 'a' && text[at] <= 'z') ||
-                                           (text[at] >= 'A' && text[at] <= 'Z'));
+  const bool letter =
+      at < text.size() && ((text[at] >= 'a' && text[at] <= 'z') || (text[at] >= 'A' && text[at] <= 'Z'));
   return letter ? at + 1 : 0;
 }
 
@@ -67,7 +67,8 @@ std::u32string without_controls(std::u32string_view text) {
     if (length == 0) plain += text[0];
     text.remove_prefix(std::max<size_t>(length, 1));
   }
-  std::copy_if(plain.begin(), plain.end(), std::back_inserter(out), [](char32_t c) { return !is_unwanted(c); });
+  std::copy_if(plain.begin(), plain.end(), std::back_inserter(out),
+               [](char32_t c) { return !is_unwanted(c); });
   return out;
 }
 

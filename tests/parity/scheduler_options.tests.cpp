@@ -34,6 +34,7 @@ Json manifest_of(const Json& c) {
              {{"file", "scheduler_denoiser.pt"},
               {"backend", "torchscript"},
               {"sha256", sha256_file(file)},
+              {"time", "timestep"},
               {"inputs", {"latents", "time", "tokens"}}}}}}};
 }
 

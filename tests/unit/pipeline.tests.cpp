@@ -268,7 +268,7 @@ TEST_CASE("Requests that cannot be met leave the pipeline usable", "[unit]") {
                r.schedule = {{"sigmas", std::string("karras")}};
                r.solver = Choice{"unipc"};
              }),
-             Contains("does not apply to a multistep solver"));
+             Contains("sigmas: karras needs sigma_min and sigma_max for unipc on a flow model"));
   CHECK_THAT(refused([](auto& r) {
                r.noise = at::empty({0, 4, 8, 8});
              }),

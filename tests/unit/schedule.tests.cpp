@@ -264,7 +264,6 @@ TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
     CHECK_THAT(flow({.shift_terminal = end}, {}), Contains("shift_terminal"));
   CHECK_THAT(flow({}, {.sigmas = Sigmas::Karras}, UniPc()), Contains("sigmas: karras needs sigma_min"));
   CHECK_THAT(flow({}, {.sigmas = Sigmas::Beta}, Dpmpp2m()), Contains("sigmas: beta"));
-  CHECK_THAT(flow({.shift_terminal = 0.1}, {}, Dpmpp2m()), Contains("shift_terminal"));
   CHECK_THAT(vp({}, {.sigma_max = 9.0}), Contains("schedule.sigma_max: applies to karras"));
   CHECK_THAT(vp({}, {.sigmas = Sigmas::Karras, .sigma_min = 9.0, .sigma_max = 9.0}),
              Contains("schedule.sigma_min: expected a level below sigma_max (9)"));
@@ -282,7 +281,8 @@ TEST_CASE("Beta sigmas lie at the quantiles of the distribution", "[unit]") {
     CAPTURE(p);
     // Beta(1, 1) is uniform, and Beta(1/2, 1/2) is the arcsine distribution.
     CHECK(beta_quantile(p, 1.0, 1.0) == Approx(p).epsilon(1e-13));
-    CHECK(beta_quantile(p, 0.5, 0.5) == Approx(std::pow(std::sin(std::numbers::pi * p / 2.0), 2)).epsilon(1e-12));
+    CHECK(beta_quantile(p, 0.5, 0.5) ==
+          Approx(std::pow(std::sin(std::numbers::pi * p / 2.0), 2)).epsilon(1e-12));
   }
   const NoiseSchedule grid = vp_schedule({}, {.steps = 9, .sigmas = Sigmas::Beta});
   const double top = grid.level(0).ratio(), low = grid.level(8).ratio();

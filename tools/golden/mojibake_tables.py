@@ -133,8 +133,10 @@ def pattern(name: str, about: str, parsed: Parsed, extra: Parsed = ()) -> str:
     rows = [f"{{{a:#x}, {b:#x}, {mask:#x}}}" for a, b, mask in spans]
     words = [f'"{word}"' for word in known]
     return (
-        f"{about}\ninline constexpr std::array<ClassSpan, {len(spans)}> {name}Spans{{{{\n{wrapped(rows)}}}}};\n"
-        f"inline constexpr std::array<std::string_view, {len(words)}> {name}Sequences{{\n{wrapped(words)}}};\n"
+        f"{about}\ninline constexpr std::array<ClassSpan, {len(spans)}> {name}Spans{{{{\n"
+        f"{wrapped(rows)}}}}};\n"
+        f"inline constexpr std::array<std::string_view, {len(words)}> {name}Sequences{{\n"
+        f"{wrapped(words)}}};\n"
         f"inline constexpr uint64_t {name}Others = {others:#x}, {name}Spaces = {classes.bits('s'):#x}, "
         f"{name}Words = {classes.bits('w'):#x};\n\n"
     )
@@ -184,10 +186,11 @@ def pages() -> str:
 
 
 def replacements(name: str, about: str, table: dict[int, str]) -> str:
-    """Pairs of a character and what replaces it, each ended by a space after the first two."""
+    """Characters and what replaces them."""
     rows = [f"{{{code:#x}, {quoted(text)}}}" for code, text in sorted(table.items())]
     return (
-        f"{about}\ninline constexpr std::array<Replacement, {len(rows)}> {name}{{{{\n{wrapped(rows)}}}}};\n\n"
+        f"{about}\ninline constexpr std::array<Replacement, {len(rows)}> {name}{{{{\n"
+        f"{wrapped(rows)}}}}};\n\n"
     )
 
 

@@ -25,7 +25,8 @@ CONFIGS: dict[str, dict[str, object]] = {
     "peft-plain": {"lora_alpha": 16},
     "peft-rslora": {"lora_alpha": 8, "use_rslora": True},
     "peft-patterns": {
-        "lora_alpha": 2, "rank_pattern": {"blocks.1.to_k": 2}, "alpha_pattern": {"to_q": 12, r"blocks\.1\..*": 3},
+        "lora_alpha": 2, "rank_pattern": {"blocks.1.to_k": 2},
+        "alpha_pattern": {"to_q": 12, r"blocks\.1\..*": 3},
     },
 }  # fmt: skip
 
@@ -33,8 +34,7 @@ CONFIGS: dict[str, dict[str, object]] = {
 class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        layers = {name: nn.Linear(6, 6) for name in NAMES}
-        self.blocks = nn.ModuleList([nn.ModuleDict(layers), nn.ModuleDict({n: nn.Linear(6, 6) for n in NAMES})])
+        self.blocks = nn.ModuleList(nn.ModuleDict({n: nn.Linear(6, 6) for n in NAMES}) for _ in range(2))
 
 
 def write(folder: Path, name: str) -> None:

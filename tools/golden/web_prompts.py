@@ -1,9 +1,9 @@
 """Five hundred damaged prompts as Wan's pipeline cleans them, and the ids they get.
 
-    PYTHONPATH=FOLDER python tools/golden/web_prompts.py            writes tests/data/families/web_prompts.json
+    PYTHONPATH=FOLDER python tools/golden/web_prompts.py            writes web_prompts.json
     PYTHONPATH=FOLDER python tools/golden/web_prompts.py --check    fails if it is not what the pipeline gives
 
-FOLDER has ftfy 6.3.1, which is not among the pins: pip install --target FOLDER ftfy==6.3.1. The ids of the
+The file is in tests/data/families. FOLDER has ftfy 6.3.1, which is not among the pins: pip install --target FOLDER ftfy==6.3.1. The ids of the
 prompts of families.py are made anew as well, which have to be cleaned with ftfy. Of each prompt the file has
 the first 8 hex digits of the SHA-256 of its ids as little-endian int32.
 """
@@ -78,8 +78,9 @@ def entities(draw: random.Random, text: str) -> str:
 
 
 def controls(draw: random.Random, text: str) -> str:
-    extra = ["\x1b[36;44m", "\x1b[0m", "\x1b[2K", "\x07", "\ufeff", "\u200b", "\u2028", "\u2029", "\r\n", "\r", "\x85",
-             "\x0b", "\x0c", "\u206a", "\ufffc", "\x92", "\x81", "\u00ad", "\u3000", "\t"]  # fmt: skip
+    extra = ["\x1b[36;44m", "\x1b[0m", "\x1b[2K", "\x07", "\ufeff", "\u200b", "\u2028", "\u2029", "\r\n",
+             "\r", "\x85", "\x0b", "\x0c", "\u206a", "\ufffc", "\x92", "\x81", "\u00ad", "\u3000",
+             "\t"]  # fmt: skip
     parts = list(text)
     for _ in range(5):
         parts.insert(draw.randint(0, len(parts)), draw.choice(extra))
