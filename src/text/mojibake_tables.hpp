@@ -178,8 +178,8 @@ inline constexpr std::array<std::string_view, 10> kLossySequences{
     "AB", "CD", "EFGEHI", "EFIEHG", "JGK", "JKG", "LGKK", "LKGK", "LKKG", "B"};
 inline constexpr uint64_t kLossyOthers = 0x0, kLossySpaces = 0x0, kLossyWords = 0x0;
 
-/// What the bytes from 0x80 on are in the encodings that text is mistaken for, in the order tried. In
-/// those called sloppy, 0x1A is the replacement character.
+/// What the bytes from 0x80 on are in the encodings that text is mistaken for, in the order
+/// tried. In those called sloppy, 0x1A is the replacement character.
 inline constexpr std::array<std::u32string_view, 10> kCodePages{
     // latin-1
     U"\200\201\202\203\204\205\206\207\210\211\212\213\214\215\216\217"

@@ -163,6 +163,7 @@ def test_options_of_a_pipeline_are_carried_or_refused(
 
 def test_options_are_checked_first(sources: dict[str, Path]) -> None:
     assert refusal(sources["sdxl"], steps=0) == "--steps 0: expected at least 1"
+    assert refusal(sources["sdxl"], guidance=float("nan")) == "--guidance nan: expected a finite number"
     assert refusal(sources["sdxl"], solver="euler:") == "--solver euler:: expected NAME[:key=value,...]"
     assert "skips blocks of sd3, flux, wan, not of sdxl" in refusal(sources["sdxl"], perturb="skip:1")
     assert "expected skip, pag, seg, got 'slg'" in refusal(sources["sd3"], perturb="slg:1")

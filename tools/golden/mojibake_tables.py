@@ -177,8 +177,8 @@ def pages() -> str:
         assert len(text) == 128
         rows.append(f"    // {encoding}\n" + strings([quoted(text[i : i + 16]) for i in range(0, 128, 16)]))
     return (
-        "/// What the bytes from 0x80 on are in the encodings that text is mistaken for, in the order tried. In\n"
-        "/// those called sloppy, 0x1A is the replacement character.\n"
+        "/// What the bytes from 0x80 on are in the encodings that text is mistaken for, in the order\n"
+        "/// tried. In those called sloppy, 0x1A is the replacement character.\n"
         f"inline constexpr std::array<std::u32string_view, {len(rows)}> kCodePages{{\n" + ",\n".join(rows)
         + "};\ninline constexpr size_t kLatin1 = 0, kWindows1252 = 1, kFirstSloppy = 1, kLastSloppy = 6, "
         "kMacRoman = 8;\n\n"

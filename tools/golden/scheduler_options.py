@@ -145,8 +145,9 @@ class Run:
 
     def told(self) -> dict[str, object]:
         drawn = sum(name.startswith("random/") for name in self.names)
-        about = {"name": self.first.name, "cases": len(self.names), "drawn": drawn, "steps": self.first.steps}
-        return about | {"seed": seed_of(self.first, self.fields), "model": self.first.coefficients} | self.fields
+        case = self.first
+        about = {"name": case.name, "cases": len(self.names), "drawn": drawn, "steps": case.steps}
+        return about | {"seed": seed_of(case, self.fields), "model": case.coefficients} | self.fields
 
 
 def seed_of(case: Case, fields: dict[str, object]) -> int:

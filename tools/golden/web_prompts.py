@@ -3,9 +3,10 @@
     PYTHONPATH=FOLDER python tools/golden/web_prompts.py            writes web_prompts.json
     PYTHONPATH=FOLDER python tools/golden/web_prompts.py --check    fails if it is not what the pipeline gives
 
-The file is in tests/data/families. FOLDER has ftfy 6.3.1, which is not among the pins: pip install --target FOLDER ftfy==6.3.1. The ids of the
-prompts of families.py are made anew as well, which have to be cleaned with ftfy. Of each prompt the file has
-the first 8 hex digits of the SHA-256 of its ids as little-endian int32.
+The file is in tests/data/families. FOLDER has ftfy 6.3.1, which is not among the pins:
+pip install --target FOLDER ftfy==6.3.1. The ids of the prompts of families.py are made anew as well, which
+have to be cleaned with ftfy. Of each prompt the file has the first 8 hex digits of the SHA-256 of its ids as
+little-endian int32.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ SOURCES = (
     "voilà le travail, à la mode de Café Zoë", "“curly” ‘quotes’ – and — dashes…", "smörgåsbord für Ängste",
     "Собака в снегу", "γάτα στο χιόνι", "猫と犬、漢字カナ交じり文。", "빨간 사과", "x² + y³ ≠ ½ ± ∞", "price: 5 € or £3 or ¥9",
     "naïve coöperation — «résumé»", "Dvořák řekl: žluťoučký kůň", "Zażółć gęślą jaźń", "ĆIĆ šuma čvor đak",
-    "🦊 in the snow 😀 👩‍👩‍👧‍👦", "don’t say “no” to ﬁne ﬂow", "İstanbul'da ışık", "हिन्दी और தமிழ்", "كلب أحمر في الثلج",
+    "🦊 in the snow 😀 👩‍👩‍👧‍👦", "don’t say “no” to ﬁne ﬂow", "İstanbul'da ışık",
+    "हिन्दी और தமிழ்", "كلب أحمر في الثلج",
     "à á â ã ä å às àquele", "Ünïcödé ÀÁÂÃ", "• one ■ two ™ © ®", "Ľúbim ťa", "ąčęėįšųūž", "20°C, ×3 ÷ 2",
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from torch import nn
 from . import archives
 from .errors import ExportError, require
 from .families import COMPONENTS, FAMILIES, PIPELINE_OPTIONS, Family, family_of
-from .folder import Folder, hollow, loaded, read_folder
+from .folder import Folder, first_line, hollow, loaded, read_folder
 from .networks import text_parts
 from .parts import TRACED as SMALL
 from .parts import Part, check, write
 from .perturbed import parse, perturbed
 from .released_parts import core2_entry, npnet_entry
-from .scheduler_fields import check_value
+from .scheduler_fields import NoEffect, check_value
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_SUFFIX = {"clip-bpe": ".json", "sentencepiece": ".model"}
@@ -75,11 +76,14 @@ def assembled(source: Folder, components: dict[str, object]) -> DiffusionPipelin
     kind = getattr(diffusers, source.pipeline)
     known = inspect.signature(kind.__init__).parameters
     absent = {name: None for name in COMPONENTS[source.pipeline] if name in known}
-    options = {name: value for name, value in source.options.items() if name in known}
+    rules = PIPELINE_OPTIONS.get(source.pipeline, {})
+    options = {name: value for name, value in source.options.items()
+               if name in known and not isinstance(rules[name], NoEffect)}  # fmt: skip
     try:
         return kind(**absent | components | options)
     except Exception as error:
-        raise ExportError(f"{source.path}: {source.pipeline} cannot be made of its parts: {error}") from error
+        why = first_line(error)
+        raise ExportError(f"{source.path}: {source.pipeline} cannot be made of its parts: {why}") from error
 
 
 def plan(source: Folder) -> DiffusionPipeline:
@@ -162,6 +166,10 @@ def check_options(options: Options) -> None:
         path = getattr(options, name)
         require(path is None or path.is_file(), f"--{name} {path}: no such file")
     require(options.steps is None or options.steps > 0, f"--steps {options.steps}: expected at least 1")
+    require(
+        options.guidance is None or math.isfinite(options.guidance),
+        f"--guidance {options.guidance}: expected a finite number",
+    )
     require(
         options.solver is None or SOLVER.fullmatch(options.solver) is not None,
         f"--solver {options.solver}: expected NAME[:key=value,...]",

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from diffusers import ModelMixin
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import ExportError, require
 
@@ -119,6 +119,17 @@ def check_safetensors(path: Path) -> None:
     require(size == expected, f"{path}: has {size:,} bytes instead of {expected:,}; it may be cut short")
 
 
+def check_tokenizer(component: Component) -> None:
+    """Fails if a tokenizer has no vocabulary, which transformers would make an empty one of."""
+    names = {path.name for path in component.folder.iterdir()}
+    whole = "tokenizer.json" in names or {"vocab.json", "merges.txt"} <= names
+    require(
+        whole or any(name.endswith(".model") for name in names),
+        f"{component.folder}: no vocabulary in it; expected tokenizer.json, vocab.json and merges.txt, or a "
+        "SentencePiece model",
+    )
+
+
 def find_weights(component: Component, variant: str | None) -> None:
     found = variants(component)
     names = ", ".join(sorted(name or "without a variant" for name in found)) or "none"
@@ -155,6 +166,8 @@ def read_folder(path: Path, pipelines: tuple[str, ...], variant: str | None = No
     for component in components.values():
         if component.network:
             find_weights(component, variant)
+        elif issubclass(component.kind, PreTrainedTokenizerBase):
+            check_tokenizer(component)
     return Folder(path, str(name), options, components)
 
 
