@@ -45,6 +45,13 @@ std::shared_ptr<const Network> load_told(const detail::ModelFile& file, Backend 
   }
 }
 
+void check_sha256(const std::filesystem::path& path, const std::string& place, const std::string& expected,
+                  const std::string& actual) {
+  GLINT_CHECK(actual == expected, BadModel,
+              "{}: the file is not the one {} describes (damaged or replaced?): expected SHA-256 {}, got {}",
+              path.string(), place, expected, actual);
+}
+
 std::string lower_case(std::string text) {
   for (char& c : text)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
@@ -63,15 +70,12 @@ void check_dtype(const Manifest& manifest, const std::string& wanted) {
 
 }  // namespace
 
-detail::ModelFile Bundle::State::checked_file(const std::string& file, const std::string& expected,
-                                              const std::string& place) const {
-  const auto path = folder / file;
-  auto content = std::make_shared<const detail::FileBytes>(path);
-  const auto actual = glint::sha256(content->text());
-  GLINT_CHECK(actual == expected, BadModel,
-              "{}: the file is not the one {} describes (damaged or replaced?): expected SHA-256 {}, got {}",
-              path.string(), place, expected, actual);
-  return {path.string(), std::move(content)};
+std::shared_ptr<const detail::FileBytes> Bundle::State::checked_content(const std::string& file,
+                                                                        const std::string& expected,
+                                                                        const std::string& place) const {
+  auto content = std::make_shared<const detail::FileBytes>(folder / file);
+  check_sha256(folder / file, place, expected, glint::sha256(content->text()));
+  return content;
 }
 
 Bundle Bundle::load(const std::filesystem::path& folder, const LoadOptions& options) {
@@ -134,8 +138,6 @@ std::shared_ptr<const Network> Bundle::State::load_network(const std::string& na
   LoadOptions wanted = options;
   wanted.dtype = component.compute == component.dtype ? std::string(kStored) : dtype(component);
   wanted.gradients = options.gradients && facts.gradients;
-  // A network whose weights adapters change runs unpacked, and at scale 0 it has to be the base to the bit.
-  wanted.pack = options.pack && manifest.adapters.empty() && options.adapters.empty();
   GLINT_CHECK(
       !facts.compiled || known_torch(manifest.torch), BadModel,
       "components.{}: {} was made with torch {}, this is torch {}; a compiled package runs only with the "
@@ -146,7 +148,9 @@ std::shared_ptr<const Network> Bundle::State::load_network(const std::string& na
   } catch (const Error& error) {
     fail(error.code(), "components.{}: {}", name, error.what());
   }
-  auto made = load_told(checked_file(name), component.backend, wanted, manifest.torch);
+  const auto file = std::make_shared<const detail::HashedFile>(folder / component.file);
+  check_sha256(folder / component.file, "components." + name, component.sha256, file->sha256());
+  auto made = load_told(file, component.backend, wanted, manifest.torch);
   const std::vector<std::string> takes = made->inputs();
   GLINT_CHECK(takes.empty() || takes == component.inputs, BadModel,
               "components.{}.inputs: the network in {} takes [{}], got [{}]", name, component.file,

@@ -27,17 +27,15 @@ void check_component(const Manifest& manifest, const AdapterFile& file, const st
        file.path, component, layers.size(), keys, layers.size() > 8 ? ", ..." : "");
 }
 
-AdapterFile adapter_of(const detail::ModelFile& file) {
-  return detail::parse_adapter(file.content, file.name);
-}
-
 }  // namespace
 
 const std::map<std::string, AdapterFile>& Bundle::State::adapter_files() {
   if (adapters) return *adapters;
   std::map<std::string, AdapterFile> files;
   for (const auto& [name, entry] : manifest.adapters)
-    files.emplace(name, adapter_of(checked_file(entry.file, entry.sha256, "adapters." + name)));
+    files.emplace(name,
+                  detail::parse_adapter(checked_content(entry.file, entry.sha256, "adapters." + name),
+                                        (folder / entry.file).string()));
   for (const auto& [name, path] : options.adapters)
     files.emplace(name, detail::load_adapter(path, options.warn));
   for (auto& [name, file] : files) rename_third_encoder(manifest, file);

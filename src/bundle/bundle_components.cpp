@@ -37,8 +37,9 @@ std::shared_ptr<const Tokenizer> Bundle::tokenizer(const std::string& name) cons
   return state_->once(state_->loaded->tokenizers, name, [&] {
     const auto& component = state_->component(name);
     GLINT_CHECK(is_tokenizer(name), InvalidArgument, "components.{}: not a tokenizer", name);
-    const detail::ModelFile file = state_->checked_file(name);
-    return parse_tokenizer(file.content->text(), file.name, component.tokenizer, component.frame);
+    const auto content = state_->checked_content(component.file, component.sha256, "components." + name);
+    return parse_tokenizer(content->text(), (folder() / component.file).string(), component.tokenizer,
+                           component.frame);
   });
 }
 

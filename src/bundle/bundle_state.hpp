@@ -95,11 +95,8 @@ struct Bundle::State {
   }
 
   /// Reads a file and verifies the SHA-256 of what was read, given by the manifest at `place`.
-  detail::ModelFile checked_file(const std::string& file, const std::string& sha256,
-                                 const std::string& place) const;
-  detail::ModelFile checked_file(const std::string& name) const {
-    return checked_file(component(name).file, component(name).sha256, "components." + name);
-  }
+  std::shared_ptr<const detail::FileBytes> checked_content(const std::string& file, const std::string& sha256,
+                                                           const std::string& place) const;
 
   /// Loads a component's network after verifying it against the manifest.
   std::shared_ptr<const Network> load_network(const std::string& name) const;

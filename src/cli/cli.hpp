@@ -37,9 +37,10 @@ struct ModelArguments {
   std::string trust;   ///< "", code or none
   std::string sha256;  ///< of model.json, if it is to be a certain one
   bool named = false;  ///< the user gave the name
+  bool pack = true;    ///< LoadOptions::pack
 };
 
-/// Adds --model, --device, --dtype, --trust and --sha256.
+/// Adds --model, --device, --dtype, --pack, --trust and --sha256.
 void add_model_options(CLI::App& command, ModelArguments& args);
 
 /// Opens the model. Says so, unless `quiet` or told to trust it, when it is from none of model_folders() and

@@ -266,7 +266,7 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
       "repeat the run that made this picture, from what is stored in it, and keep the same picture");
   for (const char* other : {"prompt", "--negative", "--steps", "--guidance", "--with", "--solver",
                             "--schedule", "--lora", "--seed", "--count", "--batch", "--width", "--height",
-                            "--frames", "--noise-in", "--cond-in", "--device", "--dtype"})
+                            "--frames", "--noise-in", "--cond-in", "--device", "--dtype", "--pack"})
     from->excludes(other);
 }
 

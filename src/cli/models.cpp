@@ -84,6 +84,12 @@ void add_model_options(CLI::App& command, ModelArguments& args) {
   command.add_option("--dtype", args.dtype,
                      "float32, bfloat16 or float16 inside the network; default: the bundle's");
   command
+      .add_option_function<std::string>(
+          "--pack", [&args](const std::string& text) { args.pack = text == "on"; },
+          "store the weights of convolutions as the CPU reads them: faster, the same up to rounding")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->default_str("on");
+  command
       .add_option(
           "--trust", args.trust,
           "code: run the model's code without a notice; none: refuse to; default: run it, with a notice if "
@@ -97,6 +103,7 @@ Bundle open_model(const ModelArguments& args, bool attention, bool quiet) {
   const Bundle bundle = Bundle::load(folder, {.device = args.device,
                                               .dtype = args.dtype,
                                               .attention = attention,
+                                              .pack = args.pack,
                                               .warn = quiet ? nullptr : &warn,
                                               .trust = args.trust == "none" ? Trust::Data : Trust::Code,
                                               .sha256 = args.sha256});

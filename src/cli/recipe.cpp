@@ -81,6 +81,7 @@ Json request_json(const GenerateArguments& args, int64_t index, const Bundle& bu
                {"enlarge", args.files.enlarge},
                {"device", args.model.device},
                {"dtype", args.model.dtype},
+               {"pack", args.model.pack},
                {"threads", at::get_num_threads()},
                {"glint", version()},
                {"torch", torch_version()}};
@@ -212,6 +213,7 @@ void repeat_from(GenerateArguments& args) {
   if (args.files.enlarge == 1) recorded.read("enlarge", args.files.enlarge);
   recorded.read("device", args.model.device);
   recorded.read("dtype", args.model.dtype);
+  recorded.read("pack", args.model.pack);
   if (args.threads == 0) recorded.read("threads", args.threads);
   Json lora;
   recorded.read("lora", lora);

@@ -1,5 +1,7 @@
 #include "io/file.hpp"
 
+#include "io/hashed_file.hpp"
+
 #include <glint/core/error.hpp>
 #include <glint/io/output_file.hpp>
 
@@ -15,6 +17,7 @@
 #include <new>
 #include <random>
 #include <system_error>
+#include <utility>
 
 namespace glint {
 namespace {
@@ -243,33 +246,54 @@ namespace detail {
 
 void FileBytes::Free::operator()(std::byte* data) const { std::free(data); }
 
-FileBytes::FileBytes(const fs::path& path) {
-  const auto cannot_read = [&](int error) {
-    const ErrorCode code = error == ENOENT || error == ENOTDIR ? ErrorCode::NotFound : ErrorCode::Io;
-    fail(code, "{}: cannot be read: {}", path.string(), reason(error));
-  };
+InputFile::InputFile(const fs::path& path) : name_(path.string()) {
   // Opening a pipe would wait for somebody to write to it.
-  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.value < 0) cannot_read(errno);
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat status {};
-  if (::fstat(file.value, &status) != 0) cannot_read(errno);
-  GLINT_CHECK(S_ISREG(status.st_mode), InvalidArgument, "{}: expected a regular file", path.string());
+  if (file.value < 0 || ::fstat(file.value, &status) != 0) {
+    const int error = errno;
+    const ErrorCode code = error == ENOENT || error == ENOTDIR ? ErrorCode::NotFound : ErrorCode::Io;
+    fail(code, "{}: cannot be read: {}", name_, reason(error));
+  }
+  GLINT_CHECK(S_ISREG(status.st_mode), InvalidArgument, "{}: expected a regular file", name_);
   size_ = static_cast<size_t>(status.st_size);
-  constexpr size_t kAlignment = 64;
-  data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, (size_ / kAlignment + 1) * kAlignment)));
-  GLINT_CHECK(data_, OutOfMemory, "{}: not enough memory for its {} bytes", path.string(), size_);
+  descriptor_ = std::exchange(file.value, -1);
+}
+
+InputFile::~InputFile() { ::close(descriptor_); }
+
+size_t InputFile::read(uint64_t position, std::byte* buffer, size_t count) const {
   size_t done = 0;
-  while (true) {  // one byte more than there should be shows a file that grew
+  while (done < count) {
     constexpr size_t kLargest = size_t{1} << 30;
-    const ssize_t got = ::read(file.value, data_.get() + done, std::min(size_ - done + 1, kLargest));
+    const ssize_t got = ::pread(descriptor_, buffer + done, std::min(count - done, kLargest),
+                                static_cast<off_t>(position + done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) cannot_read(errno);
+    GLINT_CHECK(got >= 0, Io, "{}: cannot be read: {}", name_, reason(errno));
     if (got == 0) break;
     done += static_cast<size_t>(got);
-    GLINT_CHECK(done <= size_, Io, "{}: grew while it was read", path.string());
   }
-  GLINT_CHECK(done == size_, Io, "{}: cut short while it was read: {} of {} bytes", path.string(), done,
-              size_);
+  return done;
+}
+
+void FileBytes::allocate(const std::string& name, size_t size) {
+  constexpr size_t kAlignment = 64;
+  size_ = size;
+  data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, (size_ / kAlignment + 1) * kAlignment)));
+  GLINT_CHECK(data_, OutOfMemory, "{}: not enough memory for its {} bytes", name, size_);
+}
+
+FileBytes::FileBytes(const fs::path& path) {
+  const InputFile file(path);
+  allocate(file.name(), file.size());
+  const size_t got = file.read(0, data_.get(), size_ + 1);  // one byte more shows a file that grew
+  GLINT_CHECK(got <= size_, Io, "{}: grew while it was read", file.name());
+  GLINT_CHECK(got == size_, Io, "{}: cut short while it was read: {} of {} bytes", file.name(), got, size_);
+}
+
+FileBytes::FileBytes(const HashedFile& file) {
+  allocate(file.name(), file.size());
+  file.read(0, data_.get(), size_);
 }
 
 void write_file(const fs::path& given, std::span<const std::string_view> pieces) {

@@ -12,6 +12,32 @@
 
 namespace glint::detail {
 
+/// A regular file, opened once: what later takes its name changes nothing.
+/// Thread:  all functions may be called concurrently.
+class InputFile {
+ public:
+  /// Errors:  NotFound if there is no such file; InvalidArgument if it is not a regular file; Io if it cannot
+  ///          be opened.
+  explicit InputFile(const std::filesystem::path& path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  const std::string& name() const { return name_; }  ///< for messages
+  size_t size() const { return size_; }              ///< in bytes, when it was opened
+
+  /// Reads up to `count` bytes from `position` on, fewer only where the file ends, and returns their number.
+  /// Errors:  Io.
+  size_t read(uint64_t position, std::byte* buffer, size_t count) const;
+
+ private:
+  std::string name_;
+  int descriptor_;
+  size_t size_ = 0;
+};
+
+class HashedFile;
+
 /// A file's content, read once: what happens to the file later changes nothing. Not a memory mapping, which
 /// would follow every change of the file, and end the process where the file is cut.
 class FileBytes {
@@ -19,6 +45,8 @@ class FileBytes {
   /// Errors:  NotFound if there is no such file; InvalidArgument if it is not a regular file; Io if it cannot
   ///          be read, or its size changes meanwhile.
   explicit FileBytes(const std::filesystem::path& path);
+  /// Reads the bytes that were hashed.   Errors: as HashedFile::read, OutOfMemory.
+  explicit FileBytes(const HashedFile& file);
   FileBytes(const FileBytes&) = delete;
   FileBytes& operator=(const FileBytes&) = delete;
 
@@ -29,6 +57,8 @@ class FileBytes {
   struct Free {
     void operator()(std::byte* data) const;
   };
+  void allocate(const std::string& name, size_t size);
+
   std::unique_ptr<std::byte[], Free> data_;  // aligned for any tensor
   size_t size_ = 0;
 };

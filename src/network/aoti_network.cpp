@@ -13,18 +13,17 @@ namespace {
 /// Returns the number of glint::attention calls in a package. A document beside its library lists the
 /// operators not compiled into it: {"nodes": [{"name", "node": {"target", ...}}, ...]}.
 int64_t attention_calls(const ModelFile& source) {
-  const std::string& file = source.name;
-  caffe2::serialize::PyTorchStreamReader archive(std::make_shared<MemoryReader>(source.content));
-  int64_t calls = 0;
-  for (const std::string& name : archive.getAllRecords()) {
-    if (!name.starts_with("data/aotinductor/model/") || !name.ends_with(".wrapper.json")) continue;
-    const auto [data, size] = archive.getRecord(name);
-    const auto document =
-        parse_json(std::string_view(static_cast<const char*>(data.get()), size), file + "/" + name);
-    for (const auto& entry : document.value("nodes", nlohmann::json::array()))
-      calls += entry.value("/node/target"_json_pointer, "") == "glint::attention";
-  }
-  return calls;
+  return with_archive(source, [&](const auto& reader) {
+    caffe2::serialize::PyTorchStreamReader archive(reader);
+    int64_t calls = 0;
+    for (const std::string& name : archive.getAllRecords()) {
+      if (!name.starts_with("data/aotinductor/model/") || !name.ends_with(".wrapper.json")) continue;
+      const auto document = parse_json(text_record(archive, name), source->name() + "/" + name);
+      for (const auto& entry : document.value("nodes", nlohmann::json::array()))
+        calls += entry.value("/node/target"_json_pointer, "") == "glint::attention";
+    }
+    return calls;
+  });
 }
 
 class AotiNetwork final : public Network {
@@ -84,14 +83,14 @@ std::shared_ptr<const Network> open_package(const std::string& file, const std::
 }  // namespace
 
 std::shared_ptr<const Network> load_aoti(const ModelFile& source, const ParsedLoadOptions& options) {
-  const std::string& file = source.name;
+  const std::string& file = source->name();
   const auto index = options.device.is_cuda() ? options.device.index() : at::DeviceIndex{-1};
   const std::string what = file +
                            ": cannot be loaded as an AOTInductor package (was it compiled on another kind of "
                            "processor or by another torch?)";
   return torch_boundary(ErrorCode::BadModel, what, [&] {
     const UnnamedFile copy;
-    copy.append(source.content->text().data(), source.content->text().size());
+    copy.append(*source);
     return open_package(file, copy.path(), index, options.attention ? attention_calls(source) : 0);
   });
 }

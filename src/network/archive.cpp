@@ -3,6 +3,8 @@
 #include <glint/core/error.hpp>
 #include <glint/core/tensor.hpp>
 
+#include <fmt/format.h>
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -13,12 +15,19 @@
 
 namespace glint::detail {
 
-size_t MemoryReader::read(uint64_t position, void* buffer, size_t count, const char*) const {
-  const std::string_view bytes = content_->text();
-  if (position >= bytes.size()) return 0;
-  const size_t got = std::min(count, static_cast<size_t>(bytes.size() - position));
-  std::memcpy(buffer, bytes.data() + position, got);
-  return got;
+size_t ArchiveReader::read(uint64_t position, void* buffer, size_t count, const char*) const {
+  try {
+    return file_->read(position, static_cast<std::byte*>(buffer), count);
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::current_exception();
+    return 0;
+  }
+}
+
+void ArchiveReader::rethrow() const {
+  const std::lock_guard lock(mutex_);
+  if (failure_) std::rethrow_exception(failure_);
 }
 
 UnnamedFile::UnnamedFile() {
@@ -42,6 +51,12 @@ size_t UnnamedFile::append(const void* data, size_t size) const {
     done += static_cast<size_t>(written);
   }
   return size;
+}
+
+void UnnamedFile::append(const HashedFile& file) const {
+  std::vector<std::byte> piece(size_t{1} << 22);
+  for (uint64_t at = 0; const size_t got = file.read(at, piece.data(), piece.size()); at += got)
+    append(piece.data(), got);
 }
 
 void check_extent(const std::string& where, const Extent& extent, uint64_t bytes) {

@@ -7,21 +7,42 @@
 #include <caffe2/serialize/read_adapter_interface.h>
 
 #include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 namespace glint::detail {
 
-/// Lets torch read an archive from memory.
-class MemoryReader final : public caffe2::serialize::ReadAdapterInterface {
+/// Lets torch read an archive from a file. What fails is thrown by rethrow, not by read, since torch's reader
+/// of zip files is written in C.
+class ArchiveReader final : public caffe2::serialize::ReadAdapterInterface {
  public:
-  explicit MemoryReader(std::shared_ptr<const FileBytes> content) : content_(std::move(content)) {}
-  size_t size() const override { return content_->text().size(); }
+  explicit ArchiveReader(ModelFile file) : file_(std::move(file)) {}
+  size_t size() const override { return file_->size(); }
   size_t read(uint64_t position, void* buffer, size_t count, const char* what) const override;
 
+  /// Throws the first failure of a read, if any.
+  void rethrow() const;
+
  private:
-  std::shared_ptr<const FileBytes> content_;
+  ModelFile file_;
+  mutable std::mutex mutex_;
+  mutable std::exception_ptr failure_;
 };
+
+/// Returns what `load` makes of a reader of the file. If a read failed, that is the error.
+template <typename Load>
+auto with_archive(const ModelFile& file, Load&& load) {
+  const auto reader = std::make_shared<ArchiveReader>(file);
+  try {
+    return load(reader);
+  } catch (...) {
+    reader->rethrow();
+    throw;
+  }
+}
 
 /// An unnamed file, which disappears with this object or the process.
 class UnnamedFile {
@@ -37,6 +58,9 @@ class UnnamedFile {
 
   /// Appends bytes and returns their number.   Errors: Io.
   size_t append(const void* data, size_t size) const;
+
+  /// Appends a file's content.   Errors: Io.
+  void append(const HashedFile& file) const;
 
  private:
   int descriptor_ = -1;

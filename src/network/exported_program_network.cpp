@@ -161,23 +161,23 @@ class ExportedProgramNetwork final : public Network {
 
 std::shared_ptr<const Network> load_exported_program(const ModelFile& source,
                                                      const ParsedLoadOptions& options) {
-  const std::string& file = source.name;
+  const std::string& file = source->name();
   GLINT_CHECK(options.device.is_cpu(), UnsupportedDevice,
               "{}: exported programs run on the device they were exported for, which is the CPU here", file);
   return torch_boundary(ErrorCode::BadModel, file + ": cannot be loaded as an exported program", [&] {
     const Quiet quiet;
-    caffe2::serialize::PyTorchStreamReader archive(std::make_shared<MemoryReader>(source.content));
-    check_tensors(archive, "data/weights/", "model_weights_config.json", file);
-    check_tensors(archive, "data/constants/", "model_constants_config.json", file);
     const UnnamedFile copy;
-    int64_t layers = 0;
-    if (options.attention) {
+    const int64_t layers = with_archive(source, [&](const auto& reader) {
+      caffe2::serialize::PyTorchStreamReader archive(reader);
+      check_tensors(archive, "data/weights/", "model_weights_config.json", file);
+      check_tensors(archive, "data/constants/", "model_constants_config.json", file);
+      if (!options.attention) return int64_t{0};
       const std::string record = "models/model.json";
       const auto program = rewrite_attention(text_record(archive, record), file + "/" + record);
-      layers = program.layers;
-      if (layers > 0) write_with_program(archive, record, program.json, copy);
-    }
-    if (layers == 0) copy.append(source.content->text().data(), source.content->text().size());
+      if (program.layers > 0) write_with_program(archive, record, program.json, copy);
+      return program.layers;
+    });
+    if (layers == 0) copy.append(*source);
     return std::make_shared<const ExportedProgramNetwork>(file, copy.path(), layers);
   });
 }

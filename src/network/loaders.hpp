@@ -2,7 +2,7 @@
 // write such a file, declare its loader here, and add an enumerator in backend.hpp and a row in network.cpp.
 #pragma once
 
-#include "io/file.hpp"
+#include "io/hashed_file.hpp"
 
 #include <glint/core/tensor.hpp>
 #include <glint/network/network.hpp>
@@ -24,12 +24,9 @@ struct ParsedLoadOptions {
   bool pack = true;
 };
 
-/// A network's file, read once: loaders use these bytes and never open the path again, so that what was
+/// A network's file: loaders read it through this object and never open the path again, so that what was
 /// verified is what runs.
-struct ModelFile {
-  std::string name;  ///< for messages
-  std::shared_ptr<const FileBytes> content;
-};
+using ModelFile = std::shared_ptr<const HashedFile>;
 
 std::shared_ptr<const Network> load_torchscript(const ModelFile& file, const ParsedLoadOptions& options);
 std::shared_ptr<const Network> load_exported_program(const ModelFile& file, const ParsedLoadOptions& options);

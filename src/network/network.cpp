@@ -95,13 +95,12 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
   GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), BadModel, "{}: expected a file",
               path.string());
   detail::check_load(path.string(), backend, options);
-  return detail::load_network({path.string(), std::make_shared<const detail::FileBytes>(path)}, backend,
-                              options);
+  return detail::load_network(std::make_shared<const detail::HashedFile>(path), backend, options);
 }
 
 std::shared_ptr<const Network> detail::load_network(const ModelFile& file, Backend backend,
                                                     const LoadOptions& options) {
-  check_load(file.name, backend, options);
+  check_load(file->name(), backend, options);
   ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients,
                                options.attention, options.pack};
   if (options.dtype == kStored)
@@ -111,7 +110,7 @@ std::shared_ptr<const Network> detail::load_network(const ModelFile& file, Backe
   // References a symbol of libglint_ops. Otherwise the linker drops it from programs that only load networks,
   // and the operators that rewritten networks call are never registered.
   static_cast<void>(AttentionScope::current());
-  return torch_boundary(ErrorCode::BadModel, file.name,
+  return torch_boundary(ErrorCode::BadModel, file->name(),
                         [&] { return engine_of(backend).load(file, understood); });
 }
 

@@ -39,10 +39,10 @@ class SafetensorsNetwork final : public Network {
 }  // namespace
 
 std::shared_ptr<const Network> load_safetensors(const ModelFile& source, const ParsedLoadOptions& options) {
-  const std::string& file = source.name;
+  const std::string& file = source->name();
   return torch_boundary(ErrorCode::BadModel, file, [&]() -> std::shared_ptr<const Network> {
     Metadata settings;
-    TensorMap tensors = parse_safetensors(source.content, file, &settings);
+    TensorMap tensors = parse_safetensors(std::make_shared<const FileBytes>(*source), file, &settings);
     const auto named = settings.extract("architecture");
     const std::string architecture = named ? named.mapped() : "";
     GLINT_CHECK(architecture == "npnet" || architecture == "core2", BadModel,

@@ -378,13 +378,14 @@ class TorchScriptNetwork final : public Network {
 }  // namespace
 
 std::shared_ptr<const Network> load_torchscript(const ModelFile& source, const ParsedLoadOptions& options) {
-  const std::string& file = source.name;
+  const std::string& file = source->name();
   return torch_boundary(ErrorCode::BadModel, file + ": cannot be loaded as a TorchScript module", [&] {
-    const auto reader = std::make_shared<MemoryReader>(source.content);
-    caffe2::serialize::PyTorchStreamReader archive(reader);
-    ArchiveCheck(archive, file)();
-    // Load to the CPU first: weights stored on a GPU would otherwise require one here.
-    auto module = torch::jit::load(reader, at::Device(at::kCPU));
+    auto module = with_archive(source, [&](const auto& reader) {
+      caffe2::serialize::PyTorchStreamReader archive(reader);
+      ArchiveCheck(archive, file)();
+      // Load to the CPU first: weights stored on a GPU would otherwise require one here.
+      return torch::jit::load(reader, at::Device(at::kCPU));
+    });
     GLINT_CHECK(module.find_method("forward"), BadModel, "{}: has no forward method", file);
     module.eval();
     if (options.dtype) convert_weights(module, *options.dtype);

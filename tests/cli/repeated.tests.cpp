@@ -52,7 +52,7 @@ TEST_CASE("A picture's text repeats it to the last bit, also from the middle of 
        "'red star' -m tiny --with z-sampling:guidance_inverse=1 --with rescale:phi=0.5 --lora 'a "
        "style.safetensors:0.5' "
        "--lora b.safetensors --enlarge 3 --steps 4 --negative blue --guidance 2.5 --width 24 --vae-tile 8 "
-       "--schedule :shift=2 -o all.png");
+       "--schedule :shift=2 --pack off -o all.png");
   make(glint, "'red star' -m tiny --enlarge 2 -o still.webp");
   CHECK(repeats(glint, "plain.png"));
   for (const char* name : {"p-1.png", "p-4.png", "p-5.png", "p-9.png"}) CHECK(repeats(glint, name));
@@ -65,6 +65,7 @@ TEST_CASE("A picture's text repeats it to the last bit, also from the middle of 
   CHECK(request["with"] == json({"z-sampling:guidance_inverse=1", "rescale:phi=0.5"}));
   CHECK(request["lora"][0]["given"] == "a style.safetensors:0.5");
   CHECK(request["enlarge"] == 3);
+  CHECK(request["pack"] == false);
   CHECK(texts.at("enlarge") == "3");
   // What is stored is the batch and nothing of the others.
   read_png(glint.folder / "p-9.png", &texts);

@@ -1,4 +1,6 @@
 // Stored networks are not believed: every tensor has to lie within its data before anything runs.
+#include "network/loaders.hpp"
+
 #include <glint/bundle/bundle.hpp>
 #include <glint/bundle/component_call.hpp>
 #include <glint/bundle/network_model.hpp>
@@ -16,6 +18,7 @@
 #include <ATen/ops/randn.h>
 #include <nlohmann/json.hpp>
 
+#include <fstream>
 #include <random>
 
 using namespace glint;
@@ -217,6 +220,27 @@ TEST_CASE("Trust and a manifest's hash are asked for before anything is read or 
   test::write_bytes(folder / "b" / "model.json", manifest.dump());
   CHECK_THAT(failure([&] { Bundle::load(folder / "b", {.sha256 = hash}); }),
              Contains("BadModel: sha256: ") && Contains("is not the model.json that was asked for"));
+}
+
+TEST_CASE("A network's file that changes between verification and loading is refused", "[unit]") {
+  const test::TemporaryFolder folder;
+  for (const auto& [name, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
+                                      std::pair{"denoiser.pt2", Backend::ExportedProgram}}) {
+    const std::string content = test::read_bytes(test::data(std::string("modules/") + name));
+    const auto path = test::write_bytes(folder / name, content);
+    const auto file = std::make_shared<const detail::HashedFile>(path);
+    CHECK(detail::load_network(file, backend, {}));
+    // The same file, another byte.
+    std::fstream stream(path, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(static_cast<std::streamoff>(content.size() / 2));
+    stream.put(static_cast<char>(content[content.size() / 2] ^ 1));
+    stream.close();
+    CHECK(failure([&] { detail::load_network(file, backend, {}); }) ==
+          "Io: " + path.string() + ": changed after it was verified");
+    std::filesystem::resize_file(path, content.size() / 3);
+    CHECK(failure([&] { detail::load_network(file, backend, {}); }) ==
+          "Io: " + path.string() + ": changed after it was verified");
+  }
 }
 
 }  // namespace GLINT_TEST_FILE

@@ -45,7 +45,7 @@ struct LoadOptions {
   bool attention = true;
   /// Store the weights of convolutions as the CPU's kernels read them (TorchScript, float32): up
   /// to 2.5 times as fast per convolution, the same results up to rounding. Networks derived by with_weights
-  /// run unpacked, so a bundle with adapters does not pack.
+  /// run unpacked and keep the plain weights beside the packed ones.
   bool pack = true;
   /// Adapters (LoRA) as safetensors files by name, in addition to the bundle's own. Bundle only.
   std::map<std::string, std::filesystem::path> adapters = {};
