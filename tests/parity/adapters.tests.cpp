@@ -15,8 +15,6 @@
 #include <ATen/ops/ones.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
-
 using namespace glint;
 
 namespace GLINT_TEST_FILE {
@@ -194,20 +192,22 @@ TEST_CASE("Factors in float8 are the values they stand for", "[parity]") {
 TEST_CASE("Kohya's third text encoder is T5, which is FLUX's second", "[parity]") {
   const test::TemporaryFolder folder;
   const Bundle bundle = Bundle::load(test::data("families/flux"));
-  const Weights weights = bundle.network("text_encoder_2")->weights();
-  const auto found = std::find_if(weights.begin(), weights.end(), [](const auto& w) {
-    return w.first.ends_with("layer.0.SelfAttention.q.weight");
-  });
-  REQUIRE(found != weights.end());
-  const at::Tensor& weight = found->second;
-  write_safetensors(
-      folder / "t5.safetensors",
-      {{"lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight", at::ones({1, weight.size(1)})},
-       {"lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_up.weight", at::ones({weight.size(0), 1})}});
-  const Bundle with = bundle.with_adapters({{"t5", folder / "t5.safetensors"}});
-  const Weights changed = with.adapted("text_encoder_2").at({{"t5", 0.5}})->weights();
-  const std::string name = "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.weight";
-  CHECK(at::equal(changed.at(name), weights.at(name).add(0.5)));
+  const auto tokens = [&](const std::string& down, const std::string& up) {
+    const int64_t width = bundle.prompt_encoder()->encode("a fox", {}).conditioning.tokens.size(2);
+    const int64_t heads = bundle.network("text_encoder_2")
+                              ->weights()
+                              .at("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.weight")
+                              .size(0);
+    const std::filesystem::path path = folder / "t5.safetensors";
+    write_safetensors(path, {{down, at::ones({1, width})}, {up, at::ones({heads, 1})}});
+    const Bundle with = bundle.with_adapters({{"t5", path}});
+    return with.prompt_encoder({{"t5", 0.5}})->encode("a fox", {}).conditioning.tokens;
+  };
+  const std::string flat = "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_",
+                    dotted = "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_";
+  const at::Tensor kohya = tokens(flat + "down.weight", flat + "up.weight");
+  CHECK(at::equal(kohya, tokens(dotted + "A.weight", dotted + "B.weight")));
+  CHECK_FALSE(at::equal(kohya, bundle.prompt_encoder()->encode("a fox", {}).conditioning.tokens));
 }
 
 TEST_CASE("Two adapters add up in the weights", "[parity]") {

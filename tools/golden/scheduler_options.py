@@ -101,6 +101,9 @@ VALUES: dict[str, list[object]] = SPREAD | {
     "scale_factors": [[0.5, 0.5]],
     "upscale_mode": ["nearest"],
 }
+# From any scheduler's file.
+READ_BY_PIPELINES = ("use_flow_sigmas", "use_dynamic_shifting", "base_shift", "max_shift",
+                     "base_image_seq_len", "max_image_seq_len")  # fmt: skip
 REQUIRED = {
     "VQDiffusionScheduler": {"num_vec_classes": 16},
     "AmusedScheduler": {"mask_token_id": 1},
@@ -228,6 +231,13 @@ def option_cases() -> Iterator[Case]:
                 if field in ("sigma_min", "sigma_max") and supported:
                     for way in ("karras", "beta"):
                         plain[f"{name}/{family}/{field}-{way}"] = changed | {f"use_{way}_sigmas": True}
+        if supported:  # what other classes left in the file
+            read = {*parameters(kind), *hidden, *READ_BY_PIPELINES}
+            foreign = {field: values[0] for field, values in VALUES.items() if field not in read}
+            plain[f"{name}/{family}/foreign"] = foreign | start
+            if family != "sdxl":
+                for field in READ_BY_PIPELINES:
+                    plain[f"{name}/{family}/pipeline-{field}"] = start | {field: VALUES[field][0]}
         multistep = supported and "solver_order" in parameters(kind)
         for case, config in plain.items():
             for steps in STEPS if multistep else STEPS[:1]:

@@ -298,18 +298,19 @@ FLOW_CLASSES: dict[str, Fields] = {
 }
 
 
-def check_fields(name: str, config: Config, classes: dict[str, Fields]) -> None:
-    """Fails if a bundle cannot hold a scheduler of this class and configuration.
+def own_fields(name: str, config: Config, classes: dict[str, Fields]) -> Config:
+    """The part of a configuration that the class reads; fails if a bundle cannot hold it.
 
-    Fields that are not in the class's table were left in the file by another class; this one reads none.
+    Fields that are not in the class's table were left in the file by another class.
     """
     if name not in classes:
         raise ExportError(
             f"scheduler {name}: not supported for this kind of model; supported are {', '.join(classes)}"
         )
-    for field, rule in classes[name].items():
-        if field in config:
-            check_value(name, field, config, rule)
+    config = {field: config[field] for field in classes[name] if field in config}
+    for field in config:
+        check_value(name, field, config, classes[name][field])
+    return config
 
 
 def shown(value: object) -> str:

@@ -11,11 +11,11 @@ from .scheduler_fields import (
     SPREADS,
     VP_CLASSES,
     Config,
-    check_fields,
     dynamic,
     flow,
     karras,
     leading,
+    own_fields,
 )
 
 PARAMETERIZATIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
@@ -48,7 +48,7 @@ def spreading(name: str, config: Config) -> dict[str, object]:
 def vp_schedule(scheduler: SchedulerMixin) -> tuple[dict[str, object], str]:
     """Schedule and parameterization of a variance-preserving model."""
     name, config = configuration(scheduler)
-    check_fields(name, config, VP_CLASSES)
+    config = own_fields(name, config, VP_CLASSES)
     schedule: dict[str, object] = {"kind": "vp", "train_steps": config["num_train_timesteps"]}
     schedule["betas"] = config["beta_schedule"]
     if config["beta_schedule"] != COSINE:
@@ -91,11 +91,11 @@ def dynamic_shift(name: str, config: Config, family: str) -> dict[str, object]:
 
 def flow_schedule(scheduler: SchedulerMixin, family: str) -> dict[str, object]:
     """Schedule of a flow model, whose solver is a flow Euler or a multistep one with flow sigmas."""
-    name, config = configuration(scheduler)
+    name, everything = configuration(scheduler)
     multistep = name in (DPM, UNIPC)
-    require(not multistep or flow(config), f"scheduler {name}: use_flow_sigmas = False is not supported for "
+    require(not multistep or flow(everything), f"scheduler {name}: use_flow_sigmas = False is not supported for "
             "a flow model")  # fmt: skip
-    check_fields(name, config, FLOW_CLASSES)
+    config = own_fields(name, everything, FLOW_CLASSES)
     require(
         name != FLOW_HEUN or family != "flux",
         f"scheduler {name}: not supported for flux, whose pipeline gives the scheduler sigmas",
@@ -104,7 +104,7 @@ def flow_schedule(scheduler: SchedulerMixin, family: str) -> dict[str, object]:
     schedule["shift"] = config["flow_shift" if multistep else "shift"]
     # DPM-Solver++ shifts dynamically if the pipeline gives it a mu, which only FLUX's and SD3's do.
     if dynamic(config) and not (name == DPM and family == "wan"):
-        schedule["shift"] = dynamic_shift(name, config, family)
+        schedule["shift"] = dynamic_shift(name, everything, family)
     require(
         name != DPM or family != "flux" or dynamic(config),
         f"scheduler {name}: use_dynamic_shifting = False is not supported for flux, whose pipeline gives the "
@@ -117,12 +117,18 @@ def flow_schedule(scheduler: SchedulerMixin, family: str) -> dict[str, object]:
         require(0 < terminal < 1, f"scheduler {name}: shift_terminal = {terminal!r} is not between 0 and 1")
         schedule["shift_terminal"] = terminal
     schedule |= spreading(name, config)
+    highest = schedule.get("sigma_max", 1.0)
+    require(
+        multistep or highest <= 1.0,
+        f"scheduler {name}: sigma_max = {highest!r} is not supported, a flow's sigmas are at most 1",
+    )
     if name == UNIPC and karras(config):
         ratios = ((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod) ** 0.5
         ends = {"sigma_min": ratios[0].item(), "sigma_max": ratios[-1].item()}
         schedule = ends | schedule
-    # FLUX's pipeline gives sigmas down to 1/N, unless the scheduler has flow sigmas of its own.
-    given = family == "flux" and not flow(config)
+    # FLUX's pipeline gives sigmas down to 1/N, unless the file says that the scheduler has flow sigmas of its
+    # own, whether its class reads that or not. The same holds for the ends of a dynamic shift.
+    given = family == "flux" and not flow(everything)
     schedule["last_sigma"] = "per_step" if given else "training"
     return schedule
 
