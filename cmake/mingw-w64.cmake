@@ -1,5 +1,4 @@
-# Toolchain: Windows programs by Debian's g++-mingw-w64-x86-64-posix, run by wine.
-#   cmake -S . -B build/windows -DCMAKE_TOOLCHAIN_FILE=cmake/mingw-w64.cmake -DGLINT_CORE_ONLY=ON
+# Toolchain: Windows programs by Debian's g++-mingw-w64-x86-64-posix, run by wine (preset windows).
 set(CMAKE_SYSTEM_NAME Windows)
 set(CMAKE_SYSTEM_PROCESSOR x86_64)
 set(CMAKE_C_COMPILER x86_64-w64-mingw32-gcc-posix)

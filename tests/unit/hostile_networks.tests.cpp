@@ -227,19 +227,24 @@ TEST_CASE("A network's file that changes between verification and loading is ref
   for (const auto& [name, backend] : {std::pair{"denoiser.pt", Backend::TorchScript},
                                       std::pair{"denoiser.pt2", Backend::ExportedProgram}}) {
     const std::string content = test::read_bytes(test::data(std::string("modules/") + name));
-    const auto path = test::write_bytes(folder / name, content);
-    const auto file = std::make_shared<const detail::HashedFile>(path);
-    CHECK(detail::load_network(file, backend, {}));
-    // The same file, another byte.
-    std::fstream stream(path, std::ios::in | std::ios::out | std::ios::binary);
-    stream.seekp(static_cast<std::streamoff>(content.size() / 2));
-    stream.put(static_cast<char>(content[content.size() / 2] ^ 1));
-    stream.close();
-    CHECK(failure([&] { detail::load_network(file, backend, {}); }) ==
-          "Io: " + path.string() + ": changed after it was verified");
-    std::filesystem::resize_file(path, content.size() / 3);
-    CHECK(failure([&] { detail::load_network(file, backend, {}); }) ==
-          "Io: " + path.string() + ": changed after it was verified");
+    const auto loading_after = [&](const auto& change) {
+      const auto path = test::write_bytes(folder / name, content);
+      const auto file = std::make_shared<const detail::HashedFile>(path);
+      change(path);
+      return failure([&] { detail::load_network(file, backend, {}); });
+    };
+    const std::string refused = "Io: " + (folder / name).string() + ": changed after it was verified";
+    CHECK(loading_after([](const auto&) {}) == "no error");
+    CHECK(loading_after([&](const auto& path) {
+            std::fstream stream(path, std::ios::in | std::ios::out | std::ios::binary);  // the same file
+            stream.seekp(static_cast<std::streamoff>(content.size() / 2));
+            stream.put(static_cast<char>(content[content.size() / 2] ^ 1));
+          }) == refused);
+    CHECK(loading_after([&](const auto& path) {
+            std::filesystem::resize_file(path, content.size() / 3);
+          }) == refused);
+    CHECK(loading_after([&](const auto& path) { test::write_bytes(path, "another file of this name"); }) ==
+          "no error");
   }
 }
 
