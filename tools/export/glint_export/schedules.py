@@ -93,8 +93,10 @@ def flow_schedule(scheduler: SchedulerMixin, family: str) -> dict[str, object]:
     """Schedule of a flow model, whose solver is a flow Euler or a multistep one with flow sigmas."""
     name, everything = configuration(scheduler)
     multistep = name in (DPM, UNIPC)
-    require(not multistep or flow(everything), f"scheduler {name}: use_flow_sigmas = False is not supported for "
-            "a flow model")  # fmt: skip
+    require(
+        not multistep or flow(everything),
+        f"scheduler {name}: use_flow_sigmas = False is not supported for a flow model",
+    )
     config = own_fields(name, everything, FLOW_CLASSES)
     require(
         name != FLOW_HEUN or family != "flux",
