@@ -8,6 +8,15 @@
 namespace glint {
 namespace {
 
+/// Kohya's scripts number FLUX's T5 as SD3's, which is the third text encoder there.
+void rename_third_encoder(const Manifest& manifest, AdapterFile& file) {
+  if (manifest.family != "flux") return;
+  auto third = file.layers.extract("text_encoder_3");
+  if (third.empty()) return;
+  std::vector<LowRank>& second = file.layers["text_encoder_2"];
+  second.insert(second.end(), third.mapped().begin(), third.mapped().end());
+}
+
 /// Throws if an adapter changes a component the bundle lacks.
 void check_component(const Manifest& manifest, const AdapterFile& file, const std::string& component,
                      const std::vector<LowRank>& layers) {
@@ -27,7 +36,9 @@ const std::map<std::string, AdapterFile>& Bundle::State::adapter_files() {
     files.emplace(name,
                   detail::parse_adapter(checked_content(entry.file, entry.sha256, "adapters." + name),
                                         (folder / entry.file).string()));
-  for (const auto& [name, path] : options.adapters) files.emplace(name, read_adapter(path));
+  for (const auto& [name, path] : options.adapters)
+    files.emplace(name, detail::load_adapter(path, options.warn));
+  for (auto& [name, file] : files) rename_third_encoder(manifest, file);
   for (const auto& [name, file] : files)
     for (const auto& [component, layers] : file.layers) check_component(manifest, file, component, layers);
   adapters = std::move(files);
@@ -46,8 +57,9 @@ Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>&
         !name.empty() && !state->manifest.adapters.contains(name) && !state->options.adapters.contains(name),
         InvalidArgument, "adapters: expected a name that is not taken, got '{}' for {}", name, path.string());
     std::error_code ignored;
-    GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), NotFound, "adapters.{}: {}: no such file",
-                name, path.string());
+    const std::filesystem::path file = detail::adapter_path(path);
+    GLINT_CHECK(std::filesystem::is_regular_file(file, ignored), NotFound, "adapters.{}: {}: no such file",
+                name, file.string());
     state->options.adapters.emplace(name, path);
   }
   return Bundle(std::move(state));

@@ -60,7 +60,8 @@ std::shared_ptr<const TextEncoder> Bundle::text_encoder(const std::string& name,
 
 std::shared_ptr<const PromptEncoder> Bundle::prompt_encoder(const Adapters& scales) const {
   const std::lock_guard lock(state_->loaded->mutex);
-  const auto names = PromptEncoder::components(manifest().family);
+  auto names = PromptEncoder::components(manifest().family);
+  if (!manifest().absent_text.empty()) std::erase_if(names, [&](const auto& name) { return !has(name); });
   GLINT_CHECK(!names.empty() && has(names.front()), NotFound,
               "prompt: model '{}' has no text encoder; give its conditioning instead", manifest().name);
   Adapters used;  // the adapters that change a text encoder
@@ -75,7 +76,8 @@ std::shared_ptr<const PromptEncoder> Bundle::prompt_encoder(const Adapters& scal
   std::vector<std::shared_ptr<const TextEncoder>> encoders;
   for (const std::string& name : names)
     encoders.push_back(used.empty() ? text_encoder(name) : text_encoder(name, adapted(name).at(used)));
-  encoder = std::make_shared<const PromptEncoder>(manifest().family, std::move(encoders));
+  encoder =
+      std::make_shared<const PromptEncoder>(manifest().family, std::move(encoders), manifest().absent_text);
   if (!used.empty()) state_->prompt_scales = used;
   return encoder;
 }

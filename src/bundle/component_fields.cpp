@@ -7,9 +7,9 @@ constexpr int64_t kMostTokens = 65536;
 constexpr std::array<std::string_view, 4> kDtypes{"float32", "float16", "bfloat16", "float64"};
 constexpr std::array<std::string_view, 1> kCleanings{"web"};
 /// Component roles; those in kNumberedRoles are prefixes, as in denoiser_early.
-constexpr std::array<std::string_view, 11> kRoles{
-    "denoiser",    "weak_denoiser",    "text_encoder", "tokenizer",  "vae_decoder", "vae_decoder_next",
-    "vae_encoder", "vae_encoder_next", "npnet",        "core2_weak", "scorer"};
+constexpr std::array<std::string_view, 12> kRoles{
+    "denoiser",         "weak_denoiser", "perturbed_denoiser", "text_encoder", "tokenizer",  "vae_decoder",
+    "vae_decoder_next", "vae_encoder",   "vae_encoder_next",   "npnet",        "core2_weak", "scorer"};
 constexpr std::array<std::string_view, 4> kNumberedRoles{"denoiser_", "text_encoder_", "tokenizer_",
                                                          "scorer_"};
 

@@ -27,6 +27,7 @@ void fields(Visitor& v, DynamicShift& shift) {
   v.required("max_tokens", shift.max_tokens);
   v.rule(shift.base_tokens > 0, "base_tokens", "a positive number");
   v.rule(shift.max_tokens > shift.base_tokens, "max_tokens", "a number above base_tokens");
+  v.choice("form", shift.form, false);
 }
 
 template <typename Visitor>
@@ -41,12 +42,12 @@ void vp_fields(Visitor& v, ScheduleSpec& schedule) {
   }
   v.optional("zero_terminal_snr", vp.zero_terminal_snr);
   v.choice("spacing", schedule.grid.spacing, false);
-  v.choice("sigmas", schedule.grid.sigmas.named, false);
   int64_t offset = 0;
   v.optional("steps_offset", offset);
   v.rule(offset >= 0 && offset < vp.train_steps, "steps_offset", "an integer from 0 to train_steps - 1");
   schedule.grid.steps_offset = static_cast<int>(offset);
   v.choice("final_alpha", vp.final_alpha, false);
+  v.choice("terminal", schedule.grid.terminal, false);
 }
 
 /// Reads the shift: a number, "dynamic" for FLUX's values, or an object with other values.
@@ -93,6 +94,14 @@ void fields(Visitor& v, ScheduleSpec& schedule) {
   v.optional("train_steps", train_steps);
   v.rule(train_steps >= 2 && train_steps <= kMostTrainSteps, "train_steps", "an integer from 2 to 1000000");
   schedule.vp.train_steps = schedule.flow.train_steps = static_cast<int>(train_steps);
+  GridOptions& grid = schedule.grid;
+  v.choice("sigmas", grid.sigmas.named, false);
+  v.optional("sigma_min", grid.sigma_min);
+  v.optional("sigma_max", grid.sigma_max);
+  v.rule(grid.sigma_min.value_or(1.0) > 0, "sigma_min", "a positive number");
+  v.rule(grid.sigma_max.value_or(1.0) > 0, "sigma_max", "a positive number");
+  v.rule(!grid.sigma_min || !grid.sigma_max || *grid.sigma_min < *grid.sigma_max, "sigma_max",
+         "a number above sigma_min");
   if (!Visitor::kReads || schedule.kind == NoiseKind::VariancePreserving) vp_fields(v, schedule);
   if (!Visitor::kReads || schedule.kind == NoiseKind::Flow) flow_fields(v, schedule.flow);
 }
@@ -159,21 +168,29 @@ void fields(Visitor& v, Manifest& manifest) {
   v.optional("default_steps", manifest.default_steps);
   v.rule(manifest.default_steps.value_or(1) > 0, "default_steps", "a positive integer");
   v.optional("default_solver", manifest.default_solver);
+  v.optional("absent_text", manifest.absent_text);
+  const std::vector<int64_t>& absent = manifest.absent_text;
+  v.rule(absent.empty() || (absent.size() == 2 && absent[0] > 0 && absent[0] <= 65536 && absent[1] > 0),
+         "absent_text", "[tokens, width] of the zeros in place of a text encoder");
   v.optional("torch", manifest.torch);
   v.object("components", true, [&](auto& inner) { detail::components(inner, manifest.components); });
   v.object("adapters", false, [&](auto& inner) { detail::adapters(inner, manifest.adapters); });
 }
 
-/// Checks that a bundle with text encoders has all of its family's, each with a tokenizer, and a denoiser
-/// that takes their outputs.
+/// Checks that a bundle with text encoders has all of its family's, except one that zeros stand for, each
+/// with a tokenizer, and a denoiser that takes their outputs.
 void check_text(const Manifest& manifest, const std::string& where) {
   const families::Family& family = families::find(manifest.family);
   std::vector<std::string> roles, found;
   for (const auto& [name, unused] : manifest.components)
     if (name.starts_with("text_encoder")) found.push_back(name);
+  const bool zeros = !manifest.absent_text.empty();
+  GLINT_CHECK(!zeros || (family.text && family.text->behind && !found.empty()), BadModel,
+              "{}: absent_text: family {} can do without none of its text encoders", where, manifest.family);
   if (!family.text || found.empty()) return;
   for (size_t i = 0; i < family.encoders; ++i)
-    for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(families::numbered(role, i));
+    if (!zeros || i != *family.text->behind)
+      for (const char* role : {"text_encoder", "tokenizer"}) roles.push_back(families::numbered(role, i));
   for (const std::string& role : roles)
     GLINT_CHECK(manifest.components.contains(role), BadModel,
                 "{}: components.{}: missing component; family {} has {}", where, role, manifest.family,
@@ -215,7 +232,8 @@ void check(const Manifest& manifest, const std::string& where) {
 }  // namespace
 
 bool is_denoiser(std::string_view component) {
-  return component == "denoiser" || component == "weak_denoiser" || component.starts_with("denoiser_");
+  return component == "denoiser" || component == "weak_denoiser" || component == "perturbed_denoiser" ||
+         component.starts_with("denoiser_");
 }
 
 bool is_tokenizer(std::string_view component) {

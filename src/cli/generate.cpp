@@ -20,14 +20,14 @@ namespace {
 namespace fs = std::filesystem;
 using Arguments = GenerateArguments;
 
-/// Applies `--lora`: NAME[:scale] for the bundle's own adapters, FILE[:scale] for others, which are named by
-/// their file's stem. Sets the request's scales and returns the bundle with the added files.
+/// Applies `--lora`: sets the request's scales and returns the bundle with the added files.
 Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {
   std::map<std::string, fs::path> files;
   for (const std::string& text : given) {
-    const auto [what, scale] = lora_argument(text);
+    const LoraArgument lora = lora_argument(text);
+    const std::string& what = lora.file;
     const bool own = bundle.manifest().adapters.contains(what);
-    const std::string name = own ? what : fs::path(what).stem().string();
+    const std::string name = own ? what : lora.name;
     std::error_code ignored;
     if (!own && !fs::is_regular_file(what, ignored)) {
       std::vector<std::string> known;
@@ -35,7 +35,8 @@ Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Ad
       fail(ErrorCode::NotFound, "--lora: neither a file nor an adapter of the model: '{}'{}", what,
            did_you_mean(what, known));
     }
-    GLINT_CHECK(scales.emplace(name, scale).second, InvalidArgument, "--lora: '{}' is given twice", name);
+    GLINT_CHECK(scales.emplace(name, lora.scale).second, InvalidArgument,
+                "--lora: '{}' is given twice; another file of that name can be given as NAME={}", name, text);
     if (!own) files.emplace(name, what);
   }
   return files.empty() ? bundle : bundle.with_adapters(files);
@@ -216,7 +217,7 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   add_model_options(command, args.model);
   command.add_option("--negative", r.negative, "what to steer away from");
   command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
-  command.add_option("--guidance", r.guidance, "guidance scale, 1 is off; default: the model's");
+  command.add_option("--guidance", r.guidance, "guidance scale, 1 and less is off; default: the model's");
   command
       .add_option("--with", args.with,
                   "a strategy, rule, filter, attention or cache: NAME[:key=value,...]; may be repeated; "
@@ -225,13 +226,14 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
   command.add_option(
       "--schedule", args.schedule,
-      "leading, trailing, linspace, karras or exponential, then [:key=value,...]: spacing, sigmas, rho, "
-      "steps_offset, terminal, shift");
+      "leading, trailing, linspace, karras, exponential, lu or beta, then [:key=value,...]: spacing, sigmas, "
+      "rho, steps_offset, terminal, sigma_min, sigma_max, shift");
   command
-      .add_option(
-          "--lora", args.lora,
-          "safetensors FILE[:scale], or an adapter of the model by NAME[:scale]; default scale: 1; may be "
-          "repeated. Strategies call a file's adapter by its name without folder and extension")
+      .add_option("--lora", args.lora,
+                  "[NAME=]FILE[:scale], a safetensors file or PEFT's folder, or an adapter of the model by "
+                  "NAME[:scale]; default scale: 1; may be repeated. Strategies call a file's adapter by "
+                  "NAME, or else "
+                  "by the file's name without folder and extension")
       ->allow_extra_args(false);
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "pictures per prompt")->capture_default_str();
@@ -291,10 +293,28 @@ int64_t pictures_per_prompt(const GenerateArguments& args) {
   return noise.defined() && noise.dim() > 0 ? noise.size(0) : args.request.count;
 }
 
-std::pair<std::string, double> lora_argument(const std::string& given) {
+namespace {
+
+/// Splits [NAME=]FILE.
+LoraArgument named_lora(const std::string& given, double scale) {
+  std::error_code ignored;
+  const size_t equals = given.find('=');
+  const std::string before = given.substr(0, equals);
+  const bool named = equals != std::string::npos && equals > 0 && before.find('/') == std::string::npos &&
+                     !fs::exists(given, ignored);
+  const fs::path file = named ? given.substr(equals + 1) : given;
+  if (!fs::is_directory(file, ignored)) return {named ? before : file.stem().string(), file.string(), scale};
+  const fs::path folder = file.has_filename() ? file : file.parent_path();
+  return {named ? before : folder.filename().string(), (folder / "adapter_model.safetensors").string(),
+          scale};
+}
+
+}  // namespace
+
+LoraArgument lora_argument(const std::string& given) {
   const size_t colon = given.rfind(':');
   std::error_code ignored;
-  if (colon == std::string::npos || fs::is_regular_file(given, ignored)) return {given, 1.0};
+  if (colon == std::string::npos || fs::exists(given, ignored)) return named_lora(given, 1.0);
   std::string scale = given.substr(colon + 1);
   if (scale.starts_with('+') && !scale.starts_with("+-")) scale.erase(0, 1);
   const std::optional<double> number = detail::number_in(scale);
@@ -304,7 +324,7 @@ std::pair<std::string, double> lora_argument(const std::string& given) {
               given.substr(0, colon), scale);
   GLINT_CHECK(!number || std::isfinite(*number), InvalidArgument,
               "--lora: expected a finite number after the colon of '{}', got '{}'", given, scale);
-  return number ? std::pair{given.substr(0, colon), *number} : std::pair{given, 1.0};
+  return number ? named_lora(given.substr(0, colon), *number) : named_lora(given, 1.0);
 }
 
 void add_generate(CLI::App& app, int& exit_code) {

@@ -35,9 +35,15 @@ struct GenerateArguments {
 /// Returns the number of images or videos per prompt.
 int64_t pictures_per_prompt(const GenerateArguments& args);
 
-/// Splits an argument of `--lora` into NAME or FILE and the scale after the last colon, 1 if there is none.
+/// An argument of `--lora`: [NAME=]FILE or the name of the model's own adapter, then a scale after a colon.
+struct LoraArgument {
+  std::string name;  ///< as given, or the file's without folder and extension; of PEFT's folder its name
+  std::string file;  ///< also if it is a name; in PEFT's folder the file with the weights
+  double scale = 1.0;
+};
+
 /// Errors:  InvalidArgument for what follows the colon if it is meant as a scale and is none.
-std::pair<std::string, double> lora_argument(const std::string& given);
+LoraArgument lora_argument(const std::string& given);
 
 /// Returns the texts stored with sample `index` of the request: its settings one by one, and under `request`
 /// everything that repeats it, as JSON.

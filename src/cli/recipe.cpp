@@ -55,7 +55,7 @@ Json request_json(const GenerateArguments& args, int64_t index, const Bundle& bu
                                          args.prompts.begin() + last_prompt + 1);
   const int64_t skipped = first_prompt * each;
   Json lora = Json::array();
-  for (const std::string& given : args.lora) lora.push_back(file_json(given, lora_argument(given).first));
+  for (const std::string& given : args.lora) lora.push_back(file_json(given, lora_argument(given).file));
   Json json = {{"format", kFormat},
                {"model", args.model.name},
                {"model_sha256", bundle.sha256()},
@@ -230,7 +230,7 @@ void repeat_from(GenerateArguments& args) {
   check_versions(args, json);
   for (const auto& [given, hash] : args.file_sha256) {
     const bool lora_file = std::find(args.lora.begin(), args.lora.end(), given) != args.lora.end();
-    const std::string path = lora_file ? lora_argument(given).first : given;
+    const std::string path = lora_file ? lora_argument(given).file : given;
     std::error_code ignored;
     GLINT_CHECK(std::filesystem::is_regular_file(path, ignored), NotFound,
                 "--from: {} was made with the file {}, which is not there", args.from, path);

@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace glint::detail {
@@ -51,8 +52,10 @@ inline void read_value(const nlohmann::json& value, const std::string& path, dou
   if (!std::isfinite(out)) bad_field(path, "finite number", value);
 }
 
-inline void read_value(const nlohmann::json& value, const std::string& path, std::vector<std::string>& out) {
-  if (!value.is_array()) bad_field(path, "array of strings", value);
+template <typename T>
+void read_value(const nlohmann::json& value, const std::string& path, std::vector<T>& out) {
+  constexpr bool kStrings = std::is_same_v<T, std::string>;
+  if (!value.is_array()) bad_field(path, kStrings ? "array of strings" : "array of integers", value);
   out.clear();
   for (size_t i = 0; i < value.size(); ++i)
     read_value(value[i], path + "[" + std::to_string(i) + "]", out.emplace_back());

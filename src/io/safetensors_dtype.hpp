@@ -10,11 +10,13 @@
 
 namespace glint::detail {
 
-inline constexpr std::array<std::pair<std::string_view, at::ScalarType>, 10> kSafetensorsDtypes{
+inline constexpr std::array<std::pair<std::string_view, at::ScalarType>, 12> kSafetensorsDtypes{
     {{"F64", at::ScalarType::Double},
      {"F32", at::ScalarType::Float},
      {"F16", at::ScalarType::Half},
      {"BF16", at::ScalarType::BFloat16},
+     {"F8_E4M3", at::ScalarType::Float8_e4m3fn},
+     {"F8_E5M2", at::ScalarType::Float8_e5m2},
      {"I64", at::ScalarType::Long},
      {"I32", at::ScalarType::Int},
      {"I16", at::ScalarType::Short},

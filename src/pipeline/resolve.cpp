@@ -12,8 +12,9 @@ namespace {
 
 /// Rejects schedule options that do not apply to the model's kind of grid.
 void check_schedule_options(const OptionValues& options, NoiseKind kind) {
-  const std::vector<std::string> flow{"sigmas", "rho", "shift"};
-  const std::vector<std::string> vp{"spacing", "steps_offset", "sigmas", "rho", "terminal"};
+  const std::vector<std::string> flow{"sigmas", "rho", "sigma_min", "sigma_max", "shift"};
+  const std::vector<std::string> vp{"spacing",   "steps_offset", "sigmas",  "rho",
+                                    "sigma_min", "sigma_max",    "terminal"};
   const auto has = [](const auto& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -32,7 +33,7 @@ struct SolverPlan {
 
 SolverPlan plan_solver(const GenerateRequest& request, const Manifest& manifest, const Registry& registry) {
   Choice choice{.name = manifest.schedule.kind == NoiseKind::Flow ? "flow-euler" : "euler"};
-  if (!manifest.default_solver.empty()) choice.name = manifest.default_solver;
+  if (!manifest.default_solver.empty()) choice = parse_choice(manifest.default_solver);
   if (request.solver) choice = *request.solver;
   const auto& entry = registry.entry(choice.name, "solver");
   return {choice, registry.solver(choice), entry.info.guidance};
@@ -43,6 +44,10 @@ NoiseSchedule plan_schedule(const GenerateRequest& request, const Manifest& mani
   const ScheduleSpec& spec = manifest.schedule;
   check_schedule_options(request.schedule, spec.kind);
   GridOptions grid = read_options("schedule", request.schedule, spec.grid);
+  if (!grid.sigmas.has_ends()) {  // the bundle's bounds belong to its own way to spread them
+    if (!request.schedule.contains("sigma_min")) grid.sigma_min.reset();
+    if (!request.schedule.contains("sigma_max")) grid.sigma_max.reset();
+  }
   const auto own = static_cast<int>(grid.sigmas.own.size());
   grid.steps = request.steps.value_or(own > 0 ? own : static_cast<int>(manifest.default_steps.value_or(20)));
   const int64_t patch = manifest.latent.patch;
@@ -60,6 +65,8 @@ class RulePlan {
       : request_(request), registry_(registry), solver_(solver), model_(model) {
     const double fallback = solver.range ? solver.range->fallback : model.default_scale;
     guidance_ = request.guidance.value_or(fallback);
+    // As in every pipeline, scales at and below 1 are off; the null prompt alone has to be asked for by name.
+    if (!solver.range && !model.embedded) guidance_ = std::max(guidance_, 1.0);
   }
 
   /// Returns the choice with the scale filled in.

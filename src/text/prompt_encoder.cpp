@@ -6,6 +6,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 namespace glint {
 namespace {
@@ -14,7 +15,8 @@ using families::Family;
 using families::numbered;
 using families::TextLayout;
 
-at::Tensor joined_tokens(const TextLayout& text, const std::vector<EncodedPrompt>& parts) {
+at::Tensor joined_tokens(const TextLayout& text, const std::vector<EncodedPrompt>& parts,
+                         const std::vector<int64_t>& absent) {
   std::vector<at::Tensor> wide;
   for (const size_t i : text.side_by_side) {
     wide.push_back(parts[i].conditioning.tokens);
@@ -25,7 +27,8 @@ at::Tensor joined_tokens(const TextLayout& text, const std::vector<EncodedPrompt
   }
   const at::Tensor tokens = wide.size() == 1 ? wide.front() : at::cat(wide, -1);
   if (!text.behind) return tokens;
-  const at::Tensor& behind = parts[*text.behind].conditioning.tokens;
+  const at::Tensor behind =
+      absent.empty() ? parts[*text.behind].conditioning.tokens : at::zeros({1, absent[0], absent[1]});
   const int64_t missing = behind.size(2) - tokens.size(2);
   GLINT_CHECK(missing >= 0, BadModel, "components.{}: expected embeddings of at least {} values, got {}",
               numbered("text_encoder", *text.behind), tokens.size(2), behind.size(2));
@@ -46,9 +49,10 @@ at::Tensor joined_pooled(const Family& family, const std::vector<EncodedPrompt>&
 
 }  // namespace
 
-PromptEncoder::PromptEncoder(std::string family, std::vector<std::shared_ptr<const TextEncoder>> encoders)
-    : family_(std::move(family)), encoders_(std::move(encoders)) {
-  const size_t expected = components(family_).size();
+PromptEncoder::PromptEncoder(std::string family, std::vector<std::shared_ptr<const TextEncoder>> encoders,
+                             std::vector<int64_t> absent)
+    : family_(std::move(family)), encoders_(std::move(encoders)), absent_(std::move(absent)) {
+  const size_t expected = components(family_).size() - (absent_.empty() ? 0 : 1);
   GLINT_CHECK(encoders_.size() == expected, InvalidArgument,
               "encoders: family {} has {} text encoders, got {}", family_, expected, encoders_.size());
   for (const auto& encoder : encoders_)
@@ -61,7 +65,7 @@ EncodedPrompt PromptEncoder::encode(std::string_view prompt, const PictureSize& 
   const Family& family = families::find(family_);
   if (!family.text) return std::move(parts.front());
   EncodedPrompt result;
-  result.conditioning.tokens = joined_tokens(*family.text, parts);
+  result.conditioning.tokens = joined_tokens(*family.text, parts, absent_);
   result.conditioning.pooled = joined_pooled(family, parts);
   result.conditioning = with_size(std::move(result.conditioning), family_, size);
   const auto longest = std::max_element(parts.begin(), parts.end(), [](const auto& a, const auto& b) {

@@ -45,6 +45,13 @@ std::u32string composed(std::u32string_view points) {
   return code_points({reinterpret_cast<const char*>(out), static_cast<size_t>(size)});
 }
 
+std::u32string upper_case(std::u32string_view points) {
+  std::u32string upper(points);
+  for (char32_t& point : upper)
+    point = static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(point)));
+  return upper;
+}
+
 std::u32string lower_case(std::u32string_view points) {
   constexpr char32_t kDottedI = 0x130;  // the only letter whose lower case has two code points
   std::u32string lower;

@@ -16,6 +16,9 @@ std::u32string composed(std::u32string_view points);
 /// Returns `points` in lower case, each on its own, so a final sigma is not special.
 std::u32string lower_case(std::u32string_view points);
 
+/// Returns `points` in upper case, each on its own and to one letter.
+std::u32string upper_case(std::u32string_view points);
+
 bool is_letter(char32_t point);   ///< general category L*
 bool is_number(char32_t point);   ///< general category N*
 bool is_space(char32_t point);    ///< property White_Space

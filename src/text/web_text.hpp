@@ -6,9 +6,9 @@
 
 namespace glint::detail {
 
-/// Decodes HTML character references twice, collapses white space and strips both ends.
-/// Source:  diffusers' WanPipeline, prompt_clean, without the package ftfy.
-/// Deviations: decodes only the 30 of HTML's 2231 named references known to occur in prompts.
+/// Repairs text that was damaged on its way, decodes HTML character references twice, collapses white space
+/// and strips both ends.
+/// Source:  diffusers' WanPipeline, prompt_clean, with the package ftfy.
 std::string clean_web_text(std::string_view text);
 
 }  // namespace glint::detail

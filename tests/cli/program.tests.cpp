@@ -6,6 +6,7 @@
 #include "tests/support/files.hpp"
 #include "tests/support/program.hpp"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
@@ -461,6 +462,15 @@ TEST_CASE("Generate takes LoRA files with scales, and says what is wrong with th
   CHECK_FALSE(at::equal(latents("--lora style.safetensors:0 --with "
                                 "w2sd:adapter=style,strong_adapter=1.5,weak_adapter=-1.5"),
                         base));
+  // Two files of one name, and PEFT's folder, whose alpha is twice the rank.
+  CHECK(at::equal(latents("--lora mine=style.safetensors:1"), style));
+  CHECK(at::allclose(latents("--lora style.safetensors:0.5 --lora again=./style.safetensors:0.5"), style,
+                     1e-4, 1e-5));
+  std::filesystem::create_directory(glint.folder / "trained");
+  file("trained/adapter_model.safetensors", "query");
+  test::write_bytes(glint.folder / "trained" / "adapter_config.json",
+                    R"({"peft_type":"LORA","lora_alpha":4})");
+  CHECK(at::equal(latents("--lora trained/:0.5"), style));
   latents("--lora style.safetensors:0.5");
   PngTexts texts;
   read_png(glint.folder / "a.png", &texts);

@@ -1,5 +1,7 @@
 // LoRA at a scale against diffusers' fused weights (tools/golden/adapters.py), on tiny models with random
 // weights.
+#include "lora/adapter_content.hpp"
+
 #include <glint/bundle/bundle.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/lora/adapter.hpp>
@@ -10,6 +12,8 @@
 #include "tests/support/report.hpp"
 
 #include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
+#include <nlohmann/json.hpp>
 
 using namespace glint;
 
@@ -125,6 +129,85 @@ TEST_CASE("Scale 0, and weights exchanged for themselves, are the base bit for b
     CHECK(at::equal(golden->run(*network->with_weights({})), base));
     CHECK(at::equal(golden->run(*network->with_weights(network->weights())), base));
   }
+}
+
+TEST_CASE("PEFT's folders keep alpha beside the weights, for all layers or by patterns", "[parity]") {
+  for (const char* name : {"peft-plain", "peft-rslora", "peft-patterns"}) {
+    const std::filesystem::path folder = test::data("lora") / name;
+    const auto scaling = nlohmann::json::parse(test::read_bytes(folder / "scaling.json"));
+    for (const std::filesystem::path& path : {folder, folder / "adapter_model.safetensors"}) {
+      const AdapterFile file = read_adapter(path);
+      REQUIRE(file.layers.at("denoiser").size() == scaling.size());
+      for (const LowRank& layer : file.layers.at("denoiser")) {
+        CAPTURE(name, layer.layer);
+        CHECK(layer.factor == Approx(scaling.at(layer.layer).get<double>()).epsilon(1e-14));
+      }
+    }
+  }
+}
+
+TEST_CASE("A file of PEFT's without its configuration is warned about", "[parity]") {
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(test::data("lora/peft-plain/adapter_model.safetensors"),
+                        folder / "adapter_model.safetensors");
+  std::vector<std::string> warnings;
+  const auto warn = [&](const std::string& text) { warnings.push_back(text); };
+  CHECK(detail::load_adapter(folder.path(), warn).layers.at("denoiser").front().factor == 1.0);
+  REQUIRE(warnings.size() == 1);
+  CHECK_THAT(warnings.front(), Catch::Contains("PEFT keeps alpha in adapter_config.json"));
+  detail::load_adapter(test::data("lora/peft-plain"), warn);
+  detail::load_adapter(lora("sdxl", "kohya"), warn);
+  CHECK(warnings.size() == 1);
+
+  const auto refused = [&](const std::string& config) {
+    test::write_bytes(folder / "adapter_config.json", config);
+    return test::failure([&] { read_adapter(folder.path()); });
+  };
+  CHECK_THAT(refused("{"), Catch::Contains("adapter_config.json"));
+  CHECK_THAT(refused(R"({"peft_type":"LOHA"})"), Catch::Contains("peft_type: expected LORA, got"));
+  CHECK_THAT(refused(R"({"lora_alpha":1,"alpha_pattern":{"(":2}})"),
+             Catch::Contains("alpha_pattern: '(' is no regular expression"));
+}
+
+TEST_CASE("Factors in float8 are the values they stand for", "[parity]") {
+  const test::TemporaryFolder folder;
+  const auto network = sdxl().load();
+  for (const at::ScalarType dtype : {at::kFloat8_e4m3fn, at::kFloat8_e5m2}) {
+    TensorMap small, wide;
+    for (const auto& [name, tensor] : read_safetensors(lora("sdxl", "peft"))) {
+      small.emplace(name, tensor.to(dtype));
+      wide.emplace(name, tensor.to(dtype).to(at::kFloat));
+    }
+    const auto run = [&](const TensorMap& tensors) {
+      const std::filesystem::path path = folder / "lora.safetensors";
+      write_safetensors(path, tensors);
+      const AdaptedNetwork adapted(
+          network, {{"a", match_adapter(read_adapter(path), "denoiser", network->weights())}});
+      return sdxl().run(*adapted.at({{"a", 1.0}}));
+    };
+    CHECK(at::equal(run(small), run(wide)));
+  }
+}
+
+TEST_CASE("Kohya's third text encoder is T5, which is FLUX's second", "[parity]") {
+  const test::TemporaryFolder folder;
+  const Bundle bundle = Bundle::load(test::data("families/flux"));
+  const auto tokens = [&](const std::string& down, const std::string& up) {
+    const int64_t width = bundle.prompt_encoder()->encode("a fox", {}).conditioning.tokens.size(2);
+    const int64_t heads = bundle.network("text_encoder_2")
+                              ->weights()
+                              .at("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.weight")
+                              .size(0);
+    const std::filesystem::path path = folder / "t5.safetensors";
+    write_safetensors(path, {{down, at::ones({1, width})}, {up, at::ones({heads, 1})}});
+    const Bundle with = bundle.with_adapters({{"t5", path}});
+    return with.prompt_encoder({{"t5", 0.5}})->encode("a fox", {}).conditioning.tokens;
+  };
+  const std::string flat = "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_",
+                    dotted = "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q.lora_";
+  const at::Tensor kohya = tokens(flat + "down.weight", flat + "up.weight");
+  CHECK(at::equal(kohya, tokens(dotted + "A.weight", dotted + "B.weight")));
+  CHECK_FALSE(at::equal(kohya, bundle.prompt_encoder()->encode("a fox", {}).conditioning.tokens));
 }
 
 TEST_CASE("Two adapters add up in the weights", "[parity]") {

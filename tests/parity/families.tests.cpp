@@ -197,6 +197,41 @@ TEST_CASE("The order of image tokens changes no prediction", "[parity]") {
   }
 }
 
+TEST_CASE("SD3 without T5 has zeros in place of its embeddings", "[parity]") {
+  const auto encode = [](const Bundle& bundle) {
+    return bundle.prompt_encoder()->encode("a red fox", {.height = 32, .width = 32}).conditioning;
+  };
+  const Conditioning whole = encode(Bundle::load(test::data("families/sd3")));
+  const int64_t width = whole.tokens.size(2);
+  const test::FamilyBundle files("sd3", "model.json", [&](nlohmann::json& manifest) {
+    for (const char* role : {"text_encoder_3", "tokenizer_3"}) manifest["components"].erase(role);
+    manifest["absent_text"] = {100, width};
+  });
+  const Conditioning made = encode(files.load());
+  REQUIRE(made.tokens.sizes() == at::IntArrayRef({1, 77 + 100, width}));
+  CHECK(at::equal(made.tokens.narrow(1, 0, 77), whole.tokens.narrow(1, 0, 77)));
+  CHECK_FALSE(made.tokens.narrow(1, 77, 100).any().item<bool>());
+  CHECK(at::equal(made.pooled, whole.pooled));
+  const test::GoldenRuns golden("sd3");
+  GenerateRequest request = golden.request(golden.cases()[0]);
+  request.steps = 2;
+  CHECK(Pipeline(files.load()).generate(request).sample.latents.isfinite().all().item<bool>());
+
+  const auto refused = [](const std::string& family, const std::function<void(nlohmann::json&)>& change) {
+    const test::FamilyBundle damaged(family, "model.json", change);
+    return test::failure([&] { damaged.load(); });
+  };
+  CHECK_THAT(refused("sd3", [](auto& m) { m["components"].erase("text_encoder_3"); }),
+             Contains("components.text_encoder_3: missing component"));
+  CHECK_THAT(refused("sdxl",
+                     [](auto& m) {
+                       m["absent_text"] = {100, 32};
+                     }),
+             Contains("absent_text: family sdxl can do without none of its text encoders"));
+  CHECK_THAT(refused("sd3", [](auto& m) { m["absent_text"] = {100}; }),
+             Contains("absent_text: expected [tokens, width]"));
+}
+
 TEST_CASE("Words that do not fit and words that are not known are told", "[parity]") {
   const auto told = [](const std::string& family, const std::string& prompt) {
     const auto encoder = Bundle::load(test::data("families/" + family)).prompt_encoder();

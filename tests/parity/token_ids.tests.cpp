@@ -1,6 +1,10 @@
-// Token ids of 200 prompts against transformers' tokenizers: exact, for every id is an index.
+// Token ids of 200 prompts against transformers' tokenizers: exact, for every id is an index. And what Wan's
+// pipeline makes of 500 damaged prompts before that.
+#include "text/web_text.hpp"
+
 #include <glint/bundle/bundle.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/io/sha256.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include "tests/support/catch.hpp"
@@ -36,5 +40,20 @@ TEST_CASE("SDXL's second CLIP tokenizer gives transformers' ids", "[parity]") {
 TEST_CASE("SD3's T5 tokenizer gives transformers' ids", "[parity]") { check_ids("sd3", "tokenizer_3"); }
 TEST_CASE("FLUX's T5 tokenizer gives transformers' ids", "[parity]") { check_ids("flux", "tokenizer_2"); }
 TEST_CASE("Wan's UMT5 tokenizer gives transformers' ids", "[parity]") { check_ids("wan", "tokenizer"); }
+
+TEST_CASE("Damaged prompts are repaired as by Wan's pipeline with ftfy", "[parity]") {
+  const auto prompts = nlohmann::json::parse(test::read_bytes(test::data("families/web_prompts.json")));
+  REQUIRE(prompts.size() == 500);
+  const auto tokenizer = Bundle::load(test::data("families/wan")).tokenizer("tokenizer");
+  for (const auto& each : prompts) {
+    const std::string prompt = each["prompt"], cleaned = each["cleaned"], digest = each["ids"];
+    CAPTURE(prompt);
+    CHECK(detail::clean_web_text(prompt) == cleaned);
+    const std::vector<int64_t> ids = tokenizer->encode(prompt).ids;
+    const std::vector<int32_t> narrow(ids.begin(), ids.end());
+    CHECK(sha256({reinterpret_cast<const char*>(narrow.data()), narrow.size() * sizeof(int32_t)})
+              .starts_with(digest));
+  }
+}
 
 }  // namespace GLINT_TEST_FILE

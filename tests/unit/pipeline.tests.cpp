@@ -99,7 +99,24 @@ TEST_CASE("Guidance is the rule's scale unless the rule says otherwise", "[unit]
   r.with.clear();
   CHECK_FALSE(at::equal(pipeline.generate(r).sample.latents, by_guidance));
   r.guidance = 1.0;
-  CHECK(pipeline.generate(r).sample.usage.rows == 3);  // no unconditional branch
+  const GenerateResult off = pipeline.generate(r);
+  CHECK(off.sample.usage.rows == 3);  // no unconditional branch
+  // Whoever writes 0 means no guidance, as diffusers' pipelines do; by name it is the null prompt alone.
+  for (double scale : {0.0, 0.7, -1.0}) {
+    CAPTURE(scale);
+    r.guidance = scale;
+    const GenerateResult result = pipeline.generate(r);
+    CHECK(at::equal(result.sample.latents, off.sample.latents));
+    CHECK(result.guidance == 1.0);
+    r.with = {"apg"};
+    CHECK(pipeline.generate(r).guidance == 1.0);
+    r.with.clear();
+  }
+  r.guidance.reset();
+  r.with = {parse_choice("cfg:scale=0")};
+  const GenerateResult null = pipeline.generate(r);
+  CHECK_FALSE(at::equal(null.sample.latents, off.sample.latents));
+  CHECK(null.sample.usage.rows == 3);
 }
 
 TEST_CASE("A negative prompt takes the negative prompt's place", "[unit]") {
@@ -251,7 +268,7 @@ TEST_CASE("Requests that cannot be met leave the pipeline usable", "[unit]") {
                r.schedule = {{"sigmas", std::string("karras")}};
                r.solver = Choice{"unipc"};
              }),
-             Contains("does not apply to a multistep solver"));
+             Contains("sigmas: karras needs sigma_min and sigma_max for unipc on a flow model"));
   CHECK_THAT(refused([](auto& r) {
                r.noise = at::empty({0, 4, 8, 8});
              }),

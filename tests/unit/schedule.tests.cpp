@@ -110,7 +110,7 @@ TEST_CASE("The flow shift moves one half to three quarters at 3 and nothing at 1
   const NoiseSchedule dynamic = flow_schedule({.dynamic = DynamicShift{}}, {.steps = 5, .tokens = 4096});
   const NoiseSchedule fixed = flow_schedule({}, {.steps = 5, .shift = std::exp(1.15)});
   for (int i = 0; i <= 5; ++i)
-    CHECK(dynamic.level(i).sigma == Approx(fixed.level(i).sigma).epsilon(1e-7));  // float32
+    CHECK(dynamic.level(i).sigma == Approx(fixed.level(i).sigma).epsilon(5e-7));  // float32, a few roundings
 }
 
 TEST_CASE("A flow grid is uniform from 1 to 1/N, and ends where shift_terminal says", "[unit]") {
@@ -262,7 +262,32 @@ TEST_CASE("A grid argument out of its range is refused by name", "[unit]") {
   CHECK_THAT(flow({.dynamic = DynamicShift{}}, {.tokens = -5}), Contains("tokens") && Contains("-5"));
   for (double end : {-0.1, 1.0, 2.0, kNan})
     CHECK_THAT(flow({.shift_terminal = end}, {}), Contains("shift_terminal"));
-  CHECK_THAT(flow({}, {.sigmas = Sigmas::Karras}, UniPc()), Contains("sigmas: karras"));
+  CHECK_THAT(flow({}, {.sigmas = Sigmas::Karras}, UniPc()), Contains("sigmas: karras needs sigma_min"));
+  CHECK_THAT(flow({}, {.sigmas = Sigmas::Beta}, Dpmpp2m()), Contains("sigmas: beta"));
+  CHECK_THAT(vp({}, {.sigma_max = 9.0}), Contains("schedule.sigma_max: applies to karras"));
+  CHECK_THAT(vp({}, {.sigmas = Sigmas::Karras, .sigma_min = 9.0, .sigma_max = 9.0}),
+             Contains("schedule.sigma_min: expected a level below sigma_max (9)"));
+  CHECK_THAT(vp({}, {.steps = 1000}, Ddim()), Contains("schedule.steps_offset") && Contains("1000"));
+  CHECK_THAT(vp({}, {.steps = 101}, Lcm({.origin_steps = 100})), Contains("takes at most 100"));
+  CHECK_THAT(vp({}, {}, Lcm({.origin_steps = 2000})), Contains("lcm.origin_steps"));
+}
+
+TEST_CASE("Beta sigmas lie at the quantiles of the distribution", "[unit]") {
+  using detail::beta_quantile;
+  CHECK(beta_quantile(0.0, 0.6, 0.6) == Approx(0.0).margin(1e-15));
+  CHECK(beta_quantile(0.5, 0.6, 0.6) == Approx(0.5).epsilon(1e-14));
+  CHECK(beta_quantile(1.0, 0.6, 0.6) == Approx(1.0).epsilon(1e-15));
+  for (double p : {0.001, 0.1, 0.3, 0.47, 0.9, 0.999}) {
+    CAPTURE(p);
+    // Beta(1, 1) is uniform, and Beta(1/2, 1/2) is the arcsine distribution.
+    CHECK(beta_quantile(p, 1.0, 1.0) == Approx(p).epsilon(1e-13));
+    CHECK(beta_quantile(p, 0.5, 0.5) ==
+          Approx(std::pow(std::sin(std::numbers::pi * p / 2.0), 2)).epsilon(1e-12));
+  }
+  const NoiseSchedule grid = vp_schedule({}, {.steps = 9, .sigmas = Sigmas::Beta});
+  const double top = grid.level(0).ratio(), low = grid.level(8).ratio();
+  CHECK(grid.level(4).ratio() == Approx((top + low) / 2).epsilon(1e-6));  // float32
+  CHECK(grid.level(4).ratio() - grid.level(5).ratio() > grid.level(7).ratio() - grid.level(8).ratio());
 }
 
 TEST_CASE("Levels that rise, are not finite, or are none are refused", "[unit]") {

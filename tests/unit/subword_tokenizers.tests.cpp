@@ -113,6 +113,10 @@ TEST_CASE("Web text loses its character references and extra white space", "[uni
         "fish & chips \U0001F600A \"x\"");
   CHECK(clean_web_text("R&D & &unknown; &#0; &#128;") == "R&D & &unknown; \uFFFD \u20AC");
   CHECK(clean_web_text(" \u3000 ").empty());
+  // A name counts with its semicolon only if it is the whole of it; else the longest one valid without.
+  CHECK(clean_web_text("&notit; &notin; &NotEqualTilde; &hearts;&ampere &copy2 &lt") ==
+        "\u00ACit; \u2209 \u2242\u0338 \u2665&ere \u00A92 <");
+  CHECK(clean_web_text("&hearts &;& &# &#x; &fjlig;") == "&hearts &;& &# &#x; fj");
 }
 
 }  // namespace GLINT_TEST_FILE

@@ -175,14 +175,15 @@ def perturbed() -> Iterator[Case]:
     def case(name: str, guider: str, config: Config, options: Config, **more: Any) -> Case:
         return Case(name, guider, config, "perturbation", options, **more)
 
-    # After step int(0.01 * 28) and before int(0.2 * 28): 1 to 4.
-    skip, edges = "skip_layer_guidance_scale", {"steps": 28, "calls": (0, 1, 4, 5)}
+    # After step int(0.01 * 28) and before int(0.2 * 28): 1 to 4. SD3's pipeline and the rule do not round and
+    # take step 5 too, which is therefore not among the calls.
+    skip, edges = "skip_layer_guidance_scale", {"steps": 28, "calls": (0, 1, 4, 6)}
     layers = {"skip_layer_guidance_layers": [0]}
     yield case("slg_default", "SkipLayerGuidance", layers, {}, **edges)
     yield case("slg_original", "SkipLayerGuidance", {"guidance_scale": 3.0, **layers, **ORIGINAL},
                {"scale": 4.0}, steps=28, calls=(1,), inputs="video")
     yield case("slg_rescale", "SkipLayerGuidance", {skip: 2.0, "guidance_rescale": 0.7, **layers},
-               {"perturbation_scale": 2.0}, filters={"rescale": {"phi": 0.7}}, steps=28, calls=(1, 5))
+               {"perturbation_scale": 2.0}, filters={"rescale": {"phi": 0.7}}, steps=28, calls=(1, 6))
     yield case("slg_scale_1", "SkipLayerGuidance", {"guidance_scale": 1.0, skip: 3.0, **layers},
                {"scale": 1.0, "perturbation_scale": 2.0}, **edges,
                note="k + g (c - k): without CFG diffusers' scale is one more than the rule's")

@@ -85,7 +85,7 @@ struct AdapterEntry {
   std::string sha256;  ///< as a component's
 };
 
-/// Returns whether the name denotes a denoiser: denoiser, weak_denoiser, denoiser_*.
+/// Returns whether the name denotes a denoiser: denoiser, weak_denoiser, perturbed_denoiser, denoiser_*.
 GLINT_API bool is_denoiser(std::string_view component);
 
 /// Returns whether the name denotes a tokenizer: tokenizer, tokenizer_*.
@@ -93,7 +93,8 @@ GLINT_API bool is_tokenizer(std::string_view component);
 
 /// A parsed and validated model.json. A component's name is its role: `denoiser` is required; `tokenizer`,
 /// `text_encoder`, `vae_decoder`, `vae_decoder_next`, `vae_encoder`, `vae_encoder_next`, `weak_denoiser`,
-/// `npnet`, `core2_weak`, `scorer` and others such as `text_encoder_2` or `scorer_2` are optional.
+/// `perturbed_denoiser`, `npnet`, `core2_weak`, `scorer` and others such as `text_encoder_2` or `scorer_2` are
+/// optional.
 struct Manifest {
   std::string name;
   std::string family;  ///< one of src/family: sdxl, sd3, flux, wan, emoji, tensor
@@ -102,8 +103,9 @@ struct Manifest {
   LatentSpec latent;
   GuidanceSpec guidance;
   std::optional<int64_t> default_steps;
-  std::string default_solver;  ///< solver unless requested otherwise; empty if absent
-  std::string torch;           ///< torch version that made the files; empty if absent
+  std::string default_solver;        ///< NAME[:key=value,...], unless requested otherwise; empty if absent
+  std::vector<int64_t> absent_text;  ///< [L,D] of zeros in place of the text encoder that sd3 can do without
+  std::string torch;                 ///< torch version that made the files; empty if absent
   std::map<std::string, Component> components;
   std::map<std::string, AdapterEntry> adapters;  ///< by the name used in requests and strategies
 };

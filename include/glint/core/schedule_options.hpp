@@ -34,6 +34,7 @@ enum class Sigmas {
   Model,        ///< the training schedule's values at the chosen timesteps
   Karras,       ///< uniform in (sigma/alpha)^(1/rho)
   Exponential,  ///< uniform in log(sigma/alpha)
+  Lu,           ///< as Exponential; multistep solvers round timesteps instead of truncating them
   Beta,         ///< quantiles of the Beta(0.6, 0.6) distribution: dense at both ends
   KlOptimal,    ///< uniform in atan(sigma/alpha)
   AysSd,        ///< Align Your Steps for Stable Diffusion 1.5, interpolated in the logarithm
@@ -42,8 +43,8 @@ enum class Sigmas {
 };
 template <>
 struct EnumNames<Sigmas> {
-  static constexpr std::array<std::string_view, 8> values{"model",      "karras", "exponential", "beta",
-                                                          "kl_optimal", "ays_sd", "ays_sdxl",    "ays_svd"};
+  static constexpr std::array<std::string_view, 9> values{
+      "model", "karras", "exponential", "lu", "beta", "kl_optimal", "ays_sd", "ays_sdxl", "ays_svd"};
 };
 
 /// A spacing by name, or the levels themselves.
@@ -68,6 +69,8 @@ struct SigmaSpacing {
   }
 
   bool is(Sigmas spacing) const { return own.empty() && named == spacing; }
+  /// Whether the levels are spread between two ends that the run may choose.
+  bool has_ends() const { return own.empty() && named != Sigmas::Model && named < Sigmas::AysSd; }
   std::string text() const { return own.empty() ? std::string(enum_name(named)) : joined_text(own, "+"); }
 };
 
@@ -95,15 +98,24 @@ struct VpTraining {
   FinalAlpha final_alpha = FinalAlpha::First;
 };
 
+/// What a dynamic shift makes of mu: a static shift of e^mu or of mu itself.
+enum class TimeShift { Exponential, Linear };
+template <>
+struct EnumNames<TimeShift> {
+  static constexpr std::array<std::string_view, 2> values{"exponential", "linear"};
+};
+
 /// FLUX's resolution-dependent shift; mu is linear in the number of image tokens.
 struct DynamicShift {
   double base_shift = 0.5, max_shift = 1.15;
   double base_tokens = 256.0, max_tokens = 4096.0;
+  TimeShift form = TimeShift::Exponential;
 
   /// Returns mu for `tokens` image tokens. With FLUX's values, mu(1024) = 0.63 and mu(4096) = 1.15.
   double mu(double tokens) const {
+    // Rounded as diffusers rounds it: model times depend on the last bit.
     const double slope = (max_shift - base_shift) / (max_tokens - base_tokens);
-    return base_shift + slope * (tokens - base_tokens);
+    return tokens * slope + (base_shift - slope * base_tokens);
   }
 };
 
@@ -132,6 +144,8 @@ struct GridOptions {
   SigmaSpacing sigmas = {};
   double rho = 7.0;  ///< exponent of Sigmas::Karras
   Terminal terminal = Terminal::Zero;
+  /// Ends of the levels that `sigmas` spreads, as sigma/alpha (flow-euler: as sigma); default: the model's.
+  std::optional<double> sigma_min = std::nullopt, sigma_max = std::nullopt;
   std::optional<double> shift = std::nullopt;  ///< flow: overrides the model's static shift
   double tokens = 0.0;                         ///< flow: number of image tokens, for a dynamic shift
 
@@ -145,6 +159,16 @@ struct GridOptions {
                         "14.6+4.9+1.5+0.4"});
     visit("rho", o.rho, Field{.help = "exponent for sigmas=karras", .minimum = 0.1, .maximum = 100});
     visit("terminal", o.terminal, Field{.help = "where the grid ends"});
+    visit("sigma_min", o.sigma_min,
+          Field{.help = "least level of karras, exponential, lu, beta and kl_optimal sigmas; default: the "
+                        "model's",
+                .minimum = 1e-6,
+                .maximum = 1e6});
+    visit("sigma_max", o.sigma_max,
+          Field{.help = "largest level of karras, exponential, lu, beta and kl_optimal sigmas; default: the "
+                        "model's",
+                .minimum = 1e-6,
+                .maximum = 1e6});
     visit(
         "shift", o.shift,
         Field{.help = "static shift of a flow grid; default: the model's", .minimum = 0.01, .maximum = 1000});

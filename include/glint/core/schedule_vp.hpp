@@ -66,12 +66,20 @@ inline std::vector<double> alpha_bars(const VpTraining& training) {
 
 namespace detail {
 
+/// Returns point i of n evenly spaced ones from `first` to `last`, rounded as numpy.linspace rounds.
+inline double linspace(double first, double last, int n, int i) {
+  if (n == 1) return first;
+  return i == n - 1 ? last : i * ((last - first) / (n - 1)) + first;
+}
+
 /// The training table as levels and as the ratio S = sigma/alpha, which k-diffusion interpolates.
 class TrainingTable {
  public:
   explicit TrainingTable(std::vector<double> alpha_bar) : alpha_bar_(std::move(alpha_bar)) {
-    for (double bar : alpha_bar_)
-      ratios_.push_back(static_cast<double>(static_cast<float>(std::sqrt((1.0 - bar) / bar))));
+    for (double exact : alpha_bar_) {
+      const float bar = static_cast<float>(exact);
+      ratios_.push_back(static_cast<double>(std::sqrt((1.0f - bar) / bar)));
+    }
   }
 
   int size() const { return static_cast<int>(alpha_bar_.size()); }
@@ -95,23 +103,23 @@ class TrainingTable {
   double ratio_at(double time) const {
     const auto low = static_cast<size_t>(std::clamp(std::floor(time), 0.0, static_cast<double>(size() - 1)));
     const size_t high = (std::min)(low + 1, ratios_.size() - 1);
-    return ratios_[low] + (time - static_cast<double>(low)) * (ratios_[high] - ratios_[low]);
+    return (ratios_[high] - ratios_[low]) * (time - static_cast<double>(low)) + ratios_[low];
   }
 
-  /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms in
-  /// float32, which decides what an integer timestep truncates to.
+  /// Returns the fractional timestep whose log ratio is log S. The references hold the table's logarithms and
+  /// their differences in float32, which decides what an integer timestep truncates to.
   double time_of(double ratio) const {
     const double target = std::log((std::max)(ratio, 1e-10));
-    const auto log_ratio = [this](size_t i) {
-      return static_cast<double>(std::log(static_cast<float>(ratios_[i])));
-    };
+    const auto log_ratio = [this](size_t i) { return std::log(static_cast<float>(ratios_[i])); };
     size_t low = 0, high = ratios_.size() - 1;  // the answer lies in [low, low + 1]
     while (high - low > 1) {
       const size_t middle = (low + high) / 2;
-      (log_ratio(middle) <= target ? low : high) = middle;
+      (static_cast<double>(log_ratio(middle)) <= target ? low : high) = middle;
     }
-    return static_cast<double>(low) +
-           std::clamp((target - log_ratio(low)) / (log_ratio(low + 1) - log_ratio(low)), 0.0, 1.0);
+    const float below = log_ratio(low), above = log_ratio(low + 1);
+    const double share =
+        std::clamp((static_cast<double>(below) - target) / static_cast<double>(below - above), 0.0, 1.0);
+    return (1.0 - share) * static_cast<double>(low) + share * static_cast<double>(low + 1);
   }
 
  private:
@@ -145,16 +153,15 @@ inline std::vector<double> timesteps(const GridOptions& grid, int train_steps, P
         break;
       }
       case Spacing::Linspace: {
-        const double points = extra ? n : n - 1;
-        time = points == 0 ? 0.0 : (points - i) * ((train_steps - 1) / points);
-        if (!placement.fractional) time = std::nearbyint(time);
+        const int points = extra ? n + 1 : n;
+        time = linspace(0.0, train_steps - 1.0, points, points - 1 - i);
+        time = placement.fractional ? static_cast<double>(static_cast<float>(time)) : std::nearbyint(time);
         break;
       }
       case Spacing::Simple:
         time = train_steps - 1 - std::floor(i * (static_cast<double>(train_steps) / n));
         break;
     }
-    time = std::clamp(time, 0.0, static_cast<double>(train_steps - 1));
   }
   return times;
 }
@@ -187,26 +194,29 @@ inline std::vector<double> first_of_table(std::span<const double> table, int n) 
   return values;
 }
 
-/// Returns the run's N values from `high` down to `low`, spaced as grid.sigmas says, which is not
-/// Sigmas::Model; own levels and tables ignore `high` and `low`.
+/// Returns the run's N values between its own bounds, or else from `high` down to `low`, spaced as
+/// grid.sigmas says, which is not Sigmas::Model; own levels and tables ignore `high` and `low`.
+/// Errors: InvalidArgument unless sigma_min lies below sigma_max.
 inline std::vector<double> spread(const GridOptions& grid, double high, double low) {
   if (!grid.sigmas.own.empty()) return grid.sigmas.own;
   const Sigmas sigmas = grid.sigmas.named;
-  if (sigmas >= Sigmas::AysSd) return first_of_table(aligned_steps(sigmas), grid.steps);
+  const int n = grid.steps;
+  if (sigmas >= Sigmas::AysSd) return first_of_table(aligned_steps(sigmas), n);
+  high = grid.sigma_max.value_or(high);
+  low = grid.sigma_min.value_or(low);
+  GLINT_CHECK(low < high || n == 1, InvalidArgument,
+              "schedule.sigma_min: expected a level below sigma_max ({}), got {}", high, low);
+  const double highest = std::pow(high, 1.0 / grid.rho), lowest = std::pow(low, 1.0 / grid.rho);
   std::vector<double> values;
-  for (int i = 0; i < grid.steps; ++i) {
-    const double share = grid.steps == 1 ? 0.0 : static_cast<double>(i) / (grid.steps - 1);
-    const double inverse = 1.0 / grid.rho;
+  for (int i = 0; i < n; ++i) {
+    const double share = linspace(0.0, 1.0, n, i);
     switch (sigmas) {
-      case Sigmas::Karras:
-        values.push_back(std::pow(
-            std::pow(high, inverse) + share * (std::pow(low, inverse) - std::pow(high, inverse)), grid.rho));
-        break;
+      case Sigmas::Karras: values.push_back(std::pow(highest + share * (lowest - highest), grid.rho)); break;
       case Sigmas::Beta: values.push_back(low + beta_quantile(1.0 - share, 0.6, 0.6) * (high - low)); break;
       case Sigmas::KlOptimal:
         values.push_back(std::tan(share * std::atan(low) + (1.0 - share) * std::atan(high)));
         break;
-      default: values.push_back(std::exp(std::log(high) + share * (std::log(low) - std::log(high))));
+      default: values.push_back(std::exp(linspace(std::log(high), std::log(low), n, i)));
     }
   }
   return values;
@@ -226,11 +236,19 @@ inline void check_own_levels(const GridOptions& grid, double highest, std::strin
   }
 }
 
+/// Throws InvalidArgument if the run bounds levels that have no ends to choose.
+inline void check_ends(const GridOptions& grid) {
+  GLINT_CHECK(grid.sigmas.has_ends() || (!grid.sigma_min && !grid.sigma_max), InvalidArgument,
+              "schedule.{}: applies to karras, exponential, lu, beta and kl_optimal sigmas, not to {}",
+              grid.sigma_min ? "sigma_min" : "sigma_max", grid.sigmas.text());
+}
+
 /// Throws InvalidArgument unless the model supports these steps and options.
 inline void check_grid(const VpTraining& training, const GridOptions& grid) {
   GLINT_CHECK(grid.steps >= 1 && grid.steps <= training.train_steps, InvalidArgument,
               "steps: expected 1 to {}, got {}", training.train_steps, grid.steps);
   check_ranges("schedule", grid);
+  check_ends(grid);
 }
 
 /// Returns the training table for grids in S = sigma/alpha. Where there is no signal S is infinite, so the
@@ -248,15 +266,17 @@ inline NoiseSchedule with_times_of(const TrainingTable& table, const NoiseSchedu
   });
 }
 
-/// Returns levels at the timesteps and ratios, plus the terminal one. A scaled grid starts at X = S_max z
-/// instead of sqrt(S^2 + 1) z.
+/// Returns levels at the timesteps and ratios, plus the terminal one; Terminal::SigmaMin is `last`, or else
+/// the least training level. A scaled grid starts at X = S_max z instead of sqrt(S^2 + 1) z.
 inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOptions& grid,
                                     const TrainingTable& table, const std::vector<double>& times,
-                                    const std::vector<double>& ratios, bool scaled = false) {
+                                    const std::vector<double>& ratios, bool scaled = false,
+                                    std::optional<double> last = std::nullopt) {
   std::vector<Level> levels;
   for (size_t i = 0; i < times.size(); ++i) levels.push_back(TrainingTable::from_ratio(times[i], ratios[i]));
   levels.push_back(grid.terminal == Terminal::Zero ? Level{}
-                                                   : TrainingTable::from_ratio(0.0, table.ratio_min()));
+                                                   : TrainingTable::from_ratio(
+                                                         0.0, last.value_or(table.ratio_min())));
   const double initial_scale = scaled ? levels.front().sigma : 1.0;
   return with_times_of(table, {NoiseKind::VariancePreserving, std::move(levels),
                                static_cast<double>(training.train_steps), initial_scale});
@@ -270,7 +290,7 @@ inline std::vector<double> spread_ratios(const GridOptions& grid, const Training
   const double highest = 1.001 * table.ratio_max();
   check_own_levels(grid, highest, "sigma/alpha");
   std::vector<double> ratios = spread(grid, high, low);
-  GLINT_CHECK(ratios.front() <= highest, InvalidArgument,
+  GLINT_CHECK(ratios.front() <= highest || grid.sigmas.has_ends(), InvalidArgument,
               "sigmas: {} starts at sigma/alpha {}, but the model was trained up to {}", grid.sigmas.text(),
               ratios.front(), table.ratio_max());
   return ratios;

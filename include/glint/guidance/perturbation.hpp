@@ -35,7 +35,7 @@ struct PerturbationOptions {
   }
 };
 
-/// Predicts u + w (c - u) + g' (c - k) on steps floor(start N) < i < floor(stop N), plain CFG elsewhere. k is
+/// Predicts u + w (c - u) + g' (c - k) on steps start N < i < stop N, plain CFG elsewhere. k is
 /// the perturbed network's prediction, g' = max(0, g - a (1000 - t)) and t the model time in [0, 1000]. At w
 /// = 1 the unconditional branch is skipped: c + g' (c - k), as in PAG's pipelines.
 /// Cost:    3 rows per sample on perturbed steps (2 at scale 1), CFG's rows elsewhere.
@@ -58,8 +58,9 @@ class Perturbation final : public GuidanceRule {
   }
 
   BranchSet branches(const StepPosition& p) const override {
-    const StepWindow& window = options_.window;
-    const bool perturbed = window.first(p.steps) < p.step && p.step < window.end(p.steps);
+    // Not whole numbers: the default ends at 5.6 of 28 steps, which includes step 5.
+    const bool perturbed =
+        p.steps * options_.window.start < p.step && p.step < p.steps * options_.window.stop;
     return {.cond = true,
             .uncond = options_.scale != 1.0,
             .weak = perturbed && options_.perturbation_scale != 0.0};

@@ -28,7 +28,10 @@ struct GenerateRequest {
   std::optional<Prompt> conditioning =
       {};  ///< replaces prompts and negative; for models without a text encoder
   std::optional<int> steps = {};
-  std::optional<double> guidance = {};  ///< the rule's `scale`, or the input of a guidance-distilled model
+  /// The rule's `scale`, or the input of a guidance-distilled model. A scale up to 1 is off, as in diffusers'
+  /// pipelines; the null prompt alone is the rule cfg with a scale of 0. Solvers with scales of their own
+  /// keep them.
+  std::optional<double> guidance = {};
   std::optional<Choice> solver = {};
   OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
   /// At most one rule, one attention policy and one cache. Filters wrap the rule in list order, the first

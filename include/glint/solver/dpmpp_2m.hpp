@@ -15,56 +15,100 @@ inline void check_multistep(std::string_view solver, const NoiseSchedule& schedu
 }
 
 /// Returns the grid of diffusers' multistep solvers for a variance-preserving model: N + 1 timesteps, the
-/// cleanest dropped; Karras and exponential sigmas span the whole training range. Model times are integers:
-/// rounded for Karras sigmas if `rounds_karras`, truncated otherwise.
-inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOptions& grid,
-                                        bool rounds_karras) {
+/// cleanest dropped; karras and other sigmas span the whole training range. Model times are integers: rounded
+/// for Karras and Lu sigmas if `rounds`, truncated otherwise. Terminal::SigmaMin is the least training level,
+/// or, of spread sigmas if `repeats`, the last of them once more.
+inline NoiseSchedule multistep_schedule(const VpTraining& training, const GridOptions& grid, bool rounds,
+                                        bool repeats = false) {
   check_grid(training, grid);
   const TrainingTable table = ratio_table(training);
   std::vector<double> times = timesteps(grid, training.train_steps, {.extra_point = true}), ratios;
   for (double time : times) ratios.push_back(table.ratio_at(time));
   if (!grid.sigmas.is(Sigmas::Model)) {
+    const bool rounded = rounds && (grid.sigmas.is(Sigmas::Karras) || grid.sigmas.is(Sigmas::Lu));
     ratios = spread_ratios(grid, table, table.ratio_max(), table.ratio_min());
     for (size_t i = 0; i < times.size(); ++i) {
       const double time = table.time_of(ratios[i]);
-      times[i] = grid.sigmas.is(Sigmas::Karras) && rounds_karras ? std::nearbyint(time) : std::floor(time);
+      times[i] = rounded ? std::nearbyint(time) : std::floor(time);
     }
   }
-  return ratio_schedule(training, grid, table, times, ratios);
-}
-
-/// Returns N sigmas of a flow model from `high` towards `low`, which one more step would reach.
-inline std::vector<double> multistep_sigmas(const FlowTraining& training, const GridOptions& grid,
-                                            double high, double low) {
-  const double shift = checked_shift(training, grid);
-  if (!grid.sigmas.own.empty()) return grid.sigmas.own;
-  GLINT_CHECK(grid.sigmas.is(Sigmas::Model), InvalidArgument,
-              "sigmas: {} does not apply to a multistep solver on a flow model; use flow-euler",
-              grid.sigmas.text());
-  return flow_sigmas(training, grid.steps, shift, high, low, grid.steps);
-}
-
-/// Whether diffusers' rule drops this (last) step to first order.
-inline bool first_order_at(const SolverStep& s) {
-  const int n = s.schedule.steps();
-  return s.index == n - 1 && (n < 15 || s.to().sigma == 0.0);
+  const bool repeated = repeats && !grid.sigmas.is(Sigmas::Model);
+  return ratio_schedule(training, grid, table, times, ratios, false,
+                        repeated ? ratios.back() : table.ratio_min());
 }
 
 /// Returns h = lambda' - lambda, the step's length in log-SNR.
 inline double log_snr_step(const SolverStep& s) { return s.to().lambda() - s.from().lambda(); }
 
-/// Returns of_x x + of_x0 (m0 + (m0 - m1) / (2 r)), the second-order update of both forms, and stores m0 in
-/// the history. 1 / r = h / h_prev, 0 where the previous step started at pure noise and so was infinitely
-/// long.
-inline at::Tensor second_order_update(const SolverStep& s, SolverHistory& history, double of_x,
-                                      double of_x0) {
+}  // namespace detail
+
+/// The two second-order updates of DPM-Solver++.
+enum class SecondOrder { Midpoint, Heun };
+template <>
+struct EnumNames<SecondOrder> {
+  static constexpr std::array<std::string_view, 2> values{"midpoint", "heun"};
+};
+
+struct MultistepOptions {
+  int order = 2;
+  SecondOrder form = SecondOrder::Midpoint;
+  bool lower_final = true;
+  bool euler_final = false;
+
+  static void fields(auto& visit, auto& o) {
+    visit("order", o.order,
+          Field{.help = "previous predictions a step uses, its own included", .minimum = 1, .maximum = 3});
+    visit("form", o.form, Field{.help = "which second-order update"});
+    visit("lower_final", o.lower_final, Field{.help = "lower the order of the last steps of runs under 15"});
+    visit("euler_final", o.euler_final, Field{.help = "make the last step of every run first order"});
+  }
+};
+
+namespace detail {
+
+/// Returns the order of a step under diffusers' rules, `known` earlier x0 estimates being remembered.
+inline int multistep_order(const SolverStep& s, const MultistepOptions& options, int known) {
+  const int n = s.schedule.steps(), left = n - s.index;
+  const int allowed = options.lower_final && n < 15 ? left : options.order;
+  if (left == 1 && (options.euler_final || s.to().sigma == 0.0)) return 1;
+  return (std::min)({options.order, allowed, known + 1});
+}
+
+/// Coefficients of D0, D1 and D2, the x0 estimate and its divided differences, in the multistep updates. The
+/// midpoint form of order 2 has zeroth / 2 in place of first.
+struct Differences {
+  double zeroth, first, second;
+};
+
+/// Returns of_x x + c.zeroth D0 + c.first D1 + c.second D2, of the order the history allows, and stores D0 in
+/// the history. Where a step started at pure noise and so was infinitely long, its difference counts as 0.
+inline at::Tensor multistep_update(const SolverStep& s, SolverHistory& history,
+                                   const MultistepOptions& options, double of_x, const Differences& c) {
   const at::Tensor m0 = s.denoised();
-  const at::Tensor m1 = std::exchange(history.denoised, m0);
+  const int known = !history.denoised.defined() ? 0 : !history.older_denoised.defined() ? 1 : 2;
+  const int order = multistep_order(s, options, known);
+  const at::Tensor m2 = history.older_denoised, m1 = history.denoised;
+  if (options.order == 3) history.older_denoised = m1;
+  history.denoised = m0;
   at::Tensor x = s.x.mul(of_x);
-  if (!m1.defined() || first_order_at(s)) return x.add_(m0, of_x0);
-  const double h_previous = s.from().lambda() - s.schedule.level(s.index - 1).lambda();
-  const double slope = std::isinf(h_previous) ? 0.0 : 0.5 * log_snr_step(s) / h_previous;
-  return x.add_(m0, of_x0 * (1.0 + slope)).add_(m1, -of_x0 * slope);
+  if (order == 1) return x.add_(m0, c.zeroth);
+  const double h = log_snr_step(s);
+  const auto inverse_ratio = [&](int back) {  // h over the length of the step before, or of the one before it
+    const Level &start = s.schedule.level(s.index - back), &end = s.schedule.level(s.index - back + 1);
+    const double length = end.lambda() - start.lambda();
+    return std::isinf(length) ? 0.0 : h / length;
+  };
+  const double a = inverse_ratio(1);
+  if (order == 2) {
+    const double of_d0 = options.form == SecondOrder::Midpoint ? 0.5 * c.zeroth : c.first;
+    return x.add_(m0, c.zeroth + of_d0 * a).add_(m1, -of_d0 * a);
+  }
+  const double b = inverse_ratio(2), sum = a + b;
+  const double share = sum == 0.0 ? 0.0 : b / sum, curvature = sum == 0.0 ? 0.0 : a * b / sum;
+  // D1 = d0 + share (d0 - d1) and D2 = curvature (d0 - d1), with d0 = a (m0 - m1), d1 = b (m1 - m2).
+  const double of_d0 = c.first * (1.0 + share) + c.second * curvature;
+  const double of_d1 = -c.first * share - c.second * curvature;
+  return x.add_(m0, c.zeroth + of_d0 * a).add_(m1, of_d1 * b - of_d0 * a).add_(m2, -of_d1 * b);
 }
 
 }  // namespace detail
@@ -76,44 +120,49 @@ class OnMultistepGrid : public Solver {
     return detail::multistep_schedule(training, grid, training.betas != Betas::SquaredCosine);
   }
   NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
-    const double high = 1.0 - 1.0 / training.train_steps;
-    return detail::sigma_schedule(training, detail::multistep_sigmas(training, grid, high, 0.0), true);
+    return flow_multistep_schedule(training, grid);
   }
 };
 
-/// With m the x0 estimates, lambda = log(alpha/sigma), h = lambda' - lambda, r = h_prev / h:
+/// With m the x0 estimates, lambda = log(alpha/sigma), h = lambda' - lambda, r = h_prev / h, the midpoint
+/// form of order 2 is
 ///   x' = (sigma'/sigma) x - alpha' (e^-h - 1) (m0 + (m0 - m1) / (2 r)).
 /// First order (DDIM) on the first step, and on the last if it lands on sigma = 0 or the run has under 15
-/// steps.
-/// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Alg. 2 (midpoint).
+/// steps; order 3 takes one more of each at order 2.
+/// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Alg. 2 (midpoint), App. B.2 (3M).
 class Dpmpp2m final : public OnMultistepGrid {
  public:
-  using Options = NoOptions;
+  using Options = MultistepOptions;
   static constexpr EntryInfo info{
       .kind = "solver",
       .name = "dpmpp-2m",
-      .summary = "DPM-Solver++ (2M), order 2; the usual default, with sigmas=karras",
+      .summary = "DPM-Solver++ (2M), order 2 unless told; the usual default, with sigmas=karras",
       .cost = "N predictions",
       .source = "Lu et al. 2022, arXiv:2211.01095, Alg. 2"};
 
-  explicit Dpmpp2m(NoOptions = {}) {}
+  explicit Dpmpp2m(Options options = {}) : options_(options) { check_ranges(info.name, options_); }
 
   at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream&) const override {
-    const double h = detail::log_snr_step(s);
-    return detail::second_order_update(s, history, s.to().sigma / s.from().sigma,
-                                       -s.to().alpha * std::expm1(-h));
+    const double h = detail::log_snr_step(s), alpha = s.to().alpha, phi = std::expm1(-h);
+    return detail::multistep_update(s, history, options_, s.to().sigma / s.from().sigma,
+                                    detail::Differences{.zeroth = -alpha * phi,
+                                                        .first = alpha * (phi / h + 1.0),
+                                                        .second = -alpha * ((phi + h) / (h * h) - 0.5)});
   }
   void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
-    detail::check_multistep(info.name, schedule);
+    if (options_.order > 1) detail::check_multistep(info.name, schedule);
   }
+
+ private:
+  Options options_;
 };
 
-/// Dpmpp2m with the noise of the reverse SDE:
+/// Dpmpp2m with the noise of the reverse SDE; the midpoint form of order 2 is
 ///   x' = (sigma'/sigma) e^-h x + alpha' (1 - e^-2h) (m0 + (m0 - m1) / (2 r)) + sigma' sqrt(1 - e^-2h) z.
 /// Source:  Lu et al., "DPM-Solver++", arXiv:2211.01095, Sec. 5 and App. E (SDE-DPM-Solver++ 2M).
 class Dpmpp2mSde final : public OnMultistepGrid {
  public:
-  using Options = NoOptions;
+  using Options = MultistepOptions;
   static constexpr EntryInfo info{
       .kind = "solver",
       .name = "dpmpp-2m-sde",
@@ -121,18 +170,25 @@ class Dpmpp2mSde final : public OnMultistepGrid {
       .cost = "N predictions",
       .source = "Lu et al. 2022, arXiv:2211.01095, Sec. 5"};
 
-  explicit Dpmpp2mSde(NoOptions = {}) {}
+  explicit Dpmpp2mSde(Options options = {}) : options_(options) { check_ranges(info.name, options_); }
 
   at::Tensor step(const SolverStep& s, SolverHistory& history, NoiseStream& noise) const override {
-    const double h = detail::log_snr_step(s), fresh = -std::expm1(-2.0 * h);
-    at::Tensor x = detail::second_order_update(s, history, s.to().sigma / s.from().sigma * std::exp(-h),
-                                               s.to().alpha * fresh);
+    const double h = detail::log_snr_step(s), alpha = s.to().alpha, fresh = -std::expm1(-2.0 * h);
+    const double twice = 2.0 * h;
+    at::Tensor x = detail::multistep_update(
+        s, history, options_, s.to().sigma / s.from().sigma * std::exp(-h),
+        detail::Differences{.zeroth = alpha * fresh,
+                            .first = alpha * (1.0 - fresh / twice),
+                            .second = alpha * ((fresh - twice) / (twice * twice) - 0.5)});
     if (s.to().sigma > 0.0) x.add_(noise.normal_like(x), s.to().sigma * std::sqrt(fresh));
     return x;
   }
   void validate(const NoiseSchedule& schedule, const ModelInfo&) const override {
-    detail::check_multistep(info.name, schedule);
+    if (options_.order > 1) detail::check_multistep(info.name, schedule);
   }
+
+ private:
+  Options options_;
 };
 
 }  // namespace glint

@@ -124,6 +124,10 @@ class Ddim final : public Solver {
     std::vector<Level> levels, landings;
     bool chained = true;
     for (double time : detail::timesteps(grid, training.train_steps, {})) {
+      GLINT_CHECK(
+          time >= 0 && time < training.train_steps, InvalidArgument,
+          "schedule.steps_offset: {} steps and an offset of {} begin at timestep {}, the model has {}",
+          grid.steps, grid.steps_offset, time, training.train_steps);
       if (!landings.empty()) chained = chained && landings.back().model_time == time;
       levels.push_back(table.level(static_cast<int>(time)));
       const int landing = static_cast<int>(time) - stride;

@@ -15,8 +15,7 @@ class OnLogSnrGrid : public Solver {
     return vp_schedule(training, grid);
   }
   NoiseSchedule schedule(const FlowTraining& training, const GridOptions& grid) const override {
-    const double high = 1.0 - 1.0 / training.train_steps;
-    return detail::sigma_schedule(training, detail::multistep_sigmas(training, grid, high, 0.0), false);
+    return flow_multistep_schedule(training, grid, detail::FlowTimes::Exact);
   }
 
  protected:

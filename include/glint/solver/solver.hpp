@@ -44,12 +44,13 @@ struct SolverStep {
 
 /// What a multistep solver remembers between the steps of a run. Owned by the sampling loop; starts empty.
 struct SolverHistory {
-  at::Tensor denoised;        ///< the previous step's x0 estimate
-  at::Tensor older_denoised;  ///< the x0 estimate before that
-  at::Tensor slope;           ///< a derivative at the previous step, in the solver's own variable
-  at::Tensor older_slope;     ///< the one before that
-  at::Tensor x;               ///< latents the previous step started from; undefined if changed since
-  int order = 0;              ///< order of the previous step; 0 at the start
+  at::Tensor denoised;         ///< the previous step's x0 estimate
+  at::Tensor older_denoised;   ///< the x0 estimate before that
+  at::Tensor oldest_denoised;  ///< and the one before that
+  at::Tensor slope;            ///< a derivative at the previous step, in the solver's own variable
+  at::Tensor older_slope;      ///< the one before that
+  at::Tensor x;                ///< latents the previous step started from; undefined if changed since
+  int order = 0;               ///< order of the previous step; 0 at the start
 };
 
 /// An update rule. Immutable; state is passed in.

@@ -26,9 +26,11 @@ struct PictureSize {
 /// Source:  encode_prompt of these families' diffusers pipelines.
 class GLINT_API PromptEncoder {
  public:
-  /// `encoders` are text_encoder, text_encoder_2, ..., in that order.
+  /// `encoders` are text_encoder, text_encoder_2, ..., in that order. `absent` [L,D], unless empty, is the
+  /// shape of the zeros that stand for sd3's last one, which it can do without.
   /// Errors:  InvalidArgument if their number does not match the family, or one is null.
-  PromptEncoder(std::string family, std::vector<std::shared_ptr<const TextEncoder>> encoders);
+  PromptEncoder(std::string family, std::vector<std::shared_ptr<const TextEncoder>> encoders,
+                std::vector<int64_t> absent = {});
 
   /// Returns the conditioning of `prompt`, one row, float32 on the CPU. Its tokenization (ids, unknown and
   /// dropped words) is that of the encoder with the most tokens, which drops the fewest words.
@@ -42,6 +44,7 @@ class GLINT_API PromptEncoder {
  private:
   std::string family_;
   std::vector<std::shared_ptr<const TextEncoder>> encoders_;
+  std::vector<int64_t> absent_;
 };
 
 /// Adds the size inputs of the family's denoiser unless already present: sdxl's time_ids [1,6] = (height,

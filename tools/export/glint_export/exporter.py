@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
+import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
 from . import archives
 from .errors import ExportError, require
-from .families import FAMILIES, Family, family_of
+from .families import COMPONENTS, FAMILIES, PIPELINE_OPTIONS, Family, family_of
+from .folder import Folder, first_line, hollow, loaded, read_folder
 from .networks import text_parts
 from .parts import TRACED as SMALL
 from .parts import Part, check, write
+from .perturbed import parse, perturbed
 from .released_parts import core2_entry, npnet_entry
+from .scheduler_fields import NoEffect, check_value
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_SUFFIX = {"clip-bpe": ".json", "sentencepiece": ".model"}
+SOLVER = re.compile(r"[a-z0-9+-]+(:[a-z0-9_]+=[^,=]+(,[a-z0-9_]+=[^,=]+)*)?")
 
 
 @dataclass
@@ -33,32 +42,68 @@ class Options:
     ops: Path | None = None
     npnet: Path | None = None
     core2: Path | None = None
+    variant: str | None = None
+    perturb: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    solver: str | None = None
 
 
-def load_pipeline(folder: Path, dtype: torch.dtype, device: str) -> DiffusionPipeline:
+def check_classes(source: Folder) -> None:
+    """Fails for a component of a class that is not known, or an option that a bundle does not hold."""
+    for name, kind in COMPONENTS[source.pipeline].items():
+        component = source.components.get(name)
+        optional = isinstance(kind, tuple)
+        require(
+            component is not None or optional,
+            f"{source.path}: {name} is missing; bundles without it are not supported",
+        )
+        wanted = kind[0] if optional else kind
+        require(
+            component is None or wanted is None or issubclass(component.kind, wanted),
+            f"{source.path}: {name} is of class {component and component.kind.__name__}, supported is "
+            f"{wanted and wanted.__name__}",
+        )
+    known = inspect.signature(getattr(diffusers, source.pipeline).__init__).parameters
+    rules = PIPELINE_OPTIONS.get(source.pipeline, {})
+    for name in source.options:
+        if name in known:
+            require(name in rules, f"{source.path}: {name} of model_index.json is not supported")
+            check_value(source.pipeline, name, source.options, rules[name])
+
+
+def assembled(source: Folder, components: dict[str, object]) -> DiffusionPipeline:
+    kind = getattr(diffusers, source.pipeline)
+    known = inspect.signature(kind.__init__).parameters
+    absent = {name: None for name in COMPONENTS[source.pipeline] if name in known}
+    rules = PIPELINE_OPTIONS.get(source.pipeline, {})
+    options = {name: value for name, value in source.options.items()
+               if name in known and not isinstance(rules[name], NoEffect)}  # fmt: skip
+    try:
+        return kind(**absent | components | options)
+    except Exception as error:
+        why = first_line(error)
+        raise ExportError(f"{source.path}: {source.pipeline} cannot be made of its parts: {why}") from error
+
+
+def plan(source: Folder) -> DiffusionPipeline:
+    """The pipeline without weights, after everything has been refused that can be without them."""
+    check_classes(source)
+    pipe = assembled(source, {name: hollow(part) for name, part in source.components.items()})
+    family = family_of(pipe)
+    text_parts(pipe, family.encoders)
+    family.denoiser(getattr(pipe, family.network))
+    family.vae(pipe.vae)
+    return pipe
+
+
+def load_pipeline(
+    folder: Path, dtype: torch.dtype, device: str, variant: str | None = None
+) -> DiffusionPipeline:
     """The pipeline in a folder, whole and of a class that is known. Nothing is downloaded."""
-    index = folder / "model_index.json"
-    require(
-        index.is_file(), f"{folder}: not a pipeline in diffusers' format: there is no model_index.json in it"
-    )
-    described = json.loads(index.read_text())
-    name = described.get("_class_name")
-    require(name in FAMILIES, f"{folder}: {name} is not supported; known are {', '.join(FAMILIES)}")
-    for component, value in described.items():
-        expected = isinstance(value, list) and value[0] is not None
-        if expected and component not in ("image_encoder", "feature_extractor", "safety_checker"):
-            require(
-                (folder / component).is_dir(),
-                f"{folder}: {name} needs the folder {component}, which is missing",
-            )
-    pipe = DiffusionPipeline.from_pretrained(str(folder), torch_dtype=dtype, local_files_only=True)
-    for component in ("text_encoder", "text_encoder_2", "text_encoder_3", "unet", "transformer", "vae"):
-        network = getattr(pipe, component, None)
-        optional = component.startswith("text_encoder") and component not in described
-        absent = component in described and network is None and not optional
-        require(not absent, f"{folder}: {component} is missing; bundles without it are not supported")
-        if network is not None:
-            network.eval().requires_grad_(False)
+    source = read_folder(folder, tuple(FAMILIES), variant)
+    plan(source)
+    pipe = assembled(source, {name: loaded(part, dtype) for name, part in source.components.items()})
     if getattr(pipe.vae.config, "force_upcast", False) and pipe.vae.dtype != torch.float32:
         pipe.vae.to(torch.float32)
     return pipe.to(device)
@@ -78,7 +123,7 @@ def tokenizer_entries(pipe: DiffusionPipeline, family: Family, out: Path) -> dic
 
 def weak_part(options: Options, family: Family, strong: Part) -> Part:
     """The denoiser of another pipeline of the same family, which must take the same inputs."""
-    pipe = load_pipeline(options.weak, DTYPES[options.dtype], options.device)
+    pipe = load_pipeline(options.weak, DTYPES[options.dtype], options.device, options.variant)
     other = family_of(pipe)
     require(other.name == family.name, f"{options.weak}: a {other.name} model beside a {family.name} model")
     part = other.denoiser(getattr(pipe, other.network))
@@ -116,10 +161,98 @@ def take_networks(pipe: DiffusionPipeline) -> None:
             setattr(pipe, name, None)
 
 
+def check_options(options: Options) -> None:
+    for name in ("npnet", "core2"):
+        path = getattr(options, name)
+        require(path is None or path.is_file(), f"--{name} {path}: no such file")
+    require(options.steps is None or options.steps > 0, f"--steps {options.steps}: expected at least 1")
+    require(
+        options.guidance is None or math.isfinite(options.guidance),
+        f"--guidance {options.guidance}: expected a finite number",
+    )
+    require(
+        options.solver is None or SOLVER.fullmatch(options.solver) is not None,
+        f"--solver {options.solver}: expected NAME[:key=value,...]",
+    )
+
+
+def describe(options: Options) -> str:
+    """What an export would write, found out without loading weights. Fails as the export would."""
+    check_options(options)
+    source = read_folder(options.pipeline, tuple(FAMILIES), options.variant)
+    pipe = plan(source)
+    family = family_of(pipe)
+    if options.perturb is not None:
+        parsed = parse(options.perturb, family.name)
+        perturbed(getattr(pipe, family.network), parsed, family.name)
+    if options.weak is not None:
+        plan(read_folder(options.weak, tuple(FAMILIES), options.variant))
+    content = chosen(family.manifest, options)
+    lines = [f"{options.pipeline}: {source.pipeline}, becomes a bundle of family {family.name}"]
+    lines += [f"  {name}: {json.dumps(content[name])}" for name in
+              ("parameterization", "schedule", "default_solver", "default_steps", "guidance")]  # fmt: skip
+    for part in source.components.values():
+        if part.network:
+            variant = f", variant {part.variant}" if part.variant else ""
+            lines.append(f"  {part.name}: {part.kind.__name__}, {size(part.bytes)}{variant}")
+    return "\n".join(lines)
+
+
+def chosen(manifest: dict[str, object], options: Options) -> dict[str, object]:
+    """The manifest with what the user says about defaults that the folder does not tell."""
+    changes: dict[str, object] = {}
+    if options.steps is not None:
+        changes["default_steps"] = options.steps
+    if options.guidance is not None:
+        changes["guidance"] = manifest["guidance"] | {"default": options.guidance}
+    if options.solver is not None:
+        changes["default_solver"] = options.solver
+    return manifest | changes
+
+
+def size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"
+
+
+class Progress:
+    """One line for each network, with the time that the others will take at the same speed."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.count, self.done, self.start = len(parts), 0, time.monotonic()
+        self.left = [sum(p.numel() * p.element_size() for p in part.module.parameters()) for part in parts]
+        self.written = 0
+
+    def next(self, name: str) -> None:
+        now, left = self.left[0], sum(self.left)
+        rest = ""
+        if self.written > 0:
+            seconds = (time.monotonic() - self.start) * left / self.written
+            rest = f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+        self.done += 1
+        print(f"[{self.done}/{self.count}] {name}: {size(now)}{rest}", flush=True)
+        self.written += self.left.pop(0)
+
+
 def export_pipeline(options: Options) -> None:
     """Writes the bundle of the pipeline in a folder."""
+    check_options(options)
     load_operators(options)
-    write_bundle(load_pipeline(options.pipeline, DTYPES[options.dtype], options.device), options)
+    dtype = DTYPES[options.dtype]
+    write_bundle(load_pipeline(options.pipeline, dtype, options.device, options.variant), options)
+
+
+def parts_of(pipe: DiffusionPipeline, family: Family, options: Options) -> list[Part]:
+    network = getattr(pipe, family.network)
+    denoiser = family.denoiser(network)
+    parts = [*text_parts(pipe, family.encoders), denoiser]
+    if options.perturb is not None:
+        changed = perturbed(network, parse(options.perturb, family.name), family.name)
+        parts.append(family.denoiser(changed))
+        parts[-1].name = "perturbed_denoiser"
+    parts += family.vae(pipe.vae)
+    if options.weak is not None:
+        parts.append(weak_part(options, family, denoiser))
+    return parts
 
 
 def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
@@ -139,14 +272,12 @@ def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
         released["npnet"] = npnet_entry(options.npnet, pipe, family.name, options.out)
     if options.core2 is not None:
         released["core2_weak"] = core2_entry(options.core2, pipe, family.name, options.out)
-    denoiser = family.denoiser(getattr(pipe, family.network))
-    parts = [*text_parts(pipe, family.encoders), denoiser, *family.vae(pipe.vae)]
-    if options.weak is not None:
-        parts.append(weak_part(options, family, denoiser))
-    del denoiser
+    parts = parts_of(pipe, family, options)
     take_networks(pipe)
+    progress = Progress(parts)
     while parts:
         part = parts.pop(0)
+        progress.next(part.name)
         part.module.eval().requires_grad_(False)
         written = write(
             part, options.out, options.backend, options.ops is not None and part.name.endswith("denoiser")
@@ -155,6 +286,6 @@ def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
         archives.give_memory_back()
         check(written)
         components[written.path.stem] = written.entry
-    manifest = {"format": 1, "name": options.pipeline.resolve().name, **family.manifest}
+    manifest = {"format": 1, "name": options.pipeline.resolve().name, **chosen(family.manifest, options)}
     manifest |= {"torch": torch.__version__.split("+")[0], "components": components | released}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n")

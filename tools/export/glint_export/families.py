@@ -6,22 +6,70 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from diffusers import (
+    AutoencoderKL,
+    AutoencoderKLWan,
     DiffusionPipeline,
     FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
+    UNet2DConditionModel,
     WanPipeline,
+    WanTransformer3DModel,
 )
 from torch import nn
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerBase,
+    T5EncoderModel,
+    UMT5EncoderModel,
+)
 
 from .autoencoders import statistics
 from .denoiser_parts import flux_denoiser, sd3_denoiser, sdxl_denoiser, wan_denoiser
 from .errors import require
 from .networks import image_vae_parts, video_vae_parts
 from .parts import Part
-from .schedules import default_solver, flow_schedule, vp_schedule
+from .scheduler_fields import Carried, Fields, NoEffect, Only
+from .schedules import noise_fields
 from .text_encoders import ClipEncoder, MaskedT5Encoder, T5Encoder
 from .tokenizers import write_clip, write_sentencepiece
+
+
+# The class of each component. Those in tuples may be missing.
+COMPONENTS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "StableDiffusionXLPipeline": {
+        "tokenizer": PreTrainedTokenizerBase, "tokenizer_2": PreTrainedTokenizerBase,
+        "text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection,
+        "unet": UNet2DConditionModel, "vae": AutoencoderKL, "scheduler": object,
+    },
+    "StableDiffusion3Pipeline": {
+        "tokenizer": PreTrainedTokenizerBase, "tokenizer_2": PreTrainedTokenizerBase,
+        "tokenizer_3": (PreTrainedTokenizerBase,), "text_encoder": CLIPTextModelWithProjection,
+        "text_encoder_2": CLIPTextModelWithProjection, "text_encoder_3": (T5EncoderModel,),
+        "transformer": SD3Transformer2DModel, "vae": AutoencoderKL, "scheduler": object,
+    },
+    "FluxPipeline": {
+        "tokenizer": PreTrainedTokenizerBase, "tokenizer_2": PreTrainedTokenizerBase,
+        "text_encoder": CLIPTextModel, "text_encoder_2": T5EncoderModel,
+        "transformer": FluxTransformer2DModel, "vae": AutoencoderKL, "scheduler": object,
+    },
+    "WanPipeline": {
+        "tokenizer": PreTrainedTokenizerBase, "text_encoder": UMT5EncoderModel,
+        "transformer": WanTransformer3DModel, "transformer_2": (WanTransformer3DModel,),
+        "vae": AutoencoderKLWan, "scheduler": object,
+    },
+}  # fmt: skip
+# The other entries of model_index.json that a pipeline reads.
+PIPELINE_OPTIONS: dict[str, Fields] = {
+    "StableDiffusionXLPipeline": {
+        "force_zeros_for_empty_prompt": Carried("guidance.zero_null"),
+        "add_watermarker": NoEffect("pictures of a bundle have no watermark"),
+    },
+    "WanPipeline": {"boundary_ratio": Only(None), "expand_timesteps": Only(False)},
+}
 
 
 @dataclass
@@ -52,16 +100,20 @@ def image_latent(pipe: DiffusionPipeline, side: int, patch: int, multiple: int) 
 
 
 def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
-    schedule, parameterization = vp_schedule(pipe.scheduler)
     clip = {
         "tokenizer": (write_clip, pipe.tokenizer.model_max_length),
         "tokenizer_2": (write_clip, pipe.tokenizer_2.model_max_length),
     }
     multiple = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
+    taken, given = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
+    inpaints = ": an inpainting model" if taken == 2 * given + 1 else ""
+    require(
+        taken == given,
+        f"unet: in_channels = {taken} is not supported beside latents of {given} channels{inpaints}",
+    )
     manifest = {
         "family": "sdxl",
-        "parameterization": parameterization,
-        "schedule": schedule,
+        **noise_fields(pipe.scheduler, "sdxl"),
         "latent": image_latent(pipe, pipe.unet.config.sample_size, 1, multiple),
         "guidance": {"null_branch": True, "embedded": False, "default": 5.0,
                      "zero_null": bool(pipe.config.force_zeros_for_empty_prompt)},
@@ -87,12 +139,17 @@ def sd3(pipe: StableDiffusion3Pipeline) -> Family:
     }
     manifest = {
         "family": "sd3",
-        "parameterization": "velocity",
-        "schedule": flow_schedule(pipe.scheduler, "training"),
+        **noise_fields(pipe.scheduler, "sd3"),
         "latent": image_latent(pipe, config.sample_size, 2, 2) | {"largest": config.pos_embed_max_size * 2},
         "guidance": {"null_branch": True, "embedded": False, "default": 7.0},
         "default_steps": 28,
     }
+    if pipe.text_encoder_3 is None:
+        # diffusers' pipeline puts zeros where T5's embeddings would be.
+        del tokenizers["tokenizer_3"], encoders["text_encoder_3"]
+        manifest["absent_text"] = [256, config.joint_attention_dim]
+    else:
+        require(pipe.tokenizer_3 is not None, "tokenizer_3: missing beside text_encoder_3")
     return Family("sd3", sd3_denoiser, "transformer", tokenizers, encoders, image_vae_parts, manifest, {})
 
 
@@ -107,8 +164,7 @@ def flux(pipe: FluxPipeline) -> Family:
     encoders = {"text_encoder": (ClipEncoder, pipe.tokenizer_max_length), "text_encoder_2": (T5Encoder, text)}
     manifest = {
         "family": "flux",
-        "parameterization": "velocity",
-        "schedule": flow_schedule(pipe.scheduler, "per_step"),
+        **noise_fields(pipe.scheduler, "flux"),
         "latent": image_latent(pipe, pipe.default_sample_size, 2, 2),
         "guidance": {"null_branch": True, "embedded": guided, "default": 3.5 if guided else 1.0},
         "default_steps": 28 if guided else 4,
@@ -141,8 +197,7 @@ def wan(pipe: WanPipeline) -> Family:
     }
     manifest = {
         "family": "wan",
-        "parameterization": "velocity",
-        "schedule": flow_schedule(pipe.scheduler, "training"),
+        **noise_fields(pipe.scheduler, "wan"),
         "latent": latent,
         "guidance": {"null_branch": True, "embedded": False, "default": 5.0},
         "default_steps": 50,
@@ -163,8 +218,4 @@ FAMILIES: dict[str, Callable[[DiffusionPipeline], Family]] = {
 
 
 def family_of(pipe: DiffusionPipeline) -> Family:
-    family = FAMILIES[type(pipe).__name__](pipe)
-    solver = default_solver(pipe.scheduler)
-    if solver is not None:
-        family.manifest["default_solver"] = solver
-    return family
+    return FAMILIES[type(pipe).__name__](pipe)

@@ -1,0 +1,241 @@
+"""What the exporter says about a folder before it loads weights, and what it makes of the user's options."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
+from glint_export import exporter
+from glint_export.errors import ExportError
+from glint_export.exporter import Options, describe, export_pipeline, load_pipeline
+from glint_export.folder import UNUSED
+from glint_export.perturbed import parse, perturbed
+
+EXPORT = Path(__file__).parent
+
+
+@pytest.fixture
+def folder(sources: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a pipeline's folder to damage."""
+    return lambda family: shutil.copytree(sources[family], tmp_path / family)
+
+
+def change(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def refusal(path: Path, **options: object) -> str:
+    with pytest.raises(ExportError) as caught:
+        describe(Options(path, path / "out", **options))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "glint_export", *arguments], cwd=EXPORT, capture_output=True, text=True
+    )
+
+
+def test_check_says_what_would_be_exported_and_writes_nothing(
+    sources: dict[str, Path], tmp_path: Path
+) -> None:
+    defaults = ("--steps", "4", "--guidance", "1", "--solver", "euler-ancestral")
+    told = run(str(sources["sdxl"]), "--check", *defaults)
+    assert told.returncode == 0, told.stderr
+    assert "becomes a bundle of family sdxl" in told.stdout
+    assert "default_steps: 4" in told.stdout and '"default": 1.0' in told.stdout
+    assert 'default_solver: "euler-ancestral"' in told.stdout
+    assert "unet: UNet2DConditionModel" in told.stdout
+    assert not told.stderr
+    assert list(tmp_path.iterdir()) == []
+    refused = run(str(tmp_path), "--check")
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1 and "there is no model_index.json" in refused.stderr
+
+
+def test_nothing_is_loaded_before_a_refusal(
+    folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder("wan")
+    change(path / "model_index.json", expand_timesteps=True)
+    monkeypatch.setattr(exporter, "loaded", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(ExportError, match="expand_timesteps = True is not supported"):
+        export_pipeline(Options(path, path / "out"))
+
+
+def test_damaged_folders_are_named_in_one_line(folder: Callable[[str], Path]) -> None:
+    path = folder("sdxl")
+    weights = path / "unet/diffusion_pytorch_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert "diffusion_pytorch_model.safetensors: has" in refusal(path)
+    weights.write_bytes(whole[:4])
+    assert "cut short, or not a safetensors file" in refusal(path)
+    weights.unlink()
+    assert refusal(path).endswith("unet: no weights; found: none")
+    weights.write_bytes(whole)
+    change(path / "unet/config.json", in_channels=9)
+    assert "in_channels = 9 is not supported" in refusal(path)
+    assert refusal(path).endswith("beside latents of 4 channels: an inpainting model")
+    change(path / "unet/config.json", in_channels=4)
+    shutil.rmtree(path / "tokenizer")
+    (path / "tokenizer").mkdir()
+    assert "tokenizer: " in refusal(path)
+    index = path / "model_index.json"
+    change(index, unet=["pipeline", "MyUNet"])
+    assert "custom code is not run" in refusal(path)
+    change(index, _class_name=["pipeline", "MyPipeline"])
+    assert "pipeline.MyPipeline is a community pipeline" in refusal(path)
+    index.write_text(index.read_text()[:30])
+    assert "cannot be read as JSON, it may be cut short" in refusal(path)
+
+
+def test_missing_weights_of_a_whole_file_are_noticed(folder: Callable[[str], Path]) -> None:
+    path = folder("sdxl")
+    from safetensors.torch import load_file, save_file
+
+    weights = path / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    del tensors["conv_out.weight"]
+    save_file(tensors, weights)
+    with pytest.raises(ExportError, match="unet: 1 weights are missing, among them conv_out.weight"):
+        load_pipeline(path, torch.float32, "cpu")
+
+
+def test_folders_of_one_variant_need_no_option(folder: Callable[[str], Path]) -> None:
+    path = folder("sdxl")
+    for weights in path.glob("*/*.safetensors"):
+        weights.rename(weights.with_name(weights.name.replace(".safetensors", ".fp16.safetensors")))
+    assert "variant fp16" in describe(Options(path, path / "out"))
+    assert "no weights of the variant ema; found: fp16" in refusal(path, variant="ema")
+    assert isinstance(load_pipeline(path, torch.float32, "cpu").unet, UNet2DConditionModel)
+
+
+def test_other_components_are_refused_by_class(folder: Callable[[str], Path]) -> None:
+    path = folder("sdxl")
+    change(path / "model_index.json", vae=["diffusers", "AutoencoderTiny"])
+    assert "vae is of class AutoencoderTiny, supported is AutoencoderKL" in refusal(path)
+    change(path / "model_index.json", vae=["diffusers", "AutoencoderKL"], text_encoder=[None, None])
+    assert "text_encoder is missing; bundles without it are not supported" in refusal(path)
+
+
+@pytest.mark.parametrize("name", exporter.FAMILIES)
+def test_every_option_of_a_pipeline_is_in_a_table(name: str) -> None:
+    """Its parameters that are no components, each carried, without effect or refused."""
+    known = set(inspect.signature(getattr(diffusers, name).__init__).parameters) - {"self"}
+    components = exporter.COMPONENTS[name].keys() | UNUSED.keys()
+    assert known - components == set(exporter.PIPELINE_OPTIONS.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    "family, option, value, told",
+    [
+        ("sdxl", "force_zeros_for_empty_prompt", True, '"zero_null": true'),
+        ("sdxl", "force_zeros_for_empty_prompt", False, '"zero_null": false'),
+        ("sdxl", "add_watermarker", True, None),
+        ("wan", "boundary_ratio", 0.9, "WanPipeline: boundary_ratio = 0.9 is not supported, only None"),
+        ("wan", "expand_timesteps", True, "WanPipeline: expand_timesteps = True is not supported"),
+    ],
+)
+def test_options_of_a_pipeline_are_carried_or_refused(
+    folder: Callable[[str], Path], family: str, option: str, value: object, told: str | None
+) -> None:
+    path = folder(family)
+    plain = describe(Options(path, path / "out"))
+    change(path / "model_index.json", **{option: value})
+    if told is None:
+        assert describe(Options(path, path / "out")) == plain
+    elif told.startswith('"'):
+        assert told in describe(Options(path, path / "out"))
+    else:
+        assert told in refusal(path)
+
+
+def test_options_are_checked_first(sources: dict[str, Path]) -> None:
+    assert refusal(sources["sdxl"], steps=0) == "--steps 0: expected at least 1"
+    assert refusal(sources["sdxl"], guidance=float("nan")) == "--guidance nan: expected a finite number"
+    assert refusal(sources["sdxl"], solver="euler:") == "--solver euler:: expected NAME[:key=value,...]"
+    assert "skips blocks of sd3, flux, wan, not of sdxl" in refusal(sources["sdxl"], perturb="skip:1")
+    assert "expected skip, pag, seg, got 'slg'" in refusal(sources["sd3"], perturb="slg:1")
+    assert "the network has no block 7" in refusal(sources["sd3"], perturb="skip:0,7")
+    assert "no self-attention in nowhere" in refusal(sources["sdxl"], perturb="pag:nowhere")
+
+
+@torch.no_grad()
+def test_sd3_without_t5_has_zeros_in_its_place(folder: Callable[[str], Path]) -> None:
+    path = folder("sd3")
+    for name in ("text_encoder_3", "tokenizer_3"):
+        shutil.rmtree(path / name)
+    change(path / "model_index.json", text_encoder_3=[None, None], tokenizer_3=[None, None])
+    export_pipeline(Options(path, path / "out"))
+    manifest = json.loads((path / "out/model.json").read_text())
+    pipe = load_pipeline(path, torch.float32, "cpu")
+    assert manifest["absent_text"] == [256, pipe.transformer.config.joint_attention_dim]
+    assert "text_encoder_3" not in manifest["components"]
+    tokens, *_ = pipe.encode_prompt("a", "a", "a", do_classifier_free_guidance=False)
+    assert list(tokens[0, 77:].shape) == manifest["absent_text"] and not tokens[0, 77:].any()
+
+
+@torch.no_grad()
+def test_networks_without_query_and_key_norms_export(folder: Callable[[str], Path]) -> None:
+    path = folder("sd3")
+    pipe = load_pipeline(path, torch.float32, "cpu")
+    config = dict(pipe.transformer.config) | {"qk_norm": None}
+    plain = SD3Transformer2DModel.from_config(config)
+    plain.load_state_dict(pipe.transformer.state_dict(), strict=False)
+    plain.save_pretrained(path / "transformer")
+    export_pipeline(Options(path, path / "out"))
+    assert (path / "out/model.json").exists()
+
+
+@torch.no_grad()
+def test_perturbed_denoisers_are_the_pipelines(sources: dict[str, Path], tmp_path: Path) -> None:
+    export_pipeline(Options(sources["sd3"], tmp_path, perturb="skip:0"))
+    entry = json.loads((tmp_path / "model.json").read_text())["components"]["perturbed_denoiser"]
+    file = torch.jit.load(str(tmp_path / entry["file"]))
+    net = load_pipeline(sources["sd3"], torch.float32, "cpu").transformer
+    x, time = torch.randn(2, 16, 8, 6), torch.tensor([300.0, 700.0])
+    tokens, pooled = torch.randn(2, 9, 72), torch.randn(2, 64)
+    expected = net(x, tokens, pooled, time, skip_layers=[0]).sample
+    torch.testing.assert_close(file(x, time, tokens, pooled, torch.arange(12)), expected, rtol=0, atol=1e-5)
+    names = {name for name, _ in file.named_parameters()}
+    assert not any(".transformer_blocks.0." in name for name in names)
+    assert any(".transformer_blocks.1." in name for name in names)
+
+
+@torch.no_grad()
+def test_perturbed_attention_is_the_published(sources: dict[str, Path]) -> None:
+    """PAG against diffusers' processor of PAG; SEG's unlimited blur against attention to the mean query."""
+    from diffusers.models.attention_processor import PAGIdentitySelfAttnProcessor2_0
+
+    unet = load_pipeline(sources["sdxl"], torch.float32, "cpu").unet
+    hidden = torch.randn(2, 12, unet.mid_block.attentions[0].transformer_blocks[0].attn1.query_dim)
+    for kind in ("pag", "seg"):
+        changed = perturbed(unet, parse(f"{kind}:mid_block", "sdxl"), "sdxl")
+        ours = changed.mid_block.attentions[0].transformer_blocks[0].attn1
+        theirs = unet.mid_block.attentions[0].transformer_blocks[0].attn1
+        assert ours.processor is not theirs.processor and ours.to_q.weight is theirs.to_q.weight
+        other = changed.down_blocks[1].attentions[0].transformer_blocks[0].attn1
+        assert other.processor is unet.down_blocks[1].attentions[0].transformer_blocks[0].attn1.processor
+        if kind == "pag":
+            both = PAGIdentitySelfAttnProcessor2_0()(theirs, torch.cat((hidden, hidden)))
+            expected = both[2:]
+        else:
+            q = theirs.to_q(hidden).mean(1, keepdim=True).expand(-1, 12, -1)
+            q, k, v = (
+                x.unflatten(2, (theirs.heads, -1)).transpose(1, 2)
+                for x in (q, theirs.to_k(hidden), theirs.to_v(hidden))
+            )
+            weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1)
+            expected = theirs.to_out[0]((weights @ v).transpose(1, 2).flatten(2))
+        torch.testing.assert_close(ours(hidden), expected, rtol=1e-5, atol=1e-5)
