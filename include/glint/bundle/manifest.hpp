@@ -93,8 +93,8 @@ GLINT_API bool is_tokenizer(std::string_view component);
 
 /// A parsed and validated model.json. A component's name is its role: `denoiser` is required; `tokenizer`,
 /// `text_encoder`, `vae_decoder`, `vae_decoder_next`, `vae_encoder`, `vae_encoder_next`, `weak_denoiser`,
-/// `perturbed_denoiser`, `npnet`, `core2_weak`, `scorer` and others such as `text_encoder_2` or `scorer_2` are
-/// optional.
+/// `perturbed_denoiser`, `npnet`, `core2_weak`, `scorer` and others such as `text_encoder_2` or `scorer_2`
+/// are optional.
 struct Manifest {
   std::string name;
   std::string family;  ///< one of src/family: sdxl, sd3, flux, wan, emoji, tensor
