@@ -33,9 +33,8 @@ const std::map<std::string, AdapterFile>& Bundle::State::adapter_files() {
   if (adapters) return *adapters;
   std::map<std::string, AdapterFile> files;
   for (const auto& [name, entry] : manifest.adapters)
-    files.emplace(name,
-                  detail::parse_adapter(checked_content(entry.file, entry.sha256, "adapters." + name),
-                                        (folder / entry.file).string()));
+    files.emplace(name, detail::parse_adapter(checked_content(entry.file, entry.sha256, "adapters." + name),
+                                              (folder / entry.file).string()));
   for (const auto& [name, path] : options.adapters)
     files.emplace(name, detail::load_adapter(path, options.warn));
   for (auto& [name, file] : files) rename_third_encoder(manifest, file);

@@ -91,8 +91,8 @@ inline NoiseSchedule flow_levels(const FlowTraining& training, const std::vector
   std::vector<Level> levels;
   for (double sigma : sigmas) {
     const float exact = static_cast<float>(sigma) * static_cast<float>(training.train_steps);
-    const double time = times == FlowTimes::Exact ? static_cast<double>(exact)
-                                                  : std::floor(sigma * training.train_steps);
+    const double time =
+        times == FlowTimes::Exact ? static_cast<double>(exact) : std::floor(sigma * training.train_steps);
     levels.push_back({time, 1.0 - as_float(sigma), as_float(sigma)});
   }
   levels.push_back({});

@@ -274,9 +274,9 @@ inline NoiseSchedule ratio_schedule(const VpTraining& training, const GridOption
                                     std::optional<double> last = std::nullopt) {
   std::vector<Level> levels;
   for (size_t i = 0; i < times.size(); ++i) levels.push_back(TrainingTable::from_ratio(times[i], ratios[i]));
-  levels.push_back(grid.terminal == Terminal::Zero ? Level{}
-                                                   : TrainingTable::from_ratio(
-                                                         0.0, last.value_or(table.ratio_min())));
+  levels.push_back(grid.terminal == Terminal::Zero
+                       ? Level{}
+                       : TrainingTable::from_ratio(0.0, last.value_or(table.ratio_min())));
   const double initial_scale = scaled ? levels.front().sigma : 1.0;
   return with_times_of(table, {NoiseKind::VariancePreserving, std::move(levels),
                                static_cast<double>(training.train_steps), initial_scale});
