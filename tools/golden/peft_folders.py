@@ -43,6 +43,12 @@ def write(folder: Path, name: str) -> None:
     model = get_peft_model(Network(), config)
     model.save_pretrained(str(folder / name))
     (folder / name / "README.md").unlink(missing_ok=True)
+    # The order of a set differs between runs, and where Network comes from between ways to call this.
+    path = folder / name / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    settings["target_modules"].sort()
+    settings["auto_mapping"] = None
+    path.write_text(json.dumps(settings, indent=2) + "\n")
     # Loaded again: the order of patterns, of which the first that fits holds, is the file's.
     model = PeftModel.from_pretrained(Network(), str(folder / name))
     scaling = {
