@@ -3,6 +3,7 @@
 
 #include <glint/bundle/bundle.hpp>
 #include <glint/catalog/option_values.hpp>
+#include <glint/pipeline/request.hpp>
 
 #include <spdlog/spdlog.h>
 #include <CLI/CLI.hpp>
@@ -54,6 +55,11 @@ void warn(const std::string& message);
 
 /// Returns the names of the bundles in model_folders().
 std::vector<std::string> model_names();
+
+/// Adds what all commands that sample take alike: --negative, --steps, --guidance, --solver, --schedule,
+/// --width, --height and --threads.
+void add_request_options(CLI::App& command, GenerateRequest& request, std::string& solver,
+                         std::string& schedule, int& threads);
 
 /// Parses `--schedule`: [NAME][:key=value,...], where NAME is a Spacing or a Sigmas value.
 OptionValues schedule_options(const std::string& text);

@@ -37,30 +37,6 @@ void fill_request(CollectArguments& args) {
   request.stored = args.stored == "float32" ? StoredType::Float32 : StoredType::Float16;
 }
 
-/// Reports progress: a line redrawn in place on a terminal, elsewhere a line every 10 %.
-class CollectReport {
- public:
-  explicit CollectReport(bool quiet) : quiet_(quiet), redraws_(can_redraw()) {}
-  ~CollectReport() {
-    if (!quiet_ && redraws_) redraw("");
-  }
-  CollectReport(const CollectReport&) = delete;
-  CollectReport& operator=(const CollectReport&) = delete;
-
-  void operator()(const CollectProgress& p) {
-    const int64_t tenth = 10 * p.done / p.total;
-    if (quiet_ || (!redraws_ && tenth == shown_)) return;
-    shown_ = tenth;
-    const std::string kept = p.kept == p.done ? "" : fmt::format(", {} kept", p.kept);
-    const std::string line = fmt::format("{}/{} items{}", p.done, p.total, kept);
-    redraws_ ? redraw(line) : say("{}\n", line);
-  }
-
- private:
-  bool quiet_, redraws_;
-  int64_t shown_ = 0;
-};
-
 using Collect = std::function<CollectResult(const Pipeline&, const CollectArguments&)>;
 
 int collect(CollectArguments& args, const Collect& run) {
@@ -72,8 +48,13 @@ int collect(CollectArguments& args, const Collect& run) {
   args.request.generate.observer = &observer;
   CollectResult result;
   try {
-    CollectReport report(args.quiet);
-    args.request.progress = [&report](const CollectProgress& p) { report(p); };
+    ProgressLines lines(args.quiet, 10);
+    args.request.progress = [&lines](const CollectProgress& p) {
+      lines.show(p.done, p.total, [&] {
+        const std::string kept = p.kept == p.done ? "" : fmt::format(", {} kept", p.kept);
+        return fmt::format("{}/{} items{}", p.done, p.total, kept);
+      });
+    };
     result = run(pipeline, args);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::Cancelled) throw;
@@ -111,11 +92,7 @@ void add_options(CLI::App& command, CollectArguments& args) {
       .add_option("--output,-o", r.folder, "folder to collect into; a collection begun there is continued")
       ->required();
   add_model_options(command, args.model);
-  command.add_option("--negative", r.generate.negative, "what to steer away from");
-  command.add_option("--steps", r.generate.steps, "steps of the solver; default: the model's");
-  command.add_option("--guidance", r.generate.guidance, "guidance scale; default: the model's");
-  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
-  command.add_option("--schedule", args.schedule, "as for generate");
+  add_request_options(command, r.generate, args.solver, args.schedule, args.threads);
   command.add_option("--seed", r.generate.seed, "item k is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.generate.count, "noises per prompt")->capture_default_str();
   command.add_option("--batch", r.generate.batch, "items sampled at once")->capture_default_str();
@@ -126,10 +103,7 @@ void add_options(CLI::App& command, CollectArguments& args) {
   command.add_option("--stored", args.stored, "dtype of latents and predictions in the files")
       ->check(CLI::IsMember({"float16", "float32"}))
       ->capture_default_str();
-  command.add_option("--width", r.generate.width, "px; default: the model's");
-  command.add_option("--height", r.generate.height, "px; default: the model's");
   command.add_option("--frames", r.generate.frames, "frames of a video model");
-  command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command.add_flag("--json", args.json, "print one JSON object about the run");
   command.add_flag("--quiet,-q", args.quiet, "no progress, no summary");
 }

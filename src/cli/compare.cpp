@@ -235,17 +235,10 @@ void add_compare(CLI::App& app, int& exit_code) {
       ->add_option("--enlarge", args->enlarge,
                    "make pictures this many times as large; default: large enough for their labels")
       ->check(CLI::Range(1, 64));
-  command->add_option("--negative", r.negative, "what to steer away from");
-  command->add_option("--steps", r.steps, "steps of the solver; default: the model's");
-  command->add_option("--guidance", r.guidance, "guidance scale; default: the model's");
-  command->add_option("--solver", args->solver, "NAME[:key=value,...]; default: the model's");
-  command->add_option("--schedule", args->schedule, "as for generate");
+  add_request_options(*command, r, args->solver, args->schedule, args->threads);
   command->add_option("--seed", r.seed, "row k is drawn with seed + k")->capture_default_str();
   command->add_option("--count", r.count, "rows, each of one seed")->capture_default_str();
   command->add_option("--batch", r.batch, "pictures sampled at once")->capture_default_str();
-  command->add_option("--width", r.width, "px; default: the model's");
-  command->add_option("--height", r.height, "px; default: the model's");
-  command->add_option("--threads", args->threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command->add_flag("--json", args->json, "print one JSON object about the run");
   command->add_flag("--quiet,-q", args->quiet, "no progress, no path");
   command->footer(

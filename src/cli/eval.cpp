@@ -62,33 +62,25 @@ std::string duration(double seconds) {
                              : fmt::format("{:.1f} h", seconds / kHour);
 }
 
-/// Reports progress and the time left: a line redrawn in place on a terminal, elsewhere a line every 5 %.
+/// Reports progress and the time left.
 class EvalReport {
  public:
-  explicit EvalReport(bool quiet) : quiet_(quiet), redraws_(can_redraw()) {}
-  ~EvalReport() {
-    if (!quiet_ && redraws_) redraw("");
-  }
-  EvalReport(const EvalReport&) = delete;
-  EvalReport& operator=(const EvalReport&) = delete;
+  explicit EvalReport(bool quiet) : lines_(quiet, 20) {}
 
   void operator()(const EvalProgress& p) {
-    const int64_t twentieth = 20 * p.done / p.total;
-    if (quiet_ || (!redraws_ && twentieth == shown_)) return;
-    shown_ = twentieth;
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-    const auto made = static_cast<double>(p.done - p.resumed);
-    const double left = seconds / std::max(made, 1.0) * static_cast<double>(p.total - p.done);
-    const std::string line =
-        p.whole ? fmt::format("{}/{} pictures, about {} left: {}", p.done, p.total, duration(left), p.arm)
-                : fmt::format("{}/{} pictures before the baselines, about {}: {}", p.done, p.total,
-                              duration(left), p.arm);
-    redraws_ ? redraw(line) : say("{}\n", line);
+    lines_.show(p.done, p.total, [&] {
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+      const auto made = static_cast<double>(p.done - p.resumed);
+      const double left = seconds / std::max(made, 1.0) * static_cast<double>(p.total - p.done);
+      return p.whole
+                 ? fmt::format("{}/{} pictures, about {} left: {}", p.done, p.total, duration(left), p.arm)
+                 : fmt::format("{}/{} pictures before the baselines, about {}: {}", p.done, p.total,
+                               duration(left), p.arm);
+    });
   }
 
  private:
-  bool quiet_, redraws_;
-  int64_t shown_ = -1;
+  ProgressLines lines_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
@@ -147,7 +139,7 @@ int eval(EvalArguments& args) {
   return kOk;
 }
 
-void add_request_options(CLI::App& command, EvalArguments& args) {
+void add_eval_options(CLI::App& command, EvalArguments& args) {
   EvalRequest& r = args.request;
   GenerateRequest& g = r.generate;
   command.add_option("--prompts", args.prompt_file, "text file with one prompt per line")->required();
@@ -183,15 +175,9 @@ void add_request_options(CLI::App& command, EvalArguments& args) {
   command.add_option("--pictures", r.pictures, "pairs whose pictures the report shows")
       ->capture_default_str();
   add_model_options(command, args.model);
-  command.add_option("--negative", g.negative, "what to steer away from");
-  command.add_option("--steps", g.steps, "steps of the solver; default: the model's");
-  command.add_option("--guidance", g.guidance, "guidance scale; default: the model's");
-  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
-  command.add_option("--schedule", args.schedule, "as for generate");
+  add_request_options(command, g, args.solver, args.schedule, args.threads);
   command.add_option("--seed", g.seed, "picture i of an arm is drawn with seed + i")->capture_default_str();
   command.add_option("--batch", g.batch, "pictures sampled at once")->capture_default_str();
-  command.add_option("--width", g.width, "px; default: the model's");
-  command.add_option("--height", g.height, "px; default: the model's");
 }
 
 }  // namespace
@@ -200,8 +186,7 @@ void add_eval(CLI::App& app, int& exit_code) {
   auto args = std::make_shared<EvalArguments>();
   CLI::App* command =
       app.add_subcommand("eval", "Measure methods against plain sampling of the same guidance and cost");
-  add_request_options(*command, *args);
-  command->add_option("--threads", args->threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
+  add_eval_options(*command, *args);
   command->add_flag("--json", args->json, "print one JSON object about the run");
   command->add_flag("--quiet,-q", args->quiet, "no progress, no table");
   command->footer(

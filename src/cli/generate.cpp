@@ -215,19 +215,12 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   GenerateRequest& r = args.request;
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
   add_model_options(command, args.model);
-  command.add_option("--negative", r.negative, "what to steer away from");
-  command.add_option("--steps", r.steps, "steps of the solver; default: the model's");
-  command.add_option("--guidance", r.guidance, "guidance scale, 1 and less is off; default: the model's");
+  add_request_options(command, r, args.solver, args.schedule, args.threads);
   command
       .add_option("--with", args.with,
                   "a strategy, rule, filter, attention or cache: NAME[:key=value,...]; may be repeated; "
                   "'glint list' has the names")
       ->allow_extra_args(false);
-  command.add_option("--solver", args.solver, "NAME[:key=value,...]; default: the model's");
-  command.add_option(
-      "--schedule", args.schedule,
-      "leading, trailing, linspace, karras, exponential, lu or beta, then [:key=value,...]: spacing, sigmas, "
-      "rho, steps_offset, terminal, sigma_min, sigma_max, shift");
   command
       .add_option("--lora", args.lora,
                   "[NAME=]FILE[:scale], a safetensors file or PEFT's folder, or an adapter of the model by "
@@ -241,8 +234,6 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
       .add_option("--batch", r.batch,
                   "pictures sampled at once; changes memory and time, and pictures by rounding only")
       ->capture_default_str();
-  command.add_option("--width", r.width, "px; default: the model's");
-  command.add_option("--height", r.height, "px; default: the model's");
   command.add_option("--frames", r.frames, "frames of a video; default: the model's");
   command.add_option("--noise-in", args.noise_in,
                      "safetensors with initial 'noise' [B,C,H,W]; replaces --seed and --count");
@@ -279,7 +270,6 @@ void add_output_options(CLI::App& command, Arguments& args) {
 }
 
 void add_run_options(CLI::App& command, Arguments& args) {
-  command.add_option("--threads", args.threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
   command.add_flag("--effective-guidance", args.request.effective_guidance,
                    "measure the guidance scale every step amounts to, for --json; 2 more rows a step");
   command.add_flag("--json", args.json, "print one JSON object about the run");

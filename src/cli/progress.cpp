@@ -50,6 +50,20 @@ InterruptGuard::~InterruptGuard() {
 
 int InterruptGuard::signal() { return stop_signal; }
 
+ProgressLines::ProgressLines(bool quiet, int64_t lines)
+    : quiet_(quiet), redraws_(can_redraw()), lines_(lines) {}
+
+ProgressLines::~ProgressLines() {
+  if (!quiet_ && redraws_) redraw("");
+}
+
+void ProgressLines::show(int64_t done, int64_t total, const std::function<std::string()>& line) {
+  const int64_t part = lines_ * done / total;
+  if (quiet_ || (!redraws_ && part == shown_)) return;
+  shown_ = part;
+  redraws_ ? redraw(line()) : say("{}\n", line());
+}
+
 Progress::Progress(bool quiet) : quiet_(quiet), redraws_(can_redraw()) {}
 
 void Progress::begin(std::string_view label) {

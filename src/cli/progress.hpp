@@ -5,6 +5,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -32,6 +34,23 @@ class InterruptGuard {
 class Interruptible final : public Observer {
  public:
   bool keep_going() override { return !InterruptGuard::interrupted(); }
+};
+
+/// Shows the progress of many items unless quiet: a line redrawn in place on a terminal, elsewhere at the
+/// first item and then up to `lines` of them.
+class ProgressLines {
+ public:
+  ProgressLines(bool quiet, int64_t lines);
+  ~ProgressLines();
+  ProgressLines(const ProgressLines&) = delete;
+  ProgressLines& operator=(const ProgressLines&) = delete;
+
+  /// Shows what `line` returns, if it is time for a line.
+  void show(int64_t done, int64_t total, const std::function<std::string()>& line);
+
+ private:
+  bool quiet_, redraws_;
+  int64_t lines_, shown_ = -1;
 };
 
 /// Shows progress unless quiet, and stops the run after Ctrl-C.

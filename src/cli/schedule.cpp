@@ -35,4 +35,20 @@ OptionValues schedule_options(const std::string& text) {
   return choice.options;
 }
 
+void add_request_options(CLI::App& command, GenerateRequest& request, std::string& solver,
+                         std::string& schedule, int& threads) {
+  command.add_option("--negative", request.negative, "what to steer away from");
+  command.add_option("--steps", request.steps, "steps of the solver; default: the model's");
+  command.add_option("--guidance", request.guidance,
+                     "guidance scale, 1 and less is off; default: the model's");
+  command.add_option("--solver", solver, "NAME[:key=value,...]; default: the model's");
+  command.add_option(
+      "--schedule", schedule,
+      "leading, trailing, linspace, karras, exponential, lu or beta, then [:key=value,...]: spacing, sigmas, "
+      "rho, steps_offset, terminal, sigma_min, sigma_max, shift");
+  command.add_option("--width", request.width, "px; default: the model's");
+  command.add_option("--height", request.height, "px; default: the model's");
+  command.add_option("--threads", threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));
+}
+
 }  // namespace glint::cli

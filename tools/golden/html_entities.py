@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import argparse
 import html.entities
 import sys
 from pathlib import Path
+
+import generated
 
 FILE = Path(__file__).resolve().parents[2] / "src/text/html_entities.hpp"
 WIDTH = 100
@@ -47,16 +48,5 @@ def source() -> str:
     return f"{HEAD}{body};\n\n}}  // namespace glint::detail\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true")
-    if parser.parse_args().check:
-        return 0 if FILE.read_text() == source() else 1
-    FILE.write_text(source())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main(__doc__, FILE, source))

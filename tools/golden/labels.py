@@ -10,13 +10,13 @@ number of steps.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
 from pathlib import Path
 
 import diffusers
+import generated
 import numpy as np
 import torch
 from diffusers import SchedulerMixin
@@ -100,18 +100,10 @@ def content() -> list[Config]:
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="compare with the stored file")
+def source() -> str:
     torch.set_num_threads(1)  # the tensors are tiny
-    text = "[\n" + ",\n".join(json.dumps(grid) for grid in content()) + "\n]\n"
-    if parser.parse_args().check:
-        return 0 if FILE.read_text() == text else 1
-    FILE.write_text(text)
-    return 0
+    return "[\n" + ",\n".join(json.dumps(grid) for grid in content()) + "\n]\n"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main(__doc__, FILE, source))

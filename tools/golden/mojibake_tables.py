@@ -8,7 +8,6 @@ FOLDER has ftfy 6.3.1, which is not among the pins: pip install --target FOLDER 
 
 from __future__ import annotations
 
-import argparse
 import html
 import re
 import sys
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ftfy.bad_codecs  # noqa: F401, which registers the sloppy encodings
+import generated
 from ftfy import badness, chardata
 
 FILE = Path(__file__).resolve().parents[2] / "src/text/mojibake_tables.hpp"
@@ -239,16 +239,5 @@ def source() -> str:
     ).rstrip("\n") + "\n\n}  // namespace glint::detail\n"  # fmt: skip
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true")
-    if parser.parse_args().check:
-        return 0 if FILE.read_text() == source() else 1
-    FILE.write_text(source())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main(__doc__, FILE, source))

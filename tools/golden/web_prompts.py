@@ -135,6 +135,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
     with tempfile.TemporaryDirectory() as work:
         tokenizer = DiffusionPipeline.from_pretrained(str(saved("wan", Path(work)))).tokenizer
     texts = damaged()
@@ -146,7 +147,7 @@ def main() -> int:
     stored = load_file(DATA / "ids.safetensors")
     prompts = from_numpy(ids(tokenizer, PROMPTS))
     path = DATA / "web_prompts.json"
-    if parser.parse_args().check:
+    if check:
         same = path.read_text(encoding="utf-8") == content and stored["wan.tokenizer"].equal(prompts)
         return 0 if same else 1
     path.write_text(content, encoding="utf-8")
