@@ -1,4 +1,4 @@
-// PyTorch archives (zip files of records) in memory, and files for engines that only open paths.
+// PyTorch archives (zip files of records), and files for engines that only open paths.
 #pragma once
 
 #include "network/loaders.hpp"

@@ -24,8 +24,7 @@ class VideoDecoder;
 class VideoEncoder;
 
 /// An opened model bundle. Components are loaded on first use and kept for the bundle's lifetime. Each file
-/// is read once, and the bytes in memory, whose SHA-256 is verified, are the ones that are used. Copies share
-/// everything.
+/// is opened once, and only bytes whose SHA-256 was verified are used. Copies share everything.
 /// Thread:  const calls are safe concurrently; concurrent requests for one component load it once.
 class GLINT_API Bundle {
  public:
