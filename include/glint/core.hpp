@@ -27,6 +27,7 @@
 #include <glint/model/conditioning.hpp>
 #include <glint/model/gaussian_mixture_model.hpp>
 #include <glint/model/model.hpp>
+#include <glint/model/text_tokens.hpp>
 
 #include <glint/guidance/apg.hpp>
 #include <glint/guidance/autoguidance.hpp>
@@ -60,6 +61,7 @@
 #include <glint/solver/unipc.hpp>
 
 #include <glint/attention/gain.hpp>
+#include <glint/attention/normalized_guidance.hpp>
 #include <glint/attention/options.hpp>
 #include <glint/attention/policy.hpp>
 #include <glint/attention/policy_options.hpp>

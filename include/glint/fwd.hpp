@@ -22,6 +22,7 @@ class Model;
 struct AttentionPolicy;
 struct Conditioning;
 struct Level;
+struct NormalizedGuidance;
 struct Prompt;
 
 }  // namespace glint

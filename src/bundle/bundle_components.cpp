@@ -1,5 +1,6 @@
 // Turns a bundle's components into the library's models, encoders and decoders.
 #include "bundle/bundle_state.hpp"
+#include "family/family.hpp"
 
 #include <glint/bundle/network_model.hpp>
 #include <glint/core/parameterization.hpp>
@@ -22,6 +23,9 @@ std::shared_ptr<const Model> Bundle::model(const std::string& name) const {
     info.embedded_guidance = std::find(names.begin(), names.end(), "guidance") != names.end();
     info.device = state_->options.device;
     info.gradients = facts_of(component.backend).gradients;
+    info.text_tokens = component.text_tokens != TextTokens::Unknown
+                           ? component.text_tokens
+                           : families::find(state_->manifest.family).text_tokens;
     NetworkInputs inputs{.names = names,
                          .time = component.time,
                          .train_steps = state_->manifest.schedule.vp.train_steps,

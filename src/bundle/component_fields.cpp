@@ -85,6 +85,7 @@ void fields(Visitor& v, Component& component, std::string_view role) {
   std::sort(sorted.begin(), sorted.end());
   v.rule(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "inputs", "names that differ");
   v.choice("time", component.time);
+  v.choice("text_tokens", component.text_tokens, false);
 }
 
 bool is_role(std::string_view name) {

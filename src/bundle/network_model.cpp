@@ -9,6 +9,9 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
+#include <deque>
+
 namespace glint {
 namespace {
 
@@ -17,21 +20,80 @@ int64_t token_block(const AttentionPolicy& policy) {
   return policy.kind == AttentionKind::Pisa ? policy.pisa.block_size : 64;
 }
 
+/// The negative prompts of a call with normalized attention guidance, as conditionings that are the branch's
+/// but for tokens and mask.
+class Negatives {
+ public:
+  explicit Negatives(const ModelInput& input) {
+    if (!input.normalized) return;
+    for (size_t i = 0; i < input.negatives.size(); ++i) {
+      const Conditioning* negative = input.negatives[i];
+      if (!negative) continue;
+      GLINT_CHECK(input.branches[i]->tokens.defined() && negative->tokens.defined(), InvalidArgument,
+                  "nag: needs token embeddings of the prompt and of the negative prompt");
+      Conditioning& row = rows_.emplace_back(with_tokens(*input.branches[i], negative->tokens));
+      row.mask = negative->mask;
+      conditionings_.push_back(&row);
+      branches_.push_back(static_cast<int64_t>(i));
+    }
+  }
+  Negatives(const Negatives&) = delete;
+  Negatives& operator=(const Negatives&) = delete;
+
+  const std::vector<const Conditioning*>& conditionings() const { return conditionings_; }
+
+  /// Returns which rows belong together, the negatives' beginning at row `first` of their tensor.
+  std::vector<GuidedRows::Pair> pairs(int64_t samples, int64_t first) const {
+    std::vector<GuidedRows::Pair> pairs;
+    for (const int64_t branch : branches_) {
+      pairs.push_back({.prompt = branch * samples, .negative = first});
+      first += samples;
+    }
+    return pairs;
+  }
+
+ private:
+  std::deque<Conditioning> rows_;
+  std::vector<const Conditioning*> conditionings_;
+  std::vector<int64_t> branches_;
+};
+
 /// Builds the arguments of one call: batch size, device and dtype are fixed.
 class Batch {
  public:
-  Batch(const ModelInput& input, const ModelInfo& info, const NetworkInputs& inputs)
+  Batch(const ModelInput& input, const ModelInfo& info, const NetworkInputs& inputs,
+        std::vector<const Conditioning*> conditionings)
       : input_(input),
         info_(info),
         inputs_(inputs),
         size_(input.x.size(0)),
-        branches_(static_cast<int64_t>(input.branches.size())),
+        conditionings_(std::move(conditionings)),
         device_(detail::parse_device(inputs.device)),
         dtype_(detail::parse_dtype(inputs.dtype)) {}
 
   int64_t size() const { return size_; }
-  int64_t rows() const { return size_ * branches_; }
+  int64_t rows() const { return size_ * static_cast<int64_t>(conditionings_.size()); }
 
+  std::vector<at::Tensor> arguments() const {
+    std::vector<at::Tensor> result;
+    result.reserve(inputs_.names.size());
+    for (const auto& name : inputs_.names) result.push_back(argument(name));
+    return result;
+  }
+
+  /// Returns what normalized attention guidance has to know of the batch.
+  GuidedRows guided() const {
+    const at::Tensor& x = input_.x;
+    const int64_t frames = x.dim() == 5 ? x.size(2) : 1;
+    return {.options = *input_.normalized,
+            .text = info_.text_tokens,
+            .text_length = conditionings_.front()->tokens.size(1),
+            .image_length = frames * (x.size(-2) / inputs_.patch) * (x.size(-1) / inputs_.patch),
+            .rows = rows(),
+            .samples = size_};
+  }
+
+ private:
   /// Returns the network's argument called `name`.
   at::Tensor argument(const std::string& name) const {
     if (name == "latents") return latents();
@@ -39,7 +101,7 @@ class Batch {
     if (name == "guidance") return filled(guidance());
     if (name == "token_order") return token_order();
     std::vector<at::Tensor> parts;
-    for (const auto* branch : input_.branches) parts.push_back(part(*branch, name));
+    for (const auto* one : conditionings_) parts.push_back(part(*one, name));
     for (const auto& one : parts)
       GLINT_CHECK(one.sizes() == parts.front().sizes(), ShapeMismatch,
                   "{}: branches must have one shape, got {} and {}", name,
@@ -47,15 +109,14 @@ class Batch {
     return joined(parts);
   }
 
- private:
   static at::Tensor joined(const std::vector<at::Tensor>& parts) {
     return parts.size() == 1 ? parts.front() : at::cat(parts);
   }
 
-  /// Returns x once per branch: cast first, then copied once into the batch.
+  /// Returns x once per conditioning: cast first, then copied once into the batch.
   at::Tensor latents() const {
     const auto x = input_.x.to(device_, dtype_);
-    return joined(std::vector<at::Tensor>(input_.branches.size(), x));
+    return joined(std::vector<at::Tensor>(conditionings_.size(), x));
   }
 
   /// Returns raster order, unless the policy in force benefits from patches. Not batched.
@@ -107,7 +168,8 @@ class Batch {
   const ModelInput& input_;
   const ModelInfo& info_;
   const NetworkInputs& inputs_;
-  int64_t size_, branches_;
+  int64_t size_;
+  std::vector<const Conditioning*> conditionings_;
   at::Device device_;
   at::ScalarType dtype_;
 };
@@ -160,23 +222,47 @@ NetworkModel::NetworkModel(AdaptedNetwork network, ModelInfo info, NetworkInputs
               inputs_.train_steps);
   GLINT_CHECK(inputs_.patch > 0, InvalidArgument, "patch: expected a positive number, got {}", inputs_.patch);
   info_.attention_layers = network_.base().attention_layers();
+  const auto tokens = token_input();
+  info_.text_apart = info_.text_tokens == TextTokens::Cross && info_.attention_layers > 0 && tokens &&
+                     network_.base().text_apart(*tokens, inputs_.names.size());
   info_.adapters = network_.names();
   detail::parse_dtype(inputs_.dtype);
   detail::parse_device(inputs_.device);
 }
 
+std::optional<size_t> NetworkModel::token_input() const {
+  const auto found = std::find(inputs_.names.begin(), inputs_.names.end(), "tokens");
+  if (found == inputs_.names.end()) return std::nullopt;
+  return static_cast<size_t>(found - inputs_.names.begin());
+}
+
 std::vector<at::Tensor> NetworkModel::predict(const ModelInput& input) const {
   check_input(input, info_);
-  const Batch batch(input, info_, inputs_);
-  std::vector<at::Tensor> arguments;
-  arguments.reserve(inputs_.names.size());
-  for (const auto& name : inputs_.names) arguments.push_back(batch.argument(name));
-
   const std::shared_ptr<const Network> network = network_.at(input.adapters);
+  const Negatives negatives(input);
+  std::vector<const Conditioning*> conditionings(input.branches.begin(), input.branches.end());
+  const auto own = input.x.size(0) * static_cast<int64_t>(conditionings.size());
+  if (!info_.text_apart)
+    conditionings.insert(conditionings.end(), negatives.conditionings().begin(),
+                         negatives.conditionings().end());
+  const Batch batch(input, info_, inputs_, std::move(conditionings));
+  std::optional<GuidedRows> guided;
+  if (input.normalized) {
+    guided = batch.guided();
+    guided->pairs = negatives.pairs(batch.size(), info_.text_apart ? 0 : own);
+    if (info_.text_apart)
+      guided->apart = network->text_keys(Batch(input, info_, inputs_, negatives.conditionings()).arguments(),
+                                         *token_input());
+  }
   const auto outputs = [&] {
-    if (!input.attention) return network->run(std::move(arguments));
-    const AttentionScope scope(*input.attention);
-    return network->run(std::move(arguments));
+    if (!input.attention && !guided) return network->run(batch.arguments());
+    const AttentionScope scope(input.attention ? *input.attention : AttentionPolicy{}, nullptr,
+                               guided ? &*guided : nullptr);
+    auto result = network->run(batch.arguments());
+    GLINT_CHECK(!guided || scope.guided_calls() > 0, BadModel,
+                "nag: no attention layer of model '{}' reads the prompt's {} tokens as text_tokens says, {}",
+                info_.name, guided->text_length, enum_name(info_.text_tokens));
+    return result;
   }();
   check_output(outputs, input.x, batch.rows(), info_.name);
 

@@ -192,6 +192,7 @@ class HostEngine final : public Engine {
       fail(ErrorCode::InvalidArgument, "with: a solver is given by the option solver");
     }
     void operator()(const AttentionPolicy& policy) const { parts.predictor.attention = policy; }
+    void operator()(const NormalizedGuidance& guidance) const { parts.predictor.normalized = guidance; }
     void operator()(const std::shared_ptr<const StepCache>& cache) const { parts.cache = cache; }
   };
 

@@ -36,6 +36,10 @@ void detail::add_attention(Registry& registry) {
   registry.add<PolicyOptions<AttentionKind::Dense>>(kDense, make_policy<AttentionKind::Dense>);
   registry.add<PolicyOptions<AttentionKind::Pisa>>(kPisa, make_policy<AttentionKind::Pisa>);
   registry.add<PolicyOptions<AttentionKind::Isa>>(kIsa, make_policy<AttentionKind::Isa>);
+  registry.add<NormalizedGuidance>([](const NormalizedGuidance& options) {
+    check_ranges(NormalizedGuidance::info.name, options);
+    return options;
+  });
 }
 
 }  // namespace glint

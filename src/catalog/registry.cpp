@@ -6,12 +6,13 @@
 namespace glint {
 namespace {
 
-constexpr std::array<std::string_view, 7> kKinds{"rule",  "filter",    "solver", "step",
-                                                 "noise", "attention", "cache"};
+constexpr std::array<std::string_view, 8> kKinds{
+    "rule", "filter", "solver", "step", "noise", "attention", "attention-guidance", "cache"};
 
 /// Returns a kind's name for messages.
 std::string label(std::string_view kind) {
   if (kind == "attention") return "attention policy";
+  if (kind == "attention-guidance") return "attention guidance";
   return kind == "step" || kind == "noise" ? message("{} strategy", kind) : std::string(kind);
 }
 
@@ -74,6 +75,9 @@ std::shared_ptr<const NoiseStrategy> Registry::noise(const Choice& c, const Buil
 }
 AttentionPolicy Registry::attention(const Choice& c, const BuildContext& context) const {
   return made<AttentionPolicy>("attention", c, context);
+}
+NormalizedGuidance Registry::attention_guidance(const Choice& c, const BuildContext& context) const {
+  return made<NormalizedGuidance>("attention-guidance", c, context);
 }
 std::shared_ptr<const StepCache> Registry::cache(const Choice& c, const BuildContext& context) const {
   return made<std::shared_ptr<const StepCache>>("cache", c, context);

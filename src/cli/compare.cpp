@@ -176,7 +176,7 @@ int compare(CompareArguments& args) {
   request.schedule = schedule_options(args.schedule);
   const std::vector<Arm> arms = arms_of(args);
   const bool attention =
-      std::any_of(arms.begin(), arms.end(), [](const Arm& a) { return sets_attention(a); });
+      std::any_of(arms.begin(), arms.end(), [](const Arm& a) { return changes_attention(a); });
   const Pipeline pipeline(open_model(args.model, attention, args.quiet));
   const Manifest& manifest = pipeline.bundle().manifest();
   GLINT_CHECK(!manifest.latent.frame_scale, InvalidArgument,

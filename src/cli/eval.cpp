@@ -104,7 +104,7 @@ int eval(EvalArguments& args) {
   fill_request(args);
   EvalRequest& request = args.request;
   const bool attention = std::any_of(request.methods.begin(), request.methods.end(),
-                                     [](const Arm& arm) { return sets_attention(arm); });
+                                     [](const Arm& arm) { return changes_attention(arm); });
   const Pipeline pipeline(open_model(args.model, attention, args.quiet));
   const InterruptGuard guard;
   Interruptible observer;

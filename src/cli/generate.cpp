@@ -66,10 +66,10 @@ void fill_request(Arguments& args) {
   request.prompts = args.prompts;
 }
 
-/// Whether the request sets an attention policy, which the denoiser must be loaded for.
-bool has_attention(const GenerateRequest& request) {
+/// Whether the denoiser must be loaded with attention layers that can be changed.
+bool changes_attention(const GenerateRequest& request) {
   return std::any_of(request.with.begin(), request.with.end(), [](const Method& method) {
-    return builtins().entry(method.choice()->name).info.kind == "attention";
+    return builtins().entry(method.choice()->name).changes_attention();
   });
 }
 
@@ -173,7 +173,7 @@ int generate(Arguments& args) {
   if (!args.from.empty()) repeat_from(args);
   if (args.threads > 0) at::set_num_threads(args.threads);
   fill_request(args);
-  const Bundle bundle = open_model(args.model, has_attention(args.request), args.quiet);
+  const Bundle bundle = open_model(args.model, changes_attention(args.request), args.quiet);
   if (!args.from.empty()) check_recorded(args, bundle);
   const Pipeline pipeline(with_lora(bundle, args.lora, args.request.adapters));
   prepare(args, pipeline);
@@ -218,7 +218,8 @@ void add_sampling_options(CLI::App& command, Arguments& args) {
   add_request_options(command, r, args.solver, args.schedule, args.threads);
   command
       .add_option("--with", args.with,
-                  "a strategy, rule, filter, attention or cache: NAME[:key=value,...]; may be repeated; "
+                  "a strategy, rule, filter, attention policy or guidance, or cache: NAME[:key=value,...]; "
+                  "may be repeated; "
                   "'glint list' has the names")
       ->allow_extra_args(false);
   command

@@ -39,6 +39,20 @@ std::string_view group_of(const EntryInfo& info) {
   return kGroups[info.goal == Goal::Speed ? 1 : 0];
 }
 
+struct Finding {
+  std::string_view name, words;
+};
+constexpr Finding kFindings[] = {
+#include "cli/findings.inc"
+};
+
+/// Returns what was measured of a method on the bundled models; empty if nothing was.
+std::string_view finding(std::string_view name) {
+  for (const Finding& one : kFindings)
+    if (one.name == name) return one.words;
+  return {};
+}
+
 Json to_json(const Registry::Entry& entry) {
   Json options = Json::array();
   for (const OptionDescription& o : entry.options)
@@ -48,8 +62,13 @@ Json to_json(const Registry::Entry& entry) {
                        {"unit", o.unit},
                        {"range", range_of(o)},
                        {"help", o.help}});
-  return {{"kind", entry.info.kind}, {"name", entry.info.name}, {"summary", entry.info.summary},
-          {"options", options},      {"cost", entry.info.cost}, {"source", entry.info.source}};
+  return {{"kind", entry.info.kind},
+          {"name", entry.info.name},
+          {"summary", entry.info.summary},
+          {"options", options},
+          {"cost", entry.info.cost},
+          {"source", entry.info.source},
+          {"measured", finding(entry.info.name)}};
 }
 
 /// Summarises a model and its defaults. An unreadable bundle shows its error, so that the others still list.
@@ -65,8 +84,13 @@ std::string summary_of(const std::string& name) {
 }
 
 Json model_json(const std::string& name) {
-  return {{"kind", "model"},          {"name", name}, {"summary", summary_of(name)},
-          {"options", Json::array()}, {"cost", ""},   {"source", "model bundle"}};
+  return {{"kind", "model"},
+          {"name", name},
+          {"summary", summary_of(name)},
+          {"options", Json::array()},
+          {"cost", ""},
+          {"source", "model bundle"},
+          {"measured", ""}};
 }
 
 /// The width of the output: the terminal's, but no more than is pleasant to read.
@@ -110,6 +134,8 @@ void print_entry(const Registry::Entry& entry) {
   print_line("what", entry.info.summary);
   print_line("cost", entry.info.cost);
   print_line("source", entry.info.source);
+  const std::string_view measured = finding(entry.info.name);
+  print_line("measured", measured.empty() ? "not on the bundled models" : measured);
   if (!entry.options.empty()) print("options\n");
   for (const OptionDescription& o : entry.options) {
     std::string text = o.help;
@@ -155,12 +181,17 @@ int list(const ListArguments& args) {
     for (const Registry::Entry& entry : entries) {
       if (group_of(entry.info) != group) continue;
       if (!std::exchange(headed, true)) print("{}\n", group);
-      print_line(entry.info.name, entry.info.summary);
+      const std::string_view measured = finding(entry.info.name);
+      print_line(entry.info.name, measured.empty() ? std::string(entry.info.summary)
+                                                   : fmt::format("{} [{}]", entry.info.summary, measured));
     }
   }
   if (!models.empty()) print("Models (--model)\n");
   for (const std::string& name : models) print_line(name, summary_of(name));
-  if (args.what.empty()) print("\n'glint list NAME' shows the options, cost and source of one.\n");
+  if (args.what.empty())
+    print(
+        "\nIn brackets: measured on the bundled models (docs/results.md, docs/caches.md).\n"
+        "'glint list NAME' shows the options, cost and source of one.\n");
   return kOk;
 }
 
@@ -171,7 +202,8 @@ void add_list(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("list", "List methods, solvers and models, or show one of them");
   command->add_option(
       "what", args->what,
-      "a name, or a kind: rule, filter, step, noise, attention, cache, solver or model; default: everything");
+      "a name, or a kind: rule, filter, step, noise, attention, attention-guidance, cache, solver or "
+      "model; default: everything");
   command->add_flag("--json", args->json, "print a JSON array");
   command->footer(
       "Examples:\n"

@@ -99,9 +99,9 @@ GenerateRequest with_arm(GenerateRequest request, const Arm& arm, const Registry
   return request;
 }
 
-bool sets_attention(const Arm& arm, const Registry& registry) {
+bool changes_attention(const Arm& arm, const Registry& registry) {
   return std::any_of(arm.methods.begin(), arm.methods.end(), [&](const Choice& method) {
-    return registry.entry(method.name).info.kind == "attention";
+    return registry.entry(method.name).changes_attention();
   });
 }
 

@@ -2,6 +2,8 @@
 // in families.cpp.
 #pragma once
 
+#include <glint/model/text_tokens.hpp>
+
 #include <cstddef>
 #include <functional>
 #include <optional>
@@ -35,6 +37,7 @@ struct Family {
   std::string_view name;
   size_t encoders = 1;                      ///< number of text encoders; 0 = takes no prompts
   std::optional<TextLayout> text = {};      ///< unset = the single encoder's output, mask and ids included
+  TextTokens text_tokens = TextTokens::Unknown;  ///< of the denoiser, unless its component says
   std::vector<LayerName> layer_names = {};  ///< the published checkpoint's names, which LoRA files may use
   /// Translates names no table can hold: returns ours, or "" for any other layer.
   std::string (*layer_name)(std::string_view published, const HasLayer& has) = nullptr;

@@ -7,6 +7,7 @@ Family flux() {
   return {.name = "flux",
           .encoders = 2,
           .text = TextLayout{.side_by_side = {1}, .pooled = {0}, .inputs = {"tokens", "pooled"}},
+          .text_tokens = TextTokens::First,
           .layer_names = {
               {"double_blocks_#_img_attn_qkv",
                "transformer_blocks_#_attn_to_q|transformer_blocks_#_attn_to_k|"

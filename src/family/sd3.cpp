@@ -7,7 +7,8 @@ Family sd3() {
   return {.name = "sd3",
           .encoders = 3,
           .text = TextLayout{
-              .side_by_side = {0, 1}, .behind = 2, .pooled = {0, 1}, .inputs = {"tokens", "pooled"}}};
+              .side_by_side = {0, 1}, .behind = 2, .pooled = {0, 1}, .inputs = {"tokens", "pooled"}},
+          .text_tokens = TextTokens::Last};
 }
 
 }  // namespace glint::families

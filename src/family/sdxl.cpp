@@ -74,6 +74,7 @@ Family sdxl() {
                              .pooled = {1},
                              .time_ids = true,
                              .inputs = {"tokens", "pooled", "time_ids"}},
+          .text_tokens = TextTokens::Cross,
           .layer_names =
               {
                   {"input_blocks_0_0", "conv_in"},

@@ -65,6 +65,10 @@ at::Device parse_device(const std::string& name) {
 
 const BackendFacts& facts_of(Backend backend) { return engine_of(backend).facts; }
 
+std::vector<LayerKeys> Network::text_keys(std::vector<at::Tensor>, size_t) const {
+  fail(ErrorCode::Internal, "text_keys: only TorchScript networks can run the text apart");
+}
+
 std::shared_ptr<const Network> Network::with(std::string_view setting, std::string_view) const {
   fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
 }
@@ -101,8 +105,8 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
 std::shared_ptr<const Network> detail::load_network(const ModelFile& file, Backend backend,
                                                     const LoadOptions& options) {
   check_load(file->name(), backend, options);
-  ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients,
-                               options.attention, options.pack};
+  ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients, options.attention,
+                               options.pack};
   if (options.dtype == kStored)
     understood.dtype.reset();
   else if (!options.dtype.empty())

@@ -2,6 +2,7 @@
 #include "network/archive.hpp"
 #include "network/host_state.hpp"
 #include "network/packing.hpp"
+#include "network/text_part.hpp"
 
 #include <glint/network/attention_rewrite.hpp>
 
@@ -276,11 +277,30 @@ class Executable {
   }
   const PackedLayers& layers() const { return layers_; }
 
+  bool text_apart(size_t tokens, size_t inputs) const {
+    return !text_layers(module_, tokens, inputs).empty();
+  }
+
+  /// What makes the keys and values of the text, and their layers.
+  struct TextPart {
+    torch::jit::Module module;
+    std::vector<int64_t> layers;
+  };
+  const TextPart& text(size_t tokens, size_t inputs) {
+    const std::lock_guard lock(mutex_);
+    if (!text_) {
+      text_ = {module_.clone(/*inplace=*/true), text_layers(module_, tokens, inputs)};
+      keep_text_part(text_->module, tokens, inputs);
+    }
+    return *text_;
+  }
+
  private:
   torch::jit::Module module_;
   PackedLayers layers_;
   std::mutex mutex_;
   std::optional<torch::jit::Module> plain_;
+  std::optional<TextPart> text_;
 };
 
 class TorchScriptNetwork final : public Network {
@@ -298,6 +318,25 @@ class TorchScriptNetwork final : public Network {
   }
 
   int64_t attention_layers() const override { return attention_layers_; }
+
+  bool text_apart(size_t tokens, size_t inputs) const override {
+    return executable_->text_apart(tokens, inputs);
+  }
+
+  std::vector<LayerKeys> text_keys(std::vector<at::Tensor> inputs, size_t tokens) const override {
+    return torch_boundary(ErrorCode::Internal, file_, [&] {
+      const torch::jit::GraphOptimizerEnabledGuard unoptimized(false);
+      const Executable::TextPart& part = executable_->text(tokens, inputs.size());
+      GLINT_CHECK(!part.layers.empty(), Internal, "{}: no attention layer reads the text alone", file_);
+      const WithoutAutograd guard;
+      const PackedScope scope(executable_->layers());
+      auto tensors = forward(part.module, std::move(inputs));
+      std::vector<LayerKeys> keys;
+      for (size_t i = 0; i < part.layers.size(); ++i)
+        keys.push_back({part.layers[i], std::move(tensors[2 * i]), std::move(tensors[2 * i + 1])});
+      return keys;
+    });
+  }
 
   const Weights& weights() const override { return archive_ ? archive_->weights() : Network::weights(); }
 

@@ -5,6 +5,7 @@
 #include <glint/ops/sparse_attention.hpp>
 
 #include "ops/arguments.hpp"
+#include "ops/guided.hpp"
 
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -66,16 +67,14 @@ class Recorded {
   Clock::time_point start_;
 };
 
-}  // namespace
-
-at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                     const std::optional<at::Tensor>& attn_mask, double dropout_p, bool is_causal,
-                     std::optional<double> scale, bool enable_gqa, int64_t layer) {
+/// Returns the attention that the scope's policy picks.
+at::Tensor by_policy(AttentionScope* scope, const at::Tensor& query, const at::Tensor& key,
+                     const at::Tensor& value, const std::optional<at::Tensor>& attn_mask, double dropout_p,
+                     bool is_causal, std::optional<double> factor, bool enable_gqa, int64_t layer) {
   const auto dense = [&] {
     return in_token_order(at::scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal,
-                                                           scale, enable_gqa));
+                                                           factor, enable_gqa));
   };
-  AttentionScope* scope = AttentionScope::current();
   if (!scope) return dense();
   const bool plain = !(attn_mask && attn_mask->defined()) && dropout_p == 0.0 && !is_causal && !enable_gqa;
   const AttentionCall call = described(query, key, value, layer, plain);
@@ -83,13 +82,25 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   if (call.kind == AttentionKind::Dense) return dense();
   if (call.kind == AttentionKind::Pisa) {
     PisaOptions options = scope->policy().pisa;
-    if (scale) options.scale = scale;
+    if (factor) options.scale = factor;
     return pisa(query, key, value, options);
   }
   IsaOptions options = scope->policy().isa;
   options.main_length = main_tokens(options, query.size(2));
-  if (scale) options.scale = scale;
+  if (factor) options.scale = factor;
   return isa(query, key, value, options);
+}
+
+}  // namespace
+
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const std::optional<at::Tensor>& attn_mask, double dropout_p, bool is_causal,
+                     std::optional<double> scale, bool enable_gqa, int64_t layer) {
+  AttentionScope* current = AttentionScope::current();
+  at::Tensor out =
+      by_policy(current, query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, layer);
+  if (!current || !current->guided()) return out;
+  return guided(std::move(out), {query, key, scale, layer}, *current);
 }
 
 at::Tensor attention_with_gradient(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
@@ -100,10 +111,12 @@ at::Tensor attention_with_gradient(const at::Tensor& query, const at::Tensor& ke
       c10::GradMode::is_enabled() && (query.requires_grad() || key.requires_grad() || value.requires_grad());
   if (wanted) {
     std::optional<Recorded> recorded;
-    if (AttentionScope* scope = AttentionScope::current())
-      recorded.emplace(*scope, described(query, key, value, layer, false));
-    return at::scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale,
-                                            enable_gqa);
+    AttentionScope* current = AttentionScope::current();
+    if (current) recorded.emplace(*current, described(query, key, value, layer, false));
+    at::Tensor out = at::scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal,
+                                                      scale, enable_gqa);
+    if (!current || !current->guided()) return out;
+    return guided(std::move(out), {query, key, scale, layer}, *current);
   }
   static const auto op =
       c10::Dispatcher::singleton().findSchemaOrThrow("glint::attention", "").typed<decltype(attention)>();

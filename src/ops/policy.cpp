@@ -9,8 +9,12 @@ thread_local AttentionScope* innermost = nullptr;
 
 }  // namespace
 
-AttentionScope::AttentionScope(const AttentionPolicy& policy, std::vector<AttentionCall>* log)
-    : policy_(policy), outer_(std::exchange(innermost, this)), log_(log || !outer_ ? log : outer_->log_) {}
+AttentionScope::AttentionScope(const AttentionPolicy& policy, std::vector<AttentionCall>* log,
+                               const GuidedRows* guided)
+    : policy_(policy),
+      outer_(std::exchange(innermost, this)),
+      log_(log || !outer_ ? log : outer_->log_),
+      guided_(guided) {}
 
 AttentionScope::~AttentionScope() { innermost = outer_; }
 

@@ -133,6 +133,11 @@ class Assembly {
     attention_ = true;
     parts_.predictor.attention = policy;
   }
+  void operator()(const NormalizedGuidance& guidance) {
+    GLINT_CHECK(!parts_.predictor.normalized, InvalidArgument,
+                "with: expected one attention guidance at most, got two");
+    parts_.predictor.normalized = guidance;
+  }
   void operator()(std::shared_ptr<const StepCache> cache) {
     GLINT_CHECK(!parts_.cache, InvalidArgument, "with: expected one cache at most, got two");
     parts_.cache = std::move(cache);
@@ -147,9 +152,11 @@ class Assembly {
 bool reads_negative(const SamplerParts& parts) {
   if (!parts.noise_strategies.empty() || !parts.step_methods.empty() || parts.solver->reads().uncond)
     return true;
-  for (int i = 0; i < parts.schedule.steps(); ++i) {
-    const BranchSet set = parts.predictor.branches({i, parts.schedule.steps()});
+  const int steps = parts.schedule.steps();
+  for (int i = 0; i < steps; ++i) {
+    const BranchSet set = parts.predictor.branches({i, steps});
     if (set.uncond || set.weak) return true;
+    if (parts.predictor.normalized && parts.predictor.normalized->active(i, steps)) return true;
   }
   return false;
 }

@@ -83,6 +83,14 @@ void check_predictor(std::string_view owner, const Predictor& predictor, int ste
               "{}attention: model '{}' has no attention layers that could be made sparse (compiled packages "
               "have none)",
               owner, info.name);
+  if (predictor.normalized) {
+    check_ranges(message("{}{}", owner, NormalizedGuidance::info.name), *predictor.normalized);
+    GLINT_CHECK(info.attention_layers > 0 && info.text_tokens != TextTokens::Unknown, InvalidArgument,
+                "{}{}: model '{}' {}, so a negative prompt cannot act there", owner,
+                NormalizedGuidance::info.name, info.name,
+                info.attention_layers > 0 ? "does not tell where its attention layers read the prompt"
+                                          : "has no attention layers that can be changed");
+  }
   for (const auto& [name, scale] : predictor.adapters) {
     const bool known = std::find(info.adapters.begin(), info.adapters.end(), name) != info.adapters.end();
     GLINT_CHECK(known, InvalidArgument, "{}adapters: model '{}' has no adapter '{}'{}", owner, info.name,

@@ -22,14 +22,28 @@ struct detail::Branch {
   std::optional<double> embedded_guidance;
   const AttentionPolicy* attention;  // null = dense
   const Conditioning* conditioning;
+  const NormalizedGuidance* normalized = nullptr;  // set together with `negative`
+  const Conditioning* negative = nullptr;
   BranchKey key = {};
   at::Tensor output = {};
 
+  /// Returns the network's rows per sample.
+  int64_t rows() const { return negative && !model->info().text_apart ? 2 : 1; }
+
+  /// Whether one call can evaluate both.
   bool same_call(const Branch& other) const {
     return model == other.model && embedded_guidance == other.embedded_guidance &&
            (attention == other.attention ||
             (attention && other.attention && *attention == *other.attention)) &&
-           (adapters == other.adapters || *adapters == *other.adapters);
+           (adapters == other.adapters || *adapters == *other.adapters) &&
+           (!normalized || !other.normalized || *normalized == *other.normalized);
+  }
+
+  /// Whether both have one output.
+  bool same_output(const Branch& other) const {
+    return same_call(other) && !normalized == !other.normalized &&
+           same_tensors(*conditioning, *other.conditioning) &&
+           (!normalized || same_tensors(*negative, *other.negative));
   }
 };
 
@@ -55,7 +69,7 @@ class BranchList {
     asked_.push_back({.predictor = &predictor, .prompt = &prompt, .name = name});
     const BranchSet set = predictor.branches(position_);
     Places& places = asked_.back().places;
-    if (set.cond) places.cond = place(base(predictor), prompt.cond, {name, Role::Cond});
+    if (set.cond) places.cond = place_cond(asked_.back());
     if (set.uncond) places.uncond = place(base(predictor), uncond(prompt), {name, Role::Uncond});
     if (set.weak) places.weak = place_weak(predictor);
   }
@@ -64,8 +78,7 @@ class BranchList {
   Places places_of_first(BranchSet also) {
     const Asked& first = asked_.front();
     Places places = first.places;
-    if (also.cond && places.cond < 0)
-      places.cond = place(base(*first.predictor), first.prompt->cond, {first.name, Role::Cond});
+    if (also.cond && places.cond < 0) places.cond = place_cond(first);
     if (also.uncond && places.uncond < 0)
       places.uncond = place(base(*first.predictor), uncond(*first.prompt), {first.name, Role::Uncond});
     return places;
@@ -105,10 +118,19 @@ class BranchList {
     branch.conditioning = &conditioning;
     branch.key = key;
     for (size_t i = 0; i < branches_.size(); ++i)
-      if (branches_[i].same_call(branch) && same_tensors(*branches_[i].conditioning, conditioning))
-        return static_cast<int>(i);
+      if (branches_[i].same_output(branch)) return static_cast<int>(i);
     branches_.push_back(branch);
     return static_cast<int>(branches_.size()) - 1;
+  }
+
+  int place_cond(const Asked& asked) {
+    const Predictor& predictor = *asked.predictor;
+    Branch branch = base(predictor);
+    if (predictor.normalized && predictor.normalized->active(position_.step, position_.steps)) {
+      branch.normalized = &*predictor.normalized;
+      branch.negative = &uncond(*asked.prompt);
+    }
+    return place(branch, asked.prompt->cond, {asked.name, Role::Cond});
   }
 
   int place_weak(const Predictor& predictor) {
@@ -159,19 +181,24 @@ void Run::evaluate(std::span<detail::Branch> branches, const at::Tensor& x, cons
   for (size_t first = 0; first < branches.size(); ++first) {
     if (branches[first].output.defined()) continue;
     std::vector<size_t> members;
-    std::vector<const Conditioning*> conditionings;
+    std::vector<const Conditioning*> conditionings, negatives;
+    detail::Branch call = branches[first];
     for (size_t i = first; i < branches.size(); ++i) {
-      if (branches[i].output.defined() || !branches[i].same_call(branches[first])) continue;
+      if (branches[i].output.defined() || !branches[i].same_call(call)) continue;
       members.push_back(i);
       conditionings.push_back(branches[i].conditioning);
+      negatives.push_back(branches[i].negative);
+      if (branches[i].normalized) call.normalized = branches[i].normalized;
     }
-    const detail::Branch& call = branches[first];
+    if (!call.normalized) negatives.clear();
     std::vector<at::Tensor> raw = call.model->predict({.x = x,
                                                        .level = level,
                                                        .branches = conditionings,
                                                        .adapters = *call.adapters,
                                                        .embedded_guidance = call.embedded_guidance,
-                                                       .attention = call.attention});
+                                                       .attention = call.attention,
+                                                       .normalized = call.normalized,
+                                                       .negatives = negatives});
     GLINT_CHECK(raw.size() == members.size(), ShapeMismatch,
                 "model '{}': expected {} outputs, one per branch, got {}", call.model->info().name,
                 members.size(), raw.size());
@@ -182,10 +209,12 @@ void Run::evaluate(std::span<detail::Branch> branches, const at::Tensor& x, cons
                   raw[k].defined() ? shape_string(raw[k].sizes()) : "an undefined tensor");
       branches[members[k]].output = std::move(raw[k]);
     }
+    int64_t rows = 0;
+    for (const size_t i : members) rows += branches[i].rows();
     for (Usage* usage : {&total_, current_}) {
       if (!usage) continue;
       usage->calls += 1;
-      usage->rows += x.size(0) * static_cast<int64_t>(members.size());
+      usage->rows += x.size(0) * rows;
     }
     charge_time();
   }
@@ -197,7 +226,8 @@ void Run::evaluate_samples(std::span<detail::Branch> branches, const at::Tensor&
   if (samples.size() == static_cast<size_t>(x.size(0))) return evaluate(branches, x, level);
   std::deque<Conditioning> conditionings;
   for (Branch& branch : branches)
-    branch.conditioning = &conditionings.emplace_back(rows_of(*branch.conditioning, samples));
+    for (const Conditioning** c : {&branch.conditioning, &branch.negative})
+      if (*c) *c = &conditionings.emplace_back(rows_of(**c, samples));
   std::vector<at::Tensor> rows;
   for (int64_t b : samples) rows.push_back(x.slice(0, b, b + 1));
   evaluate(branches, at::cat(rows), level);
@@ -222,7 +252,7 @@ void Run::evaluate_cached(std::span<detail::Branch> branches, const at::Tensor& 
       if (runs[i])
         running[i].push_back(static_cast<int64_t>(b));
       else
-        cache.spare(b);
+        for (int64_t row = 0; row < branches[i].rows(); ++row) cache.spare(b);
     }
   }
 

@@ -109,7 +109,6 @@ TEST_CASE("What needs a bundle composes with everything else there", "[property]
 
 TEST_CASE("Every cache composes with what changes a run elsewhere, and spares as much in a batch as alone",
           "[property]") {
-  const Pipeline sparse(Bundle::load(test::source_dir() / "models/emoji-flow", {.attention = true}));
   struct Other {
     const char* name;
     std::vector<Method> with;
@@ -119,7 +118,8 @@ TEST_CASE("Every cache composes with what changes a run elsewhere, and spares as
                           {"core2", {{"core2", {{"slow_steps", 3}}}}},
                           {"z-sampling direct", {{"z-sampling", {{"form", "direct"}}}}},
                           {"golden-noise", {{"golden-noise"}}},
-                          {"pisa", {{"pisa"}}},
+                          {"pisa", {{"pisa", {{"min_tokens", 64}, {"first_dense_layers", 0}}}}},
+                          {"nag", {{"nag"}}},
                           {"two adapters", {}, {{"strong", 0.6}, {"weak", -0.4}}}};
   const Choice caches[] = {{"easy-cache", {{"threshold", 0.5}}},
                            {"mag-cache", {{"ratios", "0.99"}}},
@@ -129,11 +129,10 @@ TEST_CASE("Every cache composes with what changes a run elsewhere, and spares as
                            {"adaptive-guidance", {{"threshold", 0.5}}},
                            {"step-mask", {{"mask", "110101"}}}};
   for (const auto& [name, with, adapters] : others) {
-    const Pipeline& runs = name == std::string_view("pisa") ? sparse : pipeline();
     const auto sampled = [&](const Choice* cache, uint64_t seed, int64_t count) {
       std::vector<Method> methods = with;
       if (cache) methods.emplace_back(*cache);
-      return runs
+      return pipeline()
           .generate({.prompts = {"red apple"},
                      .steps = 6,
                      .with = std::move(methods),

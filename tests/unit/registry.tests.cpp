@@ -111,6 +111,8 @@ TEST_CASE("A host adds its own entries to a copy, and names stay unique", "[unit
   CHECK_THAT(failure([&] { builtins().step({.name = "mine"}); }), Contains("unknown step strategy 'mine'"));
   entry.info.kind = "stepp";
   entry.info.name = "other";
-  CHECK_THAT(failure([&] { mine.add(entry); }),
-             Contains("kind: expected one of rule, filter, solver, step, noise, attention, cache"));
+  CHECK_THAT(
+      failure([&] { mine.add(entry); }),
+      Contains(
+          "kind: expected one of rule, filter, solver, step, noise, attention, attention-guidance, cache"));
 }

@@ -2,6 +2,7 @@
 #include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
+#include "tests/support/counting_allocator.hpp"
 #include "tests/support/families.hpp"
 
 #include <ATen/ops/equal.h>
@@ -61,6 +62,33 @@ TEST_CASE("A video model gives videos, one per sample, whatever the batch", "[un
   CHECK(most <= 1);
   r.decode = false;
   CHECK(pipeline.generate(r).videos.empty());
+}
+
+TEST_CASE("A cache holds as much memory in a long run as in a short one", "[unit]") {
+  const Pipeline pipeline(Bundle::load(test::data("families/wan")));
+  const auto peak = [&](const Choice& cache, int steps) {
+    const test::CountingAllocator::Scope scope(1);
+    const auto latents = pipeline
+                             .generate({.prompts = {"fox"},
+                                        .steps = steps,
+                                        .guidance = 4.0,
+                                        .with = {cache},
+                                        .width = 96,
+                                        .height = 96,
+                                        .frames = 9,
+                                        .decode = false})
+                             .sample.latents;
+    return std::pair(scope.most(), static_cast<int64_t>(latents.nbytes()));
+  };
+  for (const Choice& cache :
+       {Choice{"easy-cache", {{"threshold", 0.05}}}, Choice{"mag-cache", {{"ratios", "0.99"}}},
+        Choice{"taylor-seer", {{"interval", 3}, {"order", 2}}}, Choice{"spectrum"},
+        Choice{"cfg-cache", {{"interval", 3}, {"time_max", 1000}}}}) {
+    CAPTURE(cache.name);
+    const auto [short_run, latent] = peak(cache, 16);
+    // What a step adds for good would be 24 times a latent.
+    CHECK(peak(cache, 40).first < short_run + latent);
+  }
 }
 
 TEST_CASE("One frame is a video of one frame", "[unit]") {

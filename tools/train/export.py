@@ -23,6 +23,7 @@ from glint_train.archive import sha256
 from glint_train.autoencoder import load_autoencoder
 from glint_train.bundle import read_manifest
 from glint_train.components import DecodeLatents, EncodeImage, export_component
+from glint_train.denoiser import PATCH
 from glint_train.grammar import Grammar
 from glint_train.quantise import quantise
 from glint_train.unet import BETA_END, BETA_START, TRAIN_STEPS
@@ -37,6 +38,9 @@ CONDITIONS = {
     "distilled": ["latents", "time", "tokens", "pooled", "guidance"],
     "xl": ["latents", "time", "tokens"],
 }
+# How a denoiser is told the time, and where its attention layers read the prompt.
+FLUX = {"time": "unit", "text_tokens": "first"}
+DENOISER = {"flow": FLUX, "distilled": FLUX, "xl": {"time": "timestep", "text_tokens": "cross"}}
 FLOW_SCHEDULE = {"kind": "flow", "shift": 1.0, "train_steps": 1000}
 VP_SCHEDULE = {
     "kind": "vp",
@@ -111,7 +115,7 @@ def manifest(kind: str, guidance: float, components: dict[str, object]) -> dict[
         "family": "emoji",
         "parameterization": "velocity" if flow else "v",
         "schedule": FLOW_SCHEDULE if flow else VP_SCHEDULE,
-        "latent": LATENT,
+        "latent": {**LATENT, "patch": PATCH} if flow else LATENT,
         "guidance": {"null_branch": True, "embedded": kind == "distilled", "default": guidance},
         "default_steps": 20,
         **({} if flow else {"default_solver": "ddim"}),
@@ -142,9 +146,8 @@ def main() -> None:
     torch.set_num_threads(1)
     modules, words = load_modules(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    time = "timestep" if options.kind == "xl" else "unit"
     components: dict[str, object] = {
-        name: export_component(module, options.out / f"{name}.pt", inputs, words, time)
+        name: export_component(module, options.out / f"{name}.pt", inputs, words, DENOISER[options.kind])
         for name, (module, inputs) in modules.items()
     }
     if options.init and options.kind == "flow" and "scorer" not in components:

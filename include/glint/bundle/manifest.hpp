@@ -5,6 +5,7 @@
 #include <glint/core/schedule_options.hpp>
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
+#include <glint/model/text_tokens.hpp>
 #include <glint/network/backend.hpp>
 #include <glint/text/tokenizer.hpp>
 
@@ -76,6 +77,7 @@ struct Component {
   std::string compute;
   std::vector<std::string> inputs;     ///< argument names, in order; required for denoisers
   TimeUnit time = TimeUnit::Timestep;  ///< denoisers only
+  TextTokens text_tokens = TextTokens::Unknown;  ///< denoisers only; Unknown = the family's
   TokenFrame frame;                    ///< tokenizers only, if the kind takes one
 };
 

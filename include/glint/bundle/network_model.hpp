@@ -8,6 +8,7 @@
 #include <glint/network/network.hpp>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ struct NetworkInputs {
 /// A denoiser component as a Model.
 /// Shapes:  latents [R,C,H,W] or [R,C,F,H,W], time [R], tokens [R,L,D], pooled [R,P], mask [R,L], guidance
 ///          [R] with R = B * branches; returns views of one output tensor of the latents' shape.
-/// Cost:    B * branches rows in one network call; one copy of x unless there is a single branch.
+/// Cost:    B rows per branch and per negative prompt in one network call, none for negative prompts if
+///          info().text_apart; one copy of x unless there is a single row per sample.
 /// Thread:  predict may be called concurrently.
 class GLINT_API NetworkModel final : public Model {
  public:
@@ -49,6 +51,9 @@ class GLINT_API NetworkModel final : public Model {
   std::vector<at::Tensor> predict(const ModelInput& input) const override;
 
  private:
+  /// Returns the place of "tokens" among the inputs.
+  std::optional<size_t> token_input() const;
+
   AdaptedNetwork network_;
   ModelInfo info_;
   NetworkInputs inputs_;

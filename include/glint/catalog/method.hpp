@@ -1,4 +1,5 @@
-// A method in a request: a rule, filter, strategy, attention policy or cache, by name or as an object.
+// A method in a request: a rule, filter, strategy, attention policy or guidance, or cache, by name or as an
+// object.
 #pragma once
 
 #include <glint/catalog/registry.hpp>

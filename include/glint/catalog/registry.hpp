@@ -2,6 +2,7 @@
 // line and configuration files.
 #pragma once
 
+#include <glint/attention/normalized_guidance.hpp>
 #include <glint/attention/policy.hpp>
 #include <glint/catalog/build_context.hpp>
 #include <glint/catalog/option_values.hpp>
@@ -24,7 +25,7 @@ namespace glint {
 /// What the registry makes.
 using Product = std::variant<std::shared_ptr<const GuidanceRule>, std::shared_ptr<const GuidanceFilter>,
                              std::shared_ptr<const Solver>, StepMethod, std::shared_ptr<const NoiseStrategy>,
-                             AttentionPolicy, std::shared_ptr<const StepCache>>;
+                             AttentionPolicy, NormalizedGuidance, std::shared_ptr<const StepCache>>;
 
 /// Makes objects by name. A value type: copy builtins() and add to it.
 /// Thread:  const calls are safe concurrently.
@@ -34,6 +35,11 @@ class GLINT_API Registry {
     EntryInfo info;
     std::vector<OptionDescription> options;
     std::function<Product(const OptionValues&, const BuildContext&)> make;
+
+    /// Whether the network has to be loaded for it (LoadOptions::attention).
+    bool changes_attention() const {
+      return info.kind == "attention" || info.kind == NormalizedGuidance::info.kind;
+    }
   };
 
   /// Adds a class with a static `info`, a type `Options` and a constructor taking that type.
@@ -74,6 +80,7 @@ class GLINT_API Registry {
   StepMethod step(const Choice& choice, const BuildContext& context = {}) const;
   std::shared_ptr<const NoiseStrategy> noise(const Choice& choice, const BuildContext& context = {}) const;
   AttentionPolicy attention(const Choice& choice, const BuildContext& context = {}) const;
+  NormalizedGuidance attention_guidance(const Choice& choice, const BuildContext& context = {}) const;
   std::shared_ptr<const StepCache> cache(const Choice& choice, const BuildContext& context = {}) const;
 
   /// Returns the entry of a name, of any kind or of `kind` only.   Errors: InvalidArgument as above.

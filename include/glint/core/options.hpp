@@ -36,7 +36,8 @@ enum class Goal { Quality, Speed };
 
 /// What the registry, `glint list` and the documentation say about a registered class.
 struct EntryInfo {
-  std::string_view kind;     ///< "rule", "filter", "solver", "step", "noise", "attention" or "cache"
+  /// "rule", "filter", "solver", "step", "noise", "attention", "attention-guidance" or "cache"
+  std::string_view kind;
   std::string_view name;     ///< what a user types
   std::string_view summary;  ///< one clause
   std::string_view cost;     ///< network rows, in N (steps), G (rows per guided prediction) and option names

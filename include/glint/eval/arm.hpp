@@ -34,7 +34,7 @@ GLINT_API GenerateRequest with_arm(GenerateRequest request, const Arm& arm,
                                    const Registry& registry = builtins());
 
 /// Whether a method of the arm sets an attention policy, which the denoiser must be loaded for.
-GLINT_API bool sets_attention(const Arm& arm, const Registry& registry = builtins());
+GLINT_API bool changes_attention(const Arm& arm, const Registry& registry = builtins());
 
 /// Parses `NAME[:key=value,...]`, or several of them joined by " + ". A name is one of the registry's: a
 /// rule, filter, strategy, attention policy or solver; or `plain` with the options steps and guidance, which

@@ -3,6 +3,7 @@
 
 #include <glint/core/level.hpp>
 #include <glint/fwd.hpp>
+#include <glint/model/text_tokens.hpp>
 
 #include <cstdint>
 #include <map>
@@ -30,6 +31,8 @@ struct ModelInfo {
   bool gradients = false;          ///< outputs are differentiable with respect to x
   std::vector<std::string> adapters = {};  ///< valid keys for `Adapters`
   int64_t attention_layers = 0;            ///< number of layers an AttentionPolicy controls
+  bool text_apart = false;  ///< a negative prompt of normalized attention guidance costs no row
+  TextTokens text_tokens = TextTokens::Unknown;  ///< Unknown = normalized attention guidance cannot apply
 };
 
 /// One batched evaluation of the same latents under several conditionings ("branches").
@@ -38,8 +41,11 @@ struct ModelInput {
   const Level& level;   ///< the noise level the network is conditioned on
   std::span<const Conditioning* const> branches;  ///< never empty; outputs follow this order
   const Adapters& adapters;
-  std::optional<double> embedded_guidance = {};  ///< set only if info().embedded_guidance
-  const AttentionPolicy* attention = nullptr;    ///< this step's policy; null = dense
+  std::optional<double> embedded_guidance = {};    ///< set only if info().embedded_guidance
+  const AttentionPolicy* attention = nullptr;      ///< this step's policy; null = dense
+  const NormalizedGuidance* normalized = nullptr;  ///< set only if info().text_tokens is known
+  /// With `normalized`: each branch's negative prompt, null for branches without.
+  std::span<const Conditioning* const> negatives = {};
 };
 
 /// A denoising network.
@@ -51,7 +57,7 @@ class Model {
   virtual const ModelInfo& info() const = 0;
 
   /// Returns the raw network output for each branch, in x's shape and dtype.
-  /// Cost:    B * branches.size() rows through the network, in one batch where memory allows.
+  /// Cost:    B rows per branch and per negative prompt through the network, in one batch if memory allows.
   /// Errors:  ShapeMismatch, UnsupportedDtype if x does not match info(); Internal for engine failures.
   virtual std::vector<at::Tensor> predict(const ModelInput& input) const = 0;
 };

@@ -4,6 +4,7 @@
 #include <glint/export.hpp>
 #include <glint/fwd.hpp>
 #include <glint/network/backend.hpp>
+#include <glint/ops/attention_scope.hpp>
 
 #include <array>
 #include <cstdint>
@@ -88,6 +89,15 @@ class GLINT_API Network {
 
   /// Returns the number of attention layers that the calling thread's AttentionScope controls.
   virtual int64_t attention_layers() const { return 0; }
+
+  /// Returns whether the attention layers that read input number `tokens` of `inputs` take keys and values
+  /// from it alone, so that text_keys works (TorchScript only).
+  virtual bool text_apart(size_t /*tokens*/, size_t /*inputs*/) const { return false; }
+
+  /// Returns those keys and values by layer, in order, and runs no more of the network than they need: of the
+  /// other inputs only sizes matter. The first call prepares that part, which shares the weights.
+  /// Errors:  as run; Internal unless text_apart.
+  virtual std::vector<LayerKeys> text_keys(std::vector<at::Tensor> inputs, size_t tokens) const;
 
   /// Returns the weights with_weights can replace; empty for frozen archives and backends other than
   /// TorchScript.

@@ -34,8 +34,8 @@ struct GenerateRequest {
   std::optional<double> guidance = {};
   std::optional<Choice> solver = {};
   OptionValues schedule = {};  ///< GridOptions by name: spacing, sigmas, rho, shift, ...
-  /// At most one rule, one attention policy and one cache. Filters wrap the rule in list order, the first
-  /// innermost; strategies run in list order.
+  /// At most one rule, attention policy, attention guidance and cache. Filters wrap the rule in list order,
+  /// the first innermost; strategies run in list order.
   std::vector<Method> with = {};
   Adapters adapters = {};  ///< scales of the bundle's adapters (LoRA) by name; absent = off
   uint64_t seed = 0;       ///< image k of every prompt uses seed + k

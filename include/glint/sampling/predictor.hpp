@@ -1,6 +1,7 @@
 // A predictor: a model with its adapters, its conditioning, and how its branches become one prediction.
 #pragma once
 
+#include <glint/attention/normalized_guidance.hpp>
 #include <glint/attention/policy.hpp>
 #include <glint/export.hpp>
 #include <glint/guidance/guidance_filter.hpp>
@@ -23,8 +24,9 @@ struct GLINT_API Predictor {
   Adapters adapters = {};
   /// Maps the request's prompt to this predictor's; empty = unchanged.
   std::function<Prompt(const Prompt&)> condition = nullptr;
-  std::optional<double> embedded_guidance = std::nullopt;  ///< input of a guidance-distilled model
-  AttentionPolicy attention = {};                          ///< policy of the model's attention layers
+  std::optional<double> embedded_guidance = std::nullopt;       ///< input of a guidance-distilled model
+  AttentionPolicy attention = {};                               ///< policy of the model's attention layers
+  std::optional<NormalizedGuidance> normalized = std::nullopt;  ///< of conditional branches, from `uncond`
 
   /// Returns the branches the rule and its filters need at a step.
   BranchSet branches(const StepPosition& position) const;

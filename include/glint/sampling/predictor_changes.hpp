@@ -52,6 +52,7 @@ inline PredictorChange with_model(std::shared_ptr<const Model> model) {
     predictor.adapters.clear();
     if (!model->info().embedded_guidance) predictor.embedded_guidance.reset();
     if (model->info().attention_layers == 0) predictor.attention = {};
+    if (model->info().text_tokens == TextTokens::Unknown) predictor.normalized.reset();
     return predictor;
   };
 }

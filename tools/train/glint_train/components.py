@@ -52,22 +52,22 @@ def example(name: str, batch: int, words: int) -> Tensor:
 
 
 def export_component(
-    module: nn.Module, path: Path, inputs: list[str], words: int, time: str | None = None
+    module: nn.Module, path: Path, inputs: list[str], words: int, denoiser: dict[str, str] | None = None
 ) -> dict[str, object]:
-    """Writes a component's file and returns its manifest entry; a denoiser's says how it is told the time."""
+    """Writes a component's file and returns its manifest entry, with further fields for a denoiser."""
     module.requires_grad_(False)
     traced = torch.jit.trace(module, tuple(example(name, 2, words) for name in inputs), check_trace=False)
     save_stripped(traced.half(), path)
     check_component(module.half().float(), path, inputs, words)
-    entry = {
+    return {
         "file": path.name,
         "backend": "torchscript",
         "sha256": sha256(path),
         "dtype": "float16",
         "compute": "float32",
         "inputs": inputs,
+        **(denoiser if denoiser and "time" in inputs else {}),
     }
-    return entry | ({"time": time} if time and "time" in inputs else {})
 
 
 @torch.no_grad()
