@@ -10,19 +10,16 @@
 namespace glint {
 namespace {
 
-/// A backend's loader and capabilities.
+/// A backend's loader; what its networks can do is in backend.cpp.
 struct Engine {
   Backend backend;
   std::shared_ptr<const Network> (*load)(const detail::ModelFile&, const detail::ParsedLoadOptions&);
-  BackendFacts facts;
 };
 constexpr std::array kEngines{
-    Engine{Backend::TorchScript,
-           detail::load_torchscript,
-           {.gradients = true, .exchangeable = true, .converts = true, .operators = true}},
-    Engine{Backend::ExportedProgram, detail::load_exported_program, {.operators = true}},
-    Engine{Backend::AotInductor, detail::load_aoti, {.compiled = true}},
-    Engine{Backend::Safetensors, detail::load_safetensors, {.converts = true, .built_in = true}},
+    Engine{Backend::TorchScript, detail::load_torchscript},
+    Engine{Backend::ExportedProgram, detail::load_exported_program},
+    Engine{Backend::AotInductor, detail::load_aoti},
+    Engine{Backend::Safetensors, detail::load_safetensors},
 };
 static_assert(kEngines.size() == EnumNames<Backend>::values.size());
 
@@ -63,8 +60,6 @@ at::Device parse_device(const std::string& name) {
 
 }  // namespace detail
 
-const BackendFacts& facts_of(Backend backend) { return engine_of(backend).facts; }
-
 std::shared_ptr<const Network> Network::with(std::string_view setting, std::string_view) const {
   fail(ErrorCode::InvalidArgument, "{}: this network has no such setting", setting);
 }
@@ -101,8 +96,8 @@ std::shared_ptr<const Network> load_network(const std::filesystem::path& path, B
 std::shared_ptr<const Network> detail::load_network(const ModelFile& file, Backend backend,
                                                     const LoadOptions& options) {
   check_load(file->name(), backend, options);
-  ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients,
-                               options.attention, options.pack};
+  ParsedLoadOptions understood{parse_device(options.device), at::kFloat, options.gradients, options.attention,
+                               options.pack};
   if (options.dtype == kStored)
     understood.dtype.reset();
   else if (!options.dtype.empty())
