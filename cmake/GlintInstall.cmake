@@ -55,6 +55,7 @@ install(DIRECTORY "${PROJECT_SOURCE_DIR}/models" DESTINATION "${CMAKE_INSTALL_DA
 install(TARGETS glint glint_ops EXPORT glintTargets)
 if(TARGET glint_cli)
   install(TARGETS glint_cli)
+  install(TARGETS glint_program LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 endif()
 if(GLINT_C)
   install(TARGETS glint_c EXPORT glintTargets)

@@ -1,4 +1,5 @@
 #include "bundle/bundle_state.hpp"
+#include "bundle/manifest_path.hpp"
 #include "network/host_state.hpp"
 
 #include <glint/io/sha256.hpp>

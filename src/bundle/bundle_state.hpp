@@ -12,12 +12,6 @@
 #include <optional>
 
 namespace glint {
-namespace detail {
-
-/// Returns the path of a bundle's manifest.   Errors: as read_manifest for what is missing.
-std::filesystem::path manifest_path(const std::filesystem::path& folder);
-
-}  // namespace detail
 
 /// The state shared by bundles that differ only in their adapters.
 struct Loaded {

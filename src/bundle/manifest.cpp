@@ -1,7 +1,7 @@
 // The `fields` functions here and in component_fields.cpp define the format; docs/model.schema.json mirrors
 // it for editors.
-#include "bundle/bundle_state.hpp"
 #include "bundle/component_fields.hpp"
+#include "bundle/manifest_path.hpp"
 #include "family/family.hpp"
 #include "io/file.hpp"
 

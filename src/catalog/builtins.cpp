@@ -48,9 +48,7 @@ const Registry& builtins() {
     r.add<Tdg>();
     detail::add_autoguidance(r);
     detail::add_perturbation(r);
-#ifndef GLINT_CORE_ONLY
     detail::add_core2(r);
-#endif
 
     r.add<Interval>();
     r.add<Rescale>();
@@ -78,17 +76,13 @@ const Registry& builtins() {
     r.add<ZSamplingOptions>(z_sampling);
     detail::add_w2sd(r);
     r.add<RfSamplingOptions>(rf_sampling);
-#ifndef GLINT_CORE_ONLY
     detail::add_z_core2(r);
-#endif
     detail::add_reflect(r);
 
     r.add<StabilitySelection>();
     r.add<StabilityOptimization>();
-#ifndef GLINT_CORE_ONLY  // what takes a network of a bundle
     detail::add_reward_selection(r);
     detail::add_golden_noise(r);
-#endif
 
     detail::add_attention(r);
 
@@ -96,9 +90,7 @@ const Registry& builtins() {
     r.add<MagCache>();
     r.add<TaylorSeer>();
     r.add<Spectrum>();
-#ifndef GLINT_CORE_ONLY  // Fourier transforms
     r.add<CfgCache>();
-#endif
     r.add<AdaptiveGuidance>();
     r.add<StepMask>();
     return r;

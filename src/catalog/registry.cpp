@@ -53,6 +53,11 @@ Product Registry::make(const Choice& choice, const BuildContext& context) const 
   return entry(choice.name).make(choice.options, context);
 }
 
+void Registry::check(const Choice& choice) const {
+  const Entry& known = entry(choice.name);
+  if (known.check) known.check(choice.options);
+}
+
 template <typename T>
 T Registry::made(std::string_view kind, const Choice& choice, const BuildContext& context) const {
   return std::get<T>(entry(choice.name, kind).make(choice.options, context));

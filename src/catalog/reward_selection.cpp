@@ -1,22 +1,8 @@
 #include "catalog/entries.hpp"
 
-#include <glint/bundle/component_call.hpp>
 #include <glint/catalog/components.hpp>
-#include <glint/vae/image_decoder.hpp>
 
 namespace glint {
-
-LatentScorer latent_scorer(const Bundle& bundle, const std::string& component) {
-  const ComponentCall scorer(bundle, component, "a scorer", {"image", "ids"});
-  return [scorer, decoder = bundle.decoder()](const at::Tensor& latents, const Prompt& prompt) {
-    const at::Tensor pictures = decoder->decode(latents.to(at::kFloat)).clamp(-1.0, 1.0);
-    const at::Tensor score = scorer({{"image", pictures}}, prompt);
-    GLINT_CHECK(score.numel() == latents.size(0), BadModel,
-                "{}: expected one score for each of {} pictures, got {}", scorer.component(), latents.size(0),
-                shape_string(score.sizes()));
-    return score.flatten().to(latents.device(), at::kDouble);
-  };
-}
 
 namespace {
 

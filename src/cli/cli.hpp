@@ -19,6 +19,12 @@ namespace glint::cli {
 /// that a signal cancelled exits with 128 and its number, as shells say it: 130 after Ctrl-C.
 enum Exit { kOk = 0, kFailed = 1, kBadUsage = 2, kCancelled = 130 };
 
+/// Runs the program on a command line, and returns its exit code.
+int program(int argc, char** argv);
+
+/// Adds the commands: all of them in main.cpp, and in module.cpp those that run there.
+void add_commands(CLI::App& app, int& exit_code);
+
 /// Each adds one command to the program, which stores its exit code in `exit_code`.
 void add_collect(CLI::App& app, int& exit_code);
 void add_compare(CLI::App& app, int& exit_code);
@@ -60,6 +66,10 @@ std::vector<std::string> model_names();
 /// --width, --height and --threads.
 void add_request_options(CLI::App& command, GenerateRequest& request, std::string& solver,
                          std::string& schedule, int& threads);
+
+/// Checks the names and options of a solver, a schedule and methods, each as it was given; "" is none.
+void check_choices(const std::string& solver, const std::string& schedule,
+                   const std::vector<std::string>& methods);
 
 /// Parses `--schedule`: [NAME][:key=value,...], where NAME is a Spacing or a Sigmas value.
 OptionValues schedule_options(const std::string& text);

@@ -4,7 +4,7 @@
 #include "cli/cli.hpp"
 #include "cli/outputs.hpp"
 
-#include <glint/pipeline/pipeline.hpp>
+#include <glint/pipeline/request.hpp>
 
 #include <map>
 #include <string>
@@ -31,6 +31,9 @@ struct GenerateArguments {
   std::string model_sha256 = {};                        // as recorded
   std::map<std::string, std::string> file_sha256 = {};  // of --lora, --noise-in and --cond-in, as recorded
 };
+
+/// Runs the command, and returns its exit code.
+int generate(GenerateArguments& args);
 
 /// Returns the number of images or videos per prompt.
 int64_t pictures_per_prompt(const GenerateArguments& args);

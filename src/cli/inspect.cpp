@@ -1,5 +1,5 @@
 // glint inspect: shows what a model bundle contains and verifies its files.
-#include "cli/cli.hpp"
+#include "cli/inspect.hpp"
 #include "cli/terminal.hpp"
 
 #include <glint/attention/gain.hpp>
@@ -184,13 +184,9 @@ void print_model(const Manifest& m, const Json& d) {
   if (d.contains("attention")) print_attention(d["attention"]);
 }
 
-struct InspectArguments {
-  ModelArguments model;
-  std::string attention;
-  bool json = false;
-};
+}  // namespace
 
-int inspect(const InspectArguments& args) {
+int inspect(InspectArguments& args) {
   const std::filesystem::path folder = find_model(args.model.name);
   bool intact = true;
   const Manifest manifest = read_manifest(folder);
@@ -208,26 +204,6 @@ int inspect(const InspectArguments& args) {
     spdlog::error("{}: some files are missing or are not the ones the manifest was written for",
                   folder.string());
   return intact ? kOk : kFailed;
-}
-
-}  // namespace
-
-void add_inspect(CLI::App& app, int& exit_code) {
-  auto args = std::make_shared<InspectArguments>();
-  CLI::App* command = app.add_subcommand("inspect", "Show what is in a model bundle and check its files");
-  command->add_option("model", args->model.name, "folder of the bundle, or name of a model")->required();
-  command->add_option("--attention", args->attention,
-                      "run the network once and show its attention layers, and what this policy would gain: "
-                      "pisa[:key=value,...] or isa[:...]; nothing else here runs it");
-  command->add_option("--trust", args->model.trust, "for --attention; none: refuse to run the model's code")
-      ->check(CLI::IsMember({"code", "none"}));
-  command->add_flag("--json", args->json, "print a JSON object");
-  command->footer(
-      "Examples:\n"
-      "  glint inspect emoji-flow\n"
-      "  glint inspect path/to/bundle --json\n"
-      "  glint inspect emoji-flow --attention pisa:density=0.25");
-  command->callback([args, &exit_code] { exit_code = inspect(*args); });
 }
 
 }  // namespace glint::cli

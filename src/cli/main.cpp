@@ -1,161 +1,113 @@
-// The glint program: one command per file; errors and exit codes are handled here.
-#include "cli/cli.hpp"
+// What is started: reads the command line and answers what needs no network. Only then is the rest of the
+// program loaded, module.cpp, since libtorch alone takes 0.35 s of a processor to load.
+#include "cli/collect.hpp"
+#include "cli/compare.hpp"
+#include "cli/eval.hpp"
+#include "cli/generate.hpp"
+#include "cli/inspect.hpp"
+#include "cli/module.hpp"
 #include "cli/terminal.hpp"
 
 #include <glint/core/error.hpp>
-#include <glint/core/nearest.hpp>
-#include <glint/version.hpp>
 
-#include <fmt/format.h>
-#include <charconv>
-#include <exception>
-#include <limits>
-#include <new>
-#include <sstream>
-#include <string>
-#include <system_error>
+#include <dlfcn.h>
 
+#include <cstdio>
+#include <cstdlib>
+
+namespace glint::cli {
 namespace {
 
-using namespace glint;
+namespace fs = std::filesystem;
 
-int exit_code_of(const Error& error) {
-  if (error.code() == ErrorCode::Cancelled) return cli::kCancelled;
-  return error.code() == ErrorCode::InvalidArgument ? cli::kBadUsage : cli::kFailed;
+int argument_count = 0;
+char** arguments = nullptr;
+void* module = nullptr;
+
+/// Returns the module's file: beside the program in the build tree, among the libraries once installed.
+fs::path module_file() {
+  std::error_code ignored;
+  const fs::path folder = fs::read_symlink("/proc/self/exe", ignored).parent_path();
+  fs::path file = folder / GLINT_MODULE;
+  return fs::exists(file, ignored) ? file : folder / ".." / GLINT_LIBRARIES / GLINT_MODULE;
 }
 
-/// Gives a better message than CLI11, which only says that a command is required.
-void check_command(const CLI::App& app, int argc, char** argv) {
-  const CLI::App* group = &app;
-  for (int i = 1; i < argc && argv[i][0] != '-'; ++i) {
-    std::vector<std::string> names;
-    for (const CLI::App* command : group->get_subcommands([](const CLI::App*) { return true; }))
-      names.push_back(command->get_name());
-    if (names.empty()) return;
-    GLINT_CHECK(std::find(names.begin(), names.end(), argv[i]) != names.end(), InvalidArgument,
-                "unknown command '{}'{}", argv[i], did_you_mean(argv[i], names));
-    group = group->get_subcommand(argv[i]);
+/// Runs the command line in the module.
+int run_in_module() {
+  // OpenMP threads sleep while they wait, unless the user chose otherwise. By default they spin, so if
+  // another process holds a core, each barrier of a small network costs a time slice: 2 s became 40 s on a
+  // busy 2-core machine. OpenMP reads this when it is loaded.
+  ::setenv("OMP_WAIT_POLICY", "passive", 0);
+  const std::string file = module_file().string();
+  module = ::dlopen(file.c_str(), RTLD_LAZY);
+  GLINT_CHECK(module, Io, "cannot load the rest of the program: {}", ::dlerror());
+  const auto entry = reinterpret_cast<ModuleEntry>(::dlsym(module, kModuleEntry));
+  GLINT_CHECK(entry, Io, "{}: not of this program: {}", file, ::dlerror());
+  return entry(argument_count, arguments, standard_output());
+}
+
+/// Ends the process. What was written is written; libtorch's destructors would take its thousands of
+/// operators out of their tables one by one, half the time that loading it took.
+[[noreturn]] void leave(int exit_code) {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they report at the exit
+  if (module) {
+    std::fflush(nullptr);
+    std::_Exit(exit_code);
   }
-}
-
-/// Returns the message for unrecognised arguments, with the nearest option.
-std::string unknown_argument(const CLI::App& app) {
-  const CLI::App* command = &app;
-  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
-  std::vector<std::string> names;
-  for (const CLI::Option* option : command->get_options())
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-  const std::string given = app.remaining(true).front();
-  const std::string name = given.substr(0, given.find('='));
-  return fmt::format("unknown argument '{}'{}", name, did_you_mean(name, names));
-}
-
-/// Rejects text that is not entirely a `Value`, and passes CLI11 the plain decimal form otherwise: on its own
-/// CLI11 reads 010 as 8 and -1 as the largest unsigned number, and does not say what it expected.
-template <typename Value>
-CLI::Validator reads_as(std::string what) {
-  const auto read = [what = std::move(what)](std::string& given) {
-    Value value{};
-    const char* end = given.data() + given.size();
-    const std::from_chars_result parsed = std::from_chars(given.data(), end, value);
-    if (parsed.ec == std::errc::result_out_of_range)
-      return fmt::format("expected {} up to {}, got '{}'", what, std::numeric_limits<Value>::max(), given);
-    if (parsed.ec != std::errc{} || parsed.ptr != end)
-      return fmt::format("expected {}, got '{}'", what, given);
-    given = fmt::to_string(value);
-    return std::string();
-  };
-  return CLI::Validator(read, "");
-}
-
-void read_numbers_strictly(CLI::App& command) {
-  for (CLI::Option* option : command.get_options()) {
-    const std::string type = option->get_type_name();
-    if (type.starts_with("FLOAT")) option->transform(reads_as<double>("a number"));
-    if (type.starts_with("INT")) option->transform(reads_as<int32_t>("an integer"));
-    if (type.starts_with("UINT")) option->transform(reads_as<uint64_t>("an integer of at least 0"));
-  }
-  for (CLI::App* inner : command.get_subcommands([](const CLI::App*) { return true; }))
-    read_numbers_strictly(*inner);
-}
-
-std::string version_line() { return fmt::format("glint {} (torch {})", version(), torch_version()); }
-
-int print_version(int argc, char** argv) {
-  const bool json = argc == 3 && std::string_view(argv[2]) == "--json";
-  GLINT_CHECK(argc == 2 || json, InvalidArgument, "--version: unknown argument '{}'; expected --json",
-              argv[2]);
-  if (json)
-    cli::print_json(cli::versions(), -1);
-  else
-    cli::print("{}\n", version_line());
-  return cli::kOk;
-}
-
-int run(int argc, char** argv) {
-  CLI::App app{"glint makes diffusion and flow models sample better.", "glint"};
-  app.set_version_flag(
-      "--version", [] { return version_line(); },
-      "print the version, with --json those of libraries too, and exit");
-  app.require_subcommand(1);
-  app.footer(
-      "Examples:\n"
-      "  glint generate \"red apple\" -o apple.png\n"
-      "  glint generate \"red apple\" --with z-sampling --steps 30\n"
-      "  glint list z-sampling\n"
-      "\n"
-      "Run 'glint COMMAND --help' for a command's options, 'glint list' for models, methods and solvers.\n"
-      "Exit codes: 0 done, 1 failed, 2 bad usage, 130 cancelled by Ctrl-C, 143 by SIGTERM.");
-  int exit_code = cli::kOk;
-  cli::add_generate(app, exit_code);
-  cli::add_compare(app, exit_code);
-  cli::add_eval(app, exit_code);
-  cli::add_collect(app, exit_code);
-  cli::add_list(app, exit_code);
-  cli::add_inspect(app, exit_code);
-  read_numbers_strictly(app);
-  if (argc == 1) {
-    cli::print_text(app.help());
-    return cli::kOk;
-  }
-  if (std::string_view(argv[1]) == "--version") return print_version(argc, argv);
-  check_command(app, argc, argv);
-  try {
-    app.parse(argc, argv);
-    return exit_code;
-  } catch (const CLI::ExtrasError&) {
-    spdlog::error("{}", unknown_argument(app));
-    return cli::kBadUsage;
-  } catch (const CLI::ParseError& error) {
-    std::ostringstream out, err;
-    const int code = app.exit(error, out, err);
-    cli::print_text(out.str());
-    cli::say_text(err.str());
-    return code == 0 ? cli::kOk : cli::kBadUsage;
-  }
+#endif
+  std::exit(exit_code);
 }
 
 }  // namespace
 
+void add_commands(CLI::App& app, int& exit_code) {
+  add_generate(app, exit_code);
+  add_compare(app, exit_code);
+  add_eval(app, exit_code);
+  add_collect(app, exit_code);
+  add_list(app, exit_code);
+  add_inspect(app, exit_code);
+}
+
+int generate(GenerateArguments& args) {
+  if (args.from.empty()) {
+    GLINT_CHECK(!args.prompts.empty() || !args.cond_in.empty(), InvalidArgument,
+                "prompt: expected one, got none (\"\" is the empty prompt)");
+    check_choices(args.solver, args.schedule, args.with);
+    find_model(args.model.name);
+  }
+  return run_in_module();
+}
+
+int compare(CompareArguments& args) {
+  check_choices(args.solver, args.schedule, {});
+  find_model(args.model.name);
+  return run_in_module();
+}
+
+int eval(EvalArguments& args) {
+  check_choices(args.solver, args.schedule, {});
+  return run_in_module();
+}
+
+int collect(CollectArguments& args) {
+  check_choices(args.solver, args.schedule, {});
+  find_model(args.model.name);
+  return run_in_module();
+}
+
+int inspect(InspectArguments& args) {
+  find_model(args.model.name);
+  return run_in_module();
+}
+
+}  // namespace glint::cli
+
 int main(int argc, char** argv) {
+  namespace cli = glint::cli;
+  cli::argument_count = argc;
+  cli::arguments = argv;
   cli::own_standard_output();
   cli::start_log();
-  int code = cli::kFailed;
-  try {
-    code = run(argc, argv);
-  } catch (const Error& error) {
-    spdlog::error("{}", error.what());
-    code = exit_code_of(error);
-  } catch (const std::bad_alloc&) {
-    spdlog::error("out of memory; a smaller --batch, --width or --height needs less");
-  } catch (const std::exception& error) {
-    spdlog::error("{}", error.what());
-  }
-  try {
-    cli::finish_output();
-  } catch (const std::exception& error) {
-    spdlog::error("{}", error.what());
-    if (code == cli::kOk) code = cli::kFailed;
-  }
-  return code;
+  cli::leave(cli::program(argc, argv));
 }

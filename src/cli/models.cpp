@@ -4,6 +4,8 @@
 #include <glint/core/nearest.hpp>
 #include <glint/version.hpp>
 
+#include <torch/headeronly/version.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -47,29 +49,6 @@ fs::path find_model(const std::string& name_or_path) {
        did_you_mean(name_or_path, known), known.empty() ? "none" : joined_text(known, ", "));
 }
 
-namespace {
-
-/// Whether a bundle lies in one of the folders that models are found in by name.
-bool is_known(const fs::path& folder) {
-  std::error_code error;
-  const fs::path parent = fs::weakly_canonical(folder, error).parent_path();
-  const std::vector<fs::path> known = model_folders();
-  return std::any_of(known.begin(), known.end(), [&](const fs::path& one) {
-    std::error_code ignored;
-    return fs::equivalent(one, parent, ignored);
-  });
-}
-
-/// Returns the files of a bundle that are code.
-std::vector<std::string> code_files(const Manifest& manifest) {
-  std::vector<std::string> files;
-  for (const auto& [name, component] : manifest.components)
-    if (!is_tokenizer(name) && !facts_of(component.backend).built_in) files.push_back(component.file);
-  return files;
-}
-
-}  // namespace
-
 void add_model_options(CLI::App& command, ModelArguments& args) {
   command
       .add_option_function<std::string>(
@@ -98,26 +77,6 @@ void add_model_options(CLI::App& command, ModelArguments& args) {
   command.add_option("--sha256", args.sha256, "what the SHA-256 of the model's model.json must be");
 }
 
-Bundle open_model(const ModelArguments& args, bool attention, bool quiet) {
-  const fs::path folder = find_model(args.name);
-  const Bundle bundle = Bundle::load(folder, {.device = args.device,
-                                              .dtype = args.dtype,
-                                              .attention = attention,
-                                              .pack = args.pack,
-                                              .warn = quiet ? nullptr : &warn,
-                                              .trust = args.trust == "none" ? Trust::Data : Trust::Code,
-                                              .sha256 = args.sha256});
-  const std::vector<std::string> code = code_files(bundle.manifest());
-  if (args.trust.empty() && !quiet && !code.empty() && !is_known(folder))
-    spdlog::warn(
-        "{} runs code from its files {}; use only models you trust (--trust code: you do; --trust none: "
-        "refuse)",
-        folder.string(), joined_text(code, ", "));
-  return bundle;
-}
-
-void warn(const std::string& message) { spdlog::warn("{}", message); }
-
-nlohmann::ordered_json versions() { return {{"glint", version()}, {"torch", torch_version()}}; }
+nlohmann::ordered_json versions() { return {{"glint", version()}, {"torch", TORCH_VERSION}}; }
 
 }  // namespace glint::cli

@@ -1,5 +1,6 @@
 #include "cli/cli.hpp"
 
+#include <glint/catalog/registry.hpp>
 #include <glint/core/nearest.hpp>
 #include <glint/core/schedule_options.hpp>
 
@@ -33,6 +34,13 @@ OptionValues schedule_options(const std::string& text) {
                 did_you_mean(choice.name, known), joined_text(known, ", "));
   }
   return choice.options;
+}
+
+void check_choices(const std::string& solver, const std::string& schedule,
+                   const std::vector<std::string>& methods) {
+  if (!solver.empty()) builtins().solver(parse_choice(solver));
+  schedule_options(schedule);
+  for (const std::string& method : methods) builtins().check(parse_choice(method));
 }
 
 void add_request_options(CLI::App& command, GenerateRequest& request, std::string& solver,

@@ -68,6 +68,8 @@ void own_standard_output() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+void adopt_standard_output(int descriptor) { own_descriptor = descriptor; }
+
 int standard_output() { return own_descriptor; }
 
 void start_log() {

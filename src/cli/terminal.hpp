@@ -16,6 +16,9 @@ namespace glint::cli {
 /// goes to standard error. A pipe that is closed becomes an error instead of a signal. Called once, first.
 void own_standard_output();
 
+/// Does the same where the program has been at it already: `descriptor` is its standard_output().
+void adopt_standard_output(int descriptor);
+
 /// Returns the descriptor of the program's standard output; -1 if it was started without one.
 int standard_output();
 

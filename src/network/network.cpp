@@ -10,19 +10,16 @@
 namespace glint {
 namespace {
 
-/// A backend's loader and capabilities.
+/// A backend's loader; what its networks can do is in backend.cpp.
 struct Engine {
   Backend backend;
   std::shared_ptr<const Network> (*load)(const detail::ModelFile&, const detail::ParsedLoadOptions&);
-  BackendFacts facts;
 };
 constexpr std::array kEngines{
-    Engine{Backend::TorchScript,
-           detail::load_torchscript,
-           {.gradients = true, .exchangeable = true, .converts = true, .operators = true}},
-    Engine{Backend::ExportedProgram, detail::load_exported_program, {.operators = true}},
-    Engine{Backend::AotInductor, detail::load_aoti, {.compiled = true}},
-    Engine{Backend::Safetensors, detail::load_safetensors, {.converts = true, .built_in = true}},
+    Engine{Backend::TorchScript, detail::load_torchscript},
+    Engine{Backend::ExportedProgram, detail::load_exported_program},
+    Engine{Backend::AotInductor, detail::load_aoti},
+    Engine{Backend::Safetensors, detail::load_safetensors},
 };
 static_assert(kEngines.size() == EnumNames<Backend>::values.size());
 
@@ -62,8 +59,6 @@ at::Device parse_device(const std::string& name) {
 }
 
 }  // namespace detail
-
-const BackendFacts& facts_of(Backend backend) { return engine_of(backend).facts; }
 
 std::vector<LayerKeys> Network::text_keys(std::vector<at::Tensor>, size_t) const {
   fail(ErrorCode::Internal, "text_keys: only TorchScript networks can run the text apart");

@@ -18,16 +18,16 @@ Loaded parse_framed(std::string_view content, const std::string& where, const To
   return std::make_shared<const T>(T::parse(content, where, frame));
 }
 
-/// A kind of tokenizer. To add one, write its file and add an enumerator and a row here.
+/// A kind of tokenizer. To add one, write its file and add an enumerator, a row here
+/// and one in tokenizer_facts.cpp.
 struct Entry {
   TokenizerKind kind;
   Loaded (*parse)(std::string_view, const std::string&, const TokenFrame&);
-  TokenizerFacts facts;
 };
 constexpr std::array kEntries{
-    Entry{TokenizerKind::Words, parse_words, {}},
-    Entry{TokenizerKind::ClipBpe, parse_framed<ClipTokenizer>, {.framed = true, .bos = true}},
-    Entry{TokenizerKind::SentencePiece, parse_framed<SentencePieceTokenizer>, {.framed = true}},
+    Entry{TokenizerKind::Words, parse_words},
+    Entry{TokenizerKind::ClipBpe, parse_framed<ClipTokenizer>},
+    Entry{TokenizerKind::SentencePiece, parse_framed<SentencePieceTokenizer>},
 };
 static_assert(kEntries.size() == EnumNames<TokenizerKind>::values.size());
 
@@ -38,8 +38,6 @@ const Entry& entry_of(TokenizerKind kind) {
 }
 
 }  // namespace
-
-const TokenizerFacts& facts_of(TokenizerKind kind) { return entry_of(kind).facts; }
 
 Loaded load_tokenizer(const std::filesystem::path& path, TokenizerKind kind, const TokenFrame& frame) {
   entry_of(kind);  // an unknown kind is refused before the file is looked for

@@ -13,8 +13,6 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 
-#include <numbers>
-
 namespace glint {
 namespace GLINT_TEST_FILE {
 
@@ -148,25 +146,6 @@ TEST_CASE("A step mask is followed to the letter", "[oracle]") {
                  cache_of("step-mask", {{"mask", mask}});
                }),
                Contains("step-mask.mask: expected"));
-}
-
-TEST_CASE("CFG-cache keeps the frequencies near the centre of the spectrum", "[oracle]") {
-  const auto wave = [](int64_t rows, int64_t columns) {
-    at::Tensor t = at::zeros({1, 1, 15, 20}, at::kDouble);
-    for (int64_t i = 0; i < 15; ++i)
-      for (int64_t j = 0; j < 20; ++j)
-        t[0][0][i][j] =
-            std::cos(2.0 * std::numbers::pi *
-                     (static_cast<double>(rows * i) / 15.0 + static_cast<double>(columns * j) / 20.0));
-    return t;
-  };
-  // A fifth of 15 is 3.
-  const std::pair<int64_t, int64_t> low[] = {{0, 0}, {3, 0}, {0, 3}, {2, 2}, {-2, 2}, {-3, 0}},
-                                    high[] = {{4, 0}, {0, 4}, {3, 1}, {2, 3}, {0, 10}, {-2, 3}};
-  for (const auto& [r, c] : low)
-    CHECK((detail::low_frequencies(wave(r, c)) - wave(r, c)).abs().max().item<double>() < 1e-12);
-  for (const auto& [r, c] : high)
-    CHECK(detail::low_frequencies(wave(r, c)).abs().max().item<double>() < 1e-12);
 }
 
 /// A run of a model under a cache; null = none.
@@ -348,5 +327,5 @@ TEST_CASE("A cache that could spare nothing, or does not fit the run, is refused
              Contains("step-mask.mask: expected one digit per step (12), got 3"));
 }
 
-}  // namespace
+}  // namespace GLINT_TEST_FILE
 }  // namespace glint

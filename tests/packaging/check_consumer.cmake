@@ -20,6 +20,7 @@ if(MODE STREQUAL "install")
   step("program" "${WORK_DIR}/prefix/bin/glint" list)
   file(RENAME "${WORK_DIR}/prefix" "${WORK_DIR}/moved")
   step("moved program" "${WORK_DIR}/moved/bin/glint" list)
+  step("moved program's run" "${WORK_DIR}/moved/bin/glint" generate "red apple" --steps 2 -o "${WORK_DIR}/apple.png")
 else()
   step("configure" ${configure} "-DGLINT_SOURCE_DIR=${SOURCE_DIR}" "-DGLINT_TORCH_ROOT=${TORCH_ROOT}")
   step("build" "${CMAKE_COMMAND}" --build "${WORK_DIR}/build"

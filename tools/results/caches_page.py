@@ -24,8 +24,8 @@ Fewer steps spare evaluations too, so a cache has to beat plain sampling with as
 prompts with one noise each. Distance is that of the latents to those of the full run, root mean square,
 relative to the full run's. "Fewer steps" is the distance of plain sampling at as many evaluations; the next
 column is the difference with its 95 % interval over prompts, and says whether the cache **beats** fewer
-steps, is worse, or differs too little to tell. Similarity and strict score are the judge's of tools/train, less the
-full run's. CPU seconds are of one thread without loading ({processor}), with other work beside it.
+steps, is worse, or differs too little to tell. Similarity and strict score are the judge's of tools/train,
+less the full run's. CPU seconds are of one thread without loading ({processor}), with other work beside it.
 
 ![distance over evaluations](images/caches.png)
 

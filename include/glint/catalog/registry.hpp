@@ -35,6 +35,7 @@ class GLINT_API Registry {
     EntryInfo info;
     std::vector<OptionDescription> options;
     std::function<Product(const OptionValues&, const BuildContext&)> make;
+    std::function<void(const OptionValues&)> check = nullptr;  ///< of the options; null = none
 
     /// Whether the network has to be loaded for it (LoadOptions::attention).
     bool changes_attention() const {
@@ -65,13 +66,18 @@ class GLINT_API Registry {
              return function(options, context);
            else
              return function(options);
-         }});
+         },
+         .check = [name = info.name](const OptionValues& values) { read_options<Options>(name, values); }});
   }
   void add(Entry entry);
 
   /// Makes what `choice` names, of any kind.
   /// Errors: InvalidArgument for an unknown name (with the nearest) or bad options; those of its constructor.
   Product make(const Choice& choice, const BuildContext& context = {}) const;
+
+  /// Checks the name and the options of `choice`, as far as that needs no bundle and no run.
+  /// Errors: InvalidArgument as make.
+  void check(const Choice& choice) const;
 
   /// Makes what `choice` names, of one kind.   Errors: as make; InvalidArgument for another kind's name.
   std::shared_ptr<const GuidanceRule> rule(const Choice& choice, const BuildContext& context = {}) const;

@@ -20,7 +20,7 @@ struct EnumNames<Backend> {
   static constexpr std::array<std::string_view, 4> values{"torchscript", "pt2", "aoti", "safetensors"};
 };
 
-/// What a backend's networks can do. Defined next to the loaders in src/network/network.cpp.
+/// What a backend's networks can do. Said in src/network/backend.cpp.
 struct BackendFacts {
   bool gradients = false;     ///< outputs are differentiable with respect to inputs
   bool exchangeable = false;  ///< Network::with_weights works unless the file was frozen

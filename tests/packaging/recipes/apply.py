@@ -125,10 +125,10 @@ def main() -> None:
             quoted_between(backend, "static constexpr std::array", "};\n"),
         ),
     )
-    rows = "    Engine{Backend::Safetensors,"
-    recipes.change(
-        "src/network/network.cpp", (rows, quoted_between(backend, "Engine{Backend::Onnx", "},\n") + rows)
-    )
+    for file, kind in (("network.cpp", "Engine"), ("backend.cpp", "Facts")):
+        rows = f"    {kind}{{Backend::Safetensors,"
+        row = quoted_between(backend, f"{kind}{{Backend::Onnx", "},\n")
+        recipes.change(f"src/network/{file}", (rows, row + rows))
 
     # The tests of the page, for recipes.cpp.
     tests = (recipes.block('TEST_CASE("A ramp is CFG'), recipes.block('TEST_CASE("Renoising returns'))

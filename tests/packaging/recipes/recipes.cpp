@@ -6,6 +6,7 @@
 #include "src/family/nova.cpp"
 #include "src/image/image_file.cpp"
 #include "src/image/ppm.cpp"
+#include "src/network/backend.cpp"
 #include "src/network/network.cpp"
 #include "src/network/onnx_network.cpp"
 
