@@ -13,18 +13,30 @@ void rename_third_encoder(const Manifest& manifest, AdapterFile& file) {
   if (manifest.family != "flux") return;
   auto third = file.layers.extract("text_encoder_3");
   if (third.empty()) return;
-  std::vector<LowRank>& second = file.layers["text_encoder_2"];
+  std::vector<WeightChange>& second = file.layers["text_encoder_2"];
   second.insert(second.end(), third.mapped().begin(), third.mapped().end());
 }
 
-/// Throws if an adapter changes a component the bundle lacks.
-void check_component(const Manifest& manifest, const AdapterFile& file, const std::string& component,
-                     const std::vector<LowRank>& layers) {
-  if (manifest.components.contains(component)) return;
-  std::string keys;
-  for (size_t i = 0; i < std::min<size_t>(layers.size(), 8); ++i) keys += (i > 0 ? ", " : "") + layers[i].key;
-  fail(ErrorCode::InvalidArgument, "{}: made for another model? This one has no '{}' for its {} layers: {}{}",
-       file.path, component, layers.size(), keys, layers.size() > 8 ? ", ..." : "");
+/// Drops the layers of components that the bundle lacks.
+/// Errors:  InvalidArgument with their keys if they would do something and the file is not partial.
+void keep_known_components(const Manifest& manifest, AdapterFile& file, const AdapterWarn& warn) {
+  for (auto it = file.layers.begin(); it != file.layers.end();) {
+    const auto& [component, layers] = *it;
+    if (manifest.components.contains(component)) {
+      ++it;
+      continue;
+    }
+    const std::vector<std::string> lost = detail::keys_with_effect(layers);
+    GLINT_CHECK(lost.empty() || file.partial, InvalidArgument,
+                "{}: made for another model? This one has no '{}' for its {} layers: {}; with ':partial' "
+                "they are left "
+                "out",
+                file.path, component, lost.size(), detail::listed(lost));
+    if (!lost.empty() && warn)
+      warn(message("{}: left out {} layers of '{}', which this model has not: {}", file.path, lost.size(),
+                   component, detail::listed(lost)));
+    it = file.layers.erase(it);
+  }
 }
 
 }  // namespace
@@ -35,31 +47,32 @@ const std::map<std::string, AdapterFile>& Bundle::State::adapter_files() {
   for (const auto& [name, entry] : manifest.adapters)
     files.emplace(name, detail::parse_adapter(checked_content(entry.file, entry.sha256, "adapters." + name),
                                               (folder / entry.file).string()));
-  for (const auto& [name, path] : options.adapters)
-    files.emplace(name, detail::load_adapter(path, options.warn));
-  for (auto& [name, file] : files) rename_third_encoder(manifest, file);
-  for (const auto& [name, file] : files)
-    for (const auto& [component, layers] : file.layers) check_component(manifest, file, component, layers);
+  for (const auto& [name, source] : options.adapters) files.emplace(name, read_adapter(source, options.warn));
+  for (auto& [name, file] : files) {
+    rename_third_encoder(manifest, file);
+    keep_known_components(manifest, file, options.warn);
+  }
   adapters = std::move(files);
   return *adapters;
 }
 
-Bundle Bundle::with_adapters(const std::map<std::string, std::filesystem::path>& files) const {
+Bundle Bundle::with_adapters(const std::map<std::string, AdapterSource>& files) const {
   auto state = std::make_shared<State>();
   state->folder = folder();
   state->options = options();
   state->manifest = manifest();
   state->sha256 = sha256();
   state->loaded = state_->loaded;
-  for (const auto& [name, path] : files) {
+  for (const auto& [name, source] : files) {
     GLINT_CHECK(
         !name.empty() && !state->manifest.adapters.contains(name) && !state->options.adapters.contains(name),
-        InvalidArgument, "adapters: expected a name that is not taken, got '{}' for {}", name, path.string());
+        InvalidArgument, "adapters: expected a name that is not taken, got '{}' for {}", name,
+        source.path.string());
     std::error_code ignored;
-    const std::filesystem::path file = detail::adapter_path(path);
+    const std::filesystem::path file = detail::adapter_path(source.path);
     GLINT_CHECK(std::filesystem::is_regular_file(file, ignored), NotFound, "adapters.{}: {}: no such file",
                 name, file.string());
-    state->options.adapters.emplace(name, path);
+    state->options.adapters.emplace(name, source);
   }
   return Bundle(std::move(state));
 }
@@ -89,7 +102,7 @@ AdaptedNetwork Bundle::make_adapted(const std::string& component) const {
         "adapters.{}: components.{} cannot have any: {} was frozen, its weights are constants; export it "
         "without torch.jit.freeze",
         name, component, state_->component(component).file);
-    adapters.emplace(name, match_adapter(file, component, base->weights()));
+    adapters.emplace(name, match_adapter(file, component, base->weights(), options().warn));
   }
   return state_->adapted.emplace(component, AdaptedNetwork(base, std::move(adapters), options().adapter_sets))
       .first->second;

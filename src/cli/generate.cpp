@@ -22,7 +22,7 @@ using Arguments = GenerateArguments;
 
 /// Applies `--lora`: sets the request's scales and returns the bundle with the added files.
 Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Adapters& scales) {
-  std::map<std::string, fs::path> files;
+  std::map<std::string, AdapterSource> files;
   for (const std::string& text : given) {
     const LoraArgument lora = lora_argument(text);
     const std::string& what = lora.file;
@@ -35,9 +35,11 @@ Bundle with_lora(const Bundle& bundle, const std::vector<std::string>& given, Ad
       fail(ErrorCode::NotFound, "--lora: neither a file nor an adapter of the model: '{}'{}", what,
            did_you_mean(what, known));
     }
+    GLINT_CHECK(!own || !lora.partial, InvalidArgument,
+                "--lora: '{}': partial is for files; '{}' is the model's own adapter", text, what);
     GLINT_CHECK(scales.emplace(name, lora.scale).second, InvalidArgument,
                 "--lora: '{}' is given twice; another file of that name can be given as NAME={}", name, text);
-    if (!own) files.emplace(name, what);
+    if (!own) files.emplace(name, AdapterSource(what, lora.partial));
   }
   return files.empty() ? bundle : bundle.with_adapters(files);
 }
@@ -219,25 +221,22 @@ int64_t pictures_per_prompt(const GenerateArguments& args) {
 namespace {
 
 /// Splits [NAME=]FILE.
-LoraArgument named_lora(const std::string& given, double scale) {
+LoraArgument named_lora(const std::string& given) {
   std::error_code ignored;
   const size_t equals = given.find('=');
   const std::string before = given.substr(0, equals);
   const bool named = equals != std::string::npos && equals > 0 && before.find('/') == std::string::npos &&
                      !fs::exists(given, ignored);
   const fs::path file = named ? given.substr(equals + 1) : given;
-  if (!fs::is_directory(file, ignored)) return {named ? before : file.stem().string(), file.string(), scale};
+  if (!fs::is_directory(file, ignored))
+    return {.name = named ? before : file.stem().string(), .file = file.string()};
   const fs::path folder = file.has_filename() ? file : file.parent_path();
-  return {named ? before : folder.filename().string(), (folder / "adapter_model.safetensors").string(),
-          scale};
+  return {.name = named ? before : folder.filename().string(),
+          .file = (folder / "adapter_model.safetensors").string()};
 }
 
-}  // namespace
-
-LoraArgument lora_argument(const std::string& given) {
-  const size_t colon = given.rfind(':');
-  std::error_code ignored;
-  if (colon == std::string::npos || fs::exists(given, ignored)) return named_lora(given, 1.0);
+/// Returns the scale behind a colon, or nullopt if what is there belongs to a file's name.
+std::optional<double> lora_scale(const std::string& given, size_t colon) {
   std::string scale = given.substr(colon + 1);
   if (scale.starts_with('+') && !scale.starts_with("+-")) scale.erase(0, 1);
   const std::optional<double> number = detail::number_in(scale);
@@ -247,7 +246,29 @@ LoraArgument lora_argument(const std::string& given) {
               given.substr(0, colon), scale);
   GLINT_CHECK(!number || std::isfinite(*number), InvalidArgument,
               "--lora: expected a finite number after the colon of '{}', got '{}'", given, scale);
-  return number ? named_lora(given.substr(0, colon), *number) : named_lora(given, 1.0);
+  return number;
+}
+
+}  // namespace
+
+LoraArgument lora_argument(const std::string& given) {
+  std::string rest = given;
+  std::optional<double> scale;
+  bool partial = false;
+  std::error_code ignored;
+  for (size_t colon = rest.rfind(':'); colon != std::string::npos && !fs::exists(rest, ignored);
+       colon = rest.rfind(':')) {
+    const bool word = !partial && rest.substr(colon + 1) == "partial";
+    const std::optional<double> number = word || scale ? std::nullopt : lora_scale(rest, colon);
+    if (!word && !number) break;
+    partial = partial || word;
+    if (number) scale = number;
+    rest.erase(colon);
+  }
+  LoraArgument lora = named_lora(rest);
+  lora.scale = scale.value_or(1.0);
+  lora.partial = partial;
+  return lora;
 }
 
 }  // namespace glint::cli

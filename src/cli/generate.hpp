@@ -38,11 +38,13 @@ int generate(GenerateArguments& args);
 /// Returns the number of images or videos per prompt.
 int64_t pictures_per_prompt(const GenerateArguments& args);
 
-/// An argument of `--lora`: [NAME=]FILE or the name of the model's own adapter, then a scale after a colon.
+/// An argument of `--lora`: [NAME=]FILE or the name of the model's own adapter, then a scale and `partial`,
+/// each after a colon.
 struct LoraArgument {
   std::string name;  ///< as given, or the file's without folder and extension; of PEFT's folder its name
   std::string file;  ///< also if it is a name; in PEFT's folder the file with the weights
   double scale = 1.0;
+  bool partial = false;  ///< what matches nothing is left out
 };
 
 /// Errors:  InvalidArgument for what follows the colon if it is meant as a scale and is none.

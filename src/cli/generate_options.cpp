@@ -18,11 +18,12 @@ void add_sampling_options(CLI::App& command, GenerateArguments& args) {
           "repeated; 'glint list' has the names")
       ->allow_extra_args(false);
   command
-      .add_option("--lora", args.lora,
-                  "[NAME=]FILE[:scale], a safetensors file or PEFT's folder, or an adapter of the model by "
-                  "NAME[:scale]; default scale: 1; may be repeated. Strategies call a file's adapter by "
-                  "NAME, or else "
-                  "by the file's name without folder and extension")
+      .add_option(
+          "--lora", args.lora,
+          "[NAME=]FILE[:scale][:partial], a safetensors file or PEFT's folder, or an adapter of the "
+          "model by NAME[:scale]; default scale: 1; may be repeated. Strategies call a file's adapter "
+          "by NAME, or else by the file's name without folder and extension. With partial, what "
+          "matches nothing in the model is left out with a warning")
       ->allow_extra_args(false);
   command.add_option("--seed", r.seed, "picture k of a prompt is drawn with seed + k")->capture_default_str();
   command.add_option("--count", r.count, "pictures per prompt")->capture_default_str();

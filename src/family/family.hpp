@@ -28,6 +28,7 @@ struct TextLayout {
 /// '.'. # is the same number in both; | separates the parts of fused weights.
 struct LayerName {
   std::string_view published, ours;
+  bool shift_first = false;  ///< an output's modulation is (shift, scale) there and (scale, shift) in ours
 };
 
 /// Whether the network has a layer of this name.

@@ -35,7 +35,7 @@ std::optional<int> take_number(std::string_view& text) {
 std::string unet_part(int member, int layer, std::string_view rest, std::string_view sampler) {
   if (rest == "op" || rest == "conv") return fmt::format("{}_0_conv", sampler);
   if (member > 0) return fmt::format("attentions_{}_{}", layer, rest);
-  for (const auto& [published, ours] : kResidualParts)
+  for (const auto& [published, ours, unused] : kResidualParts)
     if (rest == published) return fmt::format("resnets_{}_{}", layer, ours);
   return fmt::format("resnets_{}_{}", layer, rest);
 }

@@ -12,6 +12,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 namespace glint {
 namespace {
@@ -23,10 +24,11 @@ static_assert(std::endian::native == std::endian::little, "safetensors files are
 constexpr uint64_t kLongestHeader = 100'000'000;  // the reference implementation's limit
 constexpr size_t kLengthSize = sizeof(uint64_t);
 
-/// One tensor's validated header entry. `begin` and `end` are relative to the start of the data.
+/// One tensor's validated header entry. `begin` and `end` are relative to the start of the data. Without a
+/// dtype it is of one that torch lacks, and its size cannot be checked.
 struct Entry {
   std::string name;
-  at::ScalarType dtype{};
+  std::optional<at::ScalarType> dtype = {};
   std::vector<int64_t> shape;
   uint64_t begin = 0, end = 0;
 };
@@ -34,7 +36,8 @@ struct Entry {
 /// Reads a file's header entries; knows its name for error messages.
 class HeaderReader {
  public:
-  HeaderReader(std::string file, uint64_t data_size) : file_(std::move(file)), data_size_(data_size) {}
+  HeaderReader(std::string file, uint64_t data_size, bool any_dtype)
+      : file_(std::move(file)), data_size_(data_size), any_dtype_(any_dtype) {}
 
   Entry entry(const std::string& name, const json& value) const {
     const std::string where = file_ + ": tensor '" + name + "'";
@@ -52,19 +55,19 @@ class HeaderReader {
     GLINT_CHECK(entry.begin <= entry.end && entry.end <= data_size_, BadModel,
                 "{}: data_offsets [{},{}] lie outside the {} bytes of data", where, entry.begin, entry.end,
                 data_size_);
-    GLINT_CHECK(entry.end - entry.begin == bytes, BadModel,
+    GLINT_CHECK(!entry.dtype || entry.end - entry.begin == bytes, BadModel,
                 "{}: shape and dtype need {} bytes, data_offsets give {}", where, bytes,
                 entry.end - entry.begin);
     return entry;
   }
 
  private:
-  at::ScalarType dtype(const json& value, const std::string& where) const {
+  std::optional<at::ScalarType> dtype(const json& value, const std::string& where) const {
     const auto found = value.find("dtype");
     GLINT_CHECK(found != value.end() && found->is_string(), BadModel, "{}: dtype: expected a string", where);
     const auto dtype = detail::dtype_from_safetensors(found->get_ref<const std::string&>());
-    GLINT_CHECK(dtype, BadModel, "{}: unknown dtype {}", where, detail::describe(*found));
-    return *dtype;
+    GLINT_CHECK(dtype || any_dtype_, BadModel, "{}: unknown dtype {}", where, detail::describe(*found));
+    return dtype;
   }
 
   /// Fills entry.shape and returns its size in bytes.
@@ -75,7 +78,7 @@ class HeaderReader {
     const std::vector<uint64_t> sizes = numbers(value, "shape", where);
     GLINT_CHECK(sizes.size() <= kLargestRank, BadModel, "{}: shape: expected at most {} dimensions, got {}",
                 where, kLargestRank, sizes.size());
-    uint64_t extent = c10::elementSize(entry.dtype);
+    uint64_t extent = entry.dtype ? c10::elementSize(*entry.dtype) : 1;
     bool empty = false;
     for (const uint64_t size : sizes) {
       const uint64_t factor = std::max<uint64_t>(size, 1);
@@ -102,6 +105,7 @@ class HeaderReader {
 
   std::string file_;
   uint64_t data_size_;
+  bool any_dtype_;
 };
 
 /// Null is no metadata, as for the reference implementation.
@@ -144,10 +148,10 @@ void check_booleans(std::span<const std::byte> data, const std::string& file, co
 
 at::Tensor tensor_of(const Entry& entry, std::byte* data,
                      const std::shared_ptr<const detail::FileBytes>& content) {
-  const auto options = at::TensorOptions().dtype(entry.dtype);
+  const auto options = at::TensorOptions().dtype(entry.dtype.value());
   if (entry.begin == entry.end) return at::empty(entry.shape, options);
   std::byte* first = data + entry.begin;
-  if (reinterpret_cast<uintptr_t>(first) % c10::elementSize(entry.dtype) == 0)
+  if (reinterpret_cast<uintptr_t>(first) % c10::elementSize(*entry.dtype) == 0)
     return at::from_blob(
         first, entry.shape, [content](void*) {}, options);
   auto tensor = at::empty(entry.shape, options);
@@ -170,7 +174,7 @@ std::string_view header_text(std::string_view text, const std::string& file) {
 }
 
 TensorMap parse(const std::shared_ptr<const detail::FileBytes>& content, const std::string& file,
-                Metadata* metadata) {
+                Metadata* metadata, std::vector<std::string>* unknown) {
   const auto header = header_text(content->text(), file);
   const auto data = content->bytes().subspan(kLengthSize + header.size());
   GLINT_CHECK(!header.starts_with("\xEF\xBB\xBF"), BadModel, "{}: header: begins with a byte order mark",
@@ -179,7 +183,7 @@ TensorMap parse(const std::shared_ptr<const detail::FileBytes>& content, const s
   GLINT_CHECK(root.is_object(), BadModel, "{}: header: expected an object, got {}", file,
               detail::describe(root));
 
-  const HeaderReader reader(file, data.size());
+  const HeaderReader reader(file, data.size(), unknown != nullptr);
   std::vector<Entry> entries;
   Metadata found;
   for (const auto& [name, value] : root.items()) {
@@ -192,7 +196,11 @@ TensorMap parse(const std::shared_ptr<const detail::FileBytes>& content, const s
 
   TensorMap tensors;
   for (const auto& entry : entries) {
-    if (entry.dtype == at::kBool)
+    if (!entry.dtype) {
+      unknown->push_back(entry.name);
+      continue;
+    }
+    if (*entry.dtype == at::kBool)
       check_booleans(data.subspan(entry.begin, entry.end - entry.begin), file, entry.name);
     tensors.emplace(entry.name, tensor_of(entry, data.data(), content));
   }
@@ -203,8 +211,8 @@ TensorMap parse(const std::shared_ptr<const detail::FileBytes>& content, const s
 }  // namespace
 
 TensorMap detail::parse_safetensors(const std::shared_ptr<const FileBytes>& content, const std::string& file,
-                                    Metadata* metadata) {
-  return at_boundary(ErrorCode::BadModel, file, [&] { return parse(content, file, metadata); });
+                                    Metadata* metadata, std::vector<std::string>* unknown) {
+  return at_boundary(ErrorCode::BadModel, file, [&] { return parse(content, file, metadata, unknown); });
 }
 
 TensorMap read_safetensors(const std::filesystem::path& path, Metadata* metadata) {

@@ -1,11 +1,10 @@
+#include "lora/weight_change.hpp"
 #include "network/host_state.hpp"
 
 #include <glint/core/error.hpp>
 #include <glint/core/nearest.hpp>
 #include <glint/core/tensor.hpp>
 #include <glint/lora/adapter.hpp>
-
-#include <ATen/ops/addmm.h>
 
 #include <cmath>
 #include <list>
@@ -17,13 +16,14 @@ namespace {
 /// So that its product with any factor of read_adapter fits into float32.
 constexpr double kLargestScale = 1e9;
 
-/// Returns a weight with its updates applied in at least float32.
-at::Tensor changed(const at::Tensor& weight, const std::vector<std::pair<const LowRank*, double>>& changes) {
+/// Returns a weight with its changes applied in at least float32.
+at::Tensor changed(const at::Tensor& weight,
+                   const std::vector<std::pair<const WeightChange*, double>>& changes) {
   const at::ScalarType precision = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  at::Tensor sum = weight.to(precision).flatten(1);
-  for (const auto& [change, scale] : changes)
-    sum = at::addmm(sum, change->up.to(sum.options()), change->down.to(sum.options()), 1.0,
-                    scale * change->factor);
+  at::Tensor sum = weight.to(weight.options().dtype(precision), /*non_blocking=*/false, /*copy=*/true)
+                       .contiguous()
+                       .view({weight.size(0), -1});
+  for (const auto& [change, scale] : changes) detail::add_change(sum, weight, *change, scale);
   return sum.view(weight.sizes()).to(weight.scalar_type());
 }
 
@@ -97,13 +97,13 @@ std::shared_ptr<const Network> AdaptedNetwork::at(const Adapters& scales) const 
 }
 
 std::shared_ptr<const Network> AdaptedNetwork::form(const Adapters& scales) const {
-  std::map<std::string, std::vector<std::pair<const LowRank*, double>>> changes;
+  std::map<std::string, std::vector<std::pair<const WeightChange*, double>>> all;
   for (const auto& [name, scale] : scales)
-    for (const auto& [weight, layers] : adapters_.at(name))
-      for (const LowRank& layer : layers) changes[weight].emplace_back(&layer, scale);
+    for (const auto& [weight, changes] : adapters_.at(name))
+      for (const WeightChange& change : changes) all[weight].emplace_back(&change, scale);
   Weights weights;
-  for (const auto& [name, layers] : changes)
-    weights.emplace(name, changed(network_->weights().at(name), layers));
+  for (const auto& [name, changes] : all)
+    weights.emplace(name, changed(network_->weights().at(name), changes));
   return network_->with_weights(weights);
 }
 

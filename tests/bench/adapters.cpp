@@ -39,10 +39,9 @@ WeightChanges random_changes(const Weights& weights, int64_t rank, double& megab
   for (const auto& [name, weight] : weights) {
     if (weight.dim() < 2) continue;
     const int64_t rows = weight.size(0), columns = weight.numel() / rows;
-    changes[name] = {{.key = name,
-                      .layer = name,
-                      .up = stream.normal({rows, rank}).squeeze(0).mul(1e-4),
-                      .down = stream.normal({rank, columns}).squeeze(0)}};
+    const AdapterMatrix product{.up = stream.normal({rows, rank}).squeeze(0).mul(1e-4),
+                                .down = stream.normal({rank, columns}).squeeze(0)};
+    changes[name] = {WeightChange{.key = name, .layer = name, .first = product}};
     megabytes += static_cast<double>(weight.nbytes()) / (1 << 20);
   }
   return changes;

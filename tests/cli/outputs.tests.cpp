@@ -190,4 +190,36 @@ TEST_CASE("A scale after a LoRA file's name is read as people write it, or refus
   CHECK_THAT(huge.err, Contains("adapters.f: expected a scale from -1000000000 to 1000000000"));
 }
 
+TEST_CASE("A LoRA file of which a part matches is applied with partial, and the rest is reported", "[cli]") {
+  const Program glint;
+  const auto file = [&](const char* name, std::initializer_list<const char*> layers) {
+    TensorMap tensors;
+    for (const std::string layer : layers) {
+      tensors[layer + ".lora_A.weight"] = at::full({2, 8}, 0.5);
+      tensors[layer + ".lora_B.weight"] = at::full({8, 2}, 0.5);
+    }
+    write_safetensors(glint.folder / name, tensors);
+  };
+  file("style.safetensors", {"query"});
+  file("both.safetensors", {"query", "elsewhere"});
+  const auto run = [&](const std::string& lora) {
+    return glint("generate red -m tiny -o x.png --lora " + lora);
+  };
+  CHECK(run("style.safetensors:0.5").exit_code == 0);
+  const Image style = read_png(glint.folder / "x.png");
+  const Outcome whole = run("both.safetensors:0.5");
+  CHECK(whole.exit_code == 2);
+  CHECK_THAT(whole.err, Contains("no weights for 1 of 2 layers: elsewhere"));
+  for (const char* given :
+       {"both.safetensors:0.5:partial", "x=both.safetensors:0.5:partial", "both.safetensors:partial:0.5"}) {
+    const Outcome partial = run(given);
+    CAPTURE(given, partial.err);
+    CHECK(partial.exit_code == 0);
+    CHECK_THAT(partial.err, Contains("left out 1 of 2 layers") && Contains("elsewhere"));
+    CHECK(read_png(glint.folder / "x.png") == style);
+  }
+  CHECK(glint("generate --from x.png -m tiny -q -o again.png").exit_code == 0);
+  CHECK(read_png(glint.folder / "again.png") == style);
+}
+
 }  // namespace GLINT_TEST_FILE

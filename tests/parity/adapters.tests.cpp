@@ -138,7 +138,7 @@ TEST_CASE("PEFT's folders keep alpha beside the weights, for all layers or by pa
     for (const std::filesystem::path& path : {folder, folder / "adapter_model.safetensors"}) {
       const AdapterFile file = read_adapter(path);
       REQUIRE(file.layers.at("denoiser").size() == scaling.size());
-      for (const LowRank& layer : file.layers.at("denoiser")) {
+      for (const WeightChange& layer : file.layers.at("denoiser")) {
         CAPTURE(name, layer.layer);
         CHECK(layer.factor == Approx(scaling.at(layer.layer).get<double>()).epsilon(1e-14));
       }
@@ -152,11 +152,11 @@ TEST_CASE("A file of PEFT's without its configuration is warned about", "[parity
                         folder / "adapter_model.safetensors");
   std::vector<std::string> warnings;
   const auto warn = [&](const std::string& text) { warnings.push_back(text); };
-  CHECK(detail::load_adapter(folder.path(), warn).layers.at("denoiser").front().factor == 1.0);
+  CHECK(read_adapter(folder.path(), warn).layers.at("denoiser").front().factor == 1.0);
   REQUIRE(warnings.size() == 1);
   CHECK_THAT(warnings.front(), Catch::Contains("PEFT keeps alpha in adapter_config.json"));
-  detail::load_adapter(test::data("lora/peft-plain"), warn);
-  detail::load_adapter(lora("sdxl", "kohya"), warn);
+  read_adapter(test::data("lora/peft-plain"), warn);
+  read_adapter(lora("sdxl", "kohya"), warn);
   CHECK(warnings.size() == 1);
 
   const auto refused = [&](const std::string& config) {
@@ -164,7 +164,8 @@ TEST_CASE("A file of PEFT's without its configuration is warned about", "[parity
     return test::failure([&] { read_adapter(folder.path()); });
   };
   CHECK_THAT(refused("{"), Catch::Contains("adapter_config.json"));
-  CHECK_THAT(refused(R"({"peft_type":"LOHA"})"), Catch::Contains("peft_type: expected LORA, got"));
+  CHECK_THAT(refused(R"({"peft_type":"IA3"})"),
+             Catch::Contains("peft_type: expected LORA, LOHA or LOKR, got"));
   CHECK_THAT(refused(R"({"lora_alpha":1,"alpha_pattern":{"(":2}})"),
              Catch::Contains("alpha_pattern: '(' is no regular expression"));
 }

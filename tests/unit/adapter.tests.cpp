@@ -10,7 +10,10 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
 
+#include <fmt/format.h>
+
 #include <atomic>
+#include <cstring>
 #include <thread>
 
 using namespace glint;
@@ -66,7 +69,9 @@ AdaptedNetwork adapted(const std::shared_ptr<Sum>& network, const std::map<std::
   std::map<std::string, WeightChanges> adapters;
   for (const auto& [name, value] : values)
     adapters[name]["unet.a.weight"] = {
-        {.key = name, .layer = "a", .up = at::full({2, 1}, value), .down = at::ones({1, 3}), .factor = 1.0}};
+        WeightChange{.key = name,
+                     .layer = "a",
+                     .first = AdapterMatrix{.up = at::full({2, 1}, value), .down = at::ones({1, 3})}}};
   return AdaptedNetwork(network, std::move(adapters), kept);
 }
 
@@ -94,9 +99,9 @@ TEST_CASE("A low-rank layer is read in every form its keys have", "[unit]") {
          {"unet.block.0.to_q.weight", "transformer.block.0.to_q.weight", "block.0.to_q.weight"}) {
       const WeightChanges changes = match_adapter(file, "denoiser", {{name, at::zeros({4, 3})}});
       REQUIRE(changes.size() == 1);
-      const LowRank& layer = changes.at(name).front();
-      CHECK(at::equal(layer.up, up));
-      CHECK(at::equal(layer.down, down));
+      const WeightChange& layer = changes.at(name).front();
+      CHECK(at::equal(layer.first.up, up));
+      CHECK(at::equal(layer.first.down, down));
       CHECK(layer.factor == 1.0);
     }
   }
@@ -178,7 +183,9 @@ TEST_CASE("Names of the published checkpoints are translated", "[unit]") {
     int64_t row = 0;
     for (const std::string& name : targets) {
       REQUIRE(changes.contains(name + ".weight"));
-      CHECK(at::equal(changes.at(name + ".weight").front().up, up.narrow(0, row, 2)));
+      const WeightChange& part = changes.at(name + ".weight").front();
+      CHECK(part.skipped == row);
+      CHECK(part.changed == 2);
       row += 2;
     }
   };
@@ -216,17 +223,16 @@ TEST_CASE("Names of the published checkpoints are translated", "[unit]") {
 
 TEST_CASE("What cannot be applied is refused with the keys it is about", "[unit]") {
   const at::Tensor down = numbered({2, 3}), up = numbered({4, 2});
-  CHECK_THAT(
-      refusal({{"unet.a.lora_A.weight", down}, {"unet.a.lora_B.weight", up}, {"unet.a.dora_scale", up}}),
-      Contains("BadModel") && Contains("unet.a.dora_scale") && Contains("DoRA"));
   CHECK_THAT(refusal({{"lora_unet_a.hada_w1_a", down}, {"lora_unet_a.alpha", at::full({}, 1.0)}}),
-             Contains("lora_unet_a.hada_w1_a"));
+             Contains("'lora_unet_a': expected hada_w1_a and hada_w1_b, of which one is missing"));
   CHECK_THAT(refusal({{"unet.a.lora_A.weight", down}}),
-             Contains("'unet.a': the up (lora_B) factor is missing"));
+             Contains("'unet.a': expected up (lora_B) and down (lora_A), of which one is missing"));
   CHECK_THAT(refusal({{"unet.a.lora_B.weight", up}}),
-             Contains("'unet.a': the down (lora_A) factor is missing"));
-  CHECK_THAT(refusal({{"unet.a.lora_A.weight", down}, {"unet.a.lora_B.weight", numbered({4, 3})}}),
-             Contains("'unet.a': expected up [out,r] and down [r,in,...], got [4,3] and [2,3]"));
+             Contains("'unet.a': expected up (lora_B) and down (lora_A), of which one is missing"));
+  CHECK_THAT(
+      refusal({{"unet.a.lora_A.weight", down}, {"unet.a.lora_B.weight", numbered({4, 3})}}),
+      Contains(
+          "'unet.a': expected up (lora_B) and down (lora_A) [out,r] and [r,in,...], got [4,3] and [2,3]"));
   CHECK_THAT(refusal({{"unet.a.lora_A.weight", down}, {"unet.a.lora_B.weight", numbered({4, 2, 3, 3})}}),
              Contains("'unet.a': expected up"));
   CHECK_THAT(refusal({{"unet.a.lora_A.weight", down.to(at::kLong)}, {"unet.a.lora_B.weight", up}}),
@@ -246,6 +252,100 @@ TEST_CASE("What cannot be applied is refused with the keys it is about", "[unit]
   const std::string bytes = test::read_bytes(truncated.path);
   test::write_bytes(truncated.path, bytes.substr(0, bytes.size() - 5));
   CHECK_THAT(test::failure([&] { truncated.read(); }), Contains("BadModel: " + truncated.path.string()));
+}
+
+TEST_CASE("Parts of other kinds that do not fit together are refused", "[unit]") {
+  const at::Tensor down = numbered({2, 3}), up = numbered({4, 2});
+  const auto with = [&](TensorMap more) {
+    more["a.lora_A.weight"] = down;
+    more["a.lora_B.weight"] = up;
+    return refusal(more);
+  };
+  CHECK_THAT(with({{"a.dora_scale", numbered({5, 1})}}),
+             Contains("'a': dora_scale: expected 4 values, one per output, or [1,in], got [5,1]"));
+  CHECK_THAT(with({{"a.dora_scale", numbered({1, 2})}}), Contains("dora_scale: expected 4 values"));
+  CHECK_THAT(with({{"a.dora_scale", numbered({4, 1})}, {"a.diff", numbered({4, 3})}}),
+             Contains("expected one change of the weight and one dora_scale, got 2 changes"));
+  CHECK_THAT(with({{"a.lora_mid.weight", numbered({2, 3, 1, 1})}}),
+             Contains("expected a core [2,2,kh,kw], got [2,3,1,1]"));
+  CHECK_THAT(refusal({{"a.lora_B.bias", numbered({4})}}), Contains("'a': a bias of lora_B without lora_B"));
+  CHECK_THAT(refusal({{"a.dora_scale", numbered({4, 1})}}), Contains("expected one change of the weight"));
+  CHECK_THAT(refusal({{"a.hada_w1_a", up},
+                      {"a.hada_w1_b", down},
+                      {"a.hada_w2_a", up},
+                      {"a.hada_w2_b", numbered({2, 5})}}),
+             Contains("expected two products of one shape, got [4,3] and [4,5]"));
+  CHECK_THAT(refusal({{"a.hada_w1_a", up}, {"a.hada_w1_b", down}}),
+             Contains("'a': expected hada_w2_a and hada_w2_b, of which one is missing"));
+  CHECK_THAT(refusal({{"a.lokr_w1", up}, {"a.lokr_w2_a", up}}),
+             Contains("'a': expected lokr_w2, or lokr_w2_a and lokr_w2_b, of which one is missing"));
+  CHECK_THAT(refusal({{"a.diff", at::ones({}, at::kFloat)}}),
+             Contains("'a': expected as many values as the weight has"));
+  const AdapterFile columns = File({{"double_blocks.0.img_attn.qkv.lora_A.weight", down},
+                                    {"double_blocks.0.img_attn.qkv.lora_B.weight", numbered({12, 2})},
+                                    {"double_blocks.0.img_attn.qkv.dora_scale", numbered({1, 3})}})
+                                  .read();
+  const Weights fused{{"transformer_blocks.0.attn.to_q.weight", at::zeros({4, 3})},
+                      {"transformer_blocks.0.attn.to_k.weight", at::zeros({4, 3})},
+                      {"transformer_blocks.0.attn.to_v.weight", at::zeros({4, 3})}};
+  CHECK_THAT(test::failure([&] { match_adapter(columns, "denoiser", fused); }),
+             Contains("a dora_scale [1,in] of fused weights cannot be split"));
+}
+
+TEST_CASE(
+    "What cannot change anything refuses no file; what may have refuses it, or is left out with a warning",
+    "[unit]") {
+  const TensorMap layer{{"unet.a.lora_A.weight", numbered({2, 3})},
+                        {"unet.a.lora_B.weight", numbered({4, 2})}};
+  const Weights weights{{"unet.a.weight", at::zeros({4, 3})}};
+  const auto with = [&](TensorMap more) {
+    more.insert(layer.begin(), layer.end());
+    return more;
+  };
+  const File harmless(with({{"global_step", at::full({}, 7, at::kLong)},
+                            {"trained", at::ones({2}, at::kBool)},
+                            {"position_embedding", at::zeros({3, 3})},
+                            {"unet.b.alpha", at::full({}, 4.0)},
+                            {"unet.c.lora_A.weight", numbered({2, 3})},
+                            {"unet.c.lora_B.weight", at::zeros({4, 2})},
+                            {"unet.d.diff_b", at::zeros({4})}}));
+  CHECK(match_adapter(harmless.read(), "denoiser", weights).size() == 1);
+
+  const TensorMap stray = with({{"unet.a.oft_blocks", numbered({3})}, {"unet.e.diff", numbered({2})}});
+  CHECK_THAT(refusal(stray), Contains("BadModel") &&
+                                 Contains("belong to no layer of a kind that is known: unet.a.oft_blocks"));
+  const File file(stray);
+  std::vector<std::string> warnings;
+  const auto warn = [&](const std::string& text) { warnings.push_back(text); };
+  const AdapterFile read = read_adapter(AdapterSource(file.path, true), warn);
+  REQUIRE(warnings.size() == 1);
+  CHECK_THAT(warnings[0], Contains("left out") && Contains("unet.a.oft_blocks"));
+  CHECK(match_adapter(read, "denoiser", weights, warn).size() == 1);
+  REQUIRE(warnings.size() == 2);
+  CHECK_THAT(warnings[1], Contains("left out 1 of 2 layers, for which the denoiser has no weights: unet.e"));
+}
+
+TEST_CASE("Tensors of dtypes that torch lacks refuse a file only as part of a layer", "[unit]") {
+  const TensorMap layer{{"unet.a.lora_A.weight", numbered({2, 3})},
+                        {"unet.a.lora_B.weight", numbered({4, 2})}};
+  const auto read = [&](const std::string& name) {
+    const File file(layer);
+    const std::string bytes = test::read_bytes(file.path);
+    uint64_t length = 0;
+    std::memcpy(&length, bytes.data(), sizeof length);
+    std::string header = bytes.substr(8, length), data = bytes.substr(8 + length);
+    header.erase(header.find_last_of('}'));
+    const size_t end = data.size();
+    header +=
+        fmt::format(R"(,"{}":{{"dtype":"F4","shape":[6],"data_offsets":[{},{}]}}}})", name, end, end + 3);
+    length = header.size();
+    test::write_bytes(file.path,
+                      std::string(reinterpret_cast<const char*>(&length), 8) + header + data + "abc");
+    return file.read().layers.at("denoiser").size();
+  };
+  CHECK(read("unet.a.scale_weight") == 1);
+  CHECK_THAT(test::failure([&] { read("unet.b.lora_A.weight"); }),
+             Contains("tensor 'unet.b.lora_A.weight': unknown dtype"));
 }
 
 TEST_CASE("Keys that match nothing are listed, and shapes that do not fit name the key", "[unit]") {
@@ -315,7 +415,9 @@ TEST_CASE("Weights are formed in float32 and rounded once", "[unit]") {
   const auto change = [](double up) {
     return WeightChanges{
         {"unet.a.weight",
-         {{.key = "k", .layer = "a", .up = at::full({1, 1}, up), .down = at::ones({1, 1})}}}};
+         {WeightChange{.key = "k",
+                       .layer = "a",
+                       .first = AdapterMatrix{.up = at::full({1, 1}, up), .down = at::ones({1, 1})}}}}};
   };
   // Each half step alone would be rounded away; together they are one step of bfloat16 at 1, which is 1/128.
   const AdaptedNetwork halves(network, {{"x", change(1.0 / 256)}, {"y", change(1.0 / 256)}});

@@ -6,6 +6,7 @@
 #include <glint/bundle/network_model.hpp>
 #include <glint/core/parameterization.hpp>
 #include <glint/io/sha256.hpp>
+#include <glint/model/conditioning.hpp>
 #include <glint/network/network.hpp>
 #include <glint/vae/image_decoder.hpp>
 
@@ -240,9 +241,8 @@ TEST_CASE("A network's file that changes between verification and loading is ref
             stream.seekp(static_cast<std::streamoff>(content.size() / 2));
             stream.put(static_cast<char>(content[content.size() / 2] ^ 1));
           }) == refused);
-    CHECK(loading_after([&](const auto& path) {
-            std::filesystem::resize_file(path, content.size() / 3);
-          }) == refused);
+    CHECK(loading_after([&](const auto& path) { std::filesystem::resize_file(path, content.size() / 3); }) ==
+          refused);
     CHECK(loading_after([&](const auto& path) { test::write_bytes(path, "another file of this name"); }) ==
           "no error");
   }

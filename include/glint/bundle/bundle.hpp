@@ -39,7 +39,7 @@ class GLINT_API Bundle {
   /// Returns this bundle with additional adapters (LoRA) by name. Both share the components either loads, but
   /// not adapted weights. Adapter files are read when the denoiser or prompt encoder is first requested.
   /// Errors:  NotFound for a missing file; InvalidArgument for a name already taken.
-  Bundle with_adapters(const std::map<std::string, std::filesystem::path>& files) const;
+  Bundle with_adapters(const std::map<std::string, AdapterSource>& files) const;
 
   const Manifest& manifest() const;
   const std::filesystem::path& folder() const;

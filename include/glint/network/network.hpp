@@ -14,6 +14,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace glint {
@@ -29,6 +31,18 @@ enum class Trust {
 template <>
 struct EnumNames<Trust> {
   static constexpr std::array<std::string_view, 2> values{"code", "none"};
+};
+
+/// Where an adapter (LoRA) is.
+struct AdapterSource {
+  std::filesystem::path path;  ///< a safetensors file or a folder that PEFT wrote
+  bool partial = false;        ///< leave out, with a warning, what matches nothing in the model
+
+  AdapterSource() = default;
+  template <typename Path>
+  requires std::is_convertible_v<Path, std::filesystem::path> AdapterSource(Path&& file,
+                                                                            bool leave_out = false)
+      : path(std::forward<Path>(file)), partial(leave_out) {}
 };
 
 /// How to load network components.
@@ -48,8 +62,8 @@ struct LoadOptions {
   /// to 2.5 times as fast per convolution, the same results up to rounding. Networks derived by with_weights
   /// run unpacked and keep the plain weights beside the packed ones.
   bool pack = true;
-  /// Adapters (LoRA) as safetensors files by name, in addition to the bundle's own. Bundle only.
-  std::map<std::string, std::filesystem::path> adapters = {};
+  /// Adapters (LoRA) by name, in addition to the bundle's own. Bundle only.
+  std::map<std::string, AdapterSource> adapters = {};
   /// Number of adapter scale sets whose weights stay in memory, see AdaptedNetwork. W2SD uses three: one per
   /// predictor and one for the run. Bundle only.
   int adapter_sets = 3;
