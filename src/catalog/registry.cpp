@@ -55,7 +55,7 @@ Product Registry::make(const Choice& choice, const BuildContext& context) const 
 
 void Registry::check(const Choice& choice) const {
   const Entry& known = entry(choice.name);
-  if (known.check) known.check(choice.options);
+  if (known.check) known.check(known.info.name, choice.options);
 }
 
 template <typename T>

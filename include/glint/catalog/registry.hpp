@@ -35,7 +35,7 @@ class GLINT_API Registry {
     EntryInfo info;
     std::vector<OptionDescription> options;
     std::function<Product(const OptionValues&, const BuildContext&)> make;
-    std::function<void(const OptionValues&)> check = nullptr;  ///< of the options; null = none
+    void (*check)(std::string_view name, const OptionValues&) = nullptr;  ///< of the options; null = none
 
     /// Whether the network has to be loaded for it (LoadOptions::attention).
     bool changes_attention() const {
@@ -67,7 +67,8 @@ class GLINT_API Registry {
            else
              return function(options);
          },
-         .check = [name = info.name](const OptionValues& values) { read_options<Options>(name, values); }});
+         .check = [](std::string_view name,
+                     const OptionValues& values) { read_options<Options>(name, values); }});
   }
   void add(Entry entry);
 
