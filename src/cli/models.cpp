@@ -65,7 +65,8 @@ void add_model_options(CLI::App& command, ModelArguments& args) {
   command
       .add_option_function<std::string>(
           "--pack", [&args](const std::string& text) { args.pack = text == "on"; },
-          "store the weights of convolutions as the CPU reads them: faster, the same up to rounding")
+          "store the weights of convolutions and large linear layers as the CPU reads them: faster, and the "
+          "same up to rounding")
       ->check(CLI::IsMember({"on", "off"}))
       ->default_str("on");
   command

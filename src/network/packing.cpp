@@ -1,16 +1,15 @@
 #include "network/packing.hpp"
 
+#include "network/packed_layers.hpp"
+
 #include <glint/core/error.hpp>
 
 #include <ATen/Context.h>
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/equal.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <optional>
 #include <set>
 
@@ -22,78 +21,20 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
-// Sizes of one network in turn: with and without guidance, a last smaller batch, two resolutions.
-constexpr size_t kSizesKept = 8;
-
 thread_local const PackedLayers* current_layers = nullptr;
 
-/// Calls one of oneDNN's operators, which have no C++ functions.
-template <typename... Arguments>
-at::Tensor call(const c10::OperatorHandle& handle, Arguments&&... arguments) {
-  torch::jit::Stack stack{c10::IValue(std::forward<Arguments>(arguments))...};
-  handle.callBoxed(stack);
-  return stack.front().toTensor();
-}
-
-c10::OperatorHandle operator_called(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "");
-}
-
-at::Tensor packed_convolution(const at::Tensor& x, int64_t layer, const std::optional<at::Tensor>& bias) {
+at::Tensor packed_layer(const at::Tensor& x, int64_t layer, const std::optional<at::Tensor>& bias) {
   GLINT_CHECK(current_layers && layer >= 0 && layer < static_cast<int64_t>(current_layers->size()), Internal,
-              "packed_convolution: there is no layer {}", layer);
+              "packed_layer: there is no layer {}", layer);
   return (*current_layers)[static_cast<size_t>(layer)]->run(x, bias);
 }
 
-}  // namespace
-
-PackedConvolution::PackedConvolution(at::Tensor weight, Settings settings)
-    : settings_(std::move(settings)), origin_(weight.const_data_ptr()), plain_(weight.detach()) {}
-
-at::Tensor PackedConvolution::plain() const {
-  return sizes_.empty() ? plain_ : sizes_.back().order->weight.to_dense();
-}
-
-at::Tensor PackedConvolution::weight() const {
-  const std::lock_guard lock(mutex_);
-  return plain();
-}
-
-std::shared_ptr<const PackedConvolution::Order> PackedConvolution::order_for(const at::Tensor& x) {
-  static const auto reorder = operator_called("mkldnn::_reorder_convolution_weight");
-  static const auto describe = operator_called("mkldnn::_get_mkldnn_serialized_md");
-  const std::lock_guard lock(mutex_);
-  for (const Size& size : sizes_)
-    if (x.sizes() == size.input) return size.order;
-  at::Tensor packed = call(reorder, plain(), settings_.padding, settings_.stride, settings_.dilation,
-                           settings_.groups, x.sizes().vec());
-  const at::Tensor description = call(describe, packed);
-  std::shared_ptr<const Order> order;
-  for (const Size& size : sizes_)
-    if (at::equal(size.order->description, description)) order = size.order;
-  if (!order) order = std::make_shared<const Order>(Order{description, std::move(packed)});
-  sizes_.push_back({x.sizes().vec(), order});
-  if (sizes_.size() > kSizesKept) sizes_.erase(sizes_.begin());
-  plain_.reset();
-  return order;
-}
-
-at::Tensor PackedConvolution::run(const at::Tensor& x, const std::optional<at::Tensor>& bias) {
-  static const auto convolution = operator_called("mkldnn::_convolution_pointwise");
-  return call(convolution, x, order_for(x)->weight, bias, settings_.padding, settings_.stride,
-              settings_.dilation, settings_.groups, settings_.silu ? "swish" : "none",
-              c10::List<std::optional<at::Scalar>>(), "");
-}
-
-PackedScope::PackedScope(const PackedLayers& layers) : outer_(std::exchange(current_layers, &layers)) {}
-PackedScope::~PackedScope() { current_layers = outer_; }
-
-namespace {
-
 const c10::Symbol kConv2d = c10::Symbol::fromQualString("aten::conv2d");
 const c10::Symbol kConvolution = c10::Symbol::fromQualString("aten::_convolution");
+const c10::Symbol kLinear = c10::Symbol::fromQualString("aten::linear");
 const c10::Symbol kSilu = c10::Symbol::fromQualString("aten::silu");
-const c10::Symbol kPacked = c10::Symbol::fromQualString("glint::packed_convolution");
+const c10::Symbol kGelu = c10::Symbol::fromQualString("aten::gelu");
+const c10::Symbol kPacked = c10::Symbol::fromQualString("glint::packed_layer");
 
 std::optional<std::vector<int64_t>> pair_of(Value* value) {
   const auto constant = torch::jit::toIValue(value);
@@ -108,22 +49,36 @@ bool is_false(Value* value) {
   return constant && constant->isBool() && !constant->toBool();
 }
 
+/// Returns a constant float32 weight on the CPU of so many dimensions, or an undefined tensor.
+at::Tensor weight_of(Value* value, int64_t dimensions) {
+  const auto constant = torch::jit::toIValue(value);
+  if (!constant || !constant->isTensor()) return {};
+  at::Tensor weight = constant->toTensor();
+  const bool fits = weight.dim() == dimensions && weight.device().is_cpu() &&
+                    weight.layout() == at::kStrided && weight.scalar_type() == at::kFloat;
+  return fits ? weight : at::Tensor();
+}
+
 /// Reads a node as a convolution that can be packed, or returns null.
-std::shared_ptr<PackedConvolution> convolution_of(const Node& node, bool silu) {
+std::shared_ptr<PackedLayer> convolution_of(const Node& node, Activation activation) {
   const bool traced = node.kind() == kConvolution;
   if ((!traced && node.kind() != kConv2d) || node.inputs().size() < 7) return nullptr;
   if (traced && !is_false(node.input(6))) return nullptr;  // transposed
-  const auto weight = torch::jit::toIValue(node.input(1));
+  const at::Tensor weight = weight_of(node.input(1), 4);
   const auto groups = torch::jit::toIValue(node.input(traced ? 8 : 6));
   const auto stride = pair_of(node.input(3)), padding = pair_of(node.input(4)),
              dilation = pair_of(node.input(5));
-  if (!weight || !weight->isTensor() || !groups || !stride || !padding || !dilation) return nullptr;
-  const at::Tensor& plain = weight->toTensor();
-  if (plain.dim() != 4 || !plain.device().is_cpu() || plain.layout() != at::kStrided ||
-      plain.scalar_type() != at::kFloat)
-    return nullptr;
+  if (!weight.defined() || !groups || !stride || !padding || !dilation) return nullptr;
   return std::make_shared<PackedConvolution>(
-      plain, PackedConvolution::Settings{*stride, *padding, *dilation, groups->toInt(), silu});
+      weight, PackedConvolution::Settings{*stride, *padding, *dilation, groups->toInt()}, activation);
+}
+
+/// Reads a node as a linear layer that gains by being packed, or returns null.
+std::shared_ptr<PackedLayer> linear_of(const Node& node, Activation activation) {
+  if (node.kind() != kLinear) return nullptr;
+  const at::Tensor weight = weight_of(node.input(1), 2);
+  if (!weight.defined() || weight.numel() < kFewestPacked) return nullptr;
+  return std::make_shared<PackedLinear>(weight, activation);
 }
 
 /// The one node that reads a node's one output, or null.
@@ -132,21 +87,32 @@ Node* only_reader(const Node& node) {
   return node.output()->uses().front().user;
 }
 
+Activation activation_of(const Node* node) {
+  if (node && node->kind() == kSilu) return Activation::Silu;
+  if (!node || node->kind() != kGelu || node->inputs().size() != 2) return Activation::None;
+  const auto form = torch::jit::toIValue(node->input(1));
+  if (!form || !form->isString()) return Activation::None;
+  if (form->toStringRef() == "none") return Activation::Gelu;
+  return form->toStringRef() == "tanh" ? Activation::GeluTanh : Activation::None;
+}
+
 void pack(Block& block, PackedLayers& layers) {
   for (auto it = block.nodes().begin(); it != block.nodes().end();) {
     Node* node = *it++;  // advance first: the node may be removed
     for (Block* inner : node->blocks()) pack(*inner, layers);
-    Node* silu = only_reader(*node);
-    if (silu && silu->kind() != kSilu) silu = nullptr;
-    const auto layer = convolution_of(*node, silu != nullptr);
+    Node* reader = only_reader(*node);
+    const Activation activation = activation_of(reader);
+    if (activation == Activation::None) reader = nullptr;
+    auto layer = convolution_of(*node, activation);
+    if (!layer) layer = linear_of(*node, activation);
     if (!layer) continue;
     Graph& graph = *node->owningGraph();
     const torch::jit::WithInsertPoint before(node);
     Value* output =
         graph.insert(kPacked, {node->input(0), static_cast<int64_t>(layers.size()), node->input(2)});
-    (silu ? silu->output() : node->output())->replaceAllUsesWith(output);
-    if (it != block.nodes().end() && *it == silu) ++it;
-    if (silu) silu->destroy();
+    (reader ? reader->output() : node->output())->replaceAllUsesWith(output);
+    if (it != block.nodes().end() && *it == reader) ++it;
+    if (reader) reader->destroy();
     node->destroy();
     layers.push_back(layer);
   }
@@ -163,19 +129,35 @@ void add_constants(Block& block, std::set<const void*>& memory) {
   }
 }
 
+/// Inserts the plain layer that a node runs packed, and returns its result.
+Value* plain_layer(Graph& graph, const Node& node, const PackedLayer& layer) {
+  Value* weight = graph.insertConstant(layer.weight());
+  const auto* convolution = dynamic_cast<const PackedConvolution*>(&layer);
+  if (!convolution) return graph.insert(kLinear, {node.input(0), weight, node.input(2)});
+  const PackedConvolution::Settings& settings = convolution->settings();
+  return graph.insert(kConv2d, {node.input(0), weight, node.input(2), settings.stride, settings.padding,
+                                settings.dilation, settings.groups});
+}
+
+Value* with_activation(Graph& graph, Value* x, Activation activation) {
+  switch (activation) {
+    case Activation::Silu: return graph.insert(kSilu, {x});
+    case Activation::Gelu: return graph.insert(kGelu, {x});
+    case Activation::GeluTanh:
+      return graph.insert(kGelu, {x}, {torch::jit::NamedValue("approximate", "tanh")});
+    default: return x;
+  }
+}
+
 void unpack(Block& block, const PackedLayers& layers) {
   for (auto it = block.nodes().begin(); it != block.nodes().end();) {
     Node* node = *it++;
     for (Block* inner : node->blocks()) unpack(*inner, layers);
     if (node->kind() != kPacked) continue;
     const auto& layer = *layers.at(static_cast<size_t>(torch::jit::toIValue(node->input(1))->toInt()));
-    const PackedConvolution::Settings& settings = layer.settings();
     Graph& graph = *node->owningGraph();
     const torch::jit::WithInsertPoint before(node);
-    Value* output =
-        graph.insert(kConv2d, {node->input(0), graph.insertConstant(layer.weight()), node->input(2),
-                               settings.stride, settings.padding, settings.dilation, settings.groups});
-    if (settings.silu) output = graph.insert(kSilu, {output});
+    Value* output = with_activation(graph, plain_layer(graph, *node, layer), layer.activation());
     node->output()->replaceAllUsesWith(output);
     node->destroy();
   }
@@ -183,7 +165,7 @@ void unpack(Block& block, const PackedLayers& layers) {
 
 }  // namespace
 
-PackedLayers pack_convolutions(torch::jit::Module& module) {
+PackedLayers pack_layers(torch::jit::Module& module) {
   PackedLayers layers;
   if (!at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return layers;
   const auto graph = module.get_method("forward").graph();
@@ -195,14 +177,17 @@ PackedLayers pack_convolutions(torch::jit::Module& module) {
   return layers;
 }
 
-void unpack_convolutions(torch::jit::Module& module, const PackedLayers& layers) {
+void unpack_layers(torch::jit::Module& module, const PackedLayers& layers) {
   const auto graph = module.get_method("forward").graph();
   unpack(*graph->block(), layers);
   torch::jit::EliminateDeadCode(graph);
 }
 
+PackedScope::PackedScope(const PackedLayers& layers) : outer_(std::exchange(current_layers, &layers)) {}
+PackedScope::~PackedScope() { current_layers = outer_; }
+
 TORCH_LIBRARY_FRAGMENT(glint, m) {
-  m.def("packed_convolution(Tensor x, int layer, Tensor? bias) -> Tensor", packed_convolution);
+  m.def("packed_layer(Tensor x, int layer, Tensor? bias) -> Tensor", packed_layer);
 }
 
 }  // namespace glint::detail

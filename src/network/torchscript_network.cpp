@@ -254,7 +254,7 @@ class Archive {
   ParsedLoadOptions options_;
   Weights weights_;
   std::mutex mutex_;
-  std::vector<std::pair<at::Tensor, std::shared_ptr<PackedConvolution>>> released_;
+  std::vector<std::pair<at::Tensor, std::shared_ptr<PackedLayer>>> released_;
   std::optional<Lifted> lifted_;
 };
 
@@ -263,7 +263,7 @@ class Executable {
  public:
   explicit Executable(torch::jit::Module module) : module_(std::move(module)) {}
 
-  const PackedLayers& pack() { return layers_ = pack_convolutions(module_); }
+  const PackedLayers& pack() { return layers_ = pack_layers(module_); }
 
   // Module::forward is not const, although it changes nothing: callers copy the handle.
   torch::jit::Module module(bool differentiable) {
@@ -271,7 +271,7 @@ class Executable {
     const std::lock_guard lock(mutex_);
     if (!plain_) {
       plain_ = module_.clone(/*inplace=*/true);
-      unpack_convolutions(*plain_, layers_);
+      unpack_layers(*plain_, layers_);
     }
     return *plain_;
   }

@@ -1,4 +1,4 @@
-// What packed convolutions gain: a network with and without them, in turn.
+// What packed layers gain: a network with and without them, in turn.
 //
 //   glint_bench_packing FILE.pt... [--runs N]
 //

@@ -1,4 +1,4 @@
-// Networks with packed convolutions: the plain network's results, gradients and weights.
+// Networks with packed layers: the plain network's results, gradients and weights.
 #include <glint/network/network.hpp>
 
 #include "tests/support/catch.hpp"
@@ -50,6 +50,56 @@ TEST_CASE("A packed network gives the plain network's results", "[unit]") {
       CHECK(at::equal(y, run(*packed, x)));
     }
   }
+}
+
+// Linear layers large enough to be packed, with and without bias, before each activation and before none.
+constexpr const char* kProducts = "modules/products.pt";
+constexpr int64_t kProductsWidth = 1024;
+
+TEST_CASE("Packed linear layers give the plain ones' results, whatever ran before", "[unit]") {
+  const auto packed = load(kProducts, true), plain = load(kProducts, false);
+  const at::Tensor row = at::randn({1, kProductsWidth});
+  const at::Tensor alone = run(*packed, row);
+  for (const auto& shape : {std::vector<int64_t>{1, kProductsWidth},
+                            {300, kProductsWidth},
+                            {2, 77, kProductsWidth},
+                            {2, 3, 5, kProductsWidth},
+                            {kProductsWidth}}) {
+    CAPTURE(shape);
+    const at::Tensor x = at::randn(shape);
+    const at::Tensor y = run(*packed, x), expected = run(*plain, x);
+    CHECK(y.sizes() == expected.sizes());
+    // Sums of 1024 products in another order, three deep.
+    CHECK(difference(y, expected) < 1e-5);
+    CHECK(at::equal(y, run(*packed, x)));
+  }
+  CHECK_FALSE(at::equal(alone, run(*plain, row)));  // packed it is
+  CHECK(at::equal(alone, run(*packed, row)));
+  const at::Tensor tall = at::randn({kProductsWidth, 96});
+  CHECK(difference(run(*packed, tall.t()), run(*plain, tall.t())) < 1e-5);
+  CHECK(run(*packed, at::randn({0, kProductsWidth})).sizes() == at::IntArrayRef({0, kProductsWidth}));
+}
+
+TEST_CASE("Packed linear layers are differentiable, and their weights can be exchanged", "[unit]") {
+  const auto packed = load(kProducts, true), plain = load(kProducts, false);
+  const at::Tensor start = at::randn({4, kProductsWidth});
+  run(*packed, start);
+  const auto gradient = [&](const Network& network) {
+    const at::AutoGradMode recorded(true);
+    at::Tensor x = start.clone().requires_grad_(true);
+    run(network, x).square().sum().backward();
+    return x.grad();
+  };
+  CHECK(at::equal(gradient(*packed), gradient(*plain)));
+  REQUIRE(packed->weights().size() == plain->weights().size());
+  Weights halved;
+  for (const auto& [name, weight] : plain->weights()) {
+    CAPTURE(name);
+    CHECK(at::equal(packed->weights().at(name), weight));
+    halved.emplace(name, weight * 0.5);
+  }
+  CHECK(at::equal(run(*packed->with_weights(halved), start), run(*plain->with_weights(halved), start)));
+  CHECK(at::equal(run(*packed->with_weights({}), start), run(*plain, start)));
 }
 
 TEST_CASE("A packed network is differentiable, with the plain network's gradients", "[unit]") {

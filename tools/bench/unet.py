@@ -19,16 +19,12 @@ from glint_export.denoisers import SdxlDenoiser
 from safetensors.torch import save_file
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--tiny", action="store_true", help="the same network, 400 times smaller")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+def network(tiny: bool = False) -> tuple[SdxlDenoiser, tuple[torch.Tensor, ...]]:
+    """Returns the network, as glint_export traces it, and its inputs."""
     torch.manual_seed(1)
-    channels, features = ((16, 32, 64, 64), 32) if options.tiny else ((320, 640, 1280, 1280), 768)
+    channels, features = ((16, 32, 64, 64), 32) if tiny else ((320, 640, 1280, 1280), 768)
     unet = UNet2DConditionModel(
-        block_out_channels=channels, cross_attention_dim=features, norm_num_groups=8 if options.tiny else 32,
+        block_out_channels=channels, cross_attention_dim=features, norm_num_groups=8 if tiny else 32,
         addition_embed_type="text_time", addition_time_embed_dim=256,
         projection_class_embeddings_input_dim=6 * 256 + 1280,
     )  # fmt: skip
@@ -39,8 +35,18 @@ def main() -> None:
         torch.randn(2, 1280),
         torch.tensor([[256.0, 256.0, 0.0, 0.0, 256.0, 256.0]] * 2),
     )
+    return SdxlDenoiser(unet.eval().requires_grad_(False)), inputs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--tiny", action="store_true", help="the same network, 400 times smaller")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    denoiser, inputs = network(options.tiny)
     options.folder.mkdir(parents=True, exist_ok=True)
-    write_torchscript(SdxlDenoiser(unet.eval().requires_grad_(False)), inputs, options.folder / "unet.pt")
+    write_torchscript(denoiser, inputs, options.folder / "unet.pt")
     save_file({str(i): x for i, x in enumerate(inputs)}, options.folder / "unet.safetensors")
 
 

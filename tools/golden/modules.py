@@ -72,6 +72,32 @@ class Decoder(nn.Module):
         return torch.tanh(nn.functional.pixel_shuffle(self.conv(latents), 2))
 
 
+class Products(nn.Module):
+    """Linear layers that are large enough to be packed, before each activation, and one that is not.
+
+    Row i of a weight is values i, i + 1, ... of one list, which is all that the file holds.
+    """
+
+    WIDTH = 1024
+
+    def __init__(self, seed):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        for name in ("up", "gate", "mix", "out", "small"):
+            inputs, outputs = (WIDTH, self.WIDTH) if name == "small" else (self.WIDTH, self.WIDTH)
+            layer = nn.Linear(inputs, outputs, bias=name != "gate")
+            values = torch.randn(inputs + outputs - 1, generator=generator) / math.sqrt(inputs)
+            layer.weight = nn.Parameter(values.half().float().as_strided((outputs, inputs), (1, 1)))
+            if layer.bias is not None:
+                layer.bias.data = torch.randn(outputs, generator=generator).half().float()
+            setattr(self, name, layer)
+        self.eval().requires_grad_(False)
+
+    def forward(self, x):
+        up = nn.functional.gelu(self.up(x)) * nn.functional.gelu(self.gate(x), approximate="tanh")
+        return self.out(nn.functional.silu(self.mix(up))) + self.small(x.narrow(-1, 0, WIDTH))
+
+
 def seeded(module, seed):
     """Draws the weights, rounded to values that half precision holds exactly."""
     generator = torch.Generator().manual_seed(seed)
@@ -109,7 +135,7 @@ def without_debug_records(data):
 
 def torchscript(module, inputs, half=False):
     with torch.no_grad():
-        traced = torch.jit.trace(copy.deepcopy(module), inputs, check_trace=False)
+        traced = torch.jit.trace(copy.deepcopy(module) if half else module, inputs, check_trace=False)
     buffer = io.BytesIO()
     torch.jit.save(halve(traced) if half else traced, buffer)
     return without_debug_records(buffer.getvalue())
@@ -182,6 +208,7 @@ def main(folder):
         "denoiser.pt2": exported(denoiser, example, dynamic),
         "text_encoder.pt": torchscript(encoder, (ids,), half=True),
         "vae_decoder.pt": torchscript(decoder, (example[0],), half=True),
+        "products.pt": torchscript(Products(5), (torch.zeros(2, 3, Products.WIDTH),)),
     }
     for name, data in files.items():
         check_no_paths(name, data)
