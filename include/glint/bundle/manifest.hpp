@@ -77,6 +77,7 @@ struct Component {
   std::vector<std::string> inputs;     ///< argument names, in order; required for denoisers
   TimeUnit time = TimeUnit::Timestep;  ///< denoisers only
   TokenFrame frame;                    ///< tokenizers only, if the kind takes one
+  int64_t layers = 0;                  ///< text encoders with the input `skip` only
 };
 
 /// An adapter (LoRA) shipped with the bundle; off unless a request or a strategy's predictor sets its scale.
