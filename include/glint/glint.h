@@ -223,6 +223,9 @@ GLINT_C_API glint_status glint_session_release(glint_session* session);
  *   adapters                         name=scale,...
  *   size                             latent sizes without the batch, as "4,64,64"
  *   prompt, negative, width, height  with a bundle only
+ *   prompt_2, prompt_3, negative_2, negative_3, clip_skip, text_length, and for SDXL original_size,
+ *   target_size (WIDTHxHEIGHT), crop (LEFT,TOP), negative_original_size, negative_target_size,
+ *   negative_crop                    with a bundle only
  * Errors: GLINT_INVALID_ARGUMENT for an unknown key, name or option, and for a bad value */
 GLINT_C_API glint_status glint_session_set(glint_session* session, const char* key, const char* value);
 

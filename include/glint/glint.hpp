@@ -123,6 +123,7 @@
 #include <glint/network/network.hpp>
 
 #include <glint/text/prompt_encoder.hpp>
+#include <glint/text/prompt_options.hpp>
 #include <glint/text/subword_tokenizers.hpp>
 #include <glint/text/text_encoder.hpp>
 #include <glint/text/token_frame.hpp>

@@ -56,7 +56,9 @@ std::shared_ptr<const TextEncoder> Bundle::text_encoder(const std::string& name,
   constexpr std::string_view kRole = "text_encoder";
   const auto& component = state_->component(name);
   GLINT_CHECK(name.starts_with(kRole), InvalidArgument, "components.{}: not a text encoder", name);
-  TextEncoderOptions options{.device = state_->options.device};
+  TextEncoderOptions options{.device = state_->options.device,
+                             .layers = component.layers,
+                             .any_length = component.backend == Backend::TorchScript};
   if (!component.inputs.empty()) options.inputs = component.inputs;
   return std::make_shared<const TextEncoder>(tokenizer("tokenizer" + name.substr(kRole.size())),
                                              std::move(encoder), std::move(options));

@@ -76,6 +76,11 @@ void fields(Visitor& v, Component& component, std::string_view role) {
          "the component's dtype: only the weights of a torchscript component can be converted");
   if (!is_denoiser(role)) {
     v.optional("inputs", component.inputs);
+    v.optional("layers", component.layers);
+    const auto& inputs = component.inputs;
+    const bool skips = std::find(inputs.begin(), inputs.end(), "skip") != inputs.end();
+    v.rule(skips ? component.layers >= 1 : component.layers == 0, "layers",
+           "an integer of at least 1, beside the input \"skip\"");
     return;
   }
   v.required("inputs", component.inputs);

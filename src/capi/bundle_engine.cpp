@@ -33,7 +33,10 @@ class BundleEngine final : public Engine {
       : Engine(log), pipeline_(Bundle::load(folder, load_options(device, log))) {}
 
   void check_key(std::string_view key) const override {
-    if (std::find(kOwn.begin(), kOwn.end(), key) == kOwn.end()) Engine::check_key(key);
+    const auto fields = prompt_fields();
+    const bool field =
+        std::any_of(fields.begin(), fields.end(), [&](const auto& f) { return f.name == key; });
+    if (!field && std::find(kOwn.begin(), kOwn.end(), key) == kOwn.end()) Engine::check_key(key);
   }
 
   void check(const Options& options, std::string_view key) const override {
@@ -43,6 +46,11 @@ class BundleEngine final : public Engine {
       GLINT_CHECK(pixels >= 1 && pixels <= 65536 && pixels == std::floor(pixels), InvalidArgument,
                   "{}: expected a whole number from 1 to 65536, got {}", key, pixels);
       return;
+    }
+    for (const PromptField& field : prompt_fields()) {
+      if (field.name != key) continue;
+      PromptOptions unused;
+      return set_prompt_field(unused, key, options.get(key));
     }
     GLINT_CHECK(key != "size", InvalidArgument, "size: a bundle's pictures are sized by width and height");
     Engine::check(options, key);
@@ -56,6 +64,9 @@ class BundleEngine final : public Engine {
                             .count = static_cast<int64_t>(options.number("count", 1)),
                             .noise = options.tensor("noise")};
     if (options.text.contains("negative")) request.negative = options.get("negative");
+    for (const PromptField& field : prompt_fields())
+      if (options.text.contains(field.name))
+        set_prompt_field(request.text, field.name, options.get(field.name));
     if (options.text.contains("steps")) request.steps = static_cast<int>(options.number("steps", 1));
     if (options.text.contains("guidance")) request.guidance = options.number("guidance", 1);
     if (options.text.contains("solver")) request.solver = parse_choice(options.get("solver"));

@@ -85,6 +85,7 @@ Json request_json(const GenerateArguments& args, int64_t index, const Bundle& bu
                {"threads", at::get_num_threads()},
                {"glint", version()},
                {"torch", torch_version()}};
+  if (const auto texts = prompt_field_texts(r.text); !texts.empty()) json["text"] = texts;
   if (!args.noise_in.empty()) json["noise_in"] = file_json(args.noise_in, args.noise_in);
   if (!args.cond_in.empty()) json["cond_in"] = file_json(args.cond_in, args.cond_in);
   return json;
@@ -172,6 +173,7 @@ PngTexts texts_of(const GenerateArguments& args, int64_t index, const GenerateRe
   if (args.noise_in.empty())
     texts["seed"] = std::to_string(args.request.seed + static_cast<uint64_t>(index % each));
   if (args.request.negative) texts["negative"] = *args.request.negative;
+  texts.merge(prompt_field_texts(args.request.text));
   if (!args.schedule.empty()) texts["schedule"] = args.schedule;
   if (!args.with.empty()) texts["with"] = joined_text(args.with, " ");
   if (args.frames > 0) {
@@ -215,6 +217,11 @@ void repeat_from(GenerateArguments& args) {
   recorded.read("dtype", args.model.dtype);
   recorded.read("pack", args.model.pack);
   if (args.threads == 0) recorded.read("threads", args.threads);
+  if (json.contains("text")) {
+    std::map<std::string, std::string> texts;
+    recorded.read("text", texts);
+    for (const auto& [name, text] : texts) set_prompt_field(r.text, name, text);
+  }
   Json lora;
   recorded.read("lora", lora);
   for (const Json& entry : lora) args.lora.push_back(recorded.file(entry, "lora", args.file_sha256));

@@ -19,9 +19,11 @@ struct TextLayout {
   std::vector<size_t> side_by_side;  ///< encoders whose tokens are concatenated along D
   std::optional<size_t> behind =
       {};  ///< encoder whose tokens follow along L; the others are zero-padded to its D
-  std::vector<size_t> pooled = {};       ///< encoders whose pooled embeddings are concatenated along P
-  bool time_ids = false;                 ///< the network takes the image size as an input
-  std::vector<std::string_view> inputs;  ///< the denoiser's inputs among these
+  std::vector<size_t> pooled = {};  ///< encoders whose pooled embeddings are concatenated along P
+  bool time_ids = false;            ///< the network takes the image size as an input
+  bool clip_skip = false;           ///< tokens may be those of an earlier layer of the encoders side by side
+  std::optional<size_t> free_length = {};  ///< encoder whose number of tokens may change: T5
+  std::vector<std::string_view> inputs;    ///< the denoiser's inputs among these
 };
 
 /// A layer's name in the published checkpoint and in diffusers' model, whose names we use, both with '_' for

@@ -73,6 +73,7 @@ Family sdxl() {
           .text = TextLayout{.side_by_side = {0, 1},
                              .pooled = {1},
                              .time_ids = true,
+                             .clip_skip = true,
                              .inputs = {"tokens", "pooled", "time_ids"}},
           .text_tokens = TextTokens::Cross,
           .layer_names =

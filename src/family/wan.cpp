@@ -5,7 +5,7 @@ namespace glint::families {
 
 Family wan() {
   return {.name = "wan",
-          .text = TextLayout{.side_by_side = {0}, .inputs = {"tokens"}},
+          .text = TextLayout{.side_by_side = {0}, .free_length = 0, .inputs = {"tokens"}},
           .text_tokens = TextTokens::Cross,
           .layer_names = {
               {"blocks_#_self_attn_q", "blocks_#_attn1_to_q"},

@@ -177,7 +177,7 @@ class LayerReader {
                 name(), all.size());
     WeightChange& change = all.front();
     const at::Tensor given = tensor(part);
-    const bool row = given.dim() >= 2 && given.size(0) == 1 && given.size(1) == given.numel();
+    const bool row = given.dim() >= 2 && given.numel() > 0 && given.size(1) == given.numel();
     const bool by_input = part == Magnitude && row && !(given.numel() == 1 && change.rows() == 1);
     GLINT_CHECK(by_input ? change.columns() % given.numel() == 0 : given.numel() == change.rows(), BadModel,
                 "{}: '{}': dora_scale: expected {} values, one per output, or [1,in], got {}", file_, name(),

@@ -36,6 +36,7 @@ Json request_identity(const Bundle& bundle, const GenerateRequest& request, cons
                   {"batch", request.batch},
                   {"device", bundle.options().device},
                   {"dtype", bundle.options().dtype}};
+  if (const auto texts = prompt_field_texts(request.text); !texts.empty()) options["text"] = texts;
   return {{"model", {{"name", bundle.manifest().name}, {"components", hashes}}},
           {"torch", torch_version()},
           {"options", options}};

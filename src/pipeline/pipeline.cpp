@@ -34,6 +34,14 @@ Conditioning ordinary(Conditioning c) {
   return c;
 }
 
+/// Returns zero embeddings in place of a prompt's, for a picture of the negative prompt's size and origin.
+Conditioning null_of(const Conditioning& cond, std::string_view family, const PictureSize& size,
+                     const PromptCall& call) {
+  Conditioning zeros = zeroed(cond);
+  zeros.extras.erase("time_ids");
+  return with_size(std::move(zeros), family, size, call.origin);
+}
+
 /// Returns the request for samples first, first + 1, ..., counted prompt by prompt.
 SampleRequest batch_of(const Plan& plan, const GenerateRequest& request, const std::vector<Prompt>& prompts,
                        int64_t first, int64_t size) {
@@ -67,14 +75,18 @@ Prompt Pipeline::encode(const Plan& plan, const GenerateRequest& request, const 
   return detail::torch_boundary(ErrorCode::Internal, "encode", [&]() -> Prompt {
     const Manifest& manifest = bundle_.manifest();
     if (request.conditioning)
-      return {.cond = with_size(ordinary(request.conditioning->cond), manifest.family, plan.size),
-              .uncond = with_size(ordinary(request.conditioning->uncond), manifest.family, plan.size)};
+      return {.cond = with_size(ordinary(request.conditioning->cond), manifest.family, plan.size,
+                                positive_call(request.text).origin),
+              .uncond = with_size(ordinary(request.conditioning->uncond), manifest.family, plan.size,
+                                  negative_call(request.text).origin)};
     const auto encoder = bundle_.prompt_encoder(request.adapters);
-    EncodedPrompt cond = encoder->encode(prompt, plan.size);
+    EncodedPrompt cond = encoder->encode(prompt, plan.size, positive_call(request.text));
     if (words) *words = std::move(cond.tokenized);
+    const PromptCall negative = negative_call(request.text);
     const bool zeros = manifest.guidance.zero_uncond && !request.negative;
-    Conditioning uncond = zeros ? zeroed(cond.conditioning)
-                                : encoder->encode(request.negative.value_or(""), plan.size).conditioning;
+    Conditioning uncond =
+        zeros ? null_of(cond.conditioning, manifest.family, plan.size, negative)
+              : encoder->encode(request.negative.value_or(""), plan.size, negative).conditioning;
     return {.cond = std::move(cond.conditioning), .uncond = std::move(uncond)};
   });
 }
@@ -85,10 +97,13 @@ std::vector<Prompt> Pipeline::encode_all(const Plan& plan, const GenerateRequest
   std::vector<Prompt> prompts{encode(plan, request, request.prompts.front(), &words.emplace_back())};
   const auto encoder = bundle_.prompt_encoder(request.adapters);
   for (size_t i = 1; i < request.prompts.size(); ++i) {
-    EncodedPrompt cond = encoder->encode(request.prompts[i], plan.size);
+    EncodedPrompt cond = encoder->encode(request.prompts[i], plan.size, positive_call(request.text));
     words.push_back(std::move(cond.tokenized));
-    const bool zeros = bundle_.manifest().guidance.zero_uncond && !request.negative;
-    Conditioning uncond = zeros ? zeroed(cond.conditioning) : prompts.front().uncond;
+    const Manifest& manifest = bundle_.manifest();
+    const bool zeros = manifest.guidance.zero_uncond && !request.negative;
+    Conditioning uncond =
+        zeros ? null_of(cond.conditioning, manifest.family, plan.size, negative_call(request.text))
+              : prompts.front().uncond;
     prompts.push_back({.cond = std::move(cond.conditioning), .uncond = std::move(uncond)});
   }
   return prompts;

@@ -161,6 +161,23 @@ bool reads_negative(const SamplerParts& parts) {
   return false;
 }
 
+/// Throws if the model cannot do what the options of the prompts ask for.
+void check_prompt_options(const GenerateRequest& request, const Bundle& bundle) {
+  const Manifest& manifest = bundle.manifest();
+  check_origins(request.text, manifest.family);
+  PromptOptions others = request.text;
+  others.origin = others.negative_origin = {};
+  const auto given = prompt_field_texts(others);
+  if (given.empty()) return;
+  GLINT_CHECK(!request.conditioning, InvalidArgument,
+              "{}: expected none beside a conditioning, which replaces the prompts", given.begin()->first);
+  const bool negatives = !request.text.negative_2.empty() || !request.text.negative_3.empty();
+  GLINT_CHECK(!negatives || request.negative || !manifest.guidance.zero_uncond, InvalidArgument,
+              "{}: expected a negative prompt beside it: without one, the embeddings of model '{}' are zeros",
+              request.text.negative_2.empty() ? "negative_3" : "negative_2", manifest.name);
+  bundle.prompt_encoder(request.adapters)->check(request.text);
+}
+
 }  // namespace
 
 Plan Pipeline::resolve(const GenerateRequest& request) const {
@@ -168,6 +185,7 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     const Manifest& manifest = bundle_.manifest();
     detail::check_numbers(request);
     detail::check_prompts(request);
+    check_prompt_options(request, bundle_);
     const SolverPlan solver = plan_solver(request, manifest, registry_);
     RulePlan rule(request, registry_, solver, manifest.guidance);
     std::vector<Method> methods;
@@ -199,7 +217,9 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     BuildContext context{.bundle = &bundle_, .latent_shape = shape};
     context.encode = [&](std::string_view prompt) {
       const auto encoder = bundle_.prompt_encoder(request.adapters);
-      return to_device(encoder->encode(prompt, size).conditioning, at::Device(info.device));
+      PromptCall call = positive_call(request.text);
+      call.second = call.third = {};  // those are for the run's prompt
+      return to_device(encoder->encode(prompt, size, call).conditioning, at::Device(info.device));
     };
     Assembly assembly(parts);
     for (const Method& method : methods) std::visit(assembly, method.make(registry_, context));

@@ -96,6 +96,7 @@ void check_prompts(const GenerateRequest& request) {
     check_text(several ? fmt::format("prompts[{}]", i) : std::string("prompt"), request.prompts[i]);
   }
   if (request.negative) check_text("negative", *request.negative);
+  for (const auto& [name, text] : prompt_field_texts(request.text)) check_text(name, text);
 }
 
 std::vector<int64_t> latent_shape(const GenerateRequest& request, const Manifest& manifest) {

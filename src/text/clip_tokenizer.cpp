@@ -260,4 +260,10 @@ TokenizedPrompt ClipTokenizer::encode(std::string_view prompt) const {
   return std::move(out).finish();
 }
 
+std::shared_ptr<const Tokenizer> ClipTokenizer::with_length(int64_t length) const {
+  TokenFrame frame = frame_;
+  frame.max_tokens = length;
+  return std::make_shared<const ClipTokenizer>(ClipTokenizer(table_, frame));
+}
+
 }  // namespace glint

@@ -59,4 +59,10 @@ TokenizedPrompt SentencePieceTokenizer::encode(std::string_view prompt) const {
   return std::move(out).finish();
 }
 
+std::shared_ptr<const Tokenizer> SentencePieceTokenizer::with_length(int64_t length) const {
+  TokenFrame frame = frame_;
+  frame.max_tokens = length;
+  return std::make_shared<const SentencePieceTokenizer>(SentencePieceTokenizer(table_, frame));
+}
+
 }  // namespace glint

@@ -50,4 +50,9 @@ Loaded parse_tokenizer(std::string_view content, const std::string& where, Token
                              [&] { return entry_of(kind).parse(content, where, frame); });
 }
 
+std::shared_ptr<const Tokenizer> Tokenizer::with_length(int64_t length) const {
+  fail(ErrorCode::InvalidArgument, "text_length: a tokenizer of this kind always has {} tokens, not {}",
+       this->length(), length);
+}
+
 }  // namespace glint

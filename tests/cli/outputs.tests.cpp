@@ -222,4 +222,30 @@ TEST_CASE("A LoRA file of which a part matches is applied with partial, and the 
   CHECK(read_png(glint.folder / "again.png") == style);
 }
 
+TEST_CASE("Options of the prompts are stored in the picture and repeated", "[cli]") {
+  const Program glint;
+  const std::string sdxl = " -q -m " + test::data("families/sdxl").string();
+  const std::string run = "generate 'a fox' --steps 2 --width 32 --height 24" + sdxl;
+  const std::string options =
+      " --prompt-2 'red apple' --clip-skip 1 --original-size 64x48 --crop 8,0 --target-size 40x24";
+  REQUIRE(glint(run + " -o plain.png").exit_code == 0);
+  const Outcome made = glint(run + options + " -o a.png");
+  INFO(made.err);
+  REQUIRE(made.exit_code == 0);
+  CHECK(read_png(glint.folder / "a.png") != read_png(glint.folder / "plain.png"));
+  PngTexts texts;
+  read_png(glint.folder / "a.png", &texts);
+  CHECK(texts.at("prompt_2") == "red apple");
+  CHECK(texts.at("crop") == "8,0");
+  REQUIRE(glint("generate --from a.png -o b.png" + sdxl).exit_code == 0);
+  CHECK(read_png(glint.folder / "b.png") == read_png(glint.folder / "a.png"));
+  CHECK(glint("generate --from a.png --clip-skip 1 -o c.png" + sdxl).exit_code == 2);
+  const Outcome tiny = glint("generate red -m tiny --clip-skip 1");
+  CHECK(tiny.exit_code == 2);
+  CHECK_THAT(tiny.err, Contains("clip_skip: expected none"));
+  const Outcome bad = glint("generate red -m tiny --crop 5");
+  CHECK(bad.exit_code == 2);
+  CHECK_THAT(bad.err, Contains("crop: expected LEFT,TOP, such as 0,128, got '5'"));
+}
+
 }  // namespace GLINT_TEST_FILE

@@ -22,7 +22,11 @@ std::vector<std::string> seeds_of(const std::string& harness) {
   const auto add = [&](const char* file) { seeds.push_back(test::read_bytes(test::data(file))); };
   if (harness == "manifest" || harness == "json") seeds.push_back(test::tiny_manifest().dump());
   if (harness == "safetensors") add("families/sdxl/released.safetensors");
-  if (harness == "adapter") add("families/flux/lora-kohya.safetensors");
+  if (harness == "adapter") {
+    for (const char* file :
+         {"flux/lora-kohya", "sdxl/kind-lokr-both", "sdxl/kind-loha", "sdxl/kind-dora-columns"})
+      add((std::string("families/") + file + ".safetensors").c_str());
+  }
   if (harness == "words") add("modules/tokenizer.json");
   if (harness == "sentencepiece") add("families/wan/tokenizer.model");
   return seeds;

@@ -270,4 +270,121 @@ TEST_CASE("Sizes a family cannot make are refused by name", "[parity]") {
         "InvalidArgument: frames: expected one more than a multiple of 4, got 8; the nearest are 5 and 9");
 }
 
+TEST_CASE("Second prompts, clip skip, T5's length and SDXL's sizes do what they do in diffusers",
+          "[parity]") {
+  for (const std::string family : {"sdxl", "sd3", "flux", "wan"}) {
+    const std::filesystem::path folder = test::data("families/" + family);
+    const auto cases = nlohmann::json::parse(test::read_bytes(folder / "options.json"));
+    const TensorMap tensors = read_safetensors(folder / "options.safetensors");
+    const test::GoldenRuns golden(family);
+    const Pipeline pipeline(Bundle::load(folder));
+    double worst = 0.0;
+    for (const auto& run : cases) {
+      const auto name = run["name"].get<std::string>();
+      CAPTURE(family, name);
+      GenerateRequest request{.prompts = {golden.told["prompt"].get<std::string>()}, .decode = false};
+      if (!run["negative"].is_null()) request.negative = run["negative"].get<std::string>();
+      request.steps = run["steps"].get<int>();
+      request.guidance = run["guidance"].get<double>();
+      request.solver = Choice{.name = run["solver"]};
+      if (!run["shift"].is_null()) request.schedule.emplace("shift", run["shift"].get<double>());
+      request.noise = tensors.at("noise");
+      const at::Tensor plain = pipeline.generate(request).sample.latents;
+      for (const auto& [option, text] : run["options"].items())
+        set_prompt_field(request.text, option, text.get<std::string>());
+      const at::Tensor latents = pipeline.generate(request).sample.latents;
+      const double difference = test::largest_difference(latents, tensors.at(name));
+      CHECK(difference < 1e-4);  // as of the other runs
+      CHECK(test::largest_difference(latents, plain) > 1e-3);
+      worst = std::max(worst, difference);
+    }
+    test::report("{:5} {:2} runs with options, largest difference of latents {:.1e}", family, cases.size(),
+                 worst);
+  }
+}
+
+TEST_CASE("Options that a model has no use for are refused by name", "[parity]") {
+  const auto refusal = [](
+                           const std::string& family, const std::map<std::string, std::string>& options,
+                           const std::function<void(GenerateRequest&)>& change = [](GenerateRequest&) {}) {
+    const Pipeline pipeline(Bundle::load(test::data("families/" + family)));
+    GenerateRequest request{.prompts = {"a fox"}, .negative = "blurry", .steps = 1, .decode = false};
+    for (const auto& [name, text] : options) set_prompt_field(request.text, name, text);
+    change(request);
+    return test::failure([&] { pipeline.resolve(request); });
+  };
+  CHECK(refusal("wan", {{"prompt_2", "x"}}) ==
+        "InvalidArgument: prompt_2: expected none: this wan model has 1 text encoders");
+  CHECK_THAT(refusal("sdxl", {{"prompt_3", "x"}}),
+             Contains("prompt_3: expected none: this sdxl model has 2"));
+  CHECK_THAT(refusal("flux", {{"clip_skip", "1"}}),
+             Contains("clip_skip: expected none: the tokens of family flux"));
+  CHECK_THAT(refusal("wan", {{"clip_skip", "1"}}), Contains("clip_skip: expected none"));
+  CHECK_THAT(refusal("sdxl", {{"text_length", "77"}}),
+             Contains("text_length: expected none: family sdxl has no text encoder of free length"));
+  for (const char* name : {"original_size", "target_size", "negative_original_size", "negative_target_size"})
+    CHECK_THAT(refusal("sd3", {{name, "64x64"}}), Contains(std::string(name) + ": expected none"));
+  for (const char* name : {"crop", "negative_crop"})
+    CHECK_THAT(refusal("flux", {{name, "0,0"}}), Contains(std::string(name) + ": expected none"));
+  CHECK_THAT(refusal("sdxl", {{"clip_skip", "3"}}),
+             Contains("clip_skip: expected 0 to 2, for an encoder of 3 layers, got 3"));
+  CHECK_THAT(refusal("sdxl", {{"clip_skip", "-1"}}), Contains("clip_skip: expected at least 0, got -1"));
+  for (const char* length : {"1", "513", "-5"})
+    CHECK_THAT(refusal("sd3", {{"text_length", length}}), Contains("text_length: expected 2 to 512 tokens"));
+  CHECK_THAT(refusal("sdxl", {{"original_size", "0x5"}}),
+             Contains("original_size: expected sides of 1 to 65536 px"));
+  CHECK_THAT(refusal("sdxl", {{"crop", "-1,0"}}), Contains("crop: expected 0 to 65536 px each, got -1,0"));
+  CHECK_THAT(refusal("sdxl", {{"negative_original_size", "64x64"}}),
+             Contains("negative_original_size: expected negative_target_size beside it"));
+  CHECK_THAT(refusal("sdxl", {{"negative_crop", "1,1"}}),
+             Contains("negative_crop: expected negative_original_size and negative_target_size beside it"));
+  CHECK_THAT(refusal("sdxl", {{"negative_2", "x"}}, [](GenerateRequest& r) { r.negative.reset(); }),
+             Contains("negative_2: expected a negative prompt beside it"));
+  CHECK_THAT(refusal("sdxl", {{"prompt_2", "x"}}, [](GenerateRequest& r) { r.conditioning = Prompt{}; }),
+             Contains("prompt_2: expected none beside a conditioning"));
+  CHECK_THAT(refusal("sdxl", {{"prompt_2", "\xff"}}), Contains("prompt_2"));
+
+  const test::FamilyBundle old("sdxl", "model.json", [](nlohmann::json& manifest) {
+    for (const char* role : {"text_encoder", "text_encoder_2"}) {
+      manifest["components"][role]["inputs"] = {"ids"};
+      manifest["components"][role].erase("layers");
+    }
+  });
+  GenerateRequest request{.prompts = {"a fox"}, .steps = 1};
+  request.text.clip_skip = 1;
+  CHECK_THAT(test::failure([&] { Pipeline(old.load()).resolve(request); }),
+             Contains("clip_skip: the text encoder's file always returns the same layer; export it again"));
+}
+
+TEST_CASE("Prompt options as text are what they were", "[unit]") {
+  PromptOptions options;
+  CHECK(prompt_field_texts(options).empty());
+  const std::map<std::string, std::string> texts{{"prompt_2", "a, b"},     {"prompt_3", "c"},
+                                                 {"negative_2", "d"},      {"negative_3", "e"},
+                                                 {"clip_skip", "2"},       {"text_length", "128"},
+                                                 {"original_size", "4x3"}, {"crop", "2,1"},
+                                                 {"target_size", "8x5"},   {"negative_original_size", "6x7"},
+                                                 {"negative_crop", "0,9"}, {"negative_target_size", "1x2"}};
+  for (const auto& [name, text] : texts) set_prompt_field(options, name, text);
+  CHECK(prompt_field_texts(options) == texts);
+  CHECK(prompt_fields().size() == texts.size());
+  CHECK(options.origin.original->width == 4);
+  CHECK(options.origin.original->height == 3);
+  CHECK(options.origin.crop->left == 2);
+  CHECK(options.negative_origin.target->height == 2);
+  for (const auto& [name, text] : {std::pair{"clip_skip", "1.5"},
+                                   {"clip_skip", ""},
+                                   {"crop", "1"},
+                                   {"crop", "1x2"},
+                                   {"original_size", "4"},
+                                   {"original_size", "4x3x2"},
+                                   {"text_length", "99999999999999999999"}}) {
+    CAPTURE(name, text);
+    CHECK_THAT(test::failure([&] { set_prompt_field(options, name, text); }),
+               Contains("InvalidArgument: " + std::string(name) + ": expected"));
+  }
+  CHECK_THAT(test::failure([&] { set_prompt_field(options, "clip_skp", "1"); }),
+             Contains("there is no 'clip_skp'; did you mean 'clip_skip'?"));
+}
+
 }  // namespace GLINT_TEST_FILE

@@ -263,7 +263,8 @@ TEST_CASE("Parts of other kinds that do not fit together are refused", "[unit]")
   };
   CHECK_THAT(with({{"a.dora_scale", numbered({5, 1})}}),
              Contains("'a': dora_scale: expected 4 values, one per output, or [1,in], got [5,1]"));
-  CHECK_THAT(with({{"a.dora_scale", numbered({1, 2})}}), Contains("dora_scale: expected 4 values"));
+  for (const std::vector<int64_t>& wrong : {std::vector<int64_t>{1, 2}, {1, 0}, {0}})
+    CHECK_THAT(with({{"a.dora_scale", numbered(wrong)}}), Contains("dora_scale: expected 4 values"));
   CHECK_THAT(with({{"a.dora_scale", numbered({4, 1})}, {"a.diff", numbered({4, 3})}}),
              Contains("expected one change of the weight and one dora_scale, got 2 changes"));
   CHECK_THAT(with({{"a.lora_mid.weight", numbered({2, 3, 1, 1})}}),

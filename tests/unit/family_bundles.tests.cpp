@@ -129,7 +129,7 @@ TEST_CASE("A text encoder is fed by the tokenizer of its number and what it take
     j["components"]["text_encoder"]["inputs"] = {"ids", "maks"};
   });
   CHECK_THAT(test::failure([&] { odd.load().prompt_encoder(); }),
-             Contains("InvalidArgument: text encoder: inputs: expected ids or mask, got 'maks'"));
+             Contains("InvalidArgument: text encoder: inputs: expected ids, mask or skip, got 'maks'"));
   CHECK_THAT(test::failure([&] { PromptEncoder("sdxl", {bundle.text_encoder()}); }),
              Contains("InvalidArgument: encoders: family sdxl has 2 text encoders, got 1"));
   // SD3's T5 in the second CLIP's place: no pooled embedding.

@@ -79,6 +79,7 @@ struct Component {
   TimeUnit time = TimeUnit::Timestep;  ///< denoisers only
   TextTokens text_tokens = TextTokens::Unknown;  ///< denoisers only; Unknown = the family's
   TokenFrame frame;                    ///< tokenizers only, if the kind takes one
+  int64_t layers = 0;                  ///< text encoders with the input `skip` only
 };
 
 /// An adapter (LoRA) shipped with the bundle; off unless a request or a strategy's predictor sets its scale.

@@ -5,6 +5,7 @@
 #include <glint/image/image.hpp>
 #include <glint/image/video.hpp>
 #include <glint/sampling/request.hpp>
+#include <glint/text/prompt_options.hpp>
 #include <glint/text/tokenizer.hpp>
 
 #include <functional>
@@ -25,6 +26,7 @@ struct GenerateRequest {
   std::vector<std::string> prompts = {""};  ///< UTF-8; each makes `count` images or videos
   /// Negative prompt. Replaces the empty prompt, or zero embeddings for families trained with those.
   std::optional<std::string> negative = {};
+  PromptOptions text = {};  ///< the other encoders' prompts, clip skip, T5's length, SDXL's sizes
   std::optional<Prompt> conditioning =
       {};  ///< replaces prompts and negative; for models without a text encoder
   std::optional<int> steps = {};

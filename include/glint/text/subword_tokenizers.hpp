@@ -25,6 +25,7 @@ class GLINT_API ClipTokenizer final : public Tokenizer {
 
   TokenizedPrompt encode(std::string_view prompt) const override;
   int64_t length() const override { return frame_.max_tokens; }
+  std::shared_ptr<const Tokenizer> with_length(int64_t length) const override;
   int64_t pad() const override { return frame_.pad; }
 
  private:
@@ -49,6 +50,7 @@ class GLINT_API SentencePieceTokenizer final : public Tokenizer {
 
   TokenizedPrompt encode(std::string_view prompt) const override;
   int64_t length() const override { return frame_.max_tokens; }
+  std::shared_ptr<const Tokenizer> with_length(int64_t length) const override;
   int64_t pad() const override { return frame_.pad; }
 
  private:

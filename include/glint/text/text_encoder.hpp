@@ -7,6 +7,7 @@
 #include <glint/text/tokenizer.hpp>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,12 +22,20 @@ struct EncodedPrompt {
 
 /// How to call a text encoder's network.
 struct TextEncoderOptions {
-  std::vector<std::string> inputs = {"ids"};  ///< arguments in order: ids, mask
+  std::vector<std::string> inputs = {"ids"};  ///< arguments in order: ids, mask, skip
   std::string device = "cpu";                 ///< device of the network: cpu | cuda | cuda:N
+  int64_t layers = 0;                         ///< the network's, for `skip`
+  bool any_length = true;                     ///< the network takes other lengths than the tokenizer's
+};
+
+/// What one prompt asks of an encoder.
+struct TextCall {
+  int64_t skip = 0;                    ///< layers left out before the one whose output is the prompt's
+  std::optional<int64_t> length = {};  ///< tokens; unset = the tokenizer's
 };
 
 /// A tokenizer followed by a network that returns tokens [B,L,D] or (tokens, pooled [B,P]).
-/// Shapes:  ids [B,L] int64; mask [B,L] int64, 0 for padding, 1 elsewhere.
+/// Shapes:  ids [B,L] int64; mask [B,L] int64, 0 for padding, 1 elsewhere; skip [1] int64.
 /// Thread:  const calls are safe concurrently.
 class GLINT_API TextEncoder {
  public:
@@ -35,14 +44,19 @@ class GLINT_API TextEncoder {
               TextEncoderOptions options = {});
 
   /// Returns the conditioning of `prompt`, float32 on the CPU; the empty prompt gives the unconditional one.
-  /// Errors:  InvalidArgument, naming the byte offset, if the prompt is not UTF-8; BadModel if the network
-  ///          returns something else; Internal with the engine's message.
-  EncodedPrompt encode(std::string_view prompt) const;
+  /// Errors:  InvalidArgument, naming the byte offset, if the prompt is not UTF-8, or for a `skip` or length
+  ///          that the network does not take; BadModel if the network returns something else; Internal with
+  ///          the engine's message.
+  EncodedPrompt encode(std::string_view prompt, const TextCall& call = {}) const;
 
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 
+  /// Throws if the network cannot do what the call asks for.
+  /// Errors:  InvalidArgument, naming clip_skip or text_length.
+  void check(const TextCall& call) const;
+
  private:
-  EncodedPrompt encoded(std::string_view prompt) const;
+  EncodedPrompt encoded(std::string_view prompt, const TextCall& call) const;
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const Network> network_;

@@ -38,6 +38,10 @@ class GLINT_API Tokenizer {
   /// Returns the number of ids every prompt is padded or cut to.
   virtual int64_t length() const = 0;
 
+  /// Returns this tokenizer with another length.
+  /// Errors:  InvalidArgument if its kind or `length` does not allow it.
+  virtual std::shared_ptr<const Tokenizer> with_length(int64_t length) const;
+
   /// Returns the id that pads short prompts.
   virtual int64_t pad() const = 0;
 };

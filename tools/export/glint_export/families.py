@@ -34,7 +34,7 @@ from .networks import image_vae_parts, video_vae_parts
 from .parts import Part
 from .scheduler_fields import Carried, Fields, NoEffect, Only
 from .schedules import noise_fields
-from .text_encoders import ClipEncoder, MaskedT5Encoder, T5Encoder
+from .text_encoders import ClipEncoder, MaskedT5Encoder, SkippingClipEncoder, T5Encoder
 from .tokenizers import write_clip, write_sentencepiece
 
 
@@ -120,7 +120,8 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
         "default_steps": 50,
     }  # fmt: skip
     encoders = {
-        name.replace("tokenizer", "text_encoder"): (ClipEncoder, length) for name, (_, length) in clip.items()
+        name.replace("tokenizer", "text_encoder"): (SkippingClipEncoder, length)
+        for name, (_, length) in clip.items()
     }
     return Family("sdxl", sdxl_denoiser, "unet", clip, encoders, image_vae_parts, manifest, {})
 
@@ -133,8 +134,8 @@ def sd3(pipe: StableDiffusion3Pipeline) -> Family:
         "tokenizer_3": (write_sentencepiece, 256),
     }
     encoders = {
-        "text_encoder": (ClipEncoder, length),
-        "text_encoder_2": (ClipEncoder, length),
+        "text_encoder": (SkippingClipEncoder, length),
+        "text_encoder_2": (SkippingClipEncoder, length),
         "text_encoder_3": (T5Encoder, 256),
     }
     manifest = {

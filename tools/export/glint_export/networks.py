@@ -9,7 +9,7 @@ from torch.export import Dim
 
 from .autoencoders import ImageDecoder, ImageEncoder, VideoDecoder, VideoEncoder
 from .parts import Inputs, Part, Size, dtype_of
-from .text_encoders import ClipEncoder, MaskedT5Encoder
+from .text_encoders import ClipEncoder, MaskedT5Encoder, SkippingClipEncoder
 
 
 def draw(module: nn.Module, *shape: int) -> Tensor:
@@ -29,29 +29,31 @@ def text_part(name: str, network: nn.Module, kind: type[nn.Module], length: int,
     end = tokenizer.eos_token_id if end == 2 or end is None else end
 
     def inputs_of(size: Size) -> Inputs:
-        ids = torch.randint(
-            3, tokenizer.eos_token_id if kind is ClipEncoder else 30, (size.batch, length), device=device
-        )
+        most = tokenizer.eos_token_id if issubclass(kind, ClipEncoder) else 30
+        ids = torch.randint(3, most, (size.batch, length), device=device)
         mask = torch.ones_like(ids)
         for row in range(size.batch):
             last = min(length - 1, 3 + row * 2)
             ids[row, last] = end
             ids[row, last + 1 :] = tokenizer.pad_token_id
             mask[row, last + 1 :] = 0
+        if kind is SkippingClipEncoder:
+            return ids, torch.full((1,), size.batch % wrapper.layers, device=device)
         return (ids, mask) if kind is MaskedT5Encoder else (ids,)
 
     def reference(ids: Tensor, mask: Tensor | None = None) -> Inputs:
-        if kind is ClipEncoder:
+        if issubclass(kind, ClipEncoder):
             output = network(ids, output_hidden_states=True)
             pooled = output.text_embeds if hasattr(output, "text_embeds") else output.pooler_output
-            return output.hidden_states[-2], pooled
+            return output.hidden_states[-2 - (0 if mask is None else int(mask))], pooled
         if mask is None:
             return (network(ids)[0],)
         return (network(ids, mask).last_hidden_state * mask.unsqueeze(2).to(dtype_of(network)),)
 
     batch = Dim("batch", max=4096)
-    shapes = ({0: batch},) * len(wrapper.inputs)
-    return Part(name, wrapper, inputs_of, reference, shapes)
+    shapes = tuple({} if name == "skip" else {0: batch} for name in wrapper.inputs)
+    fields = {"layers": wrapper.layers} if kind is SkippingClipEncoder else {}
+    return Part(name, wrapper, inputs_of, reference, shapes, fields)
 
 
 def image_vae_parts(vae: nn.Module) -> list[Part]:

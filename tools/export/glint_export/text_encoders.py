@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class ClipEncoder(nn.Module):
     """(hidden_states[-2], pooled): projected if the network projects, else the pooler's output."""
 
-    inputs = ("ids",)
+    inputs: tuple[str, ...] = ("ids",)
 
     def __init__(self, name: str, network: nn.Module) -> None:
         super().__init__()
@@ -20,6 +20,23 @@ class ClipEncoder(nn.Module):
         output = getattr(self, self.name)(ids, output_hidden_states=True)
         projected = getattr(output, "text_embeds", None)
         return output.hidden_states[-2], output.pooler_output if projected is None else projected
+
+
+class SkippingClipEncoder(ClipEncoder):
+    """ClipEncoder with hidden_states[-2 - skip], skip [1] int64: diffusers' clip_skip."""
+
+    inputs = ("ids", "skip")
+
+    @property
+    def layers(self) -> int:
+        return getattr(self, self.name).config.num_hidden_layers
+
+    def forward(self, ids: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        output = getattr(self, self.name)(ids, output_hidden_states=True)
+        projected = getattr(output, "text_embeds", None)
+        hidden = torch.stack(output.hidden_states[:-1])
+        chosen = hidden.index_select(0, hidden.shape[0] - 1 - skip)[0]
+        return chosen, output.pooler_output if projected is None else projected
 
 
 class T5Encoder(nn.Module):
