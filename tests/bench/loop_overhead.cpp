@@ -1,6 +1,10 @@
 // What the sampler's loop costs beyond the tensor arithmetic of its solver: runs of a model that answers at
 // once, against the same updates written out by hand, one after the other in one process. `ratio` is per
 // step, whole runs included.
+#include <glint/model/callable_model.hpp>
+#include <glint/solver/dpmpp_2m.hpp>
+#include <glint/solver/unipc.hpp>
+
 #include "tests/support/counting_allocator.hpp"
 #include "tests/support/runs.hpp"
 
