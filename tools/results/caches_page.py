@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -59,25 +60,26 @@ def summary(rows: list[dict[str, Any]]) -> str:
         good = [row for row in own if verdict(row) == "beats"]
         if good:
             settings = ", ".join(f"`{row['name'].partition(':')[2]}`" for row in good)
-            said.append(f"`{name}` beats fewer steps at {settings}.")
+            said.append(f"- `{name}` beats fewer steps at {settings}.")
         else:
-            said.append(f"`{name}` beats fewer steps at none of its {len(own)} settings.")
-    return "\n".join(said) + "\n\n"
+            said.append(f"- `{name}` beats fewer steps at none of its {len(own)} settings.")
+    lines = (textwrap.fill(one, 110, subsequent_indent="  ", break_on_hyphens=False) for one in said)
+    return "\n".join(lines) + "\n\n"
 
 
 def table(rows: list[dict[str, Any]], judged: bool) -> str:
-    head = ["run", "evaluations", "CPU s", "distance", "fewer steps", "difference"]
-    head += ["similarity", "strict, %"] if judged else []
+    head = ["run", "evaluations", "distance", "fewer steps", "difference"]
+    head += ["similarity", "strict, %", "CPU s"] if judged else []
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
         cells = [row["name"] if row["plain"] is None else f"`{row['name']}`"]
-        cells += [f"{row['evaluations']:.1f}", f"{row['seconds']:.1f}", f"{row['distance']:.4f}"]
+        cells += [f"{row['evaluations']:.1f}", f"{row['distance']:.4f}"]
         cells.append("" if row["plain"] is None else f"{row['plain']:.4f}")
         word = verdict(row)
         cells.append(f"{signed(row['difference'], 4)} {f'**{word}**' if word == 'beats' else word}".strip())
         if judged:
             percent = row["strict"] and [100 * value for value in row["strict"]]
-            cells += [signed(row["similarity"], 3), signed(percent, 0)]
+            cells += [signed(row["similarity"], 3), signed(percent, 0), f"{row['seconds']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -55,8 +55,8 @@ def model(name: str, judged: bool) -> dict:
 
 def test_the_page_of_caches_is_read_back() -> None:
     text = caches_page.page([model("emoji-flow", True), model("emoji-xl", True), model("flux", False)])
-    assert "`taylor-seer` beats fewer steps at `interval=2`." in text
-    assert "`easy-cache` beats fewer steps at none of its 1 settings." in text
+    assert "- `taylor-seer` beats fewer steps at `interval=2`." in text
+    assert "- `easy-cache` beats fewer steps at none of its 1 settings." in text
     assert findings.of_caches(text) == {
         "taylor-seer": "beats fewer steps on emoji-flow and emoji-xl",
         "easy-cache": "no better than fewer steps",
