@@ -69,12 +69,13 @@ def main() -> None:
     if options.init and options.kind == "flow" and trainer.step == 0:
         trainer.save(options.work / f"{name}_start.pt")
     ahead = [share for share in SNAPSHOTS if share > trainer.clock.progress]
-    while (progress := trainer.clock.progress) < 1.0:
+    while (progress := trainer.clock.progress) < 1.0 or ahead:
         chosen = torch.from_numpy(mix.batch(len(ids), BATCH, options.seed, trainer.step, progress))
         dropped = torch.rand(len(chosen), generator=trainer.generator) < NULL_SHARE
         asked, shown = ids[chosen].masked_fill(dropped[:, None], 0), latents[chosen].float()
         trainer.keep(trainer.update(lambda: model.loss(shown, asked, trainer.generator, progress)))
-        while ahead and trainer.clock.progress >= ahead[0]:
+        # One a step, so that they differ even where a short run's time is over after its first step.
+        if ahead and trainer.clock.progress >= ahead[0]:
             trainer.save(options.work / f"{name}_{SNAPSHOTS[ahead.pop(0)]}.pt")
     trainer.finish()
 
