@@ -13,9 +13,9 @@ namespace glint {
 /// mask alone. It needs no unconditional branch, so it gives distilled models a negative prompt.
 /// Cost:    one more row per conditional branch; where the text has layers of its own (TextTokens::Cross) and
 ///          the network can run them alone, those layers only.
-/// Source:  Chen et al., "Normalized Attention Guidance", NeurIPS 2025, arXiv:2505.21179, Eq. 7 to 10. The
-///          released code for FLUX modulates the negative prompt's tokens by its own pooled embedding; here
-///          all rows take the prompt's.
+/// Source:  Chen et al., "Normalized Attention Guidance", NeurIPS 2025, arXiv:2505.21179. The first code
+///          released for FLUX takes the Euclidean norm instead, and modulates the negative prompt's tokens by
+///          its own pooled embedding; here all rows take the prompt's.
 struct NormalizedGuidance {
   double scale = 5.0;
   double tau = 2.5;
