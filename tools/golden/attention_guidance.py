@@ -35,7 +35,7 @@ clipped = [0, 0]  # tokens whose norm tau limited, and all
 
 
 def guided(plus: Tensor, minus: Tensor) -> Tensor:
-    """The paper's extrapolation, limit and mixture for outputs [B, N, heads * size] before the output projection."""
+    """Extrapolated, limited and mixed: outputs [B, N, heads * size] before the output projection."""
     away = plus * SCALE - minus * (SCALE - 1)
     norms = [torch.linalg.vector_norm(z, ord=1, dim=-1, keepdim=True) for z in (plus, away)]
     ratio = norms[1] / norms[0]
