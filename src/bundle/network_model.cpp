@@ -10,7 +10,6 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <deque>
 
 namespace glint {
 namespace {
@@ -26,6 +25,7 @@ class Negatives {
  public:
   explicit Negatives(const ModelInput& input) {
     if (!input.normalized) return;
+    rows_.reserve(input.negatives.size());
     for (size_t i = 0; i < input.negatives.size(); ++i) {
       const Conditioning* negative = input.negatives[i];
       if (!negative) continue;
@@ -53,7 +53,7 @@ class Negatives {
   }
 
  private:
-  std::deque<Conditioning> rows_;
+  std::vector<Conditioning> rows_;  // reserved: their addresses are kept
   std::vector<const Conditioning*> conditionings_;
   std::vector<int64_t> branches_;
 };
@@ -87,7 +87,6 @@ class Batch {
     const int64_t frames = x.dim() == 5 ? x.size(2) : 1;
     return {.options = *input_.normalized,
             .text = info_.text_tokens,
-            .text_length = conditionings_.front()->tokens.size(1),
             .image_length = frames * (x.size(-2) / inputs_.patch) * (x.size(-1) / inputs_.patch),
             .rows = rows(),
             .samples = size_};
@@ -247,8 +246,9 @@ std::vector<at::Tensor> NetworkModel::predict(const ModelInput& input) const {
                          negatives.conditionings().end());
   const Batch batch(input, info_, inputs_, std::move(conditionings));
   std::optional<GuidedRows> guided;
-  if (input.normalized) {
+  if (!negatives.conditionings().empty()) {
     guided = batch.guided();
+    guided->text_length = negatives.conditionings().front()->tokens.size(1);
     guided->pairs = negatives.pairs(batch.size(), info_.text_apart ? 0 : own);
     if (info_.text_apart)
       guided->apart = network->text_keys(Batch(input, info_, inputs_, negatives.conditionings()).arguments(),

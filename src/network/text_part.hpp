@@ -12,12 +12,13 @@ struct Module;
 
 namespace glint::detail {
 
-/// Returns the numbers of the attention layers of a rewritten, frozen module whose keys and values depend on
-/// the values of input number `tokens` of `inputs` and of no other; weights may follow the inputs. None if a
-/// layer's mask may matter, or a layer stands in a branch or loop.
-std::vector<int64_t> text_layers(const torch::jit::Module& module, size_t tokens, size_t inputs);
+/// Returns whether a rewritten, frozen module has attention layers whose keys and values depend on the values
+/// of input number `tokens` of `inputs` and of no other; weights may follow the inputs. Not if such a layer
+/// has a mask, or any layer stands in a branch or loop.
+bool has_text_part(const torch::jit::Module& module, size_t tokens, size_t inputs);
 
-/// Reduces `forward` to those keys and values: a tuple of both, layer by layer. Nothing else runs.
-void keep_text_part(torch::jit::Module& module, size_t tokens, size_t inputs);
+/// Reduces `forward` to those keys and values, a tuple of both layer by layer, and returns the layers'
+/// numbers. Nothing else runs.
+std::vector<int64_t> keep_text_part(torch::jit::Module& module, size_t tokens, size_t inputs);
 
 }  // namespace glint::detail

@@ -277,9 +277,7 @@ class Executable {
   }
   const PackedLayers& layers() const { return layers_; }
 
-  bool text_apart(size_t tokens, size_t inputs) const {
-    return !text_layers(module_, tokens, inputs).empty();
-  }
+  bool text_apart(size_t tokens, size_t inputs) const { return has_text_part(module_, tokens, inputs); }
 
   /// What makes the keys and values of the text, and their layers.
   struct TextPart {
@@ -288,11 +286,13 @@ class Executable {
   };
   const TextPart& text(size_t tokens, size_t inputs) {
     const std::lock_guard lock(mutex_);
-    if (!text_) {
-      text_ = {module_.clone(/*inplace=*/true), text_layers(module_, tokens, inputs)};
-      keep_text_part(text_->module, tokens, inputs);
+    const auto [found, added] = text_.try_emplace(tokens);
+    TextPart& part = found->second;
+    if (added) {
+      part.module = module_.clone(/*inplace=*/true);
+      part.layers = keep_text_part(part.module, tokens, inputs);
     }
-    return *text_;
+    return part;
   }
 
  private:
@@ -300,7 +300,7 @@ class Executable {
   PackedLayers layers_;
   std::mutex mutex_;
   std::optional<torch::jit::Module> plain_;
-  std::optional<TextPart> text_;
+  std::map<size_t, TextPart> text_;  // by the input that has the tokens
 };
 
 class TorchScriptNetwork final : public Network {

@@ -54,22 +54,23 @@ at::Tensor guided(at::Tensor out, const GuidedCall& call, AttentionScope& scope)
               "nag: expected attention over a batch of {} rows, got {}", guided.rows,
               shape_string(out.sizes()));
   scope.count_guided();
+  const at::Tensor plain = out;  // backward needs it as it is
   if (c10::GradMode::is_enabled() && out.requires_grad()) out = out.clone();
-  const auto tokens = [&](int64_t row) {
-    return out.narrow(0, row, guided.samples).narrow(2, image.first, image.count);
+  const auto tokens = [&](const at::Tensor& x, int64_t row) {
+    return x.narrow(0, row, guided.samples).narrow(2, image.first, image.count);
   };
   for (const auto& [prompt, negative] : guided.pairs) {
     const auto of_negative = [&] {
-      if (!apart) return tokens(negative);
+      if (!apart) return tokens(plain, negative);
       const auto rows = [&](const at::Tensor& x, int64_t first) {
         return x.narrow(0, first, guided.samples);
       };
       return at::scaled_dot_product_attention(rows(call.query, prompt), rows(apart->keys, negative),
                                               rows(apart->values, negative), {}, 0.0, false, call.scale);
     };
-    const at::Tensor result = normalized(tokens(prompt), of_negative(), guided.options);
-    tokens(prompt).copy_(result);
-    if (!apart) tokens(negative).copy_(result);
+    const at::Tensor result = normalized(tokens(plain, prompt), of_negative(), guided.options);
+    tokens(out, prompt).copy_(result);
+    if (!apart) tokens(out, negative).copy_(result);
   }
   return out;
 }

@@ -101,6 +101,33 @@ TEST_CASE("Only image tokens of layers that read the prompt change", "[parity]")
   CHECK_THROWS_WITH(layer(q, k, v), Contains("nag: expected attention over a batch of"));
 }
 
+TEST_CASE("Gradients flow through the guidance", "[parity]") {
+  const auto values = [](uint64_t seed) {
+    return test::inputs(seed, 3, 4).q.narrow(1, 0, 2).to(at::kDouble);
+  };
+  const auto twice = [](const at::Tensor& one) { return stacked(one, one.flip(2).mul(0.7)).contiguous(); };
+  const at::Tensor q = twice(values(41)), k = twice(values(42)), v = twice(values(43)),
+                   along = twice(values(44));
+  const int64_t half = q.size(0) / 2;
+  GuidedRows guided{.options = {.tau = 1.1, .alpha = 0.6},
+                    .text = TextTokens::Cross,
+                    .text_length = 3,
+                    .rows = q.size(0),
+                    .samples = half,
+                    .pairs = {{0, half}}};
+  const AttentionScope scope({}, nullptr, &guided);
+  const auto sum = [&](const at::Tensor& query) { return layer(query, k, v).pow(2).sum(); };
+  const at::Tensor leaf = q.clone().set_requires_grad(true);
+  sum(leaf).backward();
+  const double step = 1e-6;
+  const double expected =
+      (sum(q.add(along, step)).item<double>() - sum(q.sub(along, step)).item<double>()) / (2 * step);
+  CHECK(std::abs(expected) > 1e-3);
+  // Central differences: their error is of the order of step^2 and of rounding / step.
+  CHECK(leaf.grad().mul(along).sum().item<double>() == Approx(expected).epsilon(1e-6));
+  CHECK(scope.guided_calls() == 3);
+}
+
 // --- Whole runs
 // ------------------------------------------------------------------------------------------------
 
