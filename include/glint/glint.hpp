@@ -153,6 +153,7 @@
 #include <glint/pipeline/pipeline.hpp>
 #include <glint/pipeline/plan.hpp>
 #include <glint/pipeline/request.hpp>
+#include <glint/pipeline/share.hpp>
 
 #include <glint/collect/collection.hpp>
 #include <glint/collect/noise_pairs.hpp>

@@ -1,6 +1,7 @@
 // glint collect: collects training data for CoRe2's weak network and for golden-noise networks.
 #include "cli/collect.hpp"
 #include "cli/progress.hpp"
+#include "cli/share.hpp"
 #include "cli/terminal.hpp"
 
 #include <glint/io/lines.hpp>
@@ -21,6 +22,7 @@ void fill_request(CollectArguments& args) {
       request.generate.prompts.push_back(std::move(line.text));
   if (!args.solver.empty()) request.generate.solver = parse_choice(args.solver);
   request.generate.schedule = schedule_options(args.schedule);
+  read_share(request.share, args.model);
   request.stored = args.stored == "float32" ? StoredType::Float32 : StoredType::Float16;
 }
 
@@ -72,8 +74,11 @@ int collect(CollectArguments& args) {
                          {"versions", versions()}};
     print_json(report);
   } else if (!args.quiet) {
-    print("{}: {} of {} items kept in {} shards\n", args.request.folder.string(), result.kept, result.items,
-          result.shards);
+    const Share& share = args.request.share;
+    const std::string part =
+        share.rank == 0 ? "" : fmt::format(", process {} of {}", share.rank + 1, share.ranks);
+    print("{}: {} of {} items kept in {} shards{}\n", args.request.folder.string(), result.kept, result.items,
+          result.shards, part);
   }
   return kOk;
 }

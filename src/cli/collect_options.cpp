@@ -23,6 +23,11 @@ void add_collect_options(CLI::App& command, CollectArguments& args) {
       .add_option("--shard", r.shard,
                   "items per file: what is kept in memory, and lost by a run that is killed")
       ->capture_default_str();
+  command
+      .add_option("--patience", r.share.patience,
+                  "s to wait for another process of the collection that does not run")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--stored", args.stored, "dtype of latents and predictions in the files")
       ->check(CLI::IsMember({"float16", "float32"}))
       ->capture_default_str();
@@ -50,6 +55,8 @@ void add_collect(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("collect", "Collect training data from a model's own runs");
   command->require_subcommand(1);
   command->footer(
+      "Processes that are started with RANK and WORLD_SIZE, as torchrun does, share one folder and its "
+      "work.\n"
       "Examples:\n"
       "  glint collect trajectories \"red apple\" --count 8 -o apples\n"
       "  glint collect trajectories --prompts prompts.txt --guidance 4 -o trajectories\n"

@@ -1,6 +1,7 @@
 // glint eval: evaluates methods on many prompts and seeds against matched baselines.
 #include "cli/eval.hpp"
 #include "cli/progress.hpp"
+#include "cli/share.hpp"
 #include "cli/terminal.hpp"
 
 #include <glint/pipeline/pipeline.hpp>
@@ -10,24 +11,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstdlib>
 #include <memory>
 
 namespace glint::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-/// Returns an environment variable that counts processes, as torchrun sets them; `fallback` if it is not set.
-int64_t count_in_environment(const char* name, int64_t fallback) {
-  const char* text = std::getenv(name);
-  if (!text) return fallback;
-  const std::optional<double> number = detail::number_in(OptionValue(text));
-  GLINT_CHECK(number && *number >= 0 && *number == std::floor(*number) && *number < 1e6, InvalidArgument,
-              "{}: expected an integer of at least 0, got '{}'", name, text);
-  return static_cast<int64_t>(*number);
-}
 
 void fill_request(EvalArguments& args) {
   EvalRequest& request = args.request;
@@ -38,10 +27,7 @@ void fill_request(EvalArguments& args) {
               "methods: expected --methods FILE or --with, got none");
   if (!args.solver.empty()) request.generate.solver = parse_choice(args.solver);
   request.generate.schedule = schedule_options(args.schedule);
-  request.ranks = count_in_environment("WORLD_SIZE", 1);
-  request.rank = count_in_environment("RANK", 0);
-  if (args.model.device == "cuda" && std::getenv("LOCAL_RANK"))
-    args.model.device = fmt::format("cuda:{}", count_in_environment("LOCAL_RANK", 0));
+  read_share(request.share, args.model);
 }
 
 /// Returns a time in the unit that suits it.

@@ -35,7 +35,7 @@ void add_eval_options(CLI::App& command, EvalArguments& args) {
           "pairs on which guidance scales are measured, which costs 2 rows a step; 0 = no matched guidance")
       ->capture_default_str();
   command
-      .add_option("--patience", r.patience,
+      .add_option("--patience", r.share.patience,
                   "s to wait for another process of the evaluation that does not run")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);

@@ -3,10 +3,12 @@
 #include "cli/progress.hpp"
 #include "cli/terminal.hpp"
 
+#include <glint/io/lines.hpp>
 #include <glint/io/safetensors.hpp>
 #include <glint/pipeline/pipeline.hpp>
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/stack.h>
 #include <fmt/format.h>
 
@@ -49,9 +51,14 @@ void fill_request(Arguments& args) {
   if (!args.solver.empty()) request.solver = parse_choice(args.solver);
   request.schedule = schedule_options(args.schedule);
   for (const std::string& text : args.with) request.with.emplace_back(parse_choice(text));
+  if (!args.prompt_file.empty()) {
+    for (TextLine& line : read_lines(args.prompt_file, "prompts"))
+      args.prompts.push_back(std::move(line.text));
+    read_share(args.share, args.model);
+  }
   request.keep_trajectory = !args.files.trajectory.empty();
   if (!args.cond_in.empty()) {
-    GLINT_CHECK(args.prompts.empty() && !request.negative, InvalidArgument,
+    GLINT_CHECK(args.prompts.empty() && args.prompt_file.empty() && !request.negative, InvalidArgument,
                 "--cond-in: replaces the prompt and --negative; give one or the other");
     request.conditioning = prompt_from_tensors(read_safetensors(args.cond_in));
     args.prompts.emplace_back();
@@ -81,40 +88,77 @@ int64_t frames_of(const GenerateRequest& request, const LatentSpec& latent) {
   return std::max<int64_t>(1, request.frames.value_or(frames(latent.frames.value_or(1))));
 }
 
-/// Returns the number of images or videos of all prompts that are made.
+/// Returns the number of images or videos of all prompts that are made, by all processes.
 int64_t pictures_of(const Arguments& args) {
-  const GenerateRequest& request = args.request;
   constexpr int64_t kMost = int64_t{1} << 40;  // more than can be numbered; the library says what is too many
   const int64_t each = std::min(pictures_per_prompt(args), kMost);
-  const int64_t all = each * static_cast<int64_t>(args.prompts.size());
-  return args.only >= 0 ? 1 : std::min(all, request.limit.value_or(all));
+  return args.only >= 0 ? 1 : each * static_cast<int64_t>(args.prompts.size());
 }
 
-/// Runs the request. Every picture is written when it is decoded; the writer knows which there are.
-GenerateResult run(const Arguments& args, const Pipeline& pipeline, PictureWriter& writer) {
+std::string label_of(const Arguments& args, const Pictures& some) {
+  if (!args.prompt_file.empty())
+    return some.end - some.begin == 1
+               ? fmt::format("picture {} of {}", some.end, pictures_of(args))
+               : fmt::format("pictures {} to {} of {}", some.begin + 1, some.end, pictures_of(args));
+  if (args.prompts.size() > 1) return fmt::format("{} prompts", args.prompts.size());
+  return args.prompts.front().empty() ? "glint" : args.prompts.front();
+}
+
+/// Makes some of the pictures. Each is written when it is decoded; the writer knows which there are.
+GenerateResult run_some(const Arguments& args, const Pictures& some, const Pipeline& pipeline,
+                        PictureWriter& writer) {
   Progress progress(args.quiet);
+  const int64_t each = pictures_per_prompt(args), skipped = some.begin / each;
+  const auto prompt = args.request.prompts.begin();
   GenerateRequest request = args.request;
+  request.prompts.assign(prompt + skipped, prompt + (some.end - 1) / each + 1);
+  request.first = some.begin - skipped * each;
+  request.limit = some.end - some.begin;
   request.observer = &progress;
   request.on_decoded = [&](const GenerateResult& made) {
     const bool video = !made.videos.empty();
-    const size_t place = (video ? made.videos.size() : made.images.size()) - 1;
-    const int64_t index = request.first + static_cast<int64_t>(place);
+    const int64_t place = static_cast<int64_t>(video ? made.videos.size() : made.images.size()) - 1;
+    const int64_t index = some.begin + place;
     if (args.only >= 0 && index != args.only) return;
     const PngTexts texts = texts_of(args, index, made, pipeline.bundle());
-    const size_t number = args.only >= 0 ? 0 : place;
+    const auto number = static_cast<size_t>(args.only >= 0 ? 0 : index);
     if (video)
       writer.write(number, made.videos.back(), texts);
     else
       writer.write(number, made.images.back(), texts);
   };
-  const std::string& first = args.prompts.front();
-  progress.begin(args.prompts.size() > 1 ? fmt::format("{} prompts", args.prompts.size())
-                 : first.empty()         ? "glint"
-                                         : first);
+  progress.begin(label_of(args, some));
   return pipeline.generate(request);
 }
 
-/// Drops all but the picture to keep from a repeated batch.
+/// Adds what is still of use once the pictures are written.
+void append(GenerateResult& all, GenerateResult&& some, const OutputFiles& files) {
+  if (!files.sheet.empty()) {
+    std::move(some.images.begin(), some.images.end(), std::back_inserter(all.images));
+    std::move(some.videos.begin(), some.videos.end(), std::back_inserter(all.videos));
+  }
+  if (files.latents.empty()) some.sample.latents = at::empty({some.sample.latents.size(0), 0});
+  all.sample.append(std::move(some.sample));
+  all.solver = some.solver;
+  all.rule = some.rule;
+  all.guidance = some.guidance;
+  all.vae_tile = some.vae_tile;
+  all.negative_without_effect = some.negative_without_effect;
+  for (const auto& [stage, seconds] : some.seconds) all.seconds[stage] += seconds;
+  std::move(some.prompts.begin(), some.prompts.end(), std::back_inserter(all.prompts));
+}
+
+/// Makes this process's pictures: those of a prompt file batch by batch, so that memory does not grow with
+/// it.
+void run(const Arguments& args, const Pipeline& pipeline, PictureWriter& writer, GenerateResult& result) {
+  const Pictures mine = sampled_pictures(args);
+  const int64_t portion = args.prompt_file.empty() ? mine.end - mine.begin : args.request.batch;
+  for (int64_t begin = mine.begin; begin < mine.end; begin += portion)
+    append(result, run_some(args, {begin, std::min(begin + portion, mine.end)}, pipeline, writer),
+           args.files);
+}
+
+/// Drops what is told of all but the picture to keep from a repeated batch. The cost stays the batch's.
 void keep_only(const Arguments& args, GenerateResult& result) {
   if (args.only < 0) return;
   const int64_t row = args.only - args.request.first;
@@ -124,14 +168,17 @@ void keep_only(const Arguments& args, GenerateResult& result) {
   keep(result.images);
   keep(result.videos);
   keep(result.sample.effective_guidance);
-  result.sample.latents = result.sample.latents.narrow(0, row, 1);
-  for (at::Tensor& latents : result.sample.trajectory) latents = latents.narrow(0, row, 1);
 }
 
-void write_tensors(const OutputFiles& files, const SampleResult& sample) {
-  if (!files.latents.empty()) write_safetensors(real_path(files.latents), {{"latents", sample.latents}});
+void write_tensors(const Arguments& args, const SampleResult& sample) {
+  const OutputFiles& files = args.files;
+  const auto kept = [&args](const at::Tensor& samples, int64_t dim) {
+    return args.only < 0 ? samples : samples.narrow(dim, args.only - args.request.first, 1);
+  };
+  if (!files.latents.empty())
+    write_safetensors(real_path(files.latents), {{"latents", kept(sample.latents, 0)}});
   if (!files.trajectory.empty())
-    write_safetensors(real_path(files.trajectory), {{"trajectory", at::stack(sample.trajectory)}});
+    write_safetensors(real_path(files.trajectory), {{"trajectory", kept(at::stack(sample.trajectory), 1)}});
 }
 
 /// Checks the outputs, and then with the model loaded everything else that can be known before sampling.
@@ -147,6 +194,13 @@ void prepare(Arguments& args, const Pipeline& pipeline) {
     files.pictures = args.frames > 0 ? "glint.webp" : "glint.png";
   GLINT_CHECK(!args.json || !to_standard_output(files), InvalidArgument,
               "--json: standard output is for the picture; give -o a file");
+  if (args.share.ranks > 1)
+    for (const auto& [option, path] : {std::pair{"--sheet", &files.sheet},
+                                       {"--latents-out", &files.latents},
+                                       {"--trajectory-out", &files.trajectory}})
+      GLINT_CHECK(path->empty(), InvalidArgument,
+                  "{}: needs all pictures, and {} processes share them (WORLD_SIZE)", option,
+                  args.share.ranks);
   check_outputs(files, args.frames, pictures_of(args));
   pipeline.preload(args.request);
   const PictureSize size = pipeline.resolve(args.request).size;
@@ -185,22 +239,23 @@ int generate(GenerateArguments& args) {
   const double load = since();
   const InterruptGuard guard;
   PictureWriter writer(args.files, static_cast<size_t>(pictures_of(args)));
-  GenerateResult result;
+  GenerateResult result{.seconds = {{"encode", 0}, {"noise", 0}, {"sample", 0}, {"decode", 0}}};
   Ending ending;
   try {
-    result = run(args, pipeline, writer);
+    run(args, pipeline, writer, result);
     if (!args.quiet) report_words(result.prompts);
     if (!args.quiet && result.negative_without_effect)
       spdlog::warn("the negative prompt has no effect: at guidance {} nothing in this run evaluates it",
                    result.guidance);
     keep_only(args, result);
     writer.write_sheet(result.images, result.videos);
-    write_tensors(args.files, result.sample);
+    write_tensors(args, result.sample);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::Cancelled && !result.sample.latents.defined() && writer.paths().empty() &&
         error.code() != ErrorCode::Io)
       throw;
-    ending = ending_of(error, writer, pictures_of(args));
+    const Pictures mine = sampled_pictures(args);
+    ending = ending_of(error, writer, args.only >= 0 ? 1 : mine.end - mine.begin);
   }
   result.seconds["load"] = load;
   result.seconds["total"] = since();
@@ -216,6 +271,12 @@ int generate(GenerateArguments& args) {
 int64_t pictures_per_prompt(const GenerateArguments& args) {
   const at::Tensor& noise = args.request.noise;
   return noise.defined() && noise.dim() > 0 ? noise.size(0) : args.request.count;
+}
+
+Pictures sampled_pictures(const GenerateArguments& args) {
+  const GenerateRequest& request = args.request;
+  if (args.only >= 0) return {request.first, request.first + request.limit.value_or(1)};
+  return share_of(args.share, pictures_of(args), request.batch);
 }
 
 namespace {

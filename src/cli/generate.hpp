@@ -3,8 +3,10 @@
 
 #include "cli/cli.hpp"
 #include "cli/outputs.hpp"
+#include "cli/share.hpp"
 
 #include <glint/pipeline/request.hpp>
+#include <glint/pipeline/share.hpp>
 
 #include <map>
 #include <string>
@@ -16,6 +18,8 @@ namespace glint::cli {
 /// The command's arguments, and what follows from them.
 struct GenerateArguments {
   std::vector<std::string> prompts;
+  std::string prompt_file;
+  Share share;  // of the pictures of a prompt file
   ModelArguments model;
   std::string solver, schedule;
   std::vector<std::string> with, lora;
@@ -37,6 +41,9 @@ int generate(GenerateArguments& args);
 
 /// Returns the number of images or videos per prompt.
 int64_t pictures_per_prompt(const GenerateArguments& args);
+
+/// Returns the pictures that this process samples, counted over all prompts.
+Pictures sampled_pictures(const GenerateArguments& args);
 
 /// An argument of `--lora`: [NAME=]FILE or the name of the model's own adapter, then a scale and `partial`,
 /// each after a colon.

@@ -17,6 +17,9 @@ std::string prompt_option(const PromptField& field) {
 void add_sampling_options(CLI::App& command, GenerateArguments& args) {
   GenerateRequest& r = args.request;
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
+  command.add_option("--prompts", args.prompt_file,
+                     "text file or pipe with one prompt per line, after those given; memory does not grow "
+                     "with it, and processes started by torchrun share its pictures");
   add_model_options(command, args.model);
   add_request_options(command, r, args.solver, args.schedule, args.threads);
   for (const PromptField& field : prompt_fields()) {
@@ -54,9 +57,10 @@ void add_sampling_options(CLI::App& command, GenerateArguments& args) {
   CLI::Option* from = command.add_option(
       "--from", args.from,
       "repeat the run that made this picture, from what is stored in it, and keep the same picture");
-  for (const char* other : {"prompt", "--negative", "--steps", "--guidance", "--with", "--solver",
-                            "--schedule", "--lora", "--seed", "--count", "--batch", "--width", "--height",
-                            "--frames", "--noise-in", "--cond-in", "--device", "--dtype", "--pack"})
+  for (const char* other :
+       {"prompt",     "--prompts",  "--negative", "--steps",  "--guidance", "--with",  "--solver",
+        "--schedule", "--lora",     "--seed",     "--count",  "--batch",    "--width", "--height",
+        "--frames",   "--noise-in", "--cond-in",  "--device", "--dtype",    "--pack"})
     from->excludes(other);
   for (const PromptField& field : prompt_fields()) from->excludes(prompt_option(field));
 }
@@ -100,7 +104,8 @@ void add_generate(CLI::App& app, int& exit_code) {
       "Examples:\n"
       "  glint generate \"red apple\" -o apple.png\n"
       "  glint generate \"blue heart\" --with z-sampling:guidance_inverse=1 --with rescale:phi=0.5 --seed 7\n"
-      "  glint generate zebra crown house --count 4 --sheet sheet.png --enlarge 2");
+      "  glint generate zebra crown house --count 4 --sheet sheet.png --enlarge 2\n"
+      "  glint generate --prompts prompts.txt -o picture.png");
   command->callback([args, &exit_code] { exit_code = generate(*args); });
 }
 

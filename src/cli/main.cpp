@@ -71,7 +71,7 @@ void add_commands(CLI::App& app, int& exit_code) {
 
 int generate(GenerateArguments& args) {
   if (args.from.empty()) {
-    GLINT_CHECK(!args.prompts.empty() || !args.cond_in.empty(), InvalidArgument,
+    GLINT_CHECK(!args.prompts.empty() || !args.prompt_file.empty() || !args.cond_in.empty(), InvalidArgument,
                 "prompt: expected one, got none (\"\" is the empty prompt)");
     check_choices(args.solver, args.schedule, args.with);
     find_model(args.model.name);

@@ -16,13 +16,15 @@ int64_t peak_memory_bytes() {
   return usage.ru_maxrss * 1024;
 }
 
-/// Returns per-step lists for each prompt; null where not measured.
-Json guidance_json(const std::vector<EffectiveGuidance>& samples, size_t prompts) {
+/// Returns per-step lists for each prompt; null where not measured. The first sample is picture `first`, and
+/// a prompt has `each`.
+Json guidance_json(const std::vector<EffectiveGuidance>& samples, int64_t first, int64_t each) {
   if (samples.empty()) return nullptr;
   Json list = Json::array();
-  const size_t each = std::max<size_t>(samples.size() / prompts, 1);
-  for (size_t p = 0; p * each < samples.size(); ++p) {
-    const EffectiveGuidance g = mean_of(std::span(samples).subspan(p * each, each));
+  for (size_t at = 0, size = 0; at < samples.size(); at += size) {
+    const int64_t left = each - (first + static_cast<int64_t>(at)) % each;  // of the prompt
+    size = std::min(static_cast<size_t>(left), samples.size() - at);
+    const EffectiveGuidance g = mean_of(std::span(samples).subspan(at, size));
     list.push_back({{"mean_signed", g.mean_signed_scale},
                     {"mean_unsigned", g.mean_unsigned_scale},
                     {"mean_orthogonal", g.mean_orthogonal},
@@ -61,18 +63,21 @@ Json report_of(const GenerateArguments& args, const GenerateResult& made,
   Json seconds = Json::object();
   for (const char* stage : {"load", "encode", "noise", "sample", "decode", "total"})
     seconds[stage] = made.seconds.at(stage);
-  report.update({{"steps", sample.steps},
-                 {"solver", made.solver},
-                 {"vae_tile", made.vae_tile},
-                 {"guidance", made.guidance},
-                 {"calls", sample.usage.calls},
-                 {"rows", sample.usage.rows},
-                 {"nfe", sample.nfe()},
-                 {"seconds", seconds},
-                 {"strategies", strategies},
-                 {"effective_guidance_scale", guidance_json(sample.effective_guidance, args.prompts.size())},
-                 {"peak_memory_bytes", peak_memory_bytes()},
-                 {"versions", versions()}});
+  report.update(
+      {{"steps", sample.steps},
+       {"solver", made.solver},
+       {"vae_tile", made.vae_tile},
+       {"guidance", made.guidance},
+       {"calls", sample.usage.calls},
+       {"rows", sample.usage.rows},
+       {"nfe", sample.nfe()},
+       {"seconds", seconds},
+       {"strategies", strategies},
+       {"effective_guidance_scale",
+        guidance_json(sample.effective_guidance, args.only >= 0 ? args.only : sampled_pictures(args).begin,
+                      pictures_per_prompt(args))},
+       {"peak_memory_bytes", peak_memory_bytes()},
+       {"versions", versions()}});
   return report;
 }
 

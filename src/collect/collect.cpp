@@ -35,6 +35,7 @@ void check(const CollectRequest& request) {
               InvalidArgument,
               "generate: methods, adapters, conditionings and noise cannot be collected with");
   check_prompts(generate);
+  check_share(request.share);
   constexpr int64_t kMostItems = int64_t{1} << 31;  // of a shard, which memory holds
   GLINT_CHECK(request.shard >= 1, InvalidArgument, "shard: expected at least 1, got {}", request.shard);
   GLINT_CHECK(request.shard <= kMostItems, InvalidArgument, "shard: expected at most {}, got {}", kMostItems,
@@ -73,7 +74,6 @@ class Items {
   Items(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan)
       : pipeline_(pipeline), request_(request), plan_(plan) {}
 
-  int64_t total() const { return plan_.samples; }
   const std::set<std::string>& unknown_words() const { return unknown_; }
   const std::set<std::string>& dropped_words() const { return dropped_; }
 
@@ -136,19 +136,19 @@ Plan plan_of(const Pipeline& pipeline, const CollectRequest& request) {
 
 CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, const Plan& plan,
                       const Collector& collector) {
-  const std::vector<std::string>& prompts = request.generate.prompts;
-  CollectionFolder folder(request.folder, identity(pipeline, request, collector, plan), prompts,
-                          pipeline.bundle().options().warn);
+  const GenerateRequest& generate = request.generate;
+  CollectionFolder folder(request.folder, identity(pipeline, request, collector, plan), generate.prompts,
+                          request.share, pipeline.bundle().options().warn);
   Items items(pipeline, request, plan);
-  CollectResult result{.resumed_items = folder.items()};
-  int64_t kept_before = folder.kept();
-  for (int64_t start = folder.items(); start < items.total(); start = folder.items()) {
-    const int64_t end = std::min(start + request.shard, items.total());
+  CollectResult result{.resumed_items = folder.own().items};
+  for (auto number = folder.missing(0); number; number = folder.missing(*number + 1)) {
+    const int64_t start = folder.first_item(*number), end = start + folder.size(*number);
+    const CollectionFolder::Counts before = folder.own();
     Shard shard;
     int64_t kept = 0;
     TensorMap constants = collector.constants;
-    for (int64_t first = start; first < end; first += request.generate.batch) {
-      const SampleRequest batch = items.batch(first, std::min(request.generate.batch, end - first));
+    for (int64_t first = start; first < end; first += generate.batch) {
+      const SampleRequest batch = items.batch(first, std::min(generate.batch, end - first));
       TensorMap tensors = collector.collect(batch, result.usage);
       kept += tensors.at("item").size(0);
       shard.append(items.described(std::move(tensors), batch, first));
@@ -157,16 +157,19 @@ CollectResult collect(const Pipeline& pipeline, const CollectRequest& request, c
                                           {"null_pooled", &batch.prompt.uncond.pooled}})
           if (value->defined()) constants[name] = stored(*value, request);
       if (request.progress)
-        request.progress({std::min(first + request.generate.batch, end), items.total(), kept_before + kept});
+        request.progress({.done = before.items + std::min(first + generate.batch, end) - start,
+                          .total = folder.share_items(),
+                          .kept = before.kept + kept});
     }
     TensorMap tensors = shard.take();
     tensors.merge(constants);
-    folder.add(tensors, end - start, kept, end == items.total());
-    kept_before = folder.kept();
+    folder.add(*number, tensors, kept);
   }
-  result.items = folder.items();
-  result.kept = folder.kept();
-  result.shards = folder.shards();
+  folder.finish([&] { return !generate.observer || generate.observer->keep_going(); });
+  const CollectionFolder::Counts counts = request.share.rank == 0 ? folder.all() : folder.own();
+  result.items = counts.items;
+  result.kept = counts.kept;
+  result.shards = counts.shards;
   result.unknown_words = items.unknown_words();
   result.dropped_words = items.dropped_words();
   return result;

@@ -9,9 +9,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
+#include <chrono>
 #include <optional>
 #include <regex>
 #include <system_error>
+#include <thread>
 
 namespace glint::detail {
 namespace {
@@ -53,9 +56,14 @@ bool is_leftover(const std::string& name) {
   return is_unfinished(name) || std::regex_match(name, pattern);
 }
 
-bool is_shard(const std::string& name) {
-  static const std::regex pattern(R"(shard-\d{5,}\.safetensors)");
-  return std::regex_match(name, pattern);
+/// Returns the number in a shard's name.
+std::optional<int64_t> shard_number(const std::string& name) {
+  constexpr std::string_view kBefore = "shard-", kAfter = ".safetensors";
+  int64_t number = -1;
+  if (!name.starts_with(kBefore) || !name.ends_with(kAfter)) return std::nullopt;
+  const auto parsed = std::from_chars(name.data() + kBefore.size(), name.data() + name.size(), number);
+  if (parsed.ec != std::errc() || number < 0 || shard_name(number) != name) return std::nullopt;
+  return number;
 }
 
 fs::file_type type_of(const fs::path& path) {
@@ -79,15 +87,16 @@ std::optional<Json> manifest_in(const fs::path& path, std::string& problem) {
 }  // namespace
 
 CollectionFolder::CollectionFolder(fs::path folder, Json identity, const std::vector<std::string>& prompts,
-                                   std::function<void(const std::string&)> warn)
-    : folder_(std::move(folder)), warn_(std::move(warn)) {
+                                   const Share& share, std::function<void(const std::string&)> warn)
+    : folder_(std::move(folder)), share_(share), warn_(std::move(warn)) {
   make_folder(folder_);
   const Json list = prompts;
   identity["prompts"] = {{"count", prompts.size()}, {"sha256", sha256(list.dump())}};
   total_ = static_cast<int64_t>(prompts.size()) * identity["options"]["count"].get<int64_t>();
   shard_items_ = identity["options"]["shard"].get<int64_t>();
   id_ = sha256(identity.dump());
-  lock_.emplace(folder_, message("folder: another run is collecting into {}", folder_.string()));
+  lock_.emplace(folder_, message("folder: another run is collecting into {}", folder_.string()),
+                share_.ranks > 1 ? LockMode::Shared : LockMode::Exclusive);
   open(list, identity);
 }
 
@@ -100,7 +109,7 @@ void CollectionFolder::open(const Json& prompts, const Json& identity) {
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
     // Writing to a pipe of that name would wait for a reader.
     const std::string name = entry.path().filename().string();
-    const bool ours = name == kManifest || name == kPrompts || is_shard(name);
+    const bool ours = name == kManifest || name == kPrompts || shard_number(name);
     GLINT_CHECK(!ours || type_of(entry.path()) == fs::file_type::regular, InvalidArgument,
                 "folder: {} holds something else ({}, which is no file); give a new or empty folder",
                 folder_.string(), name);
@@ -114,17 +123,19 @@ void CollectionFolder::open(const Json& prompts, const Json& identity) {
     adopt(*found, identity);
   } else {
     const bool empty = begun && fs::file_size(folder_ / kManifest, error) == 0;
-    const bool rebuilt = rebuild();
-    GLINT_CHECK(rebuilt || !begun || empty, BadModel, "{}", problem);
-    check_names(prompts, rebuilt);
-    if (rebuilt && warn_)
+    const int64_t rebuilt = find_missing(Json::array());
+    GLINT_CHECK(rebuilt > 0 || !begun || empty, BadModel, "{}", problem);
+    check_names(prompts, rebuilt > 0);
+    list();
+    if (rebuilt > 0 && warn_ && (begun || share_.ranks == 1))  // others may have begun first
       warn_(fmt::format("folder: {}: {} was {}; made anew from {} shards", folder_.string(), kManifest,
-                        begun ? "unreadable" : "missing", shards()));
+                        begun ? "unreadable" : "missing", rebuilt));
   }
-  remove_leftovers();
+  if (!writes_manifest()) return;
+  if (share_.ranks == 1) remove_leftovers();
   if (!holds_json(folder_ / kPrompts, prompts)) write_json(folder_ / kPrompts, prompts);
   const bool differs = found && nlohmann::json(*found) != nlohmann::json(manifest_);
-  if (differs && static_cast<int64_t>((*found)["shards"].size()) == shards() && warn_)
+  if (differs && (*found)["shards"].size() == manifest_["shards"].size() && warn_)
     warn_(
         fmt::format("folder: {}: {} did not agree with its shards; corrected", folder_.string(), kManifest));
   if (!found || differs) save();
@@ -135,7 +146,7 @@ void CollectionFolder::check_names(const Json& prompts, bool shards) const {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
-    const bool known = is_leftover(name) || name == kManifest || (shards && is_shard(name)) ||
+    const bool known = is_leftover(name) || name == kManifest || (shards && shard_number(name)) ||
                        (name == kPrompts && (shards || holds_json(entry.path(), prompts)));
     GLINT_CHECK(known, InvalidArgument, "folder: {} holds something else ({}); give a new or empty folder",
                 folder_.string(), name);
@@ -148,30 +159,32 @@ void CollectionFolder::adopt(const Json& found, const Json& identity) {
   const std::string difference = first_difference(same, identity);
   GLINT_CHECK(difference.empty(), InvalidArgument,
               "folder: {} holds another collection: {}; give another folder", folder_.string(), difference);
-  for (const Json& shard : found["shards"])
-    if (!add_found(shard_name(shards()), &shard)) break;  // the rest is collected again, bit-identically
-  manifest_["complete"] = items() == total_;
-  manifest_["items"] = items();
-  manifest_["kept"] = kept();
+  find_missing(found["shards"]);  // what is not whole is collected again, bit-identically
+  list();
 }
 
-bool CollectionFolder::rebuild() {
-  while (items() < total_ && add_found(shard_name(shards()), nullptr)) continue;
-  manifest_["complete"] = items() == total_;
-  manifest_["items"] = items();
-  manifest_["kept"] = kept();
-  return shards() > 0;
+/// Looks for shards that are not known yet, and returns how many there are.
+int64_t CollectionFolder::find_missing(const Json& listed) {
+  const size_t before = shards_.size();
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::optional<int64_t> k = shard_number(entry.path().filename().string());
+    if (!k || *k >= end() || shards_.contains(*k)) continue;
+    const auto place = static_cast<size_t>(*k);
+    if (const auto shard = found(*k, place < listed.size() ? &listed[place] : nullptr)) shards_[*k] = *shard;
+  }
+  return static_cast<int64_t>(shards_.size() - before);
 }
 
-/// Adds the next shard if it is on disk and whole: as it is listed, or without a list, as the shard itself
-/// says that it belongs here. How many items it kept is counted in the shard.
-bool CollectionFolder::add_found(const std::string& name, const Json* listed) {
-  const int64_t due = std::min(shard_items_, total_ - items());
-  if (due <= 0 || type_of(folder_ / name) != fs::file_type::regular) return false;
-  if (listed && (!holds(*listed, "file", name) || !holds(*listed, "items", due))) return false;
+/// Returns a shard's entry if it is on disk and whole: as it is listed, or without a list, as the shard
+/// itself says that it belongs here. How many items it kept is counted in the shard.
+std::optional<Json> CollectionFolder::found(int64_t shard, const Json* listed) const {
+  const std::string name = shard_name(shard);
+  const int64_t due = size(shard);
+  if (type_of(folder_ / name) != fs::file_type::regular) return std::nullopt;
+  if (listed && (!holds(*listed, "file", name) || !holds(*listed, "items", due))) return std::nullopt;
   const auto content = std::make_shared<const FileBytes>(folder_ / name);
   const std::string hash = sha256(content->text());
-  if (listed && !holds(*listed, "sha256", hash)) return false;
+  if (listed && !holds(*listed, "sha256", hash)) return std::nullopt;
   int64_t rows = -1;
   Metadata metadata;
   try {
@@ -181,13 +194,12 @@ bool CollectionFolder::add_found(const std::string& name, const Json* listed) {
   } catch (const Error& error) {
     if (error.code() != ErrorCode::BadModel) throw;
   }
-  const bool ours = metadata["collection"] == id_ && metadata["shard"] == std::to_string(shards());
-  if (rows < 0 || rows > due || (!listed && !ours)) return false;
-  manifest_["shards"].push_back(Json{{"file", name}, {"sha256", hash}, {"items", due}, {"kept", rows}});
-  return true;
+  const bool ours = metadata["collection"] == id_ && metadata["shard"] == std::to_string(shard);
+  if (rows < 0 || rows > due || (!listed && !ours)) return std::nullopt;
+  return Json{{"file", name}, {"sha256", hash}, {"items", due}, {"kept", rows}};
 }
 
-/// Removes a killed run's partial files. The folder is locked, so nobody else is writing them.
+/// Removes a killed run's partial files. Needs the exclusive lock, so that nobody is writing them.
 void CollectionFolder::remove_leftovers() const {
   for (const auto& entry : fs::directory_iterator(folder_)) {
     const std::string name = entry.path().filename().string();
@@ -196,23 +208,78 @@ void CollectionFolder::remove_leftovers() const {
   }
 }
 
-void CollectionFolder::add(const TensorMap& tensors, int64_t items, int64_t kept, bool last) {
-  const std::string name = shard_name(shards());
-  write_safetensors(folder_ / name, tensors, {{"collection", id_}, {"shard", std::to_string(shards())}});
-  manifest_["shards"].push_back(
-      Json{{"file", name}, {"sha256", sha256_file(folder_ / name)}, {"items", items}, {"kept", kept}});
-  manifest_["complete"] = last;
-  manifest_["items"] = this->items();
-  manifest_["kept"] = this->kept();
+std::optional<int64_t> CollectionFolder::missing(int64_t from) const {
+  for (int64_t k = from; k < end(); ++k)
+    if (k % share_.ranks == share_.rank && !shards_.contains(k)) return k;
+  return std::nullopt;
+}
+
+int64_t CollectionFolder::share_items() const {
+  const int64_t last = end() - 1;
+  if (share_.rank > last) return 0;
+  const int64_t shards = (last - share_.rank) / share_.ranks + 1;
+  return shards * shard_items_ - (last % share_.ranks == share_.rank ? shard_items_ - size(last) : 0);
+}
+
+CollectionFolder::Counts CollectionFolder::counts(int64_t rank, int64_t ranks) const {
+  Counts counts;
+  for (const auto& [k, shard] : shards_) {
+    if (k % ranks != rank) continue;
+    counts.items += shard["items"].get<int64_t>();
+    counts.kept += shard["kept"].get<int64_t>();
+    ++counts.shards;
+  }
+  return counts;
+}
+
+void CollectionFolder::add(int64_t shard, const TensorMap& tensors, int64_t kept) {
+  const std::string name = shard_name(shard);
+  write_safetensors(folder_ / name, tensors, {{"collection", id_}, {"shard", std::to_string(shard)}});
+  shards_[shard] =
+      Json{{"file", name}, {"sha256", sha256_file(folder_ / name)}, {"items", size(shard)}, {"kept", kept}};
+  if (share_.ranks > 1) return;
+  list();
   save();
 }
 
-void CollectionFolder::save() const { write_json(folder_ / kManifest, manifest_); }
-
-int64_t CollectionFolder::sum(const char* count) const {
-  int64_t total = 0;
-  for (const Json& shard : manifest_["shards"]) total += shard[count].get<int64_t>();
-  return total;
+void CollectionFolder::finish(const std::function<bool()>& keep_going) {
+  if (share_.ranks == 1 || share_.rank != 0) return;
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point seen = Clock::now();
+  const auto incomplete = [&] {
+    find_missing(Json::array());
+    return all().items < total_;
+  };
+  while (incomplete()) {
+    GLINT_CHECK(keep_going(), Cancelled, "the collection was cancelled");
+    if (!lock_->alone()) seen = Clock::now();
+    const double absent = std::chrono::duration<double>(Clock::now() - seen).count();
+    GLINT_CHECK(absent <= share_.patience || !incomplete(), Internal,
+                "{} of {} shards are missing and no other process is collecting them; the same command goes "
+                "on where this one stopped",
+                end() - all().shards, end());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  list();
+  save();
+  lock_->alone([&] { remove_leftovers(); });
 }
+
+/// Lists the shards before the first that is missing.
+void CollectionFolder::list() {
+  manifest_["shards"] = Json::array();
+  int64_t items = 0, kept = 0, next = 0;
+  for (const auto& [k, shard] : shards_) {
+    if (k != next++) break;
+    items += shard["items"].get<int64_t>();
+    kept += shard["kept"].get<int64_t>();
+    manifest_["shards"].push_back(shard);
+  }
+  manifest_["complete"] = items == total_;
+  manifest_["items"] = items;
+  manifest_["kept"] = kept;
+}
+
+void CollectionFolder::save() const { write_json(folder_ / kManifest, manifest_); }
 
 }  // namespace glint::detail

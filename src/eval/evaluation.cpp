@@ -40,8 +40,7 @@ void check_request(const EvalRequest& request) {
   constexpr int64_t kMostPairs = int64_t{1} << 31;  // torch's generator looks at 32 bits of a seed
   GLINT_CHECK(request.seeds <= kMostPairs / static_cast<int64_t>(request.prompts.size()), InvalidArgument,
               "seeds: {} of {} prompts are too many", request.seeds, request.prompts.size());
-  GLINT_CHECK(request.ranks >= 1 && request.rank >= 0 && request.rank < request.ranks, InvalidArgument,
-              "rank: expected a value in [0, {}], got {}", request.ranks - 1, request.rank);
+  detail::check_share(request.share);
 }
 
 Json identity_of(const Pipeline& pipeline, const EvalRequest& request, const std::vector<Scorer>& scorers) {
@@ -54,9 +53,6 @@ Json identity_of(const Pipeline& pipeline, const EvalRequest& request, const std
   Json& options = identity["options"];
   options.erase("count");
   options["vae_tile"] = plan.vae_tile;
-  // Each of several processes may have a device of its own.
-  const std::string& device = pipeline.bundle().options().device;
-  options["device"] = device.substr(0, device.find(':'));
   identity["seeds"] = request.seeds;
   identity["scorers"] = request.scorers;
   identity["scorer_sha256"] = Json::array();
@@ -95,7 +91,7 @@ EvalResult evaluate(const Pipeline& pipeline, const EvalRequest& given) {
     const Json identity = identity_of(pipeline, request, scorers);
     // Before the folder is touched: a method that the model cannot run.
     for (const Arm& method : request.methods) detail::check_arm(sampler, method);
-    detail::Journal journal(request.folder, identity, request.rank,
+    detail::Journal journal(request.folder, identity, request.share.rank,
                             room_for(request, pipeline.resolve(request.generate)));
     EvalResult result = detail::Protocol(request, sampler, journal).run();
     result.unknown_words = sampler.unknown_words();

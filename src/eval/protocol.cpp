@@ -184,7 +184,7 @@ void Protocol::sample(size_t first, size_t last, bool methods) {
   int64_t unit = 0;
   for (size_t arm = first; arm < last; ++arm)
     for (int64_t pair = 0; pair < pairs(); pair += unit_size(), ++unit)
-      if (unit % request_.ranks == request_.rank) share.emplace_back(arm, pair);
+      if (unit % request_.share.ranks == request_.share.rank) share.emplace_back(arm, pair);
   for (const auto& [arm, pair] : share) total_ += std::min(unit_size(), pairs() - pair);
   for (const auto& [arm, pair] : share) sample_unit(arm, pair, methods && measured_unit(pair));
 }
@@ -192,11 +192,11 @@ void Protocol::sample(size_t first, size_t last, bool methods) {
 /// Waits until the other processes have done their shares.
 void Protocol::await(size_t first, size_t last, bool methods) {
   using Clock = std::chrono::steady_clock;
-  std::vector<Clock::time_point> seen(static_cast<size_t>(request_.ranks), Clock::now());
+  std::vector<Clock::time_point> seen(static_cast<size_t>(request_.share.ranks), Clock::now());
   int64_t unit = 0;
   for (size_t arm = first; arm < last; ++arm) {
     for (int64_t pair = 0; pair < pairs(); pair += unit_size(), ++unit) {
-      const auto owner = static_cast<size_t>(unit % request_.ranks);
+      const auto owner = static_cast<size_t>(unit % request_.share.ranks);
       const bool measure = methods && measured_unit(pair);
       while (!journal_.find(arms_[arm].key(), pair, measure)) {
         Observer* observer = request_.generate.observer;
@@ -204,10 +204,11 @@ void Protocol::await(size_t first, size_t last, bool methods) {
         if (journal_.is_running(static_cast<int64_t>(owner))) seen[owner] = Clock::now();
         journal_.refresh();
         const double absent = std::chrono::duration<double>(Clock::now() - seen[owner]).count();
-        GLINT_CHECK(absent <= request_.patience || journal_.find(arms_[arm].key(), pair, measure), Internal,
+        GLINT_CHECK(absent <= request_.share.patience || journal_.find(arms_[arm].key(), pair, measure),
+                    Internal,
                     "rank {} of {} does not run and its share is not done; the same command goes on where "
                     "this one stopped",
-                    owner, request_.ranks);
+                    owner, request_.share.ranks);
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
       }
     }
@@ -222,7 +223,7 @@ EvalResult Protocol::run() {
   planned_ = true;
   sample(methods, arms_.size(), false);
   EvalResult result{.pairs = pairs(), .resumed = resumed_};
-  if (request_.rank != 0) return result;
+  if (request_.share.rank != 0) return result;
   await(methods, arms_.size(), false);
   for (size_t arm = 0; arm < arms_.size(); ++arm) result.arms.push_back(summary(arm));
   for (const Match& match : matches_) result.comparisons.push_back(compare(match));

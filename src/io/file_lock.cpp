@@ -15,18 +15,29 @@ namespace glint::detail {
 
 namespace fs = std::filesystem;
 
-FileLock::FileLock(const fs::path& path, const std::string& busy)
-    : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-  GLINT_CHECK(descriptor_ >= 0, InvalidArgument, "{}: cannot be opened: {}", path.string(),
-              std::generic_category().message(errno));
-  // is_locked() of another process holds the lock for a moment.
+namespace {
+
+/// Returns 0, or the error. Tries for a while, since alone() and is_locked() of other processes hold a lock
+/// for a moment.
+int lock(int descriptor, int operation) {
   constexpr int kTries = 20;
   int error = EWOULDBLOCK;
   for (int i = 0; i < kTries && (error == EWOULDBLOCK || error == EINTR); ++i) {
-    if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    if (::flock(descriptor, operation | LOCK_NB) == 0) return 0;
     error = errno;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+  return error;
+}
+
+}  // namespace
+
+FileLock::FileLock(const fs::path& path, const std::string& busy, LockMode mode)
+    : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  GLINT_CHECK(descriptor_ >= 0, InvalidArgument, "{}: cannot be opened: {}", path.string(),
+              std::generic_category().message(errno));
+  const int error = lock(descriptor_, mode == LockMode::Exclusive ? LOCK_EX : LOCK_SH);
+  if (error == 0) return;
   ::close(descriptor_);
   GLINT_CHECK(error == EWOULDBLOCK, Io, "{}: cannot be locked: {}", path.string(),
               std::generic_category().message(error));
@@ -34,6 +45,15 @@ FileLock::FileLock(const fs::path& path, const std::string& busy)
 }
 
 FileLock::~FileLock() { ::close(descriptor_); }
+
+bool FileLock::alone(const std::function<void()>& work) {
+  const bool alone = ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0;
+  if (alone && work) work();
+  // A failed conversion loses the lock.
+  const int error = lock(descriptor_, LOCK_SH);
+  GLINT_CHECK(error == 0, Io, "a folder's lock was lost: {}", std::generic_category().message(error));
+  return alone;
+}
 
 bool is_locked(const fs::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);

@@ -2,19 +2,25 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 namespace glint::detail {
 
-/// Holds an exclusive lock while alive.
+enum class LockMode { Exclusive, Shared };
+
+/// Holds a lock while alive: one process an exclusive one, or any number shared ones.
 class FileLock {
  public:
   /// Locks an existing folder or file. `busy` is the message if another process holds the lock.
   /// Errors:  InvalidArgument if the file cannot be opened, and if it is locked; Io where files cannot be.
-  FileLock(const std::filesystem::path& path, const std::string& busy);
+  FileLock(const std::filesystem::path& path, const std::string& busy, LockMode mode = LockMode::Exclusive);
   ~FileLock();
   FileLock(const FileLock&) = delete;
   FileLock& operator=(const FileLock&) = delete;
+
+  /// Whether no other process holds a lock. If so, runs `work` while none can get one. Leaves a shared lock.
+  bool alone(const std::function<void()>& work = {});
 
  private:
   int descriptor_ = -1;

@@ -21,6 +21,8 @@ Json request_identity(const Bundle& bundle, const GenerateRequest& request, cons
   for (const std::string& name : components)
     if (bundle.has(name)) hashes[name] = bundle.manifest().components.at(name).sha256;
   const auto size = [](const std::optional<int64_t>& pixels) { return pixels ? Json(*pixels) : Json(); };
+  // Each of several processes may have a device of its own.
+  const std::string& device = bundle.options().device;
   const Choice solver = request.solver.value_or(Choice{.name = "default"});
   Json options = {{"steps", plan.sampler.schedule().steps()},
                   {"guidance", plan.guidance},
@@ -34,7 +36,7 @@ Json request_identity(const Bundle& bundle, const GenerateRequest& request, cons
                   {"seed", request.seed},
                   {"count", request.count},
                   {"batch", request.batch},
-                  {"device", bundle.options().device},
+                  {"device", device.substr(0, device.find(':'))},
                   {"dtype", bundle.options().dtype}};
   if (const auto texts = prompt_field_texts(request.text); !texts.empty()) options["text"] = texts;
   return {{"model", {{"name", bundle.manifest().name}, {"components", hashes}}},

@@ -88,6 +88,14 @@ void check_numbers(const GenerateRequest& request) {
               "prompts: expected at most {}, got {}", kMostSamples, request.prompts.size());
 }
 
+void check_share(const Share& share) {
+  GLINT_CHECK(share.ranks >= 1, InvalidArgument, "ranks: expected at least 1, got {}", share.ranks);
+  GLINT_CHECK(share.rank >= 0 && share.rank < share.ranks, InvalidArgument,
+              "rank: expected a value in [0, {}], got {}", share.ranks - 1, share.rank);
+  GLINT_CHECK(share.patience >= 0.0, InvalidArgument, "patience: expected at least 0 s, got {}",
+              share.patience);
+}
+
 void check_prompts(const GenerateRequest& request) {
   GLINT_CHECK(request.conditioning || !request.prompts.empty(), InvalidArgument,
               "prompts: expected at least one, got none");

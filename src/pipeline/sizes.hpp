@@ -3,12 +3,17 @@
 
 #include <glint/bundle/manifest.hpp>
 #include <glint/pipeline/request.hpp>
+#include <glint/pipeline/share.hpp>
 
 namespace glint::detail {
 
 /// Throws unless count, batch, first and limit are in range, so that no product or sum of them overflows.
 /// Errors:  InvalidArgument naming the field.
 void check_numbers(const GenerateRequest& request);
+
+/// Throws unless the rank is that of one of the processes and the patience is a time.
+/// Errors:  InvalidArgument naming the field.
+void check_share(const Share& share);
 
 /// Throws unless there are prompts, and all are UTF-8 and of at most kLongestPrompt bytes.
 /// Errors:  InvalidArgument naming the prompt.

@@ -3,47 +3,24 @@
 #include <glint/io/safetensors.hpp>
 
 #include "tests/support/catch.hpp"
-#include "tests/support/files.hpp"
+#include "tests/support/program.hpp"
 
 #include <fmt/format.h>
-
-#include <sys/wait.h>
 #include <nlohmann/json.hpp>
-
-#include <cstdlib>
 
 using namespace glint;
 using nlohmann::json;
 using test::Contains;
+using test::Outcome;
 
 namespace GLINT_TEST_FILE {
 
-struct Outcome {
-  int exit_code;
-  std::string out, err;
-};
-
-/// A folder with the tiny bundle `tiny`, a prompt file, and the bundled models.
-class Program {
- public:
+/// With a prompt file and the bundled model.
+struct Program : test::Program {
   Program() {
     std::filesystem::create_directory_symlink(test::source_dir() / "models/emoji-flow",
                                               folder / "emoji-flow");
-    json m = test::tiny_manifest();
-    m["latent"]["height"] = m["latent"]["width"] = 8;
-    m["default_steps"] = 3;
-    test::write_bundle(folder / "tiny", m);
     test::write_bytes(folder / "prompts.txt", "red star\r\n\nblue circle\n");
-  }
-
-  /// Runs `glint arguments`; the arguments are a shell's.
-  Outcome operator()(const std::string& arguments) const {
-    const std::string command =
-        fmt::format("cd {} && (GLINT_MODELS=. OMP_NUM_THREADS=1 '{}' {}) >out.txt 2>err.txt",
-                    folder.path().string(), test::program().string(), arguments);
-    const int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, test::read_bytes(folder / "out.txt"),
-            test::read_bytes(folder / "err.txt")};
   }
 
   /// Every file of a folder, by name.
@@ -53,8 +30,6 @@ class Program {
       files[entry.path().filename().string()] = test::read_bytes(entry.path());
     return files;
   }
-
-  test::TemporaryFolder folder;
 };
 
 TEST_CASE("Collect trajectories takes prompts from a file and says what it did", "[cli]") {
@@ -101,6 +76,35 @@ TEST_CASE("A collection that is killed or interrupted ends in the files of one t
   CHECK(report["resumed_items"].get<int>() >= 8 * 16);
   CHECK(report["resumed_items"].get<int>() < 512);
   CHECK(glint.content("parts") == glint.content("whole"));
+}
+
+TEST_CASE("Processes that share a collection end in the files of one, also if one is killed", "[cli]") {
+  const Program glint;
+  const std::string collect =
+      "collect trajectories --prompts prompts.txt -m tiny --steps 2 --count 10 --batch 2 --shard 4 ";
+  REQUIRE(glint(collect + "-q -o whole").exit_code == 0);
+  const Outcome both =
+      glint.shell(fmt::format("WORLD_SIZE=2 RANK=1 $GLINT {0} -o two &\n"
+                              "WORLD_SIZE=2 RANK=0 $GLINT {0} -o two; code=$?; wait; exit $code",
+                              collect));
+  INFO(both.err);
+  CHECK(both.exit_code == 0);
+  CHECK_THAT(both.out, Contains("two: 8 of 8 items kept in 2 shards, process 2 of 2\n"));
+  CHECK_THAT(both.out, Contains("two: 20 of 20 items kept in 5 shards\n"));
+  CHECK(glint.content("two") == glint.content("whole"));
+
+  // Rank 1 is killed while it writes its second shard; rank 0 waits for it no longer than it is told.
+  const Outcome killed = glint.shell(
+      fmt::format("LD_PRELOAD=$SHIM FAULT=rename:2:kill:shard- WORLD_SIZE=2 RANK=1 $GLINT {0} -q -o left &\n"
+                  "WORLD_SIZE=2 RANK=0 $GLINT {0} -q --patience 1 -o left; code=$?; wait; exit $code",
+                  collect));
+  CHECK(killed.exit_code == 1);
+  CHECK_THAT(killed.err, Contains("1 of 5 shards are missing and no other process is collecting them"));
+  const Outcome rest = glint(collect + "-q --json -o left");
+  INFO(rest.err);
+  REQUIRE(rest.exit_code == 0);
+  CHECK(json::parse(rest.out)["resumed_items"] == 16);
+  CHECK(glint.content("left") == glint.content("whole"));
 }
 
 TEST_CASE("Collect noise-pairs keeps what the scorer prefers", "[cli]") {

@@ -180,11 +180,42 @@ TEST_CASE("An interrupted collection goes on to the same files", "[unit]") {
   // A shard that is not what the manifest says is made again, and so are prompts that are not those of the
   // shards.
   test::write_bytes(request.folder / "shard-00001.safetensors", "damaged");
-  CHECK(collect_trajectories(pipeline, request).resumed_items == 4);
+  CHECK(collect_trajectories(pipeline, request).resumed_items == 5);
   CHECK(content(request.folder) == content(tiny.folder / "whole"));
   test::write_bytes(request.folder / "prompts.json", "[]");
   CHECK(collect_trajectories(pipeline, request).resumed_items == 9);
   CHECK(content(request.folder) == content(tiny.folder / "whole"));
+}
+
+TEST_CASE("Processes that share a collection end in the same files, in any order", "[unit]") {
+  const Tiny tiny;
+  const Pipeline pipeline = tiny.pipeline();
+  collect_trajectories(pipeline, tiny.request("whole"));
+  CollectRequest request = tiny.request("shared");
+  request.share = {.rank = 1, .ranks = 2, .patience = 0.0};
+  CollectProgress told{};
+  request.progress = [&](const CollectProgress& p) { told = p; };
+  const CollectResult second = collect_trajectories(pipeline, request);  // shard 1 of 0, 1, 2
+  CHECK((second.items == 4 && second.shards == 1 && told.done == 4 && told.total == 4));
+  CHECK_FALSE(fs::exists(request.folder / "collection.json"));  // the first process's
+  request.share.rank = 0;
+  const CollectResult first = collect_trajectories(pipeline, request);
+  CHECK((first.items == 9 && first.resumed_items == 0));  // of its share
+  CHECK(first.usage.rows + second.usage.rows == 9 * 2 * 4);
+  CHECK(told.total == 5);
+  CHECK(content(request.folder) == content(tiny.folder / "whole"));
+  // Three processes go on with what two left, and one with what three left.
+  fs::remove(request.folder / "shard-00002.safetensors");
+  request.share.ranks = 3;
+  CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, request); }),
+             Contains("1 of 3 shards are missing and no other process is collecting them"));
+  request.share = {};
+  CHECK(collect_trajectories(pipeline, request).resumed_items == 8);
+  CHECK(content(request.folder) == content(tiny.folder / "whole"));
+
+  request.share = {.rank = 2, .ranks = 2};
+  CHECK_THAT(test::failure([&] { collect_trajectories(pipeline, request); }),
+             Contains("rank: expected a value in [0, 1], got 2"));
 }
 
 TEST_CASE("A manifest that counts what cannot be is not believed", "[unit]") {
@@ -210,7 +241,7 @@ TEST_CASE("A manifest that counts what cannot be is not believed", "[unit]") {
     CAPTURE(name, value.dump());
     const CollectResult again = collect_trajectories(pipeline, request);
     // How many a shard kept is counted in the shard; what else differs makes it another shard.
-    CHECK(again.resumed_items == (std::string_view(name) == "kept" ? 9 : 0));
+    CHECK(again.resumed_items == (std::string_view(name) == "kept" ? 9 : 5));
     CHECK(again.items == 9);
     CHECK(content(request.folder) == whole);
   }
@@ -338,8 +369,8 @@ TEST_CASE("A collection refuses what it cannot do, and leaves other folders alon
   CHECK(content(good.folder) == before);
 
   // Another model of the same name.
-  std::string bytes = test::read_bytes(tiny.folder / "tiny/tokenizer.json");
-  test::write_bytes(tiny.folder / "tiny/tokenizer.json", bytes + " ");
+  test::write_bytes(tiny.folder / "tiny/tokenizer.json",
+                    test::read_bytes(tiny.folder / "tiny/tokenizer.json") + " ");
   nlohmann::json m = nlohmann::json::parse(test::read_bytes(tiny.folder / "tiny/model.json"));
   m["components"]["tokenizer"]["sha256"] = sha256_file(tiny.folder / "tiny/tokenizer.json");
   test::write_bytes(tiny.folder / "tiny/model.json", m.dump());
@@ -358,7 +389,9 @@ TEST_CASE("A collection refuses what it cannot do, and leaves other folders alon
   CollectRequest outer = tiny.request("shared");
   std::string inner_failure;
   outer.progress = [&](const CollectProgress&) {
-    inner_failure = test::failure([&] { collect_trajectories(pipeline, tiny.request("shared")); });
+    CollectRequest inner = tiny.request("shared");
+    inner.share.ranks = 2;  // nor is a process that would share
+    inner_failure = test::failure([&] { collect_trajectories(pipeline, inner); });
   };
   collect_trajectories(pipeline, outer);
   CHECK_THAT(inner_failure, Contains("another run is collecting into"));
@@ -437,8 +470,7 @@ TEST_CASE("Noise pairs are a reflection at the first step, kept where the score 
   CHECK(scores[0][0].item<double>() == Approx(scorer(plain_end, words).item<double>()).margin(1e-4));
   CHECK(scores[0][1].item<double>() == Approx(scorer(reflected_end, words).item<double>()).margin(1e-4));
 
-  CollectRequest strict = request;
-  strict.folder = folder / "none";
+  CollectRequest strict{.folder = folder / "none", .generate = request.generate};
   strict.generate.prompts = {"crown"};
   const CollectResult none = collect_noise_pairs(pipeline, strict, {.margin = 10.0});
   CHECK(none.kept == 0);

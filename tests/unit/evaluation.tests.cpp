@@ -92,7 +92,7 @@ EvalRequest request_in(const fs::path& folder, const std::vector<std::string>& m
 }
 
 EvalResult run(const EvalRequest& request, StubSampler& sampler) {
-  Journal journal(request.folder, {{"format", 1}, {"seeds", request.seeds}}, request.rank, 0);
+  Journal journal(request.folder, {{"format", 1}, {"seeds", request.seeds}}, request.share.rank, 0);
   return Protocol(request, sampler, journal).run();
 }
 
@@ -255,8 +255,8 @@ TEST_CASE("Processes that share an evaluation end with the result of one", "[uni
   for (int64_t rank = 0; rank < 3; ++rank)
     threads.emplace_back([&, rank] {
       EvalRequest request = request_in(folder / "three", {"apg"});
-      request.rank = rank;
-      request.ranks = 3;
+      request.share.rank = rank;
+      request.share.ranks = 3;
       results[static_cast<size_t>(rank)] = run(request, samplers[static_cast<size_t>(rank)]);
     });
   for (std::thread& thread : threads) thread.join();
@@ -269,11 +269,11 @@ TEST_CASE("Processes that share an evaluation end with the result of one", "[uni
 TEST_CASE("A process that is missing is named, and one process can do its share", "[unit]") {
   const test::TemporaryFolder folder;
   EvalRequest request = request_in(folder / "e", {"apg"});
-  request.ranks = 2;
-  request.patience = 0.0;
+  request.share.ranks = 2;
+  request.share.patience = 0.0;
   StubSampler first;
   CHECK_THAT(test::failure([&] { run(request, first); }), Contains("rank 1 of 2 does not run"));
-  request.ranks = 1;
+  request.share.ranks = 1;
   StubSampler rest, alone;
   const EvalResult result = run(request, rest);
   CHECK(digest(result) == digest(run(request_in(folder / "one", {"apg"}), alone)));

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import diffusers
 import pytest
@@ -239,3 +240,19 @@ def test_perturbed_attention_is_the_published(sources: dict[str, Path]) -> None:
             weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1)
             expected = theirs.to_out[0]((weights @ v).transpose(1, 2).flatten(2))
         torch.testing.assert_close(ours(hidden), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_time_left_is_told_once_enough_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 60.0, 100.0])
+    monkeypatch.setattr(exporter.time, "monotonic", lambda: next(clock))
+    # A small network after a slow start says nothing of the large one; the large one says of what follows.
+    weights = (1, 1000, 250)
+    parts = [SimpleNamespace(module=torch.nn.Linear(count, 1, bias=False)) for count in weights]
+    progress = exporter.Progress(parts)
+    for name in ("encoder", "denoiser", "decoder"):
+        progress.next(name)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["[1/3] encoder: 0.0 MiB", "[2/3] denoiser: 0.0 MiB"]
+    assert lines[2] == "[3/3] decoder: 0.0 MiB, about 15 s left"  # 60 s for 1001 of 1251

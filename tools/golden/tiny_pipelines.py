@@ -187,11 +187,13 @@ def sd3() -> StableDiffusion3Pipeline:
     return seeded(pipe, 2)
 
 
-def flux(guided: bool = True) -> FluxPipeline:
+def flux(guided: bool = True, wide: bool = False) -> FluxPipeline:
+    """With the width of FLUX.1 if `wide`: 531 M parameters."""
     tokenizer, second = clip_tokenizer(), t5_tokenizer(512)
+    heads, size, axes = (24, 128, (16, 56, 56)) if wide else (2, 16, (4, 6, 6))
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16,
-        num_attention_heads=2, joint_attention_dim=TEXT, pooled_projection_dim=TEXT, axes_dims_rope=(4, 6, 6),
+        patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=size,
+        num_attention_heads=heads, joint_attention_dim=TEXT, pooled_projection_dim=TEXT, axes_dims_rope=axes,
         guidance_embeds=guided,
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(
@@ -209,11 +211,13 @@ def flux(guided: bool = True) -> FluxPipeline:
     return seeded(pipe, 3 if guided else 4)
 
 
-def wan() -> WanPipeline:
+def wan(wide: bool = False) -> WanPipeline:
+    """With the width of Wan 2.1 1.3B if `wide`: 112 M parameters."""
     tokenizer = t5_tokenizer(512)
+    heads, size, frequencies, ffn = (12, 128, 256, 8960) if wide else (2, 12, 32, 32)
     transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=16, out_channels=16,
-        text_dim=TEXT, freq_dim=32, ffn_dim=32, num_layers=2, cross_attn_norm=True,
+        patch_size=(1, 2, 2), num_attention_heads=heads, attention_head_dim=size, in_channels=16,
+        out_channels=16, text_dim=TEXT, freq_dim=frequencies, ffn_dim=ffn, num_layers=2, cross_attn_norm=True,
         qk_norm="rms_norm_across_heads", rope_max_seq_len=64,
     )  # fmt: skip
     scheduler = UniPCMultistepScheduler(
@@ -230,13 +234,15 @@ def wan() -> WanPipeline:
 
 
 PIPELINES = {"sdxl": sdxl, "sd3": sd3, "flux": flux, "flux-schnell": lambda: flux(guided=False), "wan": wan}
+# Networks of real width, to measure time with; the encoders stay tiny.
+WIDE_PIPELINES = {"flux-wide": lambda: flux(wide=True), "wan-wide": lambda: wan(wide=True)}
 
 
 def saved(name: str, folder: Path) -> Path:
     """Writes one pipeline into `folder`/`name`, unless it is there, and returns that path."""
     path = folder / name
     if not (path / "model_index.json").exists():
-        PIPELINES[name]().save_pretrained(str(path))
+        (PIPELINES | WIDE_PIPELINES)[name]().save_pretrained(str(path))
     return path
 
 

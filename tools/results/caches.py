@@ -4,9 +4,10 @@
 
 Writes docs/caches.md and docs/images/caches.png from DIR/MODEL.json, made first where there is none. Every
 row is a run of the same prompts and noises by the program on one thread: evaluations per picture, CPU
-seconds without loading, and the distance of its latents to the full run's (root mean square, relative to the
-full run's). On the bundled models the judge of tools/train scores the pictures, too: similarity and strict
-score less the full run's, paired by prompt.
+seconds less those of a run of one step, and the distance of its latents to the full run's (root mean square,
+relative to the full run's). On the bundled models the judge of tools/train scores the pictures, too:
+similarity and strict score less the full run's, paired by prompt. The others have FLUX.1's and Wan 2.1 1.3B's
+width and two blocks of random weights; DIR gets these networks (1.7 GB).
 
 A cache beats fewer steps where it lies nearer to the full run than plain sampling of as many evaluations,
 interpolated between the two neighbours, sample by sample: the 95 % interval of the mean difference says so.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -33,6 +35,8 @@ from glint_train.grammar import Grammar  # noqa: E402
 from glint_train.intervals import interval  # noqa: E402
 from glint_train.prompts import draw_prompts  # noqa: E402
 
+WIDE_PROMPTS = 4  # for networks of real width, where one evaluation takes seconds
+
 CACHES = {
     "easy-cache": [{"threshold": t} for t in (0.02, 0.05, 0.1, 0.2, 0.4)],
     "mag-cache": [{"threshold": t} for t in (0.06, 0.12, 0.24, 0.5)],
@@ -45,31 +49,44 @@ CACHES = {
 
 @dataclass(frozen=True)
 class Model:
-    """What to run a model with: the bundled ones are `judged`, others have random weights. Caches of the
-    unconditional branch are left out where a run has none."""
+    """What to run a model with. Bundled ones are judged; `wide` names one of tiny_pipelines that has random
+    weights. Caches of the unconditional branch are left out where a run has none."""
 
-    place: str
+    wide: str = ""
     steps: int = 20
-    judged: bool = True
     options: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
 
+    def bundle(self, name: str, folder: Path) -> Path:
+        return exported(self.wide, folder) if self.wide else ROOT / "models" / name
+
 
 MODELS = {
-    "emoji-flow": Model(str(ROOT / "models/emoji-flow")),
-    "emoji-xl": Model(str(ROOT / "models/emoji-xl")),
+    "emoji-flow": Model(),
+    "emoji-xl": Model(),
     "flux": Model(
-        str(ROOT / "tests/data/families/flux"),
-        judged=False,
-        options=("--width", "64", "--height", "64"),
+        wide="flux-wide",
+        options=("--width", "32", "--height", "32", "--text-length", "64"),
         without=("cfg-cache", "adaptive-guidance"),
     ),
     "wan": Model(
-        str(ROOT / "tests/data/families/wan"),
-        judged=False,
-        options=("--width", "64", "--height", "48", "--frames", "9", "--solver", "flow-euler"),
+        wide="wan-wide",
+        options=("--width", "96", "--height", "96", "--frames", "9", "--text-length", "64"),
     ),
 }
+
+
+def exported(pipeline: str, folder: Path) -> Path:
+    """The bundle of one of tiny_pipelines, written unless it is there."""
+    bundle = folder / pipeline
+    if not (bundle / "model.json").exists():
+        paths = f"{ROOT / 'tools/golden'}:{ROOT / 'tools/export'}"
+        with tempfile.TemporaryDirectory(dir=folder) as source:
+            save = f"import pathlib, tiny_pipelines as t; t.saved({pipeline!r}, pathlib.Path({source!r}))"
+            export = ["-m", "glint_export", f"{source}/{pipeline}", str(bundle)]
+            for command in (["-c", save], export):
+                subprocess.run([sys.executable, *command], env=os.environ | {"PYTHONPATH": paths}, check=True)
+    return bundle
 
 
 @dataclass
@@ -87,15 +104,15 @@ class Run:
 
 
 class Bench:
-    def __init__(self, program: str, model: Model, prompts: list[str]) -> None:
-        self.program, self.model, self.prompts = program, model, prompts
+    def __init__(self, program: str, bundle: Path, model: Model, prompts: list[str]) -> None:
+        self.program, self.bundle, self.model, self.prompts = program, bundle, model, prompts
         self.loading = 0.0
         self.loading = self.run("load", 1, []).seconds
 
     def run(self, name: str, steps: int, methods: list[str]) -> Run:
         with tempfile.TemporaryDirectory() as folder:
             latents = Path(folder) / "latents.safetensors"
-            command = [self.program, "generate", "-m", self.model.place, *self.model.options]
+            command = [self.program, "generate", "-m", str(self.bundle), *self.model.options]
             command += ["--threads", "1", "--steps", str(steps), "--seed", "77", "--json"]
             command += ["--latents-out", str(latents)]
             command += ["-o", str(Path(folder) / "picture.webp")]
@@ -235,14 +252,16 @@ def main() -> None:
         file = options.folder / f"{name}.json"
         if file.exists() or options.only not in (None, name):
             continue
-        bench = Bench(options.program, model, prompts)
+        bundle = model.bundle(name, options.folder)
+        drawn = prompts[:WIDE_PROMPTS] if model.wide else prompts
+        bench = Bench(options.program, bundle, model, drawn)
         full, fewer, cached = measure(bench, model.steps)
-        scorer = Scorer(ROOT / "models" / name, scenes, prompts) if model.judged else None
+        scorer = None if model.wide else Scorer(bundle, scenes, prompts)
         body = {
             "model": name,
             "steps": model.steps,
-            "judged": model.judged,
-            "prompts": len(prompts),
+            "judged": not model.wide,
+            "prompts": len(drawn),
             "processor": processor(),
             "rows": [asdict(row) for row in rows(full, fewer, cached, scorer)],
         }

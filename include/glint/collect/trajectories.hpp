@@ -9,11 +9,11 @@ namespace glint {
 class Pipeline;
 
 /// Samples every item with CFG and stores the network's outputs at each step.
-/// Shapes:  a shard of n items of N steps has `latents`, `output` (conditional) and `uncond_output`
+/// Shapes:  a shard of n items of N steps has `latents`, `output` (conditional) and `null_output`
 ///          [n,N,C,...]; `sigma`, `model_time` and `position` (i / N) [N]; `prompt` and `seed` [n]; the
 ///          model's conditionings `tokens` [n,L,D] and `pooled` [n,P], and `null_tokens`, `null_pooled` with
-///          one row. The guided prediction is uncond_output + guidance (output - uncond_output), with
-///          guidance from collection.json.
+///          one row. The guided prediction is null_output + guidance (output - null_output), with guidance
+///          from collection.json.
 /// Cost:    2 N rows per item, whatever the guidance.
 /// Errors:  InvalidArgument if there is no prompt, a size is not positive, or the folder cannot be written,
 ///          is in use or holds anything but this collection; Cancelled, after which the same call resumes;

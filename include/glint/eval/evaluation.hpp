@@ -6,6 +6,7 @@
 #include <glint/eval/statistics.hpp>
 #include <glint/export.hpp>
 #include <glint/pipeline/request.hpp>
+#include <glint/pipeline/share.hpp>
 
 #include <array>
 #include <filesystem>
@@ -55,10 +56,7 @@ struct EvalRequest {
   std::vector<double> curve = {};  ///< guidance scales at which plain sampling is evaluated too
   int64_t pictures = 8;            ///< pairs whose pictures are kept for the report
   int64_t measured = 64;           ///< first pairs, in whole batches, on which guidance scales are measured
-  /// This process and the number of processes that share the evaluation and its folder. Each samples its
-  /// share; the first writes the results when all are done. Every process needs the same request.
-  int64_t rank = 0, ranks = 1;
-  double patience = 60.0;  ///< s to wait for another process that does not run before it is given up
+  Share share = {};                ///< of several processes, the first writes the results when all are done
   std::function<void(const EvalProgress&)> progress = nullptr;  ///< called after every batch
 };
 

@@ -215,7 +215,10 @@ def size(count: int) -> str:
 
 
 class Progress:
-    """One line for each network, with the time that the others will take at the same speed."""
+    """One line for each network, with the time that the others will take at the same speed: once enough is
+    written to tell, since what a small network takes is not the time of its weights."""
+
+    TELLING = 0.05  # of all weights
 
     def __init__(self, parts: list[Part]) -> None:
         self.count, self.done, self.start = len(parts), 0, time.monotonic()
@@ -225,7 +228,7 @@ class Progress:
     def next(self, name: str) -> None:
         now, left = self.left[0], sum(self.left)
         rest = ""
-        if self.written > 0:
+        if self.written > self.TELLING * (self.written + left):
             seconds = (time.monotonic() - self.start) * left / self.written
             rest = f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
         self.done += 1
