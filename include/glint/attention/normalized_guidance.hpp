@@ -39,13 +39,7 @@ struct NormalizedGuidance {
                 .maximum = 1000});
     visit("alpha", o.alpha,
           Field{.help = "share of the extrapolated output in the result", .minimum = 0, .maximum = 1});
-    visit("start", o.window.start,
-          Field{.help = "first guided step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-    visit("stop", o.window.stop,
-          Field{.help = "end of the guided steps, exclusive",
-                .minimum = 0,
-                .maximum = 1,
-                .unit = "fraction of steps"});
+    StepWindow::fields(visit, o.window, "first guided step", "end of the guided steps, exclusive");
   }
 
   /// Returns whether a step's predictions differ from those without guidance.

@@ -53,13 +53,7 @@ struct PolicyOptions : AttentionPolicy {
             {.help = "first layers that stay dense", .minimum = 0, .maximum = 1e6, .unit = "layers"});
       visit("min_tokens", o.min_tokens,
             {.help = "shorter sequences stay dense", .minimum = 1, .maximum = 1e9, .unit = "tokens"});
-      visit("start", o.window.start,
-            {.help = "first sparse step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-      visit("stop", o.window.stop,
-            {.help = "end of the sparse steps, exclusive",
-             .minimum = 0,
-             .maximum = 1,
-             .unit = "fraction of steps"});
+      StepWindow::fields(visit, o.window, "first sparse step", "end of the sparse steps, exclusive");
       visit("reorder", o.reorder, {.help = "group image tokens into patches, if the network supports it"});
     }
   }

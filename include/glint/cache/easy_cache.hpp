@@ -16,16 +16,8 @@ struct EasyCacheOptions {
           Field{.help = "relative change of the output to accept before the network runs again; 0 = off",
                 .minimum = 0,
                 .maximum = 100});
-    visit("start", o.window.start,
-          Field{.help = "first step that may be spared",
-                .minimum = 0,
-                .maximum = 1,
-                .unit = "fraction of steps"});
-    visit("stop", o.window.stop,
-          Field{.help = "from here on the network runs; the last step always does",
-                .minimum = 0,
-                .maximum = 1,
-                .unit = "fraction of steps"});
+    StepWindow::fields(visit, o.window, "first step that may be spared",
+                       "from here on the network runs; the last step always does");
   }
 };
 

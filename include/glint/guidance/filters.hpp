@@ -18,10 +18,7 @@ struct IntervalOptions {
   std::optional<double> sigma_max = std::nullopt;
 
   static void fields(auto& visit, auto& o) {
-    visit("start", o.window.start,
-          Field{.help = "first guided step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-    visit("stop", o.window.stop,
-          Field{.help = "end of guidance", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    StepWindow::fields(visit, o.window, "first guided step", "end of guidance");
     visit("sigma_min", o.sigma_min,
           Field{.help = "guide only above this sigma / alpha; SDXL: 0.28", .minimum = 0, .maximum = 1e9});
     visit("sigma_max", o.sigma_max,

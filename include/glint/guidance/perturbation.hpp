@@ -24,14 +24,8 @@ struct PerturbationOptions {
                         "PAG's pipelines; 0 = off",
                 .minimum = 0,
                 .maximum = 1000});
-    visit("start", o.window.start,
-          Field{.help = "start of the perturbed steps, exclusive",
-                .minimum = 0,
-                .maximum = 1,
-                .unit = "fraction of steps"});
-    visit(
-        "stop", o.window.stop,
-        Field{.help = "end of the perturbed steps", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
+    StepWindow::fields(visit, o.window, "start of the perturbed steps, exclusive",
+                       "end of the perturbed steps");
   }
 };
 

@@ -40,13 +40,8 @@ struct ReflectOptions {
                 .unit = "steps"});
     visit("merge", o.merge,
           Field{.help = "fraction of the displacement to keep; 0 = off", .minimum = -10, .maximum = 10});
-    visit("start", o.window.start,
-          Field{.help = "first active step", .minimum = 0, .maximum = 1, .unit = "fraction of steps"});
-    visit("stop", o.window.stop,
-          Field{.help = "end of the active steps; the last step is never active",
-                .minimum = 0,
-                .maximum = 1,
-                .unit = "fraction of steps"});
+    StepWindow::fields(visit, o.window, "first active step",
+                       "end of the active steps; the last step is never active");
     visit("evaluation", o.invert.evaluation, Field{.help = "where the inversion evaluates the network"});
     visit("iterations", o.invert.iterations,
           Field{.help = "iterations for evaluation=fixed-point; each costs the weak predictor's rows",
