@@ -159,9 +159,26 @@ Tensor Tensor::expand(IntArrayRef wanted) const {
 
 Tensor Tensor::repeat(IntArrayRef times) const {
   Tensor out = *this;
-  for (int64_t d = 0; d < dim(); ++d)
-    if (times[static_cast<size_t>(d)] != 1)
-      out = cat(std::vector<Tensor>(static_cast<size_t>(times[static_cast<size_t>(d)]), out), d);
+  for (int64_t d = 0; d < dim(); ++d) {
+    const int64_t n = times[static_cast<size_t>(d)];
+    if (n == 1) continue;
+    const Tensor from = out;
+    const Around a(from, d);
+    std::vector<int64_t> sizes = from.sizes().vec();
+    sizes[static_cast<size_t>(d)] *= n;
+    out = empty(sizes, from.options());
+    visit(from.scalar_type(), [&](auto zero) {
+      using T = decltype(zero);
+      const T* block = from.data_ptr<T>();
+      T* into = out.data_ptr<T>();
+      const int64_t size = a.count * a.inner;
+      for (int64_t o = 0; o < a.outer; ++o, block += size)
+        if (size == 1)
+          into = std::fill_n(into, n, *block);
+        else
+          for (int64_t k = 0; k < n; ++k) into = std::copy_n(block, size, into);
+    });
+  }
   return out;
 }
 
