@@ -189,8 +189,8 @@ def describe(options: Options) -> str:
         plan(read_folder(options.weak, tuple(FAMILIES), options.variant))
     content = chosen(family.manifest, options)
     lines = [f"{options.pipeline}: {source.pipeline}, becomes a bundle of family {family.name}"]
-    lines += [f"  {name}: {json.dumps(content[name])}" for name in
-              ("parameterization", "schedule", "default_solver", "default_steps", "guidance")]  # fmt: skip
+    shown = ("parameterization", "schedule", "default_solver", "default_filters", "default_steps", "guidance")
+    lines += [f"  {name}: {json.dumps(content[name])}" for name in shown if name in content]
     for part in source.components.values():
         if part.network:
             variant = f", variant {part.variant}" if part.variant else ""
@@ -201,6 +201,8 @@ def describe(options: Options) -> str:
 def chosen(manifest: dict[str, object], options: Options) -> dict[str, object]:
     """The manifest with what the user says about defaults that the folder does not tell."""
     changes: dict[str, object] = {}
+    if options.solver is not None:  # the filters are the scheduler's
+        manifest = {name: value for name, value in manifest.items() if name != "default_filters"}
     if options.steps is not None:
         changes["default_steps"] = options.steps
     if options.guidance is not None:
