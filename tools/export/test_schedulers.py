@@ -120,14 +120,14 @@ def test_what_clips_and_thresholds_is_a_filter_or_an_option_of_ddim() -> None:
     assert fields(diffusers.DDIMScheduler, **both)["default_solver"] == "ddim:threshold=0.9,threshold_max=2.5"
     assert "default_filters" not in fields(diffusers.DDIMScheduler, **both)
     filters = ["threshold:ratio=0.9,max=2.5"]
-    for kind in (diffusers.DPMSolverMultistepScheduler, diffusers.UniPCMultistepScheduler, diffusers.LCMScheduler):
-        assert fields(kind, **both)["default_filters"] == filters
+    for name in ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "LCMScheduler"):
+        assert fields(getattr(diffusers, name), **both)["default_filters"] == filters
     heun = fields(diffusers.HeunDiscreteScheduler, **both, clip_sample_range=0.5)
     assert heun["default_filters"] == ["clip:range=0.5"]  # it cannot threshold
     euler = fields(diffusers.EulerDiscreteScheduler, **both)
     assert "default_filters" not in euler and euler["default_solver"] == "euler"
-    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-    assert fields(diffusers.UniPCMultistepScheduler, "wan", **thresholds, **flow)["default_filters"] == filters
+    flow = thresholds | {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    assert fields(diffusers.UniPCMultistepScheduler, "wan", **flow)["default_filters"] == filters
 
 
 def test_tables_of_the_page_are_todays() -> None:

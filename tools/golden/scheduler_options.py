@@ -282,7 +282,7 @@ def built(case: Case) -> SchedulerMixin:
     kind = classes()[case.kind]
     if not hasattr(kind, "_sigma_to_t"):
         return kind.from_config(dict(case.config))
-    # Some constructors spread a thousand levels, which is slow and what drive does with the steps of the case.
+    # Some constructors spread a thousand levels, which is slow, and drive does it with the case's own steps.
     with mock.patch.object(kind, "_sigma_to_t", lambda *_: 0.0):
         return kind.from_config(dict(case.config))
 
