@@ -8,6 +8,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import original_layouts as original
@@ -42,8 +43,14 @@ class Made:
         self.pipe.save_pretrained(str(self.folder))
         original.saved(self.tensors, self.file)
 
-    def options(self, out: Path, **more: object) -> Options:
-        return Options(self.file, out, components=(self.folder,), **more)
+    def options(self, out: Path) -> Options:
+        return Options(self.file, out, components=(self.folder,))
+
+    @cached_property
+    def bundle(self) -> Path:
+        out = self.folder.with_name(f"{self.folder.name}-bundle")
+        export_pipeline(self.options(out))
+        return out
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +109,25 @@ def test_weights_and_configurations_are_those_of_from_single_file(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_settings_are_those_of_the_folder(made: Callable[[str], Made], tmp_path: Path, kind: str) -> None:
+    def settings(options: Options) -> list[str]:
+        return [line for line in describe(options).splitlines() if '"' in line or "default_steps" in line]
+
+    m = made(kind)
+    ours = settings(m.options(tmp_path))
+    assert len(ours) == 5 and ours == settings(Options(m.folder, tmp_path))
+
+
+@pytest.mark.parametrize("kind", ("sdxl", "flux-dev"))
 def test_bundle_is_that_of_the_folder(made: Callable[[str], Made], tmp_path: Path, kind: str) -> None:
     """Except for hashes: traces number their classes over a whole process."""
     m, manifests, weights = made(kind), [], []
-    for options in (m.options(tmp_path / "file"), Options(m.folder, tmp_path / "folder")):
-        export_pipeline(options)
-        manifest = json.loads((options.out / "model.json").read_text())
+    export_pipeline(Options(m.folder, tmp_path))
+    for bundle in (m.bundle, tmp_path):
+        manifest = json.loads((bundle / "model.json").read_text())
         state = {}
         for name, entry in manifest["components"].items():
-            file = options.out / entry["file"]
+            file = bundle / entry["file"]
             if entry["backend"] == "torchscript":
                 entry.pop("sha256")
                 state |= {f"{name}.{key}": value for key, value in torch.jit.load(file).state_dict().items()}
@@ -129,10 +146,9 @@ def test_whole_run_is_that_of_diffusers_pipeline(
     made: Callable[[str], Made], narrow: None, tmp_path: Path, kind: str
 ) -> None:
     glint, m = program("glint", "GLINT_PROGRAM"), made(kind)
-    export_pipeline(m.options(tmp_path / "model"))
     prompt, file = "a small golden fox in the snow", tmp_path / "trajectory.safetensors"
     run(
-        glint, "generate", prompt, "-m", tmp_path / "model", "--steps", "6", "-q",
+        glint, "generate", prompt, "-m", m.bundle, "--steps", "6", "-q",
         "--height", "32", "--width", "48", "-o", tmp_path / "picture.png", "--trajectory-out", file,
     )  # fmt: skip
     noise, *_, ours = load_file(file)["trajectory"]
