@@ -6,6 +6,7 @@
 #include <glint/version.hpp>
 
 #include <glint/core/beta_distribution.hpp>
+#include <glint/core/clean_sample.hpp>
 #include <glint/core/enum_names.hpp>
 #include <glint/core/error.hpp>
 #include <glint/core/level.hpp>

@@ -168,6 +168,7 @@ void fields(Visitor& v, Manifest& manifest) {
   v.optional("default_steps", manifest.default_steps);
   v.rule(manifest.default_steps.value_or(1) > 0, "default_steps", "a positive integer");
   v.optional("default_solver", manifest.default_solver);
+  v.optional("default_filters", manifest.default_filters);
   v.optional("absent_text", manifest.absent_text);
   const std::vector<int64_t>& absent = manifest.absent_text;
   v.rule(absent.empty() || (absent.size() == 2 && absent[0] > 0 && absent[0] <= 65536 && absent[1] > 0),

@@ -53,6 +53,8 @@ const Registry& builtins() {
     r.add<Interval>();
     r.add<Rescale>();
     r.add<Dynamic>();
+    r.add<Clip>();
+    r.add<Threshold>();
 
     r.add<Ddim>();
     r.add<Euler>();

@@ -63,9 +63,12 @@ void warn(const std::string& message);
 std::vector<std::string> model_names();
 
 /// Adds what all commands that sample take alike: --negative, --steps, --guidance, --solver, --schedule,
-/// --width, --height and --threads.
+/// --width, --height, --threads and what a run changes about its prompts.
 void add_request_options(CLI::App& command, GenerateRequest& request, std::string& solver,
                          std::string& schedule, int& threads);
+
+/// Returns the option of a prompt's field: --prompt-2 for prompt_2.
+std::string prompt_option(const PromptField& field);
 
 /// Checks the names and options of a solver, a schedule and methods, each as it was given; "" is none.
 void check_choices(const std::string& solver, const std::string& schedule,

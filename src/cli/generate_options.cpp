@@ -1,18 +1,10 @@
 // The options of glint generate.
 #include "cli/generate.hpp"
 
-#include <algorithm>
 #include <memory>
 
 namespace glint::cli {
 namespace {
-
-/// --prompt-2 for prompt_2.
-std::string prompt_option(const PromptField& field) {
-  std::string option = "--" + std::string(field.name);
-  std::replace(option.begin(), option.end(), '_', '-');
-  return option;
-}
 
 void add_sampling_options(CLI::App& command, GenerateArguments& args) {
   GenerateRequest& r = args.request;
@@ -22,12 +14,6 @@ void add_sampling_options(CLI::App& command, GenerateArguments& args) {
                      "with it, and processes started by torchrun share its pictures");
   add_model_options(command, args.model);
   add_request_options(command, r, args.solver, args.schedule, args.threads);
-  for (const PromptField& field : prompt_fields()) {
-    const std::string name(field.name);
-    command.add_option_function<std::string>(
-        prompt_option(field), [&r, name](const std::string& text) { set_prompt_field(r.text, name, text); },
-        std::string(field.help));
-  }
   command
       .add_option(
           "--with", args.with,

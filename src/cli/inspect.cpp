@@ -70,6 +70,7 @@ Json describe(const std::filesystem::path& folder, const Manifest& m, bool& inta
             {"zero_null", m.guidance.zero_uncond}}},
           {"default_steps", size(m.default_steps)},
           {"default_solver", m.default_solver.empty() ? Json() : Json(m.default_solver)},
+          {"default_filters", m.default_filters},
           {"torch", m.torch},
           {"components", components},
           {"adapters", adapters}};
@@ -172,9 +173,10 @@ void print_model(const Manifest& m, const Json& d) {
   print("{}: {} model, predicts {} of {} noise\n", m.name, m.family, enum_name(m.parameterization),
         enum_name(m.schedule.kind));
   print("  makes       {}\n", size_of(m));
-  print("  defaults    {} steps, solver {}, guidance {}{}\n", m.default_steps.value_or(20),
-        m.default_solver.empty() ? "of its kind" : m.default_solver, m.guidance.default_scale,
-        m.guidance.embedded ? " (an input of the network)" : "");
+  print("  defaults    {} steps, solver {}{}{}, guidance {}{}\n", m.default_steps.value_or(20),
+        m.default_solver.empty() ? "of its kind" : m.default_solver,
+        m.default_filters.empty() ? "" : " with ", joined_text(m.default_filters, " + "),
+        m.guidance.default_scale, m.guidance.embedded ? " (an input of the network)" : "");
   print("  made with   torch {}\n", m.torch.empty() ? "of unknown version" : m.torch);
   print("  model.json  SHA-256 {}\n", d["sha256"].get<std::string>());
   print("components\n");

@@ -43,6 +43,12 @@ void check_choices(const std::string& solver, const std::string& schedule,
   for (const std::string& method : methods) builtins().check(parse_choice(method));
 }
 
+std::string prompt_option(const PromptField& field) {
+  std::string option = "--" + std::string(field.name);
+  std::replace(option.begin(), option.end(), '_', '-');
+  return option;
+}
+
 void add_request_options(CLI::App& command, GenerateRequest& request, std::string& solver,
                          std::string& schedule, int& threads) {
   command.add_option("--negative", request.negative, "what to steer away from");
@@ -54,6 +60,13 @@ void add_request_options(CLI::App& command, GenerateRequest& request, std::strin
       "--schedule", schedule,
       "leading, trailing, linspace, karras, exponential, lu or beta, then [:key=value,...]: spacing, sigmas, "
       "rho, steps_offset, terminal, sigma_min, sigma_max, shift");
+  for (const PromptField& field : prompt_fields()) {
+    const std::string name(field.name);
+    command.add_option_function<std::string>(
+        prompt_option(field),
+        [&request, name](const std::string& text) { set_prompt_field(request.text, name, text); },
+        std::string(field.help));
+  }
   command.add_option("--width", request.width, "px; default: the model's");
   command.add_option("--height", request.height, "px; default: the model's");
   command.add_option("--threads", threads, "CPU threads; default: all")->check(CLI::Range(1, 1024));

@@ -148,6 +148,20 @@ class Assembly {
   bool attention_ = false;
 };
 
+/// Appends the bundle's filters, which belong to its solver, except those that the request has itself.
+void add_default_filters(std::vector<Method>& methods, const GenerateRequest& request,
+                         const Manifest& manifest, const Registry& registry) {
+  if (request.solver) return;
+  for (const std::string& text : manifest.default_filters) {
+    Choice choice = parse_choice(text);
+    registry.entry(choice.name, "filter");
+    const bool given = std::any_of(request.with.begin(), request.with.end(), [&](const Method& method) {
+      return method.choice() && method.choice()->name == choice.name;
+    });
+    if (!given) methods.emplace_back(std::move(choice));
+  }
+}
+
 /// Returns whether a run of these parts may evaluate the negative prompt. Strategies may.
 bool reads_negative(const SamplerParts& parts) {
   if (!parts.noise_strategies.empty() || !parts.step_methods.empty() || parts.solver->reads().uncond)
@@ -203,6 +217,7 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
       methods.push_back(is_rule && choice ? Method(rule.named(*choice)) : method);
     }
     if (!has_rule) methods.emplace_back(rule.named({.name = rule_name = "cfg"}));
+    add_default_filters(methods, request, manifest, registry_);
 
     const std::vector<int64_t> shape = detail::latent_shape(request, manifest);
     const int64_t scale = manifest.latent.spatial_scale;

@@ -5,6 +5,7 @@
 #include "tests/support/catch.hpp"
 #include "tests/support/program.hpp"
 
+#include <ATen/ops/equal.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -51,6 +52,32 @@ TEST_CASE("Collect trajectories takes prompts from a file and says what it did",
   CHECK(report["rows"] == 0);
   CHECK_THAT(glint("collect trajectories 'red zeppelin' -m tiny -o z").err,
              Contains("does not know: zeppelin"));
+}
+
+TEST_CASE("What a collection changes about its prompts is recorded, and another is refused", "[cli]") {
+  const Program glint;
+  const std::string collect = "collect trajectories fox -m '" +
+                              (test::source_dir() / "tests/data/families/sdxl").string() +
+                              "' --steps 2 --width 32 --height 32 -q -o s ";
+  const Outcome run = glint(collect + "--clip-skip 1 --prompt-2 'a red fox'");
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  const json options = json::parse(test::read_bytes(glint.folder / "s/collection.json"))["options"];
+  CHECK(options["text"] == json({{"clip_skip", "1"}, {"prompt_2", "a red fox"}}));
+  CHECK(glint(collect + "--clip-skip 1 --prompt-2 'a red fox'").exit_code == 0);
+  for (const char* other : {"--clip-skip 0 --prompt-2 'a red fox'", "--clip-skip 1", ""}) {
+    const Outcome refused = glint(collect + other);
+    CHECK(refused.exit_code == 2);
+    CHECK_THAT(refused.err, Contains("s holds another collection: its options.text"));
+  }
+  // The prompts change what is collected.
+  REQUIRE(glint("collect trajectories fox -m '" + (test::source_dir() / "tests/data/families/sdxl").string() +
+                "' --steps 2 --width 32 --height 32 -q -o plain")
+              .exit_code == 0);
+  const auto tokens = [&](const char* name) {
+    return read_safetensors(glint.folder / name / "shard-00000.safetensors").at("tokens");
+  };
+  CHECK_FALSE(at::equal(tokens("s"), tokens("plain")));
 }
 
 TEST_CASE("A collection that is killed or interrupted ends in the files of one that was not", "[cli]") {

@@ -56,6 +56,33 @@ TEST_CASE("Compare writes a labelled sheet of the same seeds", "[cli]") {
   CHECK(again["columns"][1]["scores"] == columns[1]["scores"]);
 }
 
+TEST_CASE("What an evaluation changes about its prompts is recorded, and another is refused", "[cli]") {
+  const Bundled glint;
+  const fs::path judge = glint.folder / "judge";
+  fs::create_directory(judge);
+  json manifest = {{"format", 1}, {"name", "judge"}};
+  for (const auto& [role, file] : {std::pair{"scorer", "scorer.pt"}, {"tokenizer", "tokenizer.json"}}) {
+    fs::copy_file(test::source_dir() / "models/emoji-flow" / file, judge / file);
+    const json own = json::parse(test::read_bytes(test::source_dir() / "models/emoji-flow/model.json"));
+    manifest[role] = own["components"][role];
+  }
+  test::write_bytes(judge / "scorer.json", manifest.dump());
+  const std::string eval =
+      "eval --prompts prompts.txt --with apg --steps 2 --width 64 --height 64 --scorer "
+      "judge --pictures 0 --measured 0 -q -o e -m '" +
+      (test::source_dir() / "tests/data/families/sdxl").string() + "' ";
+  const Outcome run = glint(eval + "--clip-skip 1");
+  INFO(run.err);
+  REQUIRE(run.exit_code == 0);
+  const json options = json::parse(test::read_bytes(glint.folder / "e/evaluation.json"))["options"];
+  CHECK(options["text"] == json({{"clip_skip", "1"}}));
+  CHECK(glint(eval + "--clip-skip 1").exit_code == 0);
+  const Outcome refused = glint(eval + "--clip-skip 0");
+  CHECK(refused.exit_code == 2);
+  CHECK_THAT(refused.err, Contains("options.text"));
+  CHECK_THAT(glint(eval + "--text-length 9").err, Contains("text_length"));
+}
+
 /// Returns an evaluation's results without what differs between runs.
 json results_of(const fs::path& folder) {
   json results = json::parse(test::read_bytes(folder / "results.json"));

@@ -258,8 +258,37 @@ TEST_CASE("Two equal Gaussians under guidance w are the Gaussian at mean_u + w (
   }
 }
 
+TEST_CASE("DDIM that clips or thresholds x0 keeps the network's eps", "[oracle]") {
+  const NoiseSchedule grid = Ddim().schedule(VpTraining{}, GridOptions{.steps = 10});
+  const at::Tensor x = normal_batch(4), output = normal_batch(4, 8).mul(3.0);
+  for (Parameterization p : {Parameterization::Epsilon, Parameterization::V, Parameterization::X0}) {
+    const at::Tensor x0 = denoised_from(p, grid.level(4))(x, output);
+    const at::Tensor eps = epsilon_from(p, grid.level(4))(x, output);
+    for (double eta : {0.0, 0.7}) {
+      const double whole = grid.landing(4).sigma,
+                   fresh = ancestral_sigma(grid.level(4), grid.landing(4), eta);
+      const at::Tensor rest =
+          eps.mul(std::sqrt(whole * whole - fresh * fresh)).add(NoiseStream(5, 4).normal_like(x), fresh);
+      const auto stepped = [&](const DdimOptions& options) {
+        SolverHistory history;
+        NoiseStream noise(5, 4);
+        return Ddim(options).step(
+            {.x = x, .output = output, .parameterization = p, .schedule = grid, .index = 4}, history, noise);
+      };
+      const double alpha = grid.landing(4).alpha;
+      CHECK(test::relative_error(stepped({.eta = eta, .clip = 0.7}), clipped(x0, 0.7).mul(alpha).add(rest)) <
+            1e-12);
+      CHECK(test::relative_error(stepped({.eta = eta, .threshold = 0.9, .threshold_max = 2.0}),
+                                 thresholded(x0, {.ratio = 0.9, .max = 2.0}).mul(alpha).add(rest)) < 1e-12);
+      CHECK(test::relative_error(stepped({.eta = eta, .clip = 1e6}), stepped({.eta = eta})) < 1e-12);
+    }
+  }
+  CHECK_THAT(test::failure([] { Ddim({.clip = 1.0, .threshold = 0.9}); }),
+             test::Contains("ddim.clip: expected none beside threshold, got 1"));
+}
+
 TEST_CASE("Stochastic solvers keep the marginal variance of Gaussian data", "[oracle]") {
-  const std::vector<std::shared_ptr<const Solver>> solvers = {std::make_shared<Ddim>(EtaOptions{1.0}),
+  const std::vector<std::shared_ptr<const Solver>> solvers = {std::make_shared<Ddim>(DdimOptions{1.0}),
                                                               std::make_shared<EulerAncestral>(),
                                                               std::make_shared<Dpmpp2mSde>(),
                                                               builtins().solver({"dpmpp-sde"}),

@@ -28,6 +28,7 @@ Json manifest_of(const Json& c) {
           {"parameterization", c["parameterization"]},
           {"schedule", c["schedule"]},
           {"default_solver", c["default_solver"]},
+          {"default_filters", c.value("default_filters", Json::array())},
           {"latent", {{"channels", 1}, {"height", 4}, {"width", 4}, {"patch", 2}}},
           {"guidance", {{"null_branch", false}}},
           {"components",

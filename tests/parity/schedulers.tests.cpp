@@ -43,7 +43,7 @@ Parameterization parameterization_of(const Json& config, const std::string& sche
 std::shared_ptr<const Solver> solver_of(const Json& c) {
   const std::string scheduler = c["class"];
   const Json& config = c["config"];
-  if (scheduler == "DDIMScheduler") return std::make_shared<Ddim>(EtaOptions{c.value("eta", 0.0)});
+  if (scheduler == "DDIMScheduler") return std::make_shared<Ddim>(DdimOptions{c.value("eta", 0.0)});
   if (scheduler == "EulerDiscreteScheduler") return std::make_shared<Euler>();
   if (scheduler == "EulerAncestralDiscreteScheduler") return std::make_shared<EulerAncestral>();
   if (scheduler == "LCMScheduler" || config.value("stochastic_sampling", false))

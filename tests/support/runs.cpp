@@ -45,7 +45,7 @@ StepMethod reflection(OptionValues options) {
 
 std::vector<NamedSolver> solvers_for(NoiseKind kind, bool several_predictions) {
   std::vector<NamedSolver> all = {
-      {"ddim", std::make_shared<Ddim>()},        {"ddim, eta 1", std::make_shared<Ddim>(EtaOptions{1.0})},
+      {"ddim", std::make_shared<Ddim>()},        {"ddim, eta 1", std::make_shared<Ddim>(DdimOptions{1.0})},
       {"euler", std::make_shared<Euler>()},      {"euler-ancestral", std::make_shared<EulerAncestral>()},
       {"dpmpp-2m", std::make_shared<Dpmpp2m>()}, {"dpmpp-2m-sde", std::make_shared<Dpmpp2mSde>()},
       {"unipc", std::make_shared<UniPc>()},      {"lcm", std::make_shared<Lcm>()}};

@@ -150,6 +150,7 @@ TEST_CASE("A manifest says how a family's networks and tokenizers are called", "
   CHECK(plain.components.at("denoiser").compute.empty());
 
   document["default_solver"] = "unipc";
+  document["default_filters"] = {"threshold:ratio=0.9", "clip"};
   document["guidance"] = {{"zero_null", true}};
   document["latent"].update({{"patch", 2}, {"largest", 48}});
   document["schedule"] = {{"kind", "flow"}, {"shift_terminal", 0.02}};
@@ -164,6 +165,7 @@ TEST_CASE("A manifest says how a family's networks and tokenizers are called", "
                                {"clean", "web"}};
   auto manifest = parse_manifest(document.dump());
   CHECK(manifest.default_solver == "unipc");
+  CHECK(manifest.default_filters == std::vector<std::string>{"threshold:ratio=0.9", "clip"});
   CHECK(manifest.guidance.zero_uncond);
   CHECK(manifest.latent.patch == 2);
   CHECK(manifest.latent.multiple == 2);  // the patch's, if not told

@@ -53,7 +53,7 @@ TEST_CASE("NaN and infinity are outside every range", "[unit]") {
     CHECK_THAT(refusal({.share = value}), Contains("owner.share"));
     CHECK_THAT(refusal({.maybe = value}), Contains("owner.maybe"));
     CHECK_THAT(failure([&] { Cfg rule(value); }), Contains("InvalidArgument: cfg.scale"));
-    CHECK_THAT(failure([&] { Ddim solver(EtaOptions{value}); }), Contains("InvalidArgument: ddim.eta"));
+    CHECK_THAT(failure([&] { Ddim solver(DdimOptions{value}); }), Contains("InvalidArgument: ddim.eta"));
     CHECK_THAT(failure([&] { EulerAncestral solver(AncestralOptions{value}); }),
                Contains("euler-ancestral.eta"));
     CHECK_THAT(failure([&] { z_sampling({.guidance_inverse = value}); }),
@@ -100,7 +100,7 @@ void check_described(std::string_view owner) {
 
 TEST_CASE("Defaults lie in their ranges, and each option has one name and a clause of help", "[unit]") {
   check_described<CfgOptions>("cfg");
-  check_described<EtaOptions>("ddim");
+  check_described<DdimOptions>("ddim");
   check_described<AncestralOptions>("euler-ancestral");
   check_described<GridOptions>("schedule");
   check_described<ZSamplingOptions>("z-sampling");

@@ -180,6 +180,27 @@ TEST_CASE("Methods are names or objects, in one list", "[unit]") {
              Contains("guidance: the rule is an object with a scale of its own"));
 }
 
+TEST_CASE("A bundle's filters belong to its solver and come last", "[unit]") {
+  const TinyPipeline plain, own([](nlohmann::json&m) { m["default_filters"] = {"clip:range=0.5"}; });
+  const auto latents = [](const Pipeline& pipeline, std::vector<Method> with,
+                          std::optional<Choice> solver = {}) {
+    GenerateRequest r = request();
+    r.with = std::move(with);
+    r.solver = std::move(solver);
+    return pipeline.generate(r).sample.latents;
+  };
+  const Method narrow("clip", {{"range", 0.5}}), wide("clip", {{"range", 0.8}}), rescale("rescale");
+  const Pipeline without = plain(), with = own();
+  CHECK(at::equal(latents(with, {}), latents(without, {narrow})));
+  CHECK_FALSE(at::equal(latents(with, {}), latents(without, {})));
+  CHECK(at::equal(latents(with, {rescale}), latents(without, {rescale, narrow})));
+  CHECK(at::equal(latents(with, {wide}), latents(without, {wide})));
+  const Choice solver{.name = "flow-euler"};
+  CHECK(at::equal(latents(with, {}, solver), latents(without, {}, solver)));
+  const TinyPipeline wrong([](nlohmann::json& m) { m["default_filters"] = {"cfg"}; });
+  CHECK_THAT(failure([&] { latents(wrong(), {}); }), Contains("cfg"));
+}
+
 TEST_CASE("Several prompts are sampled in one batch, each as by itself", "[unit]") {
   const TinyPipeline files;
   const Pipeline pipeline = files();

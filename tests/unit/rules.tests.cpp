@@ -324,6 +324,51 @@ TEST_CASE("The rescale and dynamic filters change the guided prediction as their
   CHECK(relative_error(filtered({dynamic}, {5, 10}), cfg(1.0 + 3.0 * 0.5)) < kExact);
 }
 
+TEST_CASE("Filters of the clean sample change x0 alone, whatever the network predicts", "[unit]") {
+  const auto made = [](const GuidanceFilter& filter, Parameterization p, const Level& level) {
+    CHECK_FALSE(filter.branches({.cond = false}, {}).cond);
+    return filter.apply([] { return c; }, {},
+                        {.position = {}, .x = x, .level = level, .parameterization = p, .prompt = kPrompt});
+  };
+  const Level vp{600, 0.8, 0.6}, flow{600, 0.4, 0.6};
+  for (const auto& [p, level] : {std::pair{Parameterization::Epsilon, vp},
+                                 {Parameterization::V, vp},
+                                 {Parameterization::X0, vp},
+                                 {Parameterization::Velocity, flow}}) {
+    CAPTURE(enum_name(p));
+    const at::Tensor before = denoised_from(p, level)(x, c);
+    const at::Tensor y = made(Clip({.range = 0.5}), p, level);
+    CHECK(relative_error(denoised_from(p, level)(x, y), clipped(before, 0.5)) < kExact);
+    const at::Tensor inside = before.abs().le(0.5);
+    CHECK(at::equal(y.where(inside, c), c));  // to the bit
+    CHECK_FALSE(at::equal(y, c));
+    CHECK(at::equal(made(Clip({.range = 1e6}), p, level), c));
+    const ThresholdOptions options{.ratio = 0.9, .max = 1.5};
+    const at::Tensor scaled = denoised_from(p, level)(x, made(Threshold(options), p, level));
+    CHECK(relative_error(scaled, thresholded(before, options)) < kExact);
+    if (p != Parameterization::X0) CHECK(at::equal(made(Clip({.range = 0.5}), p, {0, 1.0, 0.0}), c));
+  }
+}
+
+TEST_CASE("Dynamic thresholding divides each sample by a quantile of its magnitudes", "[unit]") {
+  const at::Tensor x0 = at::empty({2, 5}, at::kDouble);
+  const double values[] = {-4.0, 0.0, 3.0, -1.0, 2.0, 0.5, -0.25, 0.125, 0.0, -0.75};
+  std::copy(std::begin(values), std::end(values), x0.data_ptr<double>());
+  const auto is = [&](const ThresholdOptions& options, const std::vector<double>& first) {
+    const at::Tensor y = thresholded(x0, options);
+    for (size_t i = 0; i < 5; ++i) CHECK(y.data_ptr<double>()[i] == Approx(first[i]).margin(1e-15));
+    CHECK(at::equal(y[1], x0[1]));  // below 1 already, so a quantile of less than 1 does not enlarge it
+  };
+  is({.ratio = 0.5, .max = 10.0}, {-1.0, 0.0, 1.0, -0.5, 1.0});              // s = 2
+  is({.ratio = 0.6, .max = 10.0}, {-1.0, 0.0, 1.0, -1.0 / 2.4, 2.0 / 2.4});  // between 2 and 3
+  is({.ratio = 1.0, .max = 10.0}, {-1.0, 0.0, 0.75, -0.25, 0.5});
+  is({.ratio = 1.0, .max = 2.0}, {-1.0, 0.0, 1.0, -0.5, 1.0});
+  is({.ratio = 0.0, .max = 10.0}, {-1.0, 0.0, 1.0, -1.0, 1.0});
+  CHECK_THAT(failure([] { Threshold({.ratio = 1.5}); }),
+             Contains("threshold.ratio: expected a value in [0, 1]"));
+  CHECK_THAT(failure([] { Clip({.range = 0.0}); }), Contains("clip.range: expected a value in"));
+}
+
 TEST_CASE("Filters nest in their order, and a rule sees no branch that it did not ask for", "[unit]") {
   const auto dynamic = std::make_shared<const Dynamic>(DynamicOptions{.power = 1.0});
   const auto interval = std::make_shared<const Interval>(IntervalOptions{});

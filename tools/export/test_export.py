@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tracemalloc
 import weakref
 from pathlib import Path
 
@@ -115,6 +116,20 @@ def test_token_order_changes_nothing_but_rounding(bundles: dict[str, Path]) -> N
     x, tokens, time = torch.randn(1, 16, 2, 8, 6), torch.randn(1, 9, 32), torch.tensor([500.0])
     plain = denoiser(x, time, tokens, torch.arange(24))
     torch.testing.assert_close(denoiser(x, time, tokens, torch.randperm(24)), plain, rtol=1e-5, atol=1e-5)
+
+
+def test_writing_a_program_copies_a_weight_at_a_time(tmp_path: Path) -> None:
+    layers = [torch.nn.Linear(512, 512) for _ in range(8)]
+    network = torch.nn.Sequential(*layers).requires_grad_(False)
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    x = torch.randn(2, 512)
+    archives.write(network, (x,), None, tmp_path / "warm.pt2", "pt2")
+    tracemalloc.start()
+    archives.write(network, (x,), None, tmp_path / "x.pt2", "pt2")
+    _, peak = tracemalloc.get_traced_memory()  # of Python's bytes, which is what the writer copies to
+    tracemalloc.stop()
+    assert peak < weights / 2
+    torch.testing.assert_close(archives.load(tmp_path / "x.pt2", "pt2")(x), network(x), rtol=0, atol=0)
 
 
 def test_exported_program_of_a_denoiser_equals_the_traced_one(bundles: dict[str, Path]) -> None:

@@ -64,6 +64,14 @@ def test_check_says_what_would_be_exported_and_writes_nothing(
     assert refused.stderr.count("\n") == 1 and "there is no model_index.json" in refused.stderr
 
 
+def test_another_solver_leaves_out_the_schedulers_filters() -> None:
+    manifest = {"default_solver": "dpmpp-2m", "default_filters": ["threshold:ratio=0.9,max=2"], "x": 1}
+    here = Path()
+    assert exporter.chosen(manifest, Options(here, here)) == manifest
+    changed = exporter.chosen(manifest, Options(here, here, solver="euler"))
+    assert changed == {"default_solver": "euler", "x": 1}
+
+
 def test_nothing_is_loaded_before_a_refusal(
     folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,8 +69,8 @@ def test_refusals_name_class_field_and_value() -> None:
             noise_fields(kind(**config), family)
         return str(caught.value)
 
-    assert refusal(diffusers.DDIMScheduler, "sdxl") == (
-        "scheduler DDIMScheduler: clip_sample = True is not supported, only False"
+    assert refusal(diffusers.DDIMScheduler, "sdxl", clip_sample_range=0.0) == (
+        "scheduler DDIMScheduler: clip_sample_range = 0.0 is not supported, only 1e-06 to 1e+09"
     )
     told = refusal(diffusers.EDMDPMSolverMultistepScheduler, "sdxl")
     assert told.startswith("scheduler EDMDPMSolverMultistepScheduler: not supported for this kind of model")
@@ -107,6 +107,27 @@ def test_solvers_options_are_written_as_the_program_takes_them() -> None:
     lcm = noise_fields(diffusers.LCMScheduler(**case.config), "sdxl")
     assert lcm["default_solver"] == "lcm:origin_steps=100"
     assert json.loads(json.dumps(lcm)) == lcm
+
+
+def test_what_clips_and_thresholds_is_a_filter_or_an_option_of_ddim() -> None:
+    def fields(kind: type, family: str = "sdxl", **config: object) -> dict[str, object]:
+        return noise_fields(kind.from_config({"beta_schedule": "linear"} | config), family)
+
+    # Its default clips.
+    assert fields(diffusers.DDIMScheduler)["default_solver"] == "ddim:clip=1.0"
+    thresholds = {"thresholding": True, "dynamic_thresholding_ratio": 0.9, "sample_max_value": 2.5}
+    both = thresholds | {"clip_sample": True}
+    assert fields(diffusers.DDIMScheduler, **both)["default_solver"] == "ddim:threshold=0.9,threshold_max=2.5"
+    assert "default_filters" not in fields(diffusers.DDIMScheduler, **both)
+    filters = ["threshold:ratio=0.9,max=2.5"]
+    for name in ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "LCMScheduler"):
+        assert fields(getattr(diffusers, name), **both)["default_filters"] == filters
+    heun = fields(diffusers.HeunDiscreteScheduler, **both, clip_sample_range=0.5)
+    assert heun["default_filters"] == ["clip:range=0.5"]  # it cannot threshold
+    euler = fields(diffusers.EulerDiscreteScheduler, **both)
+    assert "default_filters" not in euler and euler["default_solver"] == "euler"
+    flow = thresholds | {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    assert fields(diffusers.UniPCMultistepScheduler, "wan", **flow)["default_filters"] == filters
 
 
 def test_tables_of_the_page_are_todays() -> None:

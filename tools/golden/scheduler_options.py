@@ -101,6 +101,16 @@ VALUES: dict[str, list[object]] = SPREAD | {
     "scale_factors": [[0.5, 0.5]],
     "upscale_mode": ["nearest"],
 }
+SPREADING: list[Config] = [{"use_karras_sigmas": True}, {"use_beta_sigmas": True}]
+# Fields that are read beside others only.
+READ_BESIDE: dict[str, list[Config]] = {
+    "sigma_min": SPREADING,
+    "sigma_max": SPREADING,
+    "clip_sample": [{"thresholding": True}],
+    "clip_sample_range": [{"clip_sample": True}],
+    "dynamic_thresholding_ratio": [{"thresholding": True, "sample_max_value": 100.0}],
+    "sample_max_value": [{"thresholding": True}],
+}
 # From any scheduler's file.
 READ_BY_PIPELINES = ("use_flow_sigmas", "use_dynamic_shifting", "base_shift", "max_shift",
                      "base_image_seq_len", "max_image_seq_len")  # fmt: skip
@@ -220,25 +230,24 @@ def option_cases() -> Iterator[Case]:
         supported = Case("", name, family, {}, 0).supported
         if not supported and family in ("flux", "wan"):
             continue  # no different from sd3: a class is refused for flow models at once
-        start = base(name, kind, family)
+        start, known = base(name, kind, family), parameters(kind)
         plain = {f"{name}/{family}/default": REQUIRED.get(name, {}), f"{name}/{family}/base": start}
         # Diffusers reads these two although few classes list them.
         hidden = {} if not supported else {"sigma_min": None, "sigma_max": None}
-        for field, default in (hidden | parameters(kind)).items():
+        for field, default in (hidden | known).items():
             for i, value in enumerate(changes(default, field)):
                 changed = start | {field: value}
                 plain[f"{name}/{family}/{field}-{i}"] = changed
-                if field in ("sigma_min", "sigma_max") and supported:
-                    for way in ("karras", "beta"):
-                        plain[f"{name}/{family}/{field}-{way}"] = changed | {f"use_{way}_sigmas": True}
+                for others in READ_BESIDE.get(field, ()) if supported else ():
+                    plain[f"{name}/{family}/{field}-{'-'.join(others)}"] = changed | others
         if supported:  # what other classes left in the file
-            read = {*parameters(kind), *hidden, *READ_BY_PIPELINES}
+            read = {*known, *hidden, *READ_BY_PIPELINES}
             foreign = {field: values[0] for field, values in VALUES.items() if field not in read}
             plain[f"{name}/{family}/foreign"] = foreign | start
             if family != "sdxl":
                 for field in READ_BY_PIPELINES:
                     plain[f"{name}/{family}/pipeline-{field}"] = start | {field: VALUES[field][0]}
-        multistep = supported and "solver_order" in parameters(kind)
+        multistep = supported and "solver_order" in known
         for case, config in plain.items():
             for steps in STEPS if multistep else STEPS[:1]:
                 yield Case(f"{case}/{steps}", name, family, config, steps)
@@ -254,7 +263,7 @@ def random_cases(seed: int = 20261127) -> Iterator[Case]:
         start = base(name, kinds[name], family)
         tried = {i: outcome(Case("", name, family, start | {field: value}, 7))
                  for i, value in enumerate(VALUES.get(field, []))}  # fmt: skip
-        return [VALUES[field][i] for i, found in tried.items() if isinstance(found, dict)]
+        return [VALUES[field][i] for i, found in tried.items() if not isinstance(found, str)]
 
     for i in range(RANDOM):
         family = draw.choice(("sdxl", "sdxl", "sdxl", *FAMILIES[1:]))
@@ -271,9 +280,10 @@ def random_cases(seed: int = 20261127) -> Iterator[Case]:
 def built(case: Case) -> SchedulerMixin:
     """As a folder gives it: keys that the class does not know stay in its configuration."""
     kind = classes()[case.kind]
-    if case.supported or not hasattr(kind, "_sigma_to_t"):
+    if not hasattr(kind, "_sigma_to_t"):
         return kind.from_config(dict(case.config))
-    with mock.patch.object(kind, "_sigma_to_t", lambda *_: 0.0):  # slow in constructors, and never run
+    # Some constructors spread a thousand levels, which is slow, and drive does it with the case's own steps.
+    with mock.patch.object(kind, "_sigma_to_t", lambda *_: 0.0):
         return kind.from_config(dict(case.config))
 
 
@@ -317,22 +327,22 @@ def prepare_diffusers() -> None:
     ConfigMixin._get_init_keys = staticmethod(lambda kind: set(fields(kind)))
 
 
-def outcome(case: Case) -> dict[str, object] | str:
-    """The fields of model.json, or why there are none."""
+def outcome(case: Case) -> tuple[SchedulerMixin, dict[str, object]] | str:
+    """The scheduler and the fields of model.json, or why there are none."""
     try:
         scheduler = built(case)
     except Exception as error:
         return f"diffusers: {type(error).__name__}"
     try:
-        return noise_fields(scheduler, case.family)
+        return scheduler, noise_fields(scheduler, case.family)
     except ExportError as error:
         return str(error)
 
 
-def latents_of(case: Case, fields: dict[str, object]) -> Tensor | str:
+def latents_of(case: Case, scheduler: SchedulerMixin, fields: dict[str, object]) -> Tensor | str:
     """What diffusers makes of a case that is carried, or why it makes nothing."""
     try:
-        latents = drive(case, built(case), seed_of(case, fields))
+        latents = drive(case, scheduler, seed_of(case, fields))
     except Exception as error:
         return f"diffusers: {type(error).__name__}"
     return latents if bool(latents.isfinite().all()) else "diffusers: not finite"
@@ -348,11 +358,12 @@ def everything() -> tuple[list[Run], dict[str, str]]:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         for case in (*option_cases(), *random_cases()):
-            fields = outcome(case)
-            latents = fields if isinstance(fields, str) else latents_of(case, fields)
+            found = outcome(case)
+            latents = found if isinstance(found, str) else latents_of(case, *found)
             if isinstance(latents, str):
                 refused[case.name] = latents
                 continue
+            fields = found[1]
             run = runs.setdefault((case.steps, json.dumps(fields)), Run(case, fields, latents, []))
             run.names.append(case.name)
             if not torch.allclose(latents, run.latents, rtol=1e-5, atol=1e-5):

@@ -75,11 +75,11 @@ struct Component {
   /// The dtype the file was traced to compute in, which the caller cannot change: inputs have it, and weights
   /// are converted to it if `dtype` differs (TorchScript only). Empty = `dtype` decides. Networks only.
   std::string compute;
-  std::vector<std::string> inputs;     ///< argument names, in order; required for denoisers
-  TimeUnit time = TimeUnit::Timestep;  ///< denoisers only
+  std::vector<std::string> inputs;               ///< argument names, in order; required for denoisers
+  TimeUnit time = TimeUnit::Timestep;            ///< denoisers only
   TextTokens text_tokens = TextTokens::Unknown;  ///< denoisers only; Unknown = the family's
-  TokenFrame frame;                    ///< tokenizers only, if the kind takes one
-  int64_t layers = 0;                  ///< text encoders with the input `skip` only
+  TokenFrame frame;                              ///< tokenizers only, if the kind takes one
+  int64_t layers = 0;                            ///< text encoders with the input `skip` only
 };
 
 /// An adapter (LoRA) shipped with the bundle; off unless a request or a strategy's predictor sets its scale.
@@ -106,7 +106,9 @@ struct Manifest {
   LatentSpec latent;
   GuidanceSpec guidance;
   std::optional<int64_t> default_steps;
-  std::string default_solver;        ///< NAME[:key=value,...], unless requested otherwise; empty if absent
+  std::string default_solver;  ///< NAME[:key=value,...], unless requested otherwise; empty if absent
+  /// Filters of runs that name no solver, NAME[:key=value,...], around all others, the first innermost.
+  std::vector<std::string> default_filters;
   std::vector<int64_t> absent_text;  ///< [L,D] of zeros in place of the text encoder that sd3 can do without
   std::string torch;                 ///< torch version that made the files; empty if absent
   std::map<std::string, Component> components;

@@ -1,6 +1,8 @@
-// The built-in filters: guidance in an interval, rescaled, or ramped up during the run.
+// The built-in filters: guidance in an interval, rescaled, or ramped up during the run, and predictions whose
+// clean sample stays in a range.
 #pragma once
 
+#include <glint/core/clean_sample.hpp>
 #include <glint/core/options.hpp>
 #include <glint/core/step_window.hpp>
 #include <glint/guidance/guidance_filter.hpp>
@@ -123,6 +125,69 @@ class Dynamic final : public GuidanceFilter {
 
  private:
   DynamicOptions options_;
+};
+
+/// Base of the filters that change the clean sample x0 which a prediction stands for. Values of x0 that stay
+/// as they are leave the prediction's bits alone, and so does a level without noise, where x is x0.
+class CleanSampleFilter : public GuidanceFilter {
+ public:
+  BranchSet branches(BranchSet inner, const StepPosition&) const final { return inner; }
+  at::Tensor apply(const Guided& guided, const BranchOutputs&, const GuidanceStep& step) const final {
+    const at::Tensor output = guided();
+    const Affine clean = denoised_from(step.parameterization, step.level);
+    if (clean.of_output == 0.0) return output;
+    const at::Tensor x0 = clean(step.x, output);
+    return output.add(changed(x0).sub(x0), 1.0 / clean.of_output);
+  }
+
+ private:
+  virtual at::Tensor changed(const at::Tensor& x0) const = 0;
+};
+
+struct ClipOptions {
+  double range = 1.0;
+  static void fields(auto& visit, auto& o) {
+    visit("range", o.range, Field{.help = "largest magnitude of x0", .minimum = 1e-6, .maximum = 1e9});
+  }
+};
+
+/// Clips x0 to [-range, range]: diffusers' clip_sample, in solvers that take eps from the clipped x0.
+/// Source:  Ho et al., "Denoising Diffusion Probabilistic Models", NeurIPS 2020, arXiv:2006.11239 (code).
+class Clip final : public CleanSampleFilter {
+ public:
+  using Options = ClipOptions;
+  static constexpr EntryInfo info{.kind = "filter",
+                                  .name = "clip",
+                                  .summary = "clips the clean sample that a prediction stands for",
+                                  .cost = "the rule's rows",
+                                  .source = "Ho et al. 2020, NeurIPS, arXiv:2006.11239"};
+
+  explicit Clip(ClipOptions options = {}) : options_(options) { check_ranges(info.name, options); }
+
+ private:
+  at::Tensor changed(const at::Tensor& x0) const override { return clipped(x0, options_.range); }
+
+  ClipOptions options_;
+};
+
+/// Dynamic thresholding of x0 (see thresholded): diffusers' `thresholding`.
+/// Source:  Saharia et al. 2022, NeurIPS, arXiv:2205.11487, Sec. 2.3.
+class Threshold final : public CleanSampleFilter {
+ public:
+  using Options = ThresholdOptions;
+  static constexpr EntryInfo info{
+      .kind = "filter",
+      .name = "threshold",
+      .summary = "dynamic thresholding: clips the clean sample at a quantile of its values and scales it",
+      .cost = "the rule's rows",
+      .source = "Saharia et al. 2022, NeurIPS, arXiv:2205.11487, 2.3"};
+
+  explicit Threshold(ThresholdOptions options = {}) : options_(options) { check_ranges(info.name, options); }
+
+ private:
+  at::Tensor changed(const at::Tensor& x0) const override { return thresholded(x0, options_); }
+
+  ThresholdOptions options_;
 };
 
 }  // namespace glint

@@ -1,6 +1,7 @@
 // The first-order solvers DDIM, Euler, Euler ancestral and flow Euler: one update, different grids and eta.
 #pragma once
 
+#include <glint/core/clean_sample.hpp>
 #include <glint/core/schedule_flow.hpp>
 #include <glint/core/schedule_vp.hpp>
 #include <glint/solver/solver.hpp>
@@ -29,13 +30,28 @@ inline at::Tensor first_order_step(const SolverStep& step, double eta, NoiseStre
   return x;
 }
 
-struct EtaOptions {
+struct DdimOptions {
   double eta = 0.0;
+  std::optional<double> clip = std::nullopt;
+  std::optional<double> threshold = std::nullopt;
+  double threshold_max = 1.0;
+
   static void fields(auto& visit, auto& o) {
     visit("eta", o.eta,
           Field{.help = "amount of fresh noise per step; 0 = deterministic, 1 = ancestral",
                 .minimum = 0,
                 .maximum = 1});
+    visit("clip", o.clip,
+          Field{.help = "clips x0, but not eps, to this magnitude; default: off",
+                .minimum = 1e-6,
+                .maximum = 1e9});
+    visit(
+        "threshold", o.threshold,
+        Field{.help = "dynamic thresholding of x0, but not of eps, at this share of its values; default: off",
+              .minimum = 0,
+              .maximum = 1});
+    visit("threshold_max", o.threshold_max,
+          Field{.help = "largest value that thresholding divides by", .minimum = 1e-6, .maximum = 1e9});
   }
 };
 
@@ -95,21 +111,36 @@ inline Departure churned(const ChurnOptions& options, const at::Tensor& x, const
           raised};
 }
 
-/// DDIM, deterministic at eta = 0.
+/// DDIM, deterministic at eta = 0. `clip` and `threshold` change x0 alone, as diffusers' clip_sample and
+/// thresholding do: eps stays what the network predicted. The filters of these names keep the two consistent.
 /// Source:  Song et al., "Denoising Diffusion Implicit Models", ICLR 2021, arXiv:2010.02502, Eq. 12 and 16.
 class Ddim final : public Solver {
  public:
-  using Options = EtaOptions;
+  using Options = DdimOptions;
   static constexpr EntryInfo info{.kind = "solver",
                                   .name = "ddim",
                                   .summary = "DDIM, order 1; eta > 0 adds fresh noise",
                                   .cost = "N predictions",
                                   .source = "Song et al. 2021, arXiv:2010.02502, Eq. 12"};
 
-  explicit Ddim(EtaOptions options = {}) : eta_(options.eta) { check_ranges(info.name, options); }
+  explicit Ddim(const DdimOptions& options = {}) : options_(options) {
+    check_ranges(info.name, options);
+    GLINT_CHECK(!options.clip || !options.threshold, InvalidArgument,
+                "ddim.clip: expected none beside threshold, got {}", *options.clip);
+  }
 
   at::Tensor step(const SolverStep& step, SolverHistory&, NoiseStream& noise) const override {
-    return first_order_step(step, eta_, noise);
+    if (!options_.clip && !options_.threshold) return first_order_step(step, options_.eta, noise);
+    const double fresh = ancestral_sigma(step.from(), step.to(), options_.eta), whole = step.to().sigma;
+    const double kept = std::sqrt((std::max)(0.0, whole * whole - fresh * fresh));
+    const at::Tensor x0 = step.denoised();
+    const at::Tensor changed =
+        options_.clip ? clipped(x0, *options_.clip)
+                      : thresholded(x0, {.ratio = *options_.threshold, .max = options_.threshold_max});
+    at::Tensor x = changed.mul(step.to().alpha);
+    if (kept > 0.0) x.add_(epsilon_from(step.parameterization, step.from())(step.x, step.output), kept);
+    if (fresh > 0.0) x.add_(noise.normal_like(x), fresh);
+    return x;
   }
 
   /// Returns unmodified training levels; each step lands train_steps / N further down, wherever the next one
@@ -142,7 +173,7 @@ class Ddim final : public Solver {
   }
 
  private:
-  double eta_;
+  DdimOptions options_;
 };
 
 /// What Karras et al.'s solvers share: Euler's grid, and steps that may begin with fresh noise.

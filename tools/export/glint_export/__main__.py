@@ -1,4 +1,4 @@
-"""python -m glint_export PIPELINE_DIR OUT_DIR"""
+"""python -m glint_export PIPELINE OUT_DIR"""
 
 from __future__ import annotations
 
@@ -24,13 +24,26 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="glint_export", description="Exports a diffusers pipeline as a glint bundle."
     )
-    parser.add_argument("pipeline", type=Path, metavar="PIPELINE_DIR")
+    parser.add_argument(
+        "pipeline",
+        type=Path,
+        metavar="PIPELINE",
+        help="a folder in diffusers' format, or a .safetensors file",
+    )
     parser.add_argument("out", type=Path, metavar="OUT_DIR", nargs="?")
     parser.add_argument(
         "--check", action="store_true", help="say what would be exported or why not, and write nothing"
     )
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="what the networks compute in")
     parser.add_argument("--backend", choices=SUFFIX, default="torchscript")
+    parser.add_argument(
+        "--components",
+        type=Path,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder in diffusers' format with what a single file lacks, such as text_encoder_2 and vae",
+    )
     parser.add_argument("--device", default="cpu", help="where to trace: cpu or cuda")
     parser.add_argument("--variant", help="which weights to take if a folder has several, such as fp16")
     parser.add_argument("--steps", type=int, help="default number of steps; default: the pipeline class's")
@@ -94,7 +107,7 @@ def keep_warnings(path: Path | None) -> None:
 def main() -> int:
     given = vars(arguments())
     check, traceback = given.pop("check"), given.pop("traceback")
-    options = Options(**given)
+    options = Options(**given | {"components": tuple(given["components"])})
     keep_warnings(None if check else options.out.with_name(options.out.name + ".log"))
     try:
         if check:

@@ -8,9 +8,11 @@ import gc
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch._export.serde import serialize
 
 SUFFIX = {"torchscript": ".pt", "pt2": ".pt2", "aoti": ".pt2"}
 TRIM_AFTER = 1 << 28  # bytes copied
@@ -89,6 +91,18 @@ def program(module: nn.Module, example: tuple[Tensor, ...], shapes: object) -> t
     return exported
 
 
+@contextlib.contextmanager
+def weights_once() -> Iterator[None]:
+    """Keeps torch.export.save from pickling, in memory, all weights that it has written, for nobody."""
+    pickled = serialize.serialize_torch_artifact
+
+    def without_weights(artifact: object, *options: object) -> bytes:
+        return b"" if isinstance(artifact, dict) else pickled(artifact, *options)
+
+    with mock.patch.object(serialize, "serialize_torch_artifact", without_weights):
+        yield
+
+
 def call_our_attention(exported: torch.export.ExportedProgram) -> None:
     """Replaces attention by calls of the loaded glint_ops library, numbered in order.
 
@@ -121,7 +135,8 @@ def write(
     elif backend == "pt2":
         exported = program(module, example, shapes)
         exported._example_inputs = None  # not needed to run, only large
-        torch.export.save(exported, str(path))
+        with weights_once():
+            torch.export.save(exported, str(path))
     else:
         exported = program(module, example, shapes)
         if sparse:

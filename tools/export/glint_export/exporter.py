@@ -25,6 +25,7 @@ from .parts import Part, check, write
 from .perturbed import parse, perturbed
 from .released_parts import core2_entry, npnet_entry
 from .scheduler_fields import NoEffect, check_value
+from .single_file import read_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_SUFFIX = {"clip-bpe": ".json", "sentencepiece": ".model"}
@@ -47,6 +48,14 @@ class Options:
     steps: int | None = None
     guidance: float | None = None
     solver: str | None = None
+    components: tuple[Path, ...] = ()
+
+
+def read_source(path: Path, options: Options) -> Folder:
+    """What a pipeline consists of: a folder in diffusers' format, or a single file."""
+    if path.is_file():
+        return read_file(path, options.components, options.variant)
+    return read_folder(path, tuple(FAMILIES), options.variant)
 
 
 def check_classes(source: Folder) -> None:
@@ -101,7 +110,10 @@ def load_pipeline(
     folder: Path, dtype: torch.dtype, device: str, variant: str | None = None
 ) -> DiffusionPipeline:
     """The pipeline in a folder, whole and of a class that is known. Nothing is downloaded."""
-    source = read_folder(folder, tuple(FAMILIES), variant)
+    return load_source(read_folder(folder, tuple(FAMILIES), variant), dtype, device)
+
+
+def load_source(source: Folder, dtype: torch.dtype, device: str) -> DiffusionPipeline:
     plan(source)
     pipe = assembled(source, {name: loaded(part, dtype) for name, part in source.components.items()})
     if getattr(pipe.vae.config, "force_upcast", False) and pipe.vae.dtype != torch.float32:
@@ -123,7 +135,7 @@ def tokenizer_entries(pipe: DiffusionPipeline, family: Family, out: Path) -> dic
 
 def weak_part(options: Options, family: Family, strong: Part) -> Part:
     """The denoiser of another pipeline of the same family, which must take the same inputs."""
-    pipe = load_pipeline(options.weak, DTYPES[options.dtype], options.device, options.variant)
+    pipe = load_source(read_source(options.weak, options), DTYPES[options.dtype], options.device)
     other = family_of(pipe)
     require(other.name == family.name, f"{options.weak}: a {other.name} model beside a {family.name} model")
     part = other.denoiser(getattr(pipe, other.network))
@@ -165,6 +177,10 @@ def check_options(options: Options) -> None:
     for name in ("npnet", "core2"):
         path = getattr(options, name)
         require(path is None or path.is_file(), f"--{name} {path}: no such file")
+    require(
+        not options.components or options.pipeline.is_file(),
+        f"--components is for single files, which may lack something; {options.pipeline} is none",
+    )
     require(options.steps is None or options.steps > 0, f"--steps {options.steps}: expected at least 1")
     require(
         options.guidance is None or math.isfinite(options.guidance),
@@ -179,28 +195,36 @@ def check_options(options: Options) -> None:
 def describe(options: Options) -> str:
     """What an export would write, found out without loading weights. Fails as the export would."""
     check_options(options)
-    source = read_folder(options.pipeline, tuple(FAMILIES), options.variant)
+    source = read_source(options.pipeline, options)
     pipe = plan(source)
     family = family_of(pipe)
     if options.perturb is not None:
         parsed = parse(options.perturb, family.name)
         perturbed(getattr(pipe, family.network), parsed, family.name)
     if options.weak is not None:
-        plan(read_folder(options.weak, tuple(FAMILIES), options.variant))
+        plan(read_source(options.weak, options))
     content = chosen(family.manifest, options)
     lines = [f"{options.pipeline}: {source.pipeline}, becomes a bundle of family {family.name}"]
-    lines += [f"  {name}: {json.dumps(content[name])}" for name in
-              ("parameterization", "schedule", "default_solver", "default_steps", "guidance")]  # fmt: skip
+    shown = ("parameterization", "schedule", "default_solver", "default_filters", "default_steps", "guidance")
+    lines += [f"  {name}: {json.dumps(content[name])}" for name in shown if name in content]
     for part in source.components.values():
         if part.network:
             variant = f", variant {part.variant}" if part.variant else ""
             lines.append(f"  {part.name}: {part.kind.__name__}, {size(part.bytes)}{variant}")
-    return "\n".join(lines)
+    return "\n".join(lines + unused(source))
+
+
+def unused(source: Folder) -> list[str]:
+    """A line about the tensors of a single file that nothing reads."""
+    names = source.unused
+    return [f"  not read: {len(names)} tensors, such as {', '.join(names[:3])}"] if names else []
 
 
 def chosen(manifest: dict[str, object], options: Options) -> dict[str, object]:
     """The manifest with what the user says about defaults that the folder does not tell."""
     changes: dict[str, object] = {}
+    if options.solver is not None:  # the filters are the scheduler's
+        manifest = {name: value for name, value in manifest.items() if name != "default_filters"}
     if options.steps is not None:
         changes["default_steps"] = options.steps
     if options.guidance is not None:
@@ -208,6 +232,11 @@ def chosen(manifest: dict[str, object], options: Options) -> dict[str, object]:
     if options.solver is not None:
         changes["default_solver"] = options.solver
     return manifest | changes
+
+
+def name_of(pipeline: Path) -> str:
+    path = pipeline.resolve()
+    return path.stem if path.suffix == ".safetensors" and path.is_file() else path.name
 
 
 def size(count: int) -> str:
@@ -240,8 +269,11 @@ def export_pipeline(options: Options) -> None:
     """Writes the bundle of the pipeline in a folder."""
     check_options(options)
     load_operators(options)
-    dtype = DTYPES[options.dtype]
-    write_bundle(load_pipeline(options.pipeline, dtype, options.device, options.variant), options)
+    source = read_source(options.pipeline, options)
+    pipe = load_source(source, DTYPES[options.dtype], options.device)
+    for line in unused(source):
+        print(line.strip(), flush=True)
+    write_bundle(pipe, options)
 
 
 def parts_of(pipe: DiffusionPipeline, family: Family, options: Options) -> list[Part]:
@@ -289,6 +321,6 @@ def write_bundle(pipe: DiffusionPipeline, options: Options) -> None:
         archives.give_memory_back()
         check(written)
         components[written.path.stem] = written.entry
-    manifest = {"format": 1, "name": options.pipeline.resolve().name, **chosen(family.manifest, options)}
+    manifest = {"format": 1, "name": name_of(options.pipeline), **chosen(family.manifest, options)}
     manifest |= {"torch": torch.__version__.split("+")[0], "components": components | released}
     manifest_path.write_text(json.dumps(manifest, indent=2) + "\n")

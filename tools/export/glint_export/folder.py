@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from diffusers import ModelMixin
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import ExportError, require
@@ -22,6 +23,12 @@ UNUSED = {
     "safety_checker": "judges finished pictures",
 }
 LIBRARIES = ("diffusers", "transformers")
+STORED = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
 STEMS = {"diffusers": ("diffusion_pytorch_model",), "transformers": ("model", "pytorch_model")}
 
 
@@ -33,6 +40,10 @@ class Component:
     kind: type
     weights: list[Path] = field(default_factory=list)  # files, empty for schedulers and tokenizers
     variant: str | None = None
+    # Of a single file, instead of the folder:
+    made: Callable[[], object] | None = None  # the component, a network without its weights
+    state: Callable[[], dict[str, Tensor]] | None = None  # a network's weights
+    stored: int | None = None  # their bytes
 
     @property
     def network(self) -> bool:
@@ -40,19 +51,16 @@ class Component:
 
     @property
     def bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.weights)
+        return self.stored if self.stored is not None else sum(path.stat().st_size for path in self.weights)
 
 
 @dataclass
 class Folder:
-    path: Path
+    path: Path  # or a single file
     pipeline: str  # its class
     options: dict[str, object]  # of model_index.json that are no components
     components: dict[str, Component]
-
-    @property
-    def bytes(self) -> int:
-        return sum(component.bytes for component in self.components.values())
+    unused: list[str] = field(default_factory=list)  # tensors of a single file that no component has
 
 
 def described(folder: Path) -> dict[str, object]:
@@ -104,19 +112,31 @@ def variants(component: Component) -> dict[str | None, list[Path]]:
     return found
 
 
-def check_safetensors(path: Path) -> None:
-    """Fails if a file is shorter than its header says, or longer."""
+def check_safetensors(path: Path) -> dict[str, dict[str, object]]:
+    """The header of a file, which is as long as it says."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         require(length + 8 <= size, f"{path}: cut short, or not a safetensors file")
         try:
             header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+            header.pop("__metadata__", None)
+            ends = [entry["data_offsets"][1] for entry in header.values()]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ExportError(f"{path}: not a safetensors file") from error
     expected = 8 + length + max(ends, default=0)
     require(size == expected, f"{path}: has {size:,} bytes instead of {expected:,}; it may be cut short")
+    return header
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, without storage."""
+    shapes = {}
+    for name, entry in check_safetensors(path).items():
+        dtype = STORED.get(str(entry["dtype"]))
+        require(dtype is not None, f"{path}: {name} is of the type {entry['dtype']}, which is not supported")
+        shapes[name] = torch.empty(entry["shape"], dtype=dtype, device="meta")
+    return shapes
 
 
 def check_tokenizer(component: Component) -> None:
@@ -174,6 +194,8 @@ def read_folder(path: Path, pipelines: tuple[str, ...], variant: str | None = No
 def hollow(component: Component) -> object:
     """A component without its weights: networks have tensors without storage."""
     try:
+        if component.made:
+            return component.made()
         if issubclass(component.kind, ModelMixin):
             config = component.kind.load_config(str(component.folder), local_files_only=True)
             with torch.device("meta"):
@@ -196,6 +218,8 @@ def loaded(component: Component, dtype: torch.dtype) -> object:
     """A component with its weights, every one of them from its files."""
     if not component.network:
         return hollow(component)
+    if component.state:
+        return filled(component, dtype)
     try:
         network, info = component.kind.from_pretrained(
             str(component.folder), variant=component.variant, local_files_only=True, output_loading_info=True,
@@ -209,6 +233,42 @@ def loaded(component: Component, dtype: torch.dtype) -> object:
         not missing,
         f"{component.folder}: {len(missing)} weights are missing, among them {', '.join(missing[:3])}",
     )
+    return network.eval().requires_grad_(False)
+
+
+def check_layout(component: Component, layout: Mapping[str, Tensor]) -> None:
+    """Fails unless these are all weights that a component's network has, and of its shapes."""
+    network = hollow(component)
+    wanted, where = network.state_dict(), f"{component.folder}: {component.name}"
+    missing = sorted(wanted.keys() - layout.keys())
+    require(
+        not missing,
+        f"{where}: {len(missing)} weights of {component.kind.__name__} are missing, among them "
+        f"{', '.join(missing[:3])}",
+    )
+    for name, tensor in wanted.items():
+        require(
+            tensor.shape == layout[name].shape,
+            f"{where}: {name} has the shape {tuple(layout[name].shape)} instead of {tuple(tensor.shape)}",
+        )
+    further = sorted(layout.keys() - wanted.keys())
+    require(
+        not further,
+        f"{where}: {len(further)} weights are none of {component.kind.__name__}'s, among them "
+        f"{', '.join(further[:3])}",
+    )
+
+
+def filled(component: Component, dtype: torch.dtype) -> nn.Module:
+    """A network with the weights that a single file has of it."""
+    network, state = hollow(component), component.state()
+    kept = getattr(network, "_keep_in_fp32_modules", None) or () if dtype == torch.float16 else ()
+    for name, tensor in state.items():
+        wide = any(part in kept for part in name.split("."))
+        state[name] = tensor.to(torch.float32 if wide else dtype).contiguous()
+    network.load_state_dict(state, assign=True)
+    if isinstance(network, PreTrainedModel):
+        network.tie_weights()
     return network.eval().requires_grad_(False)
 
 

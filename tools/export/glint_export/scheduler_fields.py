@@ -75,8 +75,36 @@ def cosine(c: Config) -> bool:
     return c.get("beta_schedule") == COSINE
 
 
+def thresholds(c: Config) -> bool:
+    return bool(c.get("thresholding"))
+
+
+def clips(c: Config) -> bool:
+    return bool(c.get("clip_sample")) and not thresholds(c)
+
+
+def clip_fields(place: str, bound: str) -> Fields:
+    return {
+        "clip_sample": When("thresholding", thresholds, NoEffect("thresholding replaces it"), Carried(place)),
+        "clip_sample_range": When("clip_sample", clips, Carried(bound), NoEffect("read only to clip")),
+    }
+
+
+def threshold_fields(place: str, ratio: str, bound: str) -> Fields:
+    unread = NoEffect("read only to threshold")
+    return {
+        "thresholding": Carried(place),
+        "dynamic_thresholding_ratio": When("thresholding", thresholds, Carried(ratio), unread),
+        "sample_max_value": When("thresholding", thresholds, Carried(bound), unread),
+    }
+
+
 VELOCITIES = ("epsilon", "v_prediction", "sample")
-NOT_CLIPPED = NoEffect("read only to clip or threshold")
+# These classes go on with the noise that belongs to the changed sample, and DDIM with the network's own.
+CLIPS = clip_fields("default_filters, clip", "default_filters, clip:range")
+THRESHOLDS = threshold_fields(
+    "default_filters, threshold", "default_filters, threshold:ratio", "default_filters, threshold:max"
+)
 NOT_VP = NoEffect("flow sigmas replace it")
 SPACING = Carried("schedule.spacing", ("leading", "trailing", "linspace"))
 FINAL = Carried("schedule.terminal", ("zero", "sigma_min"))
@@ -118,8 +146,8 @@ EULER: Fields = EULER_ANCESTRAL | {
 
 HEUN: Fields = TABLE | {
     "prediction_type": Carried("parameterization", VELOCITIES[:2]),
-    "clip_sample": Only(False),
-    "clip_sample_range": NOT_CLIPPED,
+    "clip_sample": CLIPS["clip_sample"].otherwise,  # it cannot threshold
+    "clip_sample_range": CLIPS["clip_sample_range"],
     "use_karras_sigmas": Carried("schedule.sigmas"),
     "use_exponential_sigmas": Carried("schedule.sigmas"),
     "use_beta_sigmas": Carried("schedule.sigmas"),
@@ -134,18 +162,15 @@ KDPM2: Fields = {name: rule for name, rule in HEUN.items() if not name.startswit
 
 DDIM: Fields = TABLE | {
     "prediction_type": Carried("parameterization", VELOCITIES),
-    "clip_sample": Only(False),
-    "clip_sample_range": NOT_CLIPPED,
-    "thresholding": Only(False),
-    "dynamic_thresholding_ratio": NOT_CLIPPED,
-    "sample_max_value": NOT_CLIPPED,
+    **clip_fields("default_solver, clip", "default_solver, clip"),
+    **threshold_fields(*(f"default_solver, {option}" for option in ("threshold",) * 2 + ("threshold_max",))),
     "set_alpha_to_one": Carried("schedule.final_alpha"),
     "timestep_spacing": SPACING,
     "steps_offset": OFFSET,
     "rescale_betas_zero_snr": ZERO_SNR,
 }
 
-LCM: Fields = DDIM | {
+LCM: Fields = DDIM | CLIPS | THRESHOLDS | {
     "original_inference_steps": Carried("default_solver, origin_steps"),
     "timestep_scaling": Carried("default_solver, time_scale"),
     "set_alpha_to_one": NoEffect("read for timesteps below 0, which this grid has not"),
@@ -156,9 +181,7 @@ LCM: Fields = DDIM | {
 # Fields that DPM-Solver++ and UniPC share, of variance-preserving and of flow models.
 MULTISTEP_VP: Fields = TABLE | {
     "prediction_type": Carried("parameterization", VELOCITIES),
-    "thresholding": Only(False),
-    "dynamic_thresholding_ratio": NOT_CLIPPED,
-    "sample_max_value": NOT_CLIPPED,
+    **THRESHOLDS,
     "solver_order": Carried("default_solver, order", (1, 2, 3)),
     "lower_order_final": Carried("default_solver, lower_final"),
     "use_karras_sigmas": Carried("schedule.sigmas"),

@@ -11,17 +11,20 @@ from .scheduler_fields import (
     SPREADS,
     VP_CLASSES,
     Config,
+    clips,
     dynamic,
     flow,
     karras,
     leading,
     own_fields,
+    thresholds,
 )
 
 PARAMETERIZATIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
 DPM = "DPMSolverMultistepScheduler"
 DEIS = "DEISMultistepScheduler"
 UNIPC = "UniPCMultistepScheduler"
+DDIM = ("DDIMScheduler", "DDIMParallelScheduler")
 FLOW_HEUN = "FlowMatchHeunDiscreteScheduler"
 # What SD3's pipeline takes for a field that the scheduler has not. The others take 1.15.
 SD3_MAX_SHIFT = 1.16
@@ -135,6 +138,40 @@ def flow_schedule(scheduler: SchedulerMixin, family: str) -> dict[str, object]:
     return schedule
 
 
+def in_range(name: str, config: Config, field: str, low: float, high: float) -> object:
+    value = config[field]
+    require(
+        isinstance(value, (int, float)) and low <= value <= high,
+        f"scheduler {name}: {field} = {value!r} is not supported, only {low:g} to {high:g}",
+    )
+    return value
+
+
+def clean_sample(name: str, config: Config) -> dict[str, object]:
+    """What the scheduler does to the clean sample: `clip`, or `ratio` and `max` of thresholding."""
+    if thresholds(config):
+        return {
+            "ratio": in_range(name, config, "dynamic_thresholding_ratio", 0, 1),
+            "max": in_range(name, config, "sample_max_value", 1e-6, 1e9),
+        }
+    return {"clip": in_range(name, config, "clip_sample_range", 1e-6, 1e9)} if clips(config) else {}
+
+
+def default_filters(scheduler: SchedulerMixin) -> list[str]:
+    """The library's filters that do what the scheduler does to the clean sample, as --with takes them."""
+    name, config = configuration(scheduler)
+    known = (VP_CLASSES | FLOW_CLASSES)[name]
+    if name in DDIM:
+        return []
+    match clean_sample(name, {field: config[field] for field in known if field in config}):
+        case {"clip": bound}:
+            return [f"clip:range={bound}"]
+        case {"ratio": ratio, "max": most}:
+            return [f"threshold:ratio={ratio},max={most}"]
+        case _:
+            return []
+
+
 def default_solver(scheduler: SchedulerMixin) -> str:
     """The library's solver with the options that differ from its own defaults, as --solver takes it."""
     name, config = configuration(scheduler)
@@ -166,6 +203,11 @@ def default_solver(scheduler: SchedulerMixin) -> str:
         solver = "lcm"
         options["origin_steps"] = config["original_inference_steps"], 50
         options["time_scale"] = config["timestep_scaling"], 10.0
+    elif name in DDIM:
+        solver, changed = "ddim", clean_sample(name, config)
+        options["clip"] = changed.get("clip"), None
+        options["threshold"] = changed.get("ratio"), None
+        options["threshold_max"] = changed.get("max", 1.0), 1.0
     elif name == "FlowMatchEulerDiscreteScheduler":
         solver = "lcm" if config["stochastic_sampling"] else "flow-euler"
     else:
@@ -180,8 +222,6 @@ SOLVERS = {
     "HeunDiscreteScheduler": "heun",
     "KDPM2DiscreteScheduler": "dpm2",
     FLOW_HEUN: "heun",
-    "DDIMScheduler": "ddim",
-    "DDIMParallelScheduler": "ddim",
     "FlowMatchLCMScheduler": "lcm",
 }
 
@@ -196,5 +236,7 @@ def noise_fields(scheduler: SchedulerMixin, family: str) -> dict[str, object]:
         schedule, parameterization = vp_schedule(scheduler)
     else:
         schedule, parameterization = flow_schedule(scheduler, family), "velocity"
-    solver = default_solver(scheduler)
-    return {"parameterization": parameterization, "schedule": schedule, "default_solver": solver}
+    fields = {"parameterization": parameterization, "schedule": schedule}
+    fields["default_solver"] = default_solver(scheduler)
+    filters = default_filters(scheduler)
+    return fields | ({"default_filters": filters} if filters else {})

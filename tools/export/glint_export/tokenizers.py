@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import gzip
+import importlib.util
 import json
 from pathlib import Path
 
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as proto
-from transformers import PreTrainedTokenizerBase
+from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 
 from .errors import require
 
+CLIP_WORDS = 49408
 PROMPTS = (
     "",
     "a photo of an astronaut riding a horse",
@@ -21,6 +24,34 @@ PROMPTS = (
     "wow!!! <|endoftext|> </s> <pad> <extra_id_0> #hashtag @user",
     "long " * 300,
 )
+
+
+def byte_symbols() -> list[str]:
+    """GPT-2's printable stand-ins for the 256 bytes, in the order of CLIP's vocabulary."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(b) for b in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+
+
+def clip_vocabulary() -> Path | None:
+    """The merges of CLIP's byte-pair encoding, in the package open_clip_torch if that is installed."""
+    package = importlib.util.find_spec("open_clip")
+    for folder in package.submodule_search_locations or () if package else ():
+        file = Path(folder) / "bpe_simple_vocab_16e6.txt.gz"
+        if file.is_file():
+            return file
+    return None
+
+
+def clip_tokenizer(file: Path, pad: str) -> CLIPTokenizer:
+    """CLIP's tokenizer, made of its merges as CLIP's code does."""
+    lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")
+    merges = [tuple(line.split()) for line in lines[1 : CLIP_WORDS - 2 * 256 - 2 + 1]]
+    symbols = byte_symbols()
+    words = [*symbols, *(symbol + "</w>" for symbol in symbols), *map("".join, merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    require(len(words) == CLIP_WORDS and len(set(words)) == CLIP_WORDS, f"{file}: not CLIP's vocabulary")
+    vocabulary = {word: i for i, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=77)
 
 
 def common_fields(tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, object]:
