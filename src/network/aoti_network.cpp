@@ -29,13 +29,15 @@ int64_t attention_calls(const ModelFile& source) {
 class AotiNetwork final : public Network {
  public:
   /// Loads the package at `path`; messages call it `file`.
-  AotiNetwork(std::string file, const std::string& path, at::DeviceIndex device_index,
+  AotiNetwork(std::string file, const std::string& path, at::DeviceIndex device_index, int64_t bytes,
               int64_t attention_layers)
       : file_(std::move(file)),
+        bytes_(bytes),
         attention_layers_(attention_layers),
         loader_(path, "model", false, 1, device_index) {}
 
   int64_t attention_layers() const override { return attention_layers_; }
+  void add_bytes(WeightBytes& sum) const override { sum.add(this, bytes_); }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
     return torch_boundary(ErrorCode::Internal, file_, [&] {
@@ -48,6 +50,7 @@ class AotiNetwork final : public Network {
 
  private:
   std::string file_;
+  int64_t bytes_;
   int64_t attention_layers_;
   // Mutable, yet logically const: concurrent calls queue for the loader's one runner.
   mutable torch::inductor::AOTIModelPackageLoader loader_;
@@ -65,18 +68,18 @@ bool load_libtorch() {
 }
 
 std::shared_ptr<const Network> open_package(const std::string& file, const std::string& path,
-                                            at::DeviceIndex index, int64_t layers) {
+                                            at::DeviceIndex index, int64_t bytes, int64_t layers) {
   // Packages link to libtorch.so unless exported with link_libtorch = False, although they only need
   // libtorch_cpu.so. Load it only for packages that require it, since it pulls in the CUDA libraries.
   try {
-    return std::make_shared<const AotiNetwork>(file, path, index, layers);
+    return std::make_shared<const AotiNetwork>(file, path, index, bytes, layers);
   } catch (const std::exception& error) {
     if (std::string_view(error.what()).find("libtorch.so") == std::string_view::npos) throw;
     GLINT_CHECK(load_libtorch(), BadModel,
                 "{}: the package is linked with libtorch.so, which cannot be loaded here; export it with "
                 "torch._inductor.config.aot_inductor.link_libtorch = False",
                 file);
-    return std::make_shared<const AotiNetwork>(file, path, index, layers);
+    return std::make_shared<const AotiNetwork>(file, path, index, bytes, layers);
   }
 }
 
@@ -91,7 +94,8 @@ std::shared_ptr<const Network> load_aoti(const ModelFile& source, const ParsedLo
   return torch_boundary(ErrorCode::BadModel, what, [&] {
     const UnnamedFile copy;
     copy.append(*source);
-    return open_package(file, copy.path(), index, options.attention ? attention_calls(source) : 0);
+    return open_package(file, copy.path(), index, static_cast<int64_t>(source->size()),
+                        options.attention ? attention_calls(source) : 0);
   });
 }
 
