@@ -56,19 +56,28 @@ class AotiNetwork final : public Network {
   mutable torch::inductor::AOTIModelPackageLoader loader_;
 };
 
-/// Loads libtorch.so from beside the libtorch_cpu.so in use; returns whether that worked. It fails without
-/// the CUDA libraries, as in glint's own CPU set-up.
-bool load_libtorch() {
+/// Returns the file of the libtorch_cpu.so in use, or an empty path if it cannot be told.
+std::filesystem::path libtorch_cpu() {
   Dl_info here{};
   const auto* symbol =
       reinterpret_cast<const void*>(&torch::inductor::AOTIModelPackageLoader::load_metadata_from_package);
-  if (!::dladdr(symbol, &here) || !here.dli_fname) return false;
-  const auto library = std::filesystem::path(here.dli_fname).parent_path() / "libtorch.so";
-  return ::dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr;
+  return ::dladdr(symbol, &here) && here.dli_fname ? here.dli_fname : "";
+}
+
+/// Shows libtorch's symbols to all libraries. Packages look for them there, and do not find those of a
+/// library that came with a plug-in, such as a module of a program or an extension of Python.
+void show_libtorch() { ::dlopen(libtorch_cpu().c_str(), RTLD_LAZY | RTLD_NOLOAD | RTLD_GLOBAL); }
+
+/// Loads libtorch.so from beside the libtorch_cpu.so in use; returns whether that worked. It fails without
+/// the CUDA libraries, as in glint's own CPU set-up.
+bool load_libtorch() {
+  const auto library = libtorch_cpu().parent_path() / "libtorch.so";
+  return library.has_parent_path() && ::dlopen(library.c_str(), RTLD_LAZY | RTLD_LOCAL) != nullptr;
 }
 
 std::shared_ptr<const Network> open_package(const std::string& file, const std::string& path,
                                             at::DeviceIndex index, int64_t bytes, int64_t layers) {
+  show_libtorch();
   // Packages link to libtorch.so unless exported with link_libtorch = False, although they only need
   // libtorch_cpu.so. Load it only for packages that require it, since it pulls in the CUDA libraries.
   try {
