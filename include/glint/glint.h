@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 /* Increases with every addition. */
-#define GLINT_C_VERSION 1
+#define GLINT_C_VERSION 2
 
 /* Sets a struct to zeros but for its size: glint_model m = GLINT_INIT(glint_model); */
 #ifdef __cplusplus
@@ -150,6 +150,11 @@ typedef struct glint_engine_config {
   const char* device;       /* for a bundle: null = "cpu" */
   void (*log)(void* user, glint_log_level level, const char* message); /* may be null; called on any thread */
   void* log_user;
+  /* Since version 2: the most bytes of a bundle's weights in memory at one time; 0 = no limit. Where it would
+   * be passed, components that no job runs with are let go of first. A job whose text encoders, denoiser or
+   * decoder alone are larger is refused with GLINT_OUT_OF_MEMORY before anything is loaded, and one that
+   * finds no room beside other jobs ends with it. What a job computes comes on top. */
+  uint64_t memory_limit;
 } glint_engine_config;
 
 /* What a job tells while it runs. All pointers end with the call. */
@@ -209,6 +214,18 @@ GLINT_C_API glint_status glint_engine_create(const glint_engine_config* config, 
 GLINT_C_API glint_status glint_engine_retain(glint_engine* engine);
 GLINT_C_API glint_status glint_engine_release(glint_engine* engine); /* null is allowed, for every release */
 
+/* Since version 2. Writes the bytes that the weights of a bundle's component have in memory, "denoiser" or
+ * "text_encoder" for example; null = of all components. They are loaded when first used. A host's model has
+ * none. Errors: GLINT_NOT_FOUND for a component that has nothing in memory. */
+GLINT_C_API glint_status glint_engine_memory(glint_engine* engine, const char* component, uint64_t* bytes);
+/* Since version 2. Writes the name of the component number `index` of those in memory, as glint_session_get
+ * writes. Errors: GLINT_NOT_FOUND past the last one. */
+GLINT_C_API glint_status glint_engine_component(glint_engine* engine, int32_t index, char* text, size_t size,
+                                                size_t* needed);
+/* Since version 2. Lets go of all weights; they are loaded again when next used. Jobs that run keep theirs
+ * until the stage ends. */
+GLINT_C_API glint_status glint_engine_free_params(glint_engine* engine);
+
 /* session */
 
 GLINT_C_API glint_status glint_session_create(glint_engine* engine, glint_session** session);
@@ -223,6 +240,9 @@ GLINT_C_API glint_status glint_session_release(glint_session* session);
  *   adapters                         name=scale,...
  *   size                             latent sizes without the batch, as "4,64,64"
  *   prompt, negative, width, height  with a bundle only
+ *   free_params_immediately          true or false, with a bundle only: let go of each stage's weights when
+ * it
+ *                                    ends, and load them in every job
  *   prompt_2, prompt_3, negative_2, negative_3, clip_skip, text_length, and for SDXL original_size,
  *   target_size (WIDTHxHEIGHT), crop (LEFT,TOP), negative_original_size, negative_target_size,
  *   negative_crop                    with a bundle only
@@ -278,7 +298,8 @@ GLINT_C_API glint_status glint_job_latent_sizes(glint_job* job, int64_t* sizes, 
 /* Copies the latents as float32; count is the number of values there is room for, needed that of the latents.
  */
 GLINT_C_API glint_status glint_job_latents(glint_job* job, float* values, size_t count, size_t* needed);
-/* Writes the size of picture `index`. Errors: GLINT_NOT_FOUND if there is no such picture. */
+/* Writes the size of picture `index`. Errors: GLINT_NOT_FOUND if there is no such picture; a host's model and
+ * a bundle without a decoder make none. */
 GLINT_C_API glint_status glint_job_picture_size(glint_job* job, int32_t index, int32_t* width,
                                                 int32_t* height);
 /* Copies picture `index` as RGBA8, rows row_stride bytes apart; size is that of the buffer in bytes. */

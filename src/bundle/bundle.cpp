@@ -87,6 +87,9 @@ Bundle Bundle::open(const std::filesystem::path& folder, const LoadOptions& opti
   auto state = std::make_shared<State>();
   state->folder = folder;
   state->options = options;
+  GLINT_CHECK(options.memory_limit >= 0, InvalidArgument, "memory_limit: expected 0 or more bytes, got {}",
+              options.memory_limit);
+  state->loaded = std::make_shared<Loaded>(options.memory_limit);
   detail::parse_device(options.device);
   const std::filesystem::path path = detail::manifest_path(folder);
   const detail::FileBytes content(path);
@@ -128,40 +131,95 @@ std::string Bundle::dtype(const std::string& name) const {
   return facts_of(component.backend).built_in && computes_in != "float64" ? "float32" : computes_in;
 }
 
-std::shared_ptr<const Network> Bundle::network(const std::string& name) const {
-  return state_->once(state_->loaded->networks, name, [&] { return state_->load_network(name); });
+std::shared_ptr<const Network> Bundle::network(const std::string& name) const { return state_->held(name); }
+
+std::shared_ptr<const detail::HeldNetwork> Bundle::State::held(const std::string& name) const {
+  return once(loaded->networks, name, [&] {
+    ComponentFile file = file_of(name);
+    file.check();
+    const int64_t bytes = file.expected_bytes();
+    return std::make_shared<const detail::HeldNetwork>(loaded->ledger, name, bytes,
+                                                       [file = std::move(file)] { return file.load(); });
+  });
 }
 
-std::shared_ptr<const Network> Bundle::State::load_network(const std::string& name) const {
+ComponentFile Bundle::State::file_of(const std::string& name) const {
   const auto& component = this->component(name);
   GLINT_CHECK(!is_tokenizer(name), InvalidArgument, "components.{}: a tokenizer is no network", name);
-  const BackendFacts& facts = facts_of(component.backend);
-  LoadOptions wanted = options;
-  wanted.dtype = component.compute == component.dtype ? std::string(kStored) : dtype(component);
-  wanted.gradients = options.gradients && facts.gradients;
+  ComponentFile file{.name = name,
+                     .folder = folder,
+                     .component = component,
+                     .options = options,
+                     .torch = manifest.torch,
+                     .latent = latent_sizes(manifest.latent)};
+  file.options.dtype = component.compute == component.dtype ? std::string(kStored) : dtype(component);
+  file.options.gradients = options.gradients && facts_of(component.backend).gradients;
+  return file;
+}
+
+void ComponentFile::check() const {
   GLINT_CHECK(
-      !facts.compiled || known_torch(manifest.torch), BadModel,
+      !facts_of(component.backend).compiled || known_torch(torch), BadModel,
       "components.{}: {} was made with torch {}, this is torch {}; a compiled package runs only with the "
       "torch that compiled it: export it again, or as torchscript or pt2",
-      name, component.file, manifest.torch, torch_version());
+      name, component.file, torch, torch_version());
   try {
-    detail::check_load(component.file, component.backend, wanted);
+    detail::check_load(component.file, component.backend, options);
   } catch (const Error& error) {
     fail(error.code(), "components.{}: {}", name, error.what());
   }
+}
+
+int64_t ComponentFile::expected_bytes() const {
+  std::error_code ignored;
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(folder / component.file, ignored));
+  if (ignored || options.dtype == kStored || !facts_of(component.backend).converts) return ignored ? 0 : size;
+  const auto width = [](const std::string& dtype) {
+    return static_cast<int64_t>(at::elementSize(detail::parse_dtype(dtype)));
+  };
+  return size / width(component.dtype) * width(options.dtype);
+}
+
+std::shared_ptr<const Network> ComponentFile::load() const {
   const auto file = std::make_shared<const detail::HashedFile>(folder / component.file);
   check_sha256(folder / component.file, "components." + name, component.sha256, file->sha256());
-  auto made = load_told(file, component.backend, wanted, manifest.torch);
+  auto made = load_told(file, component.backend, options, torch);
   const std::vector<std::string> takes = made->inputs();
   GLINT_CHECK(takes.empty() || takes == component.inputs, BadModel,
               "components.{}.inputs: the network in {} takes [{}], got [{}]", name, component.file,
               joined_text(takes, ", "), joined_text(component.inputs, ", "));
   try {
-    made->check_latents(latent_sizes(manifest.latent));
+    made->check_latents(latent);
   } catch (const Error& error) {
     fail(ErrorCode::BadModel, "components.{}: {}", name, error.what());
   }
   return made;
+}
+
+std::map<std::string, int64_t> Bundle::memory() const {
+  const std::lock_guard lock(state_->loaded->mutex);
+  std::map<std::string, int64_t> bytes;
+  for (const auto& [name, network] : state_->loaded->ledger->networks) {
+    WeightBytes sum;
+    network->add_bytes(sum);
+    if (sum.total() > 0) bytes[name] = sum.total();
+  }
+  if (const WeightBytes files = state_->adapter_bytes(); files.total() > 0) bytes["adapters"] = files.total();
+  return bytes;
+}
+
+int64_t Bundle::weight_bytes(const std::string& component) const {
+  const std::lock_guard lock(state_->loaded->mutex);
+  WeightBytes sum;
+  const auto held = state_->loaded->ledger->networks.find(component);
+  if (held != state_->loaded->ledger->networks.end()) held->second->add_bytes(sum);
+  return sum.total() > 0 ? sum.total() : state_->file_of(component).expected_bytes();
+}
+
+void Bundle::free_params() const {
+  const std::lock_guard lock(state_->loaded->mutex);
+  for (const auto& [name, network] : state_->loaded->ledger->networks) network->release();
+  state_->prompt_encoder = nullptr;  // its encoders hold changed weights
 }
 
 }  // namespace glint

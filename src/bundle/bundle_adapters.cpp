@@ -85,7 +85,7 @@ AdaptedNetwork Bundle::adapted(const std::string& component) const {
 AdaptedNetwork Bundle::make_adapted(const std::string& component) const {
   const std::lock_guard lock(state_->loaded->mutex);
   if (const auto found = state_->adapted.find(component); found != state_->adapted.end())
-    return found->second;
+    return *found->second;
   // Fail before loading the network, which may take long.
   const Backend backend = state_->component(component).backend;
   for (const auto& [name, file] : state_->adapter_files())
@@ -94,7 +94,8 @@ AdaptedNetwork Bundle::make_adapted(const std::string& component) const {
         "adapters.{}: components.{} cannot have any: the weights of its {} file are fixed; export it as "
         "torchscript, not frozen",
         name, component, enum_name(backend));
-  const std::shared_ptr<const Network> base = network(component);
+  const std::shared_ptr<const detail::HeldNetwork> base = state_->held(component);
+  const auto held = base->hold();  // the same weights for all adapters
   std::map<std::string, WeightChanges> adapters;
   for (const auto& [name, file] : state_->adapter_files()) {
     GLINT_CHECK(
@@ -104,8 +105,29 @@ AdaptedNetwork Bundle::make_adapted(const std::string& component) const {
         name, component, state_->component(component).file);
     adapters.emplace(name, match_adapter(file, component, base->weights(), options().warn));
   }
-  return state_->adapted.emplace(component, AdaptedNetwork(base, std::move(adapters), options().adapter_sets))
-      .first->second;
+  auto make_room = [ledger = state_->loaded->ledger, component](int64_t bytes) {
+    ledger->make_room(component, bytes);
+  };
+  const auto made = std::make_shared<const AdaptedNetwork>(base, std::move(adapters), options().adapter_sets,
+                                                           std::move(make_room));
+  base->adapted_by(made);
+  return *state_->adapted.emplace(component, made).first->second;
+}
+
+WeightBytes Bundle::State::adapter_bytes() const {
+  WeightBytes sum;
+  const auto add = [&](const AdapterMatrix& matrix) {
+    for (const at::Tensor* tensor : {&matrix.whole, &matrix.up, &matrix.down, &matrix.core}) sum.add(*tensor);
+  };
+  if (!adapters) return sum;
+  for (const auto& [name, file] : *adapters)
+    for (const auto& [component, changes] : file.layers)
+      for (const WeightChange& change : changes) {
+        add(change.first);
+        add(change.second);
+        sum.add(change.magnitude);
+      }
+  return sum;
 }
 
 }  // namespace glint

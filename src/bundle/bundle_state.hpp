@@ -1,6 +1,7 @@
 // The state behind an opened bundle.
 #pragma once
 
+#include "bundle/held_network.hpp"
 #include "network/loaders.hpp"
 
 #include <glint/bundle/bundle.hpp>
@@ -15,10 +16,9 @@ namespace glint {
 
 /// The state shared by bundles that differ only in their adapters.
 struct Loaded {
-  // Guards all caches, including unshared ones. Held while a component loads: loading is rare, and concurrent
-  // loads would only be slower.
-  std::recursive_mutex mutex;
-  std::map<std::string, std::shared_ptr<const Network>> networks;
+  std::shared_ptr<detail::WeightLedger> ledger;
+  std::recursive_mutex& mutex = ledger->mutex;  // guards all caches, including unshared ones
+  std::map<std::string, std::shared_ptr<const detail::HeldNetwork>> networks;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers;
   std::map<std::string, std::shared_ptr<const TextEncoder>> text_encoders;
   std::shared_ptr<const PromptEncoder> prompt_encoder;
@@ -26,6 +26,27 @@ struct Loaded {
   std::shared_ptr<const ImageEncoder> encoder;
   std::shared_ptr<const VideoDecoder> video_decoder;
   std::shared_ptr<const VideoEncoder> video_encoder;
+
+  explicit Loaded(int64_t memory_limit) : ledger(std::make_shared<detail::WeightLedger>(memory_limit)) {}
+  Loaded(const Loaded&) = delete;
+  Loaded& operator=(const Loaded&) = delete;
+};
+
+/// All it takes to load a component's network, any number of times.
+struct ComponentFile {
+  std::string name;
+  std::filesystem::path folder;
+  Component component;
+  LoadOptions options;          ///< dtype and gradients as this component has them
+  std::string torch;            ///< the version that made it
+  std::vector<int64_t> latent;  ///< the shape of one sample, -1 for sizes set by the request
+
+  /// Throws unless it may be loaded, as far as can be told without the file.
+  void check() const;
+  /// Loads the network after verifying it against the manifest.
+  std::shared_ptr<const Network> load() const;
+  /// Returns the bytes its weights are expected to take.
+  int64_t expected_bytes() const;
 };
 
 struct Bundle::State {
@@ -33,11 +54,11 @@ struct Bundle::State {
   LoadOptions options;
   Manifest manifest;
   std::string sha256;  // of model.json
-  std::shared_ptr<Loaded> loaded = std::make_shared<Loaded>();
+  std::shared_ptr<Loaded> loaded;
   std::map<std::string, std::shared_ptr<const Model>> models;
   std::optional<std::map<std::string, AdapterFile>> adapters;
-  std::map<std::string, AdaptedNetwork> adapted;  // by component name
-  Adapters prompt_scales;                         // the scales of the last prompt encoder
+  std::map<std::string, std::shared_ptr<const AdaptedNetwork>> adapted;  // by component name
+  Adapters prompt_scales;  // the scales of the last prompt encoder
   std::shared_ptr<const PromptEncoder> prompt_encoder;
 
   const Component& component(const std::string& name) const {
@@ -92,8 +113,14 @@ struct Bundle::State {
   std::shared_ptr<const detail::FileBytes> checked_content(const std::string& file, const std::string& sha256,
                                                            const std::string& place) const;
 
-  /// Loads a component's network after verifying it against the manifest.
-  std::shared_ptr<const Network> load_network(const std::string& name) const;
+  /// Returns the file of a component's network and how to load it.
+  ComponentFile file_of(const std::string& name) const;
+
+  /// Returns a component's network, loaded on first use.
+  std::shared_ptr<const detail::HeldNetwork> held(const std::string& name) const;
+
+  /// Returns what the adapter files that were read have in memory.
+  WeightBytes adapter_bytes() const;
 
   /// Returns the adapters by name, read on first use.
   const std::map<std::string, AdapterFile>& adapter_files();

@@ -7,11 +7,13 @@
 #include <glint/vae/image_decoder.hpp>
 
 #include <array>
+#include <limits>
 
 namespace glint::capi {
 namespace {
 
-constexpr std::array<std::string_view, 4> kOwn{"prompt", "negative", "width", "height"};
+constexpr std::array<std::string_view, 5> kOwn{"prompt", "negative", "width", "height",
+                                               "free_params_immediately"};
 
 Picture with_alpha(const Image& image) {
   Picture picture{.width = static_cast<int32_t>(image.width), .height = static_cast<int32_t>(image.height)};
@@ -21,16 +23,18 @@ Picture with_alpha(const Image& image) {
   return picture;
 }
 
-LoadOptions load_options(const std::string& device, const Engine::Log& log) {
-  LoadOptions options{.device = device};
+LoadOptions load_options(const glint_engine_config& config, const Engine::Log& log) {
+  constexpr auto kMost = static_cast<uint64_t>((std::numeric_limits<int64_t>::max)());
+  LoadOptions options{.device = config.device ? config.device : "cpu",
+                      .memory_limit = static_cast<int64_t>((std::min)(config.memory_limit, kMost))};
   if (log) options.warn = [log](const std::string& text) { log(GLINT_LOG_WARNING, text); };
   return options;
 }
 
 class BundleEngine final : public Engine {
  public:
-  BundleEngine(const std::string& folder, const std::string& device, Log log)
-      : Engine(log), pipeline_(Bundle::load(folder, load_options(device, log))) {}
+  BundleEngine(const glint_engine_config& config, Log log)
+      : Engine(log), pipeline_(Bundle::load(config.bundle, load_options(config, log))) {}
 
   void check_key(std::string_view key) const override {
     const auto fields = prompt_fields();
@@ -47,6 +51,12 @@ class BundleEngine final : public Engine {
                   "{}: expected a whole number from 1 to 65536, got {}", key, pixels);
       return;
     }
+    if (key == "free_params_immediately") {
+      const std::string text = options.get(key);
+      GLINT_CHECK(text == "true" || text == "false", InvalidArgument, "{}: expected true or false, got '{}'",
+                  key, text);
+      return;
+    }
     for (const PromptField& field : prompt_fields()) {
       if (field.name != key) continue;
       PromptOptions unused;
@@ -56,13 +66,16 @@ class BundleEngine final : public Engine {
     Engine::check(options, key);
   }
 
-  Work prepare(const Options& options) const override {
+  Work prepare(const Options& options, bool previews) const override {
     GenerateRequest request{.prompts = {options.get("prompt")},
                             .schedule = parse_pairs(options.get("schedule"), "schedule"),
                             .adapters = parse_adapters(options.get("adapters")),
                             .seed = std::stoull(options.get("seed", "0")),
                             .count = static_cast<int64_t>(options.number("count", 1)),
-                            .noise = options.tensor("noise")};
+                            .noise = options.tensor("noise"),
+                            .decode = pipeline_.bundle().has("vae_decoder"),
+                            .free_params_immediately = options.get("free_params_immediately") == "true",
+                            .previews = previews};
     if (options.text.contains("negative")) request.negative = options.get("negative");
     for (const PromptField& field : prompt_fields())
       if (options.text.contains(field.name))
@@ -95,15 +108,17 @@ class BundleEngine final : public Engine {
     return with_alpha(to_images(pipeline_.bundle().decoder()->decode(first)).front());
   }
 
+  std::map<std::string, int64_t> memory() const override { return pipeline_.bundle().memory(); }
+  void free_params() const override { pipeline_.bundle().free_params(); }
+
  private:
   Pipeline pipeline_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Engine> make_bundle_engine(const std::string& folder, const std::string& device,
-                                                 Engine::Log log) {
-  return std::make_shared<const BundleEngine>(folder, device, std::move(log));
+std::shared_ptr<const Engine> make_bundle_engine(const glint_engine_config& config, Engine::Log log) {
+  return std::make_shared<const BundleEngine>(config, std::move(log));
 }
 
 }  // namespace glint::capi

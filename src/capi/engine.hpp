@@ -60,11 +60,17 @@ class Engine {
   /// Throws unless the options, of which `key` is new, can be used one by one.
   virtual void check(const Options& options, std::string_view key) const;
 
-  /// Throws for options that cannot be used together.
-  virtual Work prepare(const Options& options) const = 0;
+  /// Throws for options that cannot be used together. `previews` says whether preview() will be called.
+  virtual Work prepare(const Options& options, bool previews) const = 0;
 
   /// Returns a picture of an estimate of the clean latents [B,C,...], if the engine can make one.
   virtual std::optional<Picture> preview(const Tensor& /*denoised*/) const { return std::nullopt; }
+
+  /// Returns the bytes of weights in memory by component.
+  virtual std::map<std::string, int64_t> memory() const { return {}; }
+
+  /// Lets go of all weights, which are loaded again when next used.
+  virtual void free_params() const {}
 
   void log(glint_log_level level, const std::string& message) const {
     if (log_) log_(level, message);
@@ -76,8 +82,7 @@ class Engine {
 
 std::shared_ptr<const Engine> make_host_engine(const glint_model& model, Engine::Log log);
 /// Errors:  GLINT_UNSUPPORTED in the library without bundles.
-std::shared_ptr<const Engine> make_bundle_engine(const std::string& folder, const std::string& device,
-                                                 Engine::Log log);
+std::shared_ptr<const Engine> make_bundle_engine(const glint_engine_config& config, Engine::Log log);
 
 /// Borrows a tensor's memory; the tensor must be contiguous. `sizes` must outlive the view.
 glint_tensor view_of(const Tensor& tensor);

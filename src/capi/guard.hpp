@@ -4,6 +4,8 @@
 #include <glint/glint.h>
 #include <glint/core/error.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -47,20 +49,28 @@ glint_status guarded(Function&& function) noexcept {
   }
 }
 
-/// Returns the caller's struct.
+/// The size a struct had in the header's first version.
+template <typename T>
+inline constexpr size_t kFirstSize = sizeof(T);
+template <>
+inline constexpr size_t kFirstSize<glint_engine_config> = offsetof(glint_engine_config, memory_limit);
+
+/// Returns the caller's struct, zeros in place of what an older header did not have.
 /// Errors: InvalidArgument for null or an impossible size; GLINT_UNSUPPORTED if it says more than is known.
 template <typename T>
 T taken(const T* given, std::string_view name) {
   GLINT_CHECK(given, InvalidArgument, "{}: expected a struct, got null", name);
   const size_t size = given->struct_size;
-  GLINT_CHECK(size >= sizeof(T) && size < 65536, InvalidArgument,
+  GLINT_CHECK(size == kFirstSize<T> || (size >= sizeof(T) && size < 65536), InvalidArgument,
               "{}.struct_size: expected {}, got {}; set it to sizeof the struct", name, sizeof(T), size);
   const auto* bytes = reinterpret_cast<const unsigned char*>(given);
   for (size_t i = sizeof(T); i < size; ++i)
     if (bytes[i] != 0)
       throw Refused(GLINT_UNSUPPORTED,
                     message("{}: made for a newer glint, whose additions are not known here", name));
-  return *given;
+  T copy{};
+  std::memcpy(&copy, given, (std::min)(size, sizeof(T)));
+  return copy;
 }
 
 /// Writes text and its size as the interface's functions do.

@@ -123,7 +123,7 @@ class HostEngine final : public Engine {
       for (const Choice& choice : parse_methods(text)) builtins().make(choice);
   }
 
-  Work prepare(const Options& options) const override {
+  Work prepare(const Options& options, bool /*previews*/) const override {
     const ModelInfo& info = model_->info();
     const bool flow = info.noise_kind == NoiseKind::Flow;
     const auto solver = builtins().solver(parse_choice(options.get("solver", flow ? "flow-euler" : "euler")));

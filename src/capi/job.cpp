@@ -128,7 +128,7 @@ std::unique_ptr<glint_job> make_job(glint_session* session, const glint_job_conf
   auto run = std::make_shared<Run>();
   run->engine = own.engine;
   run->config = taken_config;
-  run->work = own.engine->prepare(options);
+  run->work = own.engine->prepare(options, taken_config.on_event && taken_config.preview_every > 0);
   run->seed = std::stoull(options.get("seed", "0"));
   return std::make_unique<glint_job>(std::move(run));
 }

@@ -3,10 +3,10 @@
 
 namespace glint::capi {
 
-std::shared_ptr<const Engine> make_bundle_engine(const std::string& folder, const std::string&, Engine::Log) {
+std::shared_ptr<const Engine> make_bundle_engine(const glint_engine_config& config, Engine::Log) {
   throw Refused(
       GLINT_UNSUPPORTED,
-      message("bundle '{}': this library runs models of the host only; glint_c has bundles", folder));
+      message("bundle '{}': this library runs models of the host only; glint_c has bundles", config.bundle));
 }
 
 }  // namespace glint::capi

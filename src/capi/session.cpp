@@ -20,7 +20,7 @@ std::shared_ptr<const Engine> make_engine(const glint_engine_config& config) {
   GLINT_CHECK((config.bundle != nullptr) != (config.model != nullptr), InvalidArgument,
               "config: expected a bundle or a model, got {}", config.bundle ? "both" : "neither");
   if (config.model) return make_host_engine(taken(config.model, "model"), log_of(config));
-  return make_bundle_engine(config.bundle, config.device ? config.device : "cpu", log_of(config));
+  return make_bundle_engine(config, log_of(config));
 }
 
 }  // namespace
@@ -40,6 +40,31 @@ GLINT_C_API glint_status glint_engine_create(const glint_engine_config* config, 
 GLINT_C_API glint_status glint_engine_retain(glint_engine* engine) { return retain(engine, "engine"); }
 GLINT_C_API glint_status glint_engine_release(glint_engine* engine) {
   return release(engine, "engine", [](glint_engine&) {});
+}
+
+GLINT_C_API glint_status glint_engine_memory(glint_engine* engine, const char* component, uint64_t* bytes) {
+  return guarded([&] {
+    const std::map<std::string, int64_t> memory = object(engine, "engine").body->memory();
+    check_given(bytes, "bytes");
+    uint64_t sum = 0;
+    for (const auto& [name, held] : memory)
+      if (!component || name == component) sum += static_cast<uint64_t>(held);
+    GLINT_CHECK(!component || memory.contains(component), NotFound, "component: '{}' has nothing in memory",
+                component);
+    *bytes = sum;
+  });
+}
+GLINT_C_API glint_status glint_engine_component(glint_engine* engine, int32_t index, char* text, size_t size,
+                                                size_t* needed) {
+  return guarded([&] {
+    const std::map<std::string, int64_t> memory = object(engine, "engine").body->memory();
+    GLINT_CHECK(index >= 0 && static_cast<size_t>(index) < memory.size(), NotFound,
+                "index: {} components are in memory, got {}", memory.size(), index);
+    give_text(std::next(memory.begin(), index)->first, text, size, needed);
+  });
+}
+GLINT_C_API glint_status glint_engine_free_params(glint_engine* engine) {
+  return guarded([&] { object(engine, "engine").body->free_params(); });
 }
 
 GLINT_C_API glint_status glint_session_create(glint_engine* engine, glint_session** session) {

@@ -43,10 +43,11 @@ std::filesystem::path find_model(const std::string& name_or_path);
 /// Which model to load, and how far to trust it.
 struct ModelArguments {
   std::string name = "emoji-flow", device = "cpu", dtype;
-  std::string trust;   ///< "", code or none
-  std::string sha256;  ///< of model.json, if it is to be a certain one
-  bool named = false;  ///< the user gave the name
-  bool pack = true;    ///< LoadOptions::pack
+  std::string trust;          ///< "", code or none
+  std::string sha256;         ///< of model.json, if it is to be a certain one
+  bool named = false;         ///< the user gave the name
+  bool pack = true;           ///< LoadOptions::pack
+  double memory_limit = 0.0;  ///< LoadOptions::memory_limit in MiB
 };
 
 /// Adds --model, --device, --dtype, --pack, --trust and --sha256.

@@ -74,6 +74,16 @@ void add_output_options(CLI::App& command, GenerateArguments& args) {
 void add_run_options(CLI::App& command, GenerateArguments& args) {
   command.add_flag("--effective-guidance", args.request.effective_guidance,
                    "measure the guidance scale every step amounts to, for --json; 2 more rows a step");
+  command.add_flag("--free-params-immediately", args.request.free_params_immediately,
+                   "let go of the weights of each stage when it ends, so that text encoders, denoiser and "
+                   "decoder are never in memory together; takes longer, same pictures");
+  command
+      .add_option(
+          "--memory-limit", args.model.memory_limit,
+          "most MiB of weights in memory at once; what is not in use goes, what does not fit is refused; "
+          "0 = no limit")
+      ->check(CLI::Range(0.0, 1e9))
+      ->capture_default_str();
   command.add_flag("--json", args.json, "print one JSON object about the run");
   command.add_flag("--quiet,-q", args.quiet, "no progress, no paths");
 }

@@ -2,8 +2,6 @@
 #include "cli/cli.hpp"
 #include "cli/terminal.hpp"
 
-#include <dlfcn.h>
-
 namespace glint::cli {
 
 void add_commands(CLI::App& app, int& exit_code) {
@@ -16,16 +14,7 @@ void add_commands(CLI::App& app, int& exit_code) {
 
 }  // namespace glint::cli
 
-namespace {
-
-/// Shows libtorch's symbols to all libraries: compiled packages (aoti) look for them there, and would not
-/// find those of a library that came with a module.
-void show_libtorch() { ::dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD | RTLD_GLOBAL); }
-
-}  // namespace
-
 extern "C" [[gnu::visibility("default")]] int glint_program(int argc, char** argv, int standard_output) {
-  show_libtorch();
   glint::cli::adopt_standard_output(standard_output);
   glint::cli::start_log();
   return glint::cli::program(argc, argv);

@@ -31,13 +31,15 @@ std::vector<std::string> code_files(const Manifest& manifest) {
 
 Bundle open_model(const ModelArguments& args, bool attention, bool quiet) {
   const fs::path folder = find_model(args.name);
-  const Bundle bundle = Bundle::load(folder, {.device = args.device,
-                                              .dtype = args.dtype,
-                                              .attention = attention,
-                                              .pack = args.pack,
-                                              .warn = quiet ? nullptr : &warn,
-                                              .trust = args.trust == "none" ? Trust::Data : Trust::Code,
-                                              .sha256 = args.sha256});
+  const Bundle bundle =
+      Bundle::load(folder, {.device = args.device,
+                            .dtype = args.dtype,
+                            .attention = attention,
+                            .pack = args.pack,
+                            .warn = quiet ? nullptr : &warn,
+                            .trust = args.trust == "none" ? Trust::Data : Trust::Code,
+                            .memory_limit = static_cast<int64_t>(args.memory_limit * 0x1p20),
+                            .sha256 = args.sha256});
   const std::vector<std::string> code = code_files(bundle.manifest());
   if (args.trust.empty() && !quiet && !code.empty() && !is_known(folder))
     spdlog::warn(

@@ -30,7 +30,7 @@ at::Tensor changed(const at::Tensor& weight,
 }  // namespace
 
 /// Recently used sets, most recent first. A slot's own lock is held while its weights are computed, so that
-/// threads using other sets need not wait.
+/// threads using other sets need not wait; its network is under the cache's.
 struct AdaptedNetwork::Cache {
   struct Slot {
     Adapters scales;
@@ -57,11 +57,20 @@ struct AdaptedNetwork::Cache {
     slots.push_front(slot);
     return slot;
   }
+
+  std::shared_ptr<const Network> network_of(const Slot& slot) {
+    const std::lock_guard lock(mutex);
+    return slot.network;
+  }
+  void set(Slot& slot, std::shared_ptr<const Network> network) {
+    const std::lock_guard lock(mutex);
+    slot.network = std::move(network);
+  }
 };
 
 AdaptedNetwork::AdaptedNetwork(std::shared_ptr<const Network> network,
-                               std::map<std::string, WeightChanges> adapters, int kept)
-    : network_(std::move(network)), adapters_(std::move(adapters)) {
+                               std::map<std::string, WeightChanges> adapters, int kept, MakeRoom make_room)
+    : network_(std::move(network)), adapters_(std::move(adapters)), make_room_(std::move(make_room)) {
   GLINT_CHECK(network_, InvalidArgument, "network: expected a loaded network, got none");
   GLINT_CHECK(kept >= 1, InvalidArgument, "adapter_sets: expected at least 1, got {}", kept);
   GLINT_CHECK(adapters_.empty() || !network_->weights().empty(), InvalidArgument,
@@ -91,9 +100,22 @@ std::shared_ptr<const Network> AdaptedNetwork::at(const Adapters& scales) const 
   if (used.empty()) return network_;
   const std::shared_ptr<Cache::Slot> slot = cache_->slot(used);
   const std::lock_guard lock(slot->forming);
-  if (!slot->network)
-    slot->network = detail::torch_boundary(ErrorCode::Internal, "adapters", [&] { return form(used); });
-  return slot->network;
+  if (auto made = cache_->network_of(*slot)) return made;
+  auto made = detail::torch_boundary(ErrorCode::Internal, "adapters", [&] { return form(used); });
+  cache_->set(*slot, made);
+  return made;
+}
+
+void AdaptedNetwork::forget() const {
+  std::list<std::shared_ptr<Cache::Slot>> ended;  // freed once the lock is given back
+  const std::lock_guard lock(cache_->mutex);
+  ended.swap(cache_->slots);
+}
+
+void AdaptedNetwork::add_kept_bytes(WeightBytes& sum) const {
+  const std::lock_guard lock(cache_->mutex);
+  for (const auto& slot : cache_->slots)
+    if (slot->network) slot->network->add_bytes(sum);
 }
 
 std::shared_ptr<const Network> AdaptedNetwork::form(const Adapters& scales) const {
@@ -101,9 +123,13 @@ std::shared_ptr<const Network> AdaptedNetwork::form(const Adapters& scales) cons
   for (const auto& [name, scale] : scales)
     for (const auto& [weight, changes] : adapters_.at(name))
       for (const WeightChange& change : changes) all[weight].emplace_back(&change, scale);
+  const auto held = network_->hold();  // the same weights all along
+  const Weights& own = network_->weights();
+  int64_t bytes = 0;
+  for (const auto& [name, changes] : all) bytes += static_cast<int64_t>(own.at(name).nbytes());
+  if (make_room_) make_room_(bytes);
   Weights weights;
-  for (const auto& [name, changes] : all)
-    weights.emplace(name, changed(network_->weights().at(name), changes));
+  for (const auto& [name, changes] : all) weights.emplace(name, changed(own.at(name), changes));
   return network_->with_weights(weights);
 }
 

@@ -131,10 +131,11 @@ void write_with_program(caffe2::serialize::PyTorchStreamReader& archive, const s
 class ExportedProgramNetwork final : public Network {
  public:
   /// Loads `path`; messages call it `file`.
-  ExportedProgramNetwork(std::string file, const std::string& path, int64_t attention_layers)
-      : file_(std::move(file)), attention_layers_(attention_layers), runner_(path, "model") {}
+  ExportedProgramNetwork(std::string file, const std::string& path, int64_t bytes, int64_t attention_layers)
+      : file_(std::move(file)), bytes_(bytes), attention_layers_(attention_layers), runner_(path, "model") {}
 
   int64_t attention_layers() const override { return attention_layers_; }
+  void add_bytes(WeightBytes& sum) const override { sum.add(this, bytes_); }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {
     return torch_boundary(ErrorCode::Internal, file_, [&] {
@@ -152,6 +153,7 @@ class ExportedProgramNetwork final : public Network {
 
  private:
   std::string file_;
+  int64_t bytes_;
   int64_t attention_layers_;
   // Mutable, yet logically const: every call takes its own execution frame from the runner's pool.
   mutable torch::nativert::ModelRunnerHandle runner_;
@@ -178,7 +180,8 @@ std::shared_ptr<const Network> load_exported_program(const ModelFile& source,
       return program.layers;
     });
     if (layers == 0) copy.append(*source);
-    return std::make_shared<const ExportedProgramNetwork>(file, copy.path(), layers);
+    return std::make_shared<const ExportedProgramNetwork>(file, copy.path(),
+                                                          static_cast<int64_t>(source->size()), layers);
   });
 }
 

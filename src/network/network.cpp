@@ -60,6 +60,11 @@ at::Device parse_device(const std::string& name) {
 
 }  // namespace detail
 
+void WeightBytes::add(const at::Tensor& tensor) {
+  if (!tensor.defined() || tensor.layout() != at::kStrided) return;
+  add(tensor.storage().unsafeGetStorageImpl(), static_cast<int64_t>(tensor.storage().nbytes()));
+}
+
 std::vector<LayerKeys> Network::text_keys(std::vector<at::Tensor>, size_t) const {
   fail(ErrorCode::Internal, "text_keys: only TorchScript networks can run the text apart");
 }

@@ -1,10 +1,14 @@
 #include "network/packed_layers.hpp"
 
+#include "network/heap.hpp"
+
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
 #include <ATen/ops/equal.h>
 
+#include <atomic>
 #include <string>
+#include <utility>
 
 namespace glint::detail {
 namespace {
@@ -38,6 +42,16 @@ ActivationName name_of(Activation activation) {
   }
 }
 
+/// Counts plain weights that were freed while packed ones were made. What is left of them in the heap is too
+/// small for those by an alignment, so that both would be resident.
+void freed(int64_t bytes) {
+  constexpr int64_t kOften = int64_t{1} << 26;
+  static std::atomic<int64_t> since = 0;
+  if (since.fetch_add(bytes) + bytes < kOften) return;
+  since = 0;
+  trim_heap();
+}
+
 using Scalars = c10::List<std::optional<at::Scalar>>;
 
 }  // namespace
@@ -54,6 +68,13 @@ at::Tensor PackedLayer::weight() const {
   return plain();
 }
 
+void PackedLayer::add_bytes(WeightBytes& sum) const {
+  const std::lock_guard lock(mutex_);
+  sum.add(plain_);
+  for (const Size& size : sizes_)  // an opaque tensor tells its numbers, and not what pads them
+    sum.add(size.order.get(), size.order->weight.numel() * static_cast<int64_t>(sizeof(float)));
+}
+
 std::shared_ptr<const PackedLayer::Order> PackedLayer::order_for(const std::vector<int64_t>& input) {
   static const auto describe = operator_called("mkldnn::_get_mkldnn_serialized_md");
   const std::lock_guard lock(mutex_);
@@ -67,7 +88,7 @@ std::shared_ptr<const PackedLayer::Order> PackedLayer::order_for(const std::vect
   if (!order) order = std::make_shared<const Order>(Order{description, std::move(packed)});
   sizes_.push_back({input, order});
   if (sizes_.size() > kSizesKept) sizes_.erase(sizes_.begin());
-  plain_.reset();
+  if (plain_.defined()) freed(static_cast<int64_t>(std::exchange(plain_, at::Tensor()).nbytes()));
   return order;
 }
 

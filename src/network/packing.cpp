@@ -118,14 +118,15 @@ void pack(Block& block, PackedLayers& layers) {
   }
 }
 
-/// The memory of every tensor that is a constant of the block.
-void add_constants(Block& block, std::set<const void*>& memory) {
+/// Calls `take` with every dense tensor that is a constant of the block.
+template <typename Take>
+void each_constant(Block& block, const Take& take) {
   for (Node* node : block.nodes()) {
-    for (Block* inner : node->blocks()) add_constants(*inner, memory);
+    for (Block* inner : node->blocks()) each_constant(*inner, take);
     if (node->kind() != c10::prim::Constant || node->outputs().size() != 1) continue;
     const auto constant = torch::jit::toIValue(node->output());
     if (constant && constant->isTensor() && constant->toTensor().layout() == at::kStrided)
-      memory.insert(constant->toTensor().const_data_ptr());
+      take(constant->toTensor());
   }
 }
 
@@ -172,9 +173,14 @@ PackedLayers pack_layers(torch::jit::Module& module) {
   pack(*graph->block(), layers);
   torch::jit::EliminateDeadCode(graph);  // lets go of the plain weights
   std::set<const void*> memory;
-  add_constants(*graph->block(), memory);
+  each_constant(*graph->block(), [&](const at::Tensor& tensor) { memory.insert(tensor.const_data_ptr()); });
   for (const auto& layer : layers) layer->keep_if_in(memory);
   return layers;
+}
+
+void add_constants(const torch::jit::Module& module, WeightBytes& sum) {
+  each_constant(*module.get_method("forward").graph()->block(),
+                [&](const at::Tensor& tensor) { sum.add(tensor); });
 }
 
 void unpack_layers(torch::jit::Module& module, const PackedLayers& layers) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glint/core/tensor.hpp>
+#include <glint/network/network.hpp>
 
 #include <cstdint>
 #include <memory>
@@ -44,6 +45,9 @@ class PackedLayer {
   }
 
   Activation activation() const { return activation_; }
+
+  /// Adds the weight, as given or in all orders it is stored in.
+  void add_bytes(WeightBytes& sum) const;
 
  protected:
   PackedLayer(at::Tensor weight, Activation activation);
@@ -92,6 +96,9 @@ inline constexpr int64_t kFewestPacked = int64_t{1} << 20;
 
 /// Puts the plain layers back, which unlike packed ones are differentiable.
 void unpack_layers(torch::jit::Module& module, const PackedLayers& layers);
+
+/// Adds the tensors that are constants of a module's `forward`.
+void add_constants(const torch::jit::Module& module, WeightBytes& sum);
 
 /// The layers of the network that the calling thread runs.
 class PackedScope {

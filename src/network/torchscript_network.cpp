@@ -141,6 +141,13 @@ void convert_weights(const torch::jit::Module& module, at::ScalarType dtype) {
   for (const auto& buffer : module.buffers()) convert(buffer);
 }
 
+/// Adds what a module holds, as attributes or as constants.
+void add_module(const torch::jit::Module& module, WeightBytes& sum) {
+  for (const auto& parameter : module.parameters()) sum.add(parameter);
+  for (const auto& buffer : module.buffers()) sum.add(buffer);
+  add_constants(module, sum);
+}
+
 /// Turns the parameters that `forward` reads into inputs after its own, and returns their names in that
 /// order.
 class Lifter {
@@ -227,6 +234,12 @@ class Archive {
   }
   bool has_weights() const { return !weights_.empty(); }
 
+  void add_bytes(WeightBytes& sum) {
+    const std::lock_guard lock(mutex_);
+    add_module(module_, sum);
+    if (lifted_) add_module(lifted_->module, sum);
+  }
+
   /// A network that takes the weights called `names` after its own inputs.
   struct Lifted {
     torch::jit::Module module;
@@ -278,6 +291,13 @@ class Executable {
   const PackedLayers& layers() const { return layers_; }
 
   bool text_apart(size_t tokens, size_t inputs) const { return has_text_part(module_, tokens, inputs); }
+
+  void add_bytes(WeightBytes& sum) {
+    const std::lock_guard lock(mutex_);
+    add_module(module_, sum);
+    if (plain_) add_module(*plain_, sum);
+    for (const auto& layer : layers_) layer->add_bytes(sum);
+  }
 
   /// What makes the keys and values of the text, and their layers.
   struct TextPart {
@@ -362,6 +382,12 @@ class TorchScriptNetwork final : public Network {
       }
       return result;
     });
+  }
+
+  void add_bytes(WeightBytes& sum) const override {
+    executable_->add_bytes(sum);
+    if (archive_) archive_->add_bytes(sum);
+    for (const at::Tensor& weight : weights_) sum.add(weight);
   }
 
   std::vector<at::Tensor> run(std::vector<at::Tensor> inputs) const override {

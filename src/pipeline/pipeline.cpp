@@ -42,6 +42,23 @@ Conditioning null_of(const Conditioning& cond, std::string_view family, const Pi
   return with_size(std::move(zeros), family, size, call.origin);
 }
 
+/// Lets go of a bundle's weights between the stages of a run and, however it ends, after the last.
+class StageEnds {
+ public:
+  StageEnds(const Bundle& bundle, bool frees) : bundle_(bundle), frees_(frees) {}
+  ~StageEnds() { (*this)(); }
+  StageEnds(const StageEnds&) = delete;
+  StageEnds& operator=(const StageEnds&) = delete;
+
+  void operator()() const {
+    if (frees_) bundle_.free_params();
+  }
+
+ private:
+  const Bundle& bundle_;
+  bool frees_;
+};
+
 /// Returns the request for samples first, first + 1, ..., counted prompt by prompt.
 SampleRequest batch_of(const Plan& plan, const GenerateRequest& request, const std::vector<Prompt>& prompts,
                        int64_t first, int64_t size) {
@@ -112,6 +129,7 @@ std::vector<Prompt> Pipeline::encode_all(const Plan& plan, const GenerateRequest
 void Pipeline::preload(const GenerateRequest& request) const {
   detail::torch_boundary(ErrorCode::Internal, "preload", [&] {
     resolve(request);
+    if (request.free_params_immediately) return;
     if (!request.conditioning) bundle_.prompt_encoder(request.adapters);
     if (!request.decode) return;
     if (bundle_.manifest().latent.frame_scale)
@@ -184,6 +202,7 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
   GenerateResult result;
   result.seconds = {{"encode", 0.0}, {"noise", 0.0}, {"sample", 0.0}, {"decode", 0.0}, {"total", 0.0}};
   Stopwatch total(result.seconds["total"]);
+  const StageEnds stage_ends(bundle_, request.free_params_immediately);
   const Plan plan = resolve(request);
   result.solver = plan.solver;
   result.rule = plan.rule;
@@ -195,15 +214,22 @@ GenerateResult Pipeline::run(const GenerateRequest& request) const {
     Stopwatch encode_time(result.seconds["encode"]);
     prompts = encode_all(plan, request, result.prompts);
   }
+  stage_ends();
   result.sample.seed = request.seed;
   for (int64_t first = request.first; first < plan.end;) {
     const int64_t size = std::min(request.batch, plan.end - first);
-    SampleResult part = plan.sampler.sample(batch_of(plan, request, prompts, first, size));
-    const at::Tensor latents = part.latents;
-    result.sample.append(std::move(part));
-    if (request.decode) decode(request, latents, result);
+    at::Tensor latents;
+    {
+      const auto held = bundle_.network("denoiser")->hold();  // a preview must not take its place
+      SampleResult part = plan.sampler.sample(batch_of(plan, request, prompts, first, size));
+      latents = part.latents;
+      result.sample.append(std::move(part));
+    }
+    if (request.decode && !request.free_params_immediately) decode(request, latents, result);
     first += size;
   }
+  stage_ends();
+  if (request.decode && request.free_params_immediately) decode(request, result.sample.latents, result);
   result.seconds["sample"] = result.sample.usage.seconds;
   for (const auto& strategy : plan.sampler.parts().noise_strategies) {
     const auto used = result.sample.by_stage.find(std::string(strategy->name()));

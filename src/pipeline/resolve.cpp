@@ -1,4 +1,5 @@
 #include "network/host_state.hpp"
+#include "pipeline/memory.hpp"
 #include "pipeline/sizes.hpp"
 
 #include <glint/pipeline/pipeline.hpp>
@@ -199,7 +200,12 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     const Manifest& manifest = bundle_.manifest();
     detail::check_numbers(request);
     detail::check_prompts(request);
+    detail::check_memory(request, bundle_);
+    const auto free_params = [&] {
+      if (request.free_params_immediately) bundle_.free_params();
+    };
     check_prompt_options(request, bundle_);
+    free_params();
     const SolverPlan solver = plan_solver(request, manifest, registry_);
     RulePlan rule(request, registry_, solver, manifest.guidance);
     std::vector<Method> methods;
@@ -231,13 +237,17 @@ Plan Pipeline::resolve(const GenerateRequest& request) const {
     if (info.embedded_guidance) parts.predictor.embedded_guidance = rule.guidance();
     BuildContext context{.bundle = &bundle_, .latent_shape = shape};
     context.encode = [&](std::string_view prompt) {
+      free_params();
       const auto encoder = bundle_.prompt_encoder(request.adapters);
       PromptCall call = positive_call(request.text);
       call.second = call.third = {};  // those are for the run's prompt
-      return to_device(encoder->encode(prompt, size, call).conditioning, at::Device(info.device));
+      auto encoded = to_device(encoder->encode(prompt, size, call).conditioning, at::Device(info.device));
+      free_params();
+      return encoded;
     };
     Assembly assembly(parts);
     for (const Method& method : methods) std::visit(assembly, method.make(registry_, context));
+    free_params();
 
     Sampler sampler(std::move(parts));
     const bool negative = reads_negative(sampler.parts());

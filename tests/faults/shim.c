@@ -1,7 +1,7 @@
 // Makes system calls of a program fail, to be named in LD_PRELOAD. FAULT is CALL:N:ERRNO[:PART]: the N-th
-// call of write, fsync, rename or read fails with that error; writes and reads count on regular files whose
-// path contains PART. "short" as ERRNO cuts a read to one byte, "kill" ends the process. Linux only; for
-// tests.
+// call of write, fsync, rename, read or posix_memalign fails with that error, counted from where FAULT was
+// set to it; writes and reads count on regular files whose path contains PART, allocations from PART bytes
+// on. "short" as ERRNO cuts a read to one byte, "kill" ends the process. Linux only; for tests.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,11 +14,16 @@
 #include <unistd.h>
 
 static int counted;
+static char counting[128];  // the FAULT that calls are counted for
 
 /// Returns the fault's third part if this call of `name` is the one to fail, else NULL.
 static const char* fault(const char* name, int descriptor) {
   const char* wanted = getenv("FAULT");
   const size_t length = strlen(name);
+  if (strncmp(counting, wanted ? wanted : "", sizeof counting - 1) != 0) {
+    strncpy(counting, wanted ? wanted : "", sizeof counting - 1);
+    __atomic_store_n(&counted, 0, __ATOMIC_RELAXED);
+  }
   if (!wanted || strncmp(wanted, name, length) != 0 || wanted[length] != ':') return NULL;
   char* rest = NULL;
   const long nth = strtol(wanted + length + 1, &rest, 10);
@@ -73,4 +78,15 @@ int rename(const char* from, const char* to) {
   if (!how) return real(from, to);
   errno = atoi(how);
   return -1;
+}
+
+/// Allocates libtorch's tensors.
+int posix_memalign(void** memory, size_t alignment, size_t size) {
+  static int (*real)(void**, size_t, size_t);
+  if (!real) real = (int (*)(void**, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
+  const char* wanted = getenv("FAULT");
+  const char* part = wanted ? strrchr(wanted, ':') : NULL;
+  if (!part || size < strtoul(part + 1, NULL, 10)) return real(memory, alignment, size);
+  const char* how = fault("posix_memalign", -1);
+  return how ? atoi(how) : real(memory, alignment, size);
 }

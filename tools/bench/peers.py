@@ -9,7 +9,7 @@ width, two blocks, 1024 tokens), emoji-b1 and emoji-b8 (the bundled denoiser for
 guidance). Every peer is a process of its own that holds the network and its inputs and runs it once for
 each line it is sent; the rounds go through the peers one by one, so that other work on the machine slows
 all of them alike. Figures are medians of CPU seconds. All run in float32. `--page` writes the table
-between the marks in that page. OpenVINO is not among the pinned packages: install `openvino` beside them.
+between the marks in that page.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -121,6 +122,23 @@ def test_program_generates_with_the_package(bundle: Path, tmp_path: Path) -> Non
     # One Euler step from pure noise to data. One block of keys: PISA computes what dense attention does.
     velocity = seeded(Denoiser(), 1)(noise, torch.ones(1), tokens[None], pooled[None])
     torch.testing.assert_close(load_file(latents)["latents"], noise - velocity, rtol=1e-4, atol=1e-4)
+
+
+def test_host_that_shows_no_symbols_runs_the_package(bundle: Path) -> None:
+    """A plug-in's library is loaded with RTLD_LOCAL: others do not see what it brings."""
+    library = program("libglint_c.so", "GLINT_C_LIBRARY")
+    host = program("tests/capi/glint_c_local_host", "GLINT_LOCAL_HOST")
+    sizes = (LENGTH, TOKEN_DIM, POOLED_DIM, CHANNELS, 8, 8)
+    made = [float(line) for line in run(host, library, bundle, *map(str, sizes)).splitlines()]
+
+    def ramp(*sizes: int) -> torch.Tensor:
+        count = math.prod(sizes)
+        return (torch.arange(count) / count - 0.5).reshape(sizes)
+
+    noise = ramp(1, CHANNELS, 8, 8)
+    velocity = seeded(Denoiser(), 1)(noise, torch.ones(1), ramp(1, LENGTH, TOKEN_DIM), ramp(1, POOLED_DIM))
+    # One Euler step; compiled code rounds differently.
+    torch.testing.assert_close(torch.tensor(made), (noise - velocity).flatten(), rtol=1e-4, atol=1e-4)
 
 
 def test_adapters_and_another_torch_are_refused(bundle: Path, tmp_path: Path) -> None:

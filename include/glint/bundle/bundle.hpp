@@ -23,8 +23,9 @@ class Tokenizer;
 class VideoDecoder;
 class VideoEncoder;
 
-/// An opened model bundle. Components are loaded on first use and kept for the bundle's lifetime. Each file
-/// is opened once, and only bytes whose SHA-256 was verified are used. Copies share everything.
+/// An opened model bundle. Components are loaded on first use and kept until they are let go of (free_params,
+/// LoadOptions::memory_limit); what was made of them loads them again when it is next used. Only bytes whose
+/// SHA-256 was verified are used. Copies share everything.
 /// Thread:  const calls are safe concurrently; concurrent requests for one component load it once.
 class GLINT_API Bundle {
  public:
@@ -81,6 +82,18 @@ class GLINT_API Bundle {
 
   /// Loads all components, so that no later call waits for a file.
   void preload() const;
+
+  /// Returns the bytes of the weights in memory by component, changed ones of adapters included, and of the
+  /// adapter files as "adapters". Exported programs and compiled packages count as large as their files.
+  std::map<std::string, int64_t> memory() const;
+
+  /// Returns the bytes that a component's weights take, or will as far as its file tells.   Errors: NotFound.
+  int64_t weight_bytes(const std::string& component) const;
+
+  /// Lets go of the weights of all components, also under the objects made of them. A call that runs with
+  /// them keeps them until it ends; the next one loads them again, and fails as the accessor did if it
+  /// cannot.
+  void free_params() const;
 
  private:
   /// Returns a component with its adapters.

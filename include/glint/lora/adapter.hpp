@@ -91,6 +91,9 @@ GLINT_API AdapterFile read_adapter(const AdapterSource& source, const AdapterWar
 GLINT_API WeightChanges match_adapter(const AdapterFile& file, const std::string& component,
                                       const Weights& weights, const AdapterWarn& warn = {});
 
+/// Is called before changed weights of so many bytes are made; what it throws prevents that.
+using MakeRoom = std::function<void(int64_t bytes)>;
+
 /// A network with named adapters that can be applied at any scale.
 /// Memory:  the changed weights of the last `kept` scale sets, on top of the base's; temporarily more while
 ///          threads still use evicted sets. Adapters stay as their files have them, factors as factors.
@@ -100,7 +103,8 @@ class GLINT_API AdaptedNetwork {
   /// Errors:  InvalidArgument if the network is null, kept < 1, or there are adapters but the network's
   ///          weights cannot be replaced.
   explicit AdaptedNetwork(std::shared_ptr<const Network> network,
-                          std::map<std::string, WeightChanges> adapters = {}, int kept = 3);
+                          std::map<std::string, WeightChanges> adapters = {}, int kept = 3,
+                          MakeRoom make_room = {});
 
   const Network& base() const { return *network_; }
   std::vector<std::string> names() const;
@@ -113,12 +117,19 @@ class GLINT_API AdaptedNetwork {
   /// Errors:  InvalidArgument for a name not in names() unless its scale is 0, and for a non-finite scale.
   std::shared_ptr<const Network> at(const Adapters& scales) const;
 
+  /// Lets go of the changed weights that are kept; they are made again when next asked for.
+  void forget() const;
+
+  /// Adds the changed weights that are kept.
+  void add_kept_bytes(WeightBytes& sum) const;
+
  private:
   struct Cache;
   std::shared_ptr<const Network> form(const Adapters& scales) const;
 
   std::shared_ptr<const Network> network_;
   std::map<std::string, WeightChanges> adapters_;
+  MakeRoom make_room_;
   std::shared_ptr<Cache> cache_;
 };
 

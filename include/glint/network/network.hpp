@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -70,6 +71,10 @@ struct LoadOptions {
   /// Receives warnings, e.g. that another torch version made the bundle; empty = no warnings. Bundle only.
   std::function<void(const std::string& message)> warn = {};
   Trust trust = Trust::Code;
+  /// The most bytes of weights in memory at one time; 0 = no limit. Where it would be passed, components that
+  /// no call runs with are let go of first, if they are for another stage of a run (encode, sample, decode).
+  /// What a run computes comes on top. Bundle only.
+  int64_t memory_limit = 0;
   /// The SHA-256 that model.json must have, 64 hexadecimal digits, from a source you trust; through the
   /// hashes in it, it fixes every file. Empty = any. Bundle only.
   std::string sha256 = {};
@@ -77,6 +82,26 @@ struct LoadOptions {
 
 /// A network's weights, by their names in the file.
 using Weights = std::map<std::string, at::Tensor>;
+
+/// Counts the bytes of weights, those that several networks share once.
+class GLINT_API WeightBytes {
+ public:
+  /// Adds the memory of a dense tensor, all of it if the tensor is a view.
+  void add(const at::Tensor& tensor);
+  void add(const Weights& weights) {
+    for (const auto& [name, tensor] : weights) add(tensor);
+  }
+  /// Adds memory that no tensor tells the size of, known by its owner.
+  void add(const void* owner, int64_t bytes) {
+    if (seen_.insert(owner).second) total_ += bytes;
+  }
+
+  int64_t total() const { return total_; }
+
+ private:
+  std::set<const void*> seen_;
+  int64_t total_ = 0;
+};
 
 /// Maps tensors to tensors.
 /// Thread:  `run` may be called concurrently.
@@ -122,6 +147,14 @@ class GLINT_API Network {
   /// Errors:  InvalidArgument for a name not in weights(); ShapeMismatch, UnsupportedDtype for values unlike
   ///          those they replace.
   virtual std::shared_ptr<const Network> with_weights(const Weights& changed) const;
+
+  /// Adds the weights in memory, in every form they are kept in. Exported programs and compiled packages
+  /// count as large as their files.
+  virtual void add_bytes(WeightBytes& /*sum*/) const {}
+
+  /// Returns what, while it is held, keeps the weights in memory and what weights() returned valid; null for
+  /// a network that always has them.
+  virtual std::shared_ptr<const void> hold() const { return nullptr; }
 };
 
 /// Returns the network in `path`, ready to run. All files but safetensors are executable code: load only

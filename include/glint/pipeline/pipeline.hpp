@@ -20,13 +20,15 @@ class GLINT_API Pipeline {
   const Bundle& bundle() const { return bundle_; }
 
   /// Resolves everything about the request except its prompts: sampler, shapes, scale, tiles. Loads the
-  /// denoiser and the components the request's methods need.
+  /// denoiser and the components the request's methods need, unless they were loaded before; with
+  /// free_params_immediately lets go of them again.
   /// Errors:  InvalidArgument for bad options, sizes and names; NotFound for a component the bundle lacks;
-  ///          those of Sampler and Bundle.
+  ///          OutOfMemory, before anything is loaded, if text encoders, denoiser or decoder alone are above
+  ///          the bundle's memory_limit; those of Sampler and Bundle.
   Plan resolve(const GenerateRequest& request) const;
 
-  /// Loads exactly the components the request needs, so that generate() waits for no file.   Errors: as
-  /// resolve.
+  /// Loads exactly the components the request needs, so that generate() waits for no file; none if they are
+  /// freed immediately.   Errors: as resolve.
   void preload(const GenerateRequest& request) const;
 
   /// Generates the requested images or videos. A failed or cancelled call leaves no trace.

@@ -56,6 +56,12 @@ struct GenerateRequest {
   /// Side of the decoder's tiles, px: a multiple of 4 spatial_scale; 0 = no tiling. Unset = no tiling up to
   /// 2^21 pixels (2^19 per video frame), 1024 px tiles (512 px) beyond. See VaeCall::tile.
   std::optional<int64_t> vae_tile = {};
+  /// Let go of the weights of each stage when it ends, so that text encoders, denoiser and decoder are never
+  /// in memory together: for all of the bundle's users, and at the cost of loading them in every call. All
+  /// batches are sampled before the first picture is decoded. Changes no bit of the result.
+  bool free_params_immediately = false;
+  /// The observer decodes while the denoiser runs: LoadOptions::memory_limit must have room for both.
+  bool previews = false;
   /// Called when an image or video has been decoded, which is then the last one of `so_far`; also set there
   /// are the latents of the samples made so far, solver, rule, guidance, vae_tile and prompts. What it throws
   /// ends the run.
