@@ -240,8 +240,7 @@ GLINT_C_API glint_status glint_session_release(glint_session* session);
  *   adapters                         name=scale,...
  *   size                             latent sizes without the batch, as "4,64,64"
  *   prompt, negative, width, height  with a bundle only
- *   free_params_immediately          true or false, with a bundle only: let go of each stage's weights when
- * it
+ *   free_params_immediately          true or false, with a bundle only: let go of weights when their stage
  *                                    ends, and load them in every job
  *   prompt_2, prompt_3, negative_2, negative_3, clip_skip, text_length, and for SDXL original_size,
  *   target_size (WIDTHxHEIGHT), crop (LEFT,TOP), negative_original_size, negative_target_size,
