@@ -75,7 +75,7 @@ TEST_CASE("Z-CoRe2's gap turns round above g = (g1 - 1) / (w0 - 1)", "[property]
   constexpr double kForward = 5.0, kImitated = 5.0;
   for (NoiseKind kind : test::kKinds)
     for (double g : {0.5, 1.0, 1.5}) {
-      const WeakNetwork exact = [kind](const at::Tensor& cond, const GuidanceStep& step) {
+      const WeakNetwork exact = [](const at::Tensor& cond, const GuidanceStep& step) {
         const double slope = 0.3;
         return at::lerp(step.x.mul(slope).add_(-0.2), cond, kImitated);
       };

@@ -63,8 +63,8 @@ TEST_CASE("No repeats, no merge or an empty window is the baseline to the bit, a
   const ReflectOptions off[] = {
       {.repeats = 0}, {.merge = 0.0}, {.window = {.start = 0.5, .stop = 0.5}}, {.window = {.stop = 0.0}}};
   for (NoiseKind kind : test::kKinds) {
-    for (const auto& [name, solver] : test::solvers_for(kind)) {
-      const auto run = [&](std::vector<StepMethod> strategies) {
+    for (const auto& [name, each] : test::solvers_for(kind)) {
+      const auto run = [&, solver = each](std::vector<StepMethod> strategies) {
         return test::sampler_of(token_model(kind), schedule_of(kind, kSteps, *solver), solver, 3.0,
                                 std::move(strategies))
             .sample({.prompt = prompt_of(), .noise = test::latents()});

@@ -241,10 +241,10 @@ TEST_CASE("Positions outside the grid or in the wrong order are refused", "[unit
   Bench bench(test::schedule_of(NoiseKind::Flow, 4), test::token_model(NoiseKind::Flow));
   const at::Tensor x = test::latents();
   for (const auto& [from, to] : {std::pair{-1, 0}, std::pair{2, 2}, std::pair{3, 2}, std::pair{3, 5}})
-    CHECK_THAT(failure([&] { denoise(bench.run, bench.predictor, x, from, to); }),
+    CHECK_THAT(failure([&, i = from, j = to] { denoise(bench.run, bench.predictor, x, i, j); }),
                Contains(message("denoise: expected 0 <= from < to <= 4, got from {} to {}", from, to)));
   for (const auto& [from, to] : {std::pair{0, -1}, std::pair{2, 2}, std::pair{2, 3}, std::pair{5, 4}})
-    CHECK_THAT(failure([&] { invert(bench.run, bench.predictor, x, from, to, {}); }),
+    CHECK_THAT(failure([&, i = from, j = to] { invert(bench.run, bench.predictor, x, i, j, {}); }),
                Contains(message("invert: expected 0 <= to < from <= 4, got from {} to {}", from, to)));
   const InvertOptions never{.evaluation = Evaluation::FixedPoint, .iterations = 0};
   CHECK_THAT(failure([&] { bench.back(x, 2, never); }), Contains("iterations: expected at least 1, got 0"));
