@@ -100,8 +100,7 @@ void add_generate(CLI::App& app, int& exit_code) {
       "Examples:\n"
       "  glint generate \"red apple\" -o apple.png\n"
       "  glint generate \"blue heart\" --with z-sampling:guidance_inverse=1 --with rescale:phi=0.5 --seed 7\n"
-      "  glint generate zebra crown house --count 4 --sheet sheet.png --enlarge 2\n"
-      "  glint generate --prompts prompts.txt -o picture.png");
+      "  glint generate zebra crown house --count 4 --sheet sheet.png --enlarge 2");
   command->callback([args, &exit_code] { exit_code = generate(*args); });
 }
 

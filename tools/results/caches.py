@@ -4,10 +4,10 @@
 
 Writes docs/caches.md and docs/images/caches.png from DIR/MODEL.json, made first where there is none. Every
 row is a run of the same prompts and noises by the program on one thread: evaluations per picture, CPU
-seconds less those of a run of one step, and the distance of its latents to the full run's (root mean square,
-relative to the full run's). On the bundled models the judge of tools/train scores the pictures, too:
-similarity and strict score less the full run's, paired by prompt. The others have FLUX.1's and Wan 2.1 1.3B's
-width and two blocks of random weights; DIR gets these networks (1.7 GB).
+seconds without loading, and the distance of its latents to the full run's (root mean square, relative to the
+full run's). On the bundled models the judge of tools/train scores the pictures, too: similarity and strict
+score less the full run's, paired by prompt. Networks of FLUX.1's and Wan 2.1 1.3B's width are only timed, one
+prompt and one setting a cache; DIR gets them (2.5 GB).
 
 A cache beats fewer steps where it lies nearer to the full run than plain sampling of as many evaluations,
 interpolated between the two neighbours, sample by sample: the 95 % interval of the mean difference says so.
@@ -35,8 +35,6 @@ from glint_train.grammar import Grammar  # noqa: E402
 from glint_train.intervals import interval  # noqa: E402
 from glint_train.prompts import draw_prompts  # noqa: E402
 
-WIDE_PROMPTS = 4  # for networks of real width, where one evaluation takes seconds
-
 CACHES = {
     "easy-cache": [{"threshold": t} for t in (0.02, 0.05, 0.1, 0.2, 0.4)],
     "mag-cache": [{"threshold": t} for t in (0.06, 0.12, 0.24, 0.5)],
@@ -45,32 +43,54 @@ CACHES = {
     "cfg-cache": [{"interval": i, "time_max": t} for i in (2, 5) for t in (641, 1000)],
     "adaptive-guidance": [{"threshold": t} for t in (0.9, 0.95, 0.98, 0.991)],
 }
+TIMED = {
+    "easy-cache": [{"threshold": 0.1}],
+    "mag-cache": [{"threshold": 0.12}],
+    "taylor-seer": [{"interval": 2, "order": 1}],
+    "spectrum": [{"interval": 2}],
+    "cfg-cache": [{"interval": 2, "time_max": 1000}],
+    "adaptive-guidance": [{"threshold": 0.95}],
+}
 
 
 @dataclass(frozen=True)
 class Model:
-    """What to run a model with. Bundled ones are judged; `wide` names one of tiny_pipelines that has random
-    weights. Caches of the unconditional branch are left out where a run has none."""
+    """What to run a model with. The bundled ones are `judged`, others have random weights; `wide` ones, made
+    by tiny_pipelines, are timed. Caches of the unconditional branch are left out where a run has none."""
 
-    wide: str = ""
+    place: str
     steps: int = 20
+    judged: bool = True
+    wide: bool = False
     options: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
 
-    def bundle(self, name: str, folder: Path) -> Path:
-        return exported(self.wide, folder) if self.wide else ROOT / "models" / name
-
 
 MODELS = {
-    "emoji-flow": Model(),
-    "emoji-xl": Model(),
+    "emoji-flow": Model(str(ROOT / "models/emoji-flow")),
+    "emoji-xl": Model(str(ROOT / "models/emoji-xl")),
     "flux": Model(
-        wide="flux-wide",
-        options=("--width", "32", "--height", "32", "--text-length", "64"),
+        str(ROOT / "tests/data/families/flux"),
+        judged=False,
+        options=("--width", "64", "--height", "64"),
         without=("cfg-cache", "adaptive-guidance"),
     ),
     "wan": Model(
-        wide="wan-wide",
+        str(ROOT / "tests/data/families/wan"),
+        judged=False,
+        options=("--width", "64", "--height", "48", "--frames", "9", "--solver", "flow-euler"),
+    ),
+    "flux-wide": Model(
+        "flux-wide",
+        judged=False,
+        wide=True,
+        options=("--width", "32", "--height", "32", "--text-length", "64"),
+        without=("cfg-cache", "adaptive-guidance"),
+    ),
+    "wan-wide": Model(
+        "wan-wide",
+        judged=False,
+        wide=True,
         options=("--width", "96", "--height", "96", "--frames", "9", "--text-length", "64"),
     ),
 }
@@ -104,15 +124,16 @@ class Run:
 
 
 class Bench:
-    def __init__(self, program: str, bundle: Path, model: Model, prompts: list[str]) -> None:
-        self.program, self.bundle, self.model, self.prompts = program, bundle, model, prompts
+    def __init__(self, program: str, place: str, model: Model, prompts: list[str]) -> None:
+        self.program, self.place, self.model, self.prompts = program, place, model, prompts
         self.loading = 0.0
-        self.loading = self.run("load", 1, []).seconds
+        one, two = (self.run("load", steps, []).seconds for steps in (1, 2))
+        self.loading = 2 * one - two
 
     def run(self, name: str, steps: int, methods: list[str]) -> Run:
         with tempfile.TemporaryDirectory() as folder:
             latents = Path(folder) / "latents.safetensors"
-            command = [self.program, "generate", "-m", str(self.bundle), *self.model.options]
+            command = [self.program, "generate", "-m", self.place, *self.model.options]
             command += ["--threads", "1", "--steps", str(steps), "--seed", "77", "--json"]
             command += ["--latents-out", str(latents)]
             command += ["-o", str(Path(folder) / "picture.webp")]
@@ -143,11 +164,11 @@ def ratios(bench: Bench, steps: int) -> str:
 def measure(bench: Bench, steps: int) -> tuple[Run, list[Run], list[Run]]:
     """The full run, those with fewer steps, and those with a cache that spares anything."""
     full = bench.run(f"{steps} steps", steps, [])
-    counts = range(max(2, steps // 4), steps, max(1, steps // 10))
+    counts = [steps // 2] if bench.model.wide else range(max(2, steps // 4), steps, max(1, steps // 10))
     fewer = [bench.run(f"{n} steps", n, []) for n in counts]
     calibrated = ratios(bench, steps)
     cached = []
-    for name, settings in CACHES.items():
+    for name, settings in (TIMED if bench.model.wide else CACHES).items():
         if name in bench.model.without:
             continue
         for setting in settings:
@@ -216,7 +237,7 @@ def rows(full: Run, fewer: list[Run], cached: list[Run], scorer: Scorer | None) 
     result = []
     for run in [full, *fewer, *cached]:
         row = Row(run.name, run.evaluations, run.seconds, float(run.distances(full).mean()))
-        if run in cached:
+        if run in cached and len(run.latents) > 1:  # an interval needs several prompts
             for key, value in compared(run, full, fewer).items():
                 setattr(row, key, value)
         if scorer and run is not full:
@@ -252,16 +273,16 @@ def main() -> None:
         file = options.folder / f"{name}.json"
         if file.exists() or options.only not in (None, name):
             continue
-        bundle = model.bundle(name, options.folder)
-        drawn = prompts[:WIDE_PROMPTS] if model.wide else prompts
-        bench = Bench(options.program, bundle, model, drawn)
+        place = str(exported(model.place, options.folder)) if model.wide else model.place
+        bench = Bench(options.program, place, model, prompts[:1] if model.wide else prompts)
         full, fewer, cached = measure(bench, model.steps)
-        scorer = None if model.wide else Scorer(bundle, scenes, prompts)
+        scorer = Scorer(ROOT / "models" / name, scenes, prompts) if model.judged else None
         body = {
             "model": name,
             "steps": model.steps,
-            "judged": not model.wide,
-            "prompts": len(drawn),
+            "judged": model.judged,
+            "wide": model.wide,
+            "prompts": len(bench.prompts),
             "processor": processor(),
             "rows": [asdict(row) for row in rows(full, fewer, cached, scorer)],
         }

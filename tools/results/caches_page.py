@@ -27,6 +27,8 @@ relative to the full run's. "Fewer steps" is the distance of plain sampling at a
 column is the difference with its 95 % interval over prompts, and says whether the cache **beats** fewer
 steps, is worse, or differs too little to tell. Similarity and strict score are the judge's of tools/train,
 less the full run's. CPU seconds are of one thread without loading ({processor}), with other work beside it.
+On networks of FLUX.1's and Wan 2.1 1.3B's width, two blocks of each with random weights, caches are only
+[timed](#time-at-real-width).
 
 ![distance over evaluations](images/caches.png)
 
@@ -84,15 +86,42 @@ def table(rows: list[dict[str, Any]], judged: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+WIDE = """## Time at real width
+
+CPU seconds of one picture of FLUX.1's width (3072, 128 tokens) and one video of Wan 2.1 1.3B's (1536, 108
+tokens, guidance), {steps} steps. A cache's own cost is what its share of the time is above its share of the
+evaluations.
+
+"""
+TITLES = {"flux-wide": "FLUX.1's width", "wan-wide": "Wan 2.1 1.3B's width"}
+
+
+def times(models: list[dict[str, Any]]) -> str:
+    lines = ["| network | run | evaluations | of all | CPU s | of all |", "|" + "---|" * 6]
+    for model in models:
+        full = model["rows"][0]
+        for row in model["rows"]:
+            name = f"`{row['name']}`" if ":" in row["name"] else row["name"]
+            lines.append(
+                f"| {TITLES[model['model']]} | {name} | {row['evaluations']:.1f} | "
+                f"{100 * row['evaluations'] / full['evaluations']:.0f} % | {row['seconds']:.1f} | "
+                f"{100 * row['seconds'] / full['seconds']:.0f} % |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def page(models: list[dict[str, Any]]) -> str:
     first = models[0]
     text = HEAD.format(prompts=first["prompts"], processor=first["processor"])
+    wide = [model for model in models if model.get("wide")]
     for model in models:
+        if model in wide:
+            continue
         text += f"## {model['model']}, {model['steps']} steps\n\n"
         if not model["judged"]:
             text += RANDOM.format(place=f"`tests/data/families/{model['model']}`")
         text += summary(model["rows"]) + table(model["rows"], model["judged"]) + "\n"
-    return text.rstrip("\n") + "\n"
+    return text + WIDE.format(steps=wide[0]["steps"]) + times(wide)
 
 
 class Panel:
@@ -182,4 +211,5 @@ def plot(models: list[dict[str, Any]]) -> Image.Image:
 
 def write(models: list[dict[str, Any]]) -> None:
     (DOCS / "caches.md").write_text(page(models))
-    plot(models).save(DOCS / "images" / "caches.png", optimize=True)
+    plotted = [model for model in models if not model.get("wide")]
+    plot(plotted).save(DOCS / "images" / "caches.png", optimize=True)
