@@ -121,7 +121,9 @@ def page(models: list[dict[str, Any]]) -> str:
         if not model["judged"]:
             text += RANDOM.format(place=f"`tests/data/families/{model['model']}`")
         text += summary(model["rows"]) + table(model["rows"], model["judged"]) + "\n"
-    return text + WIDE.format(steps=wide[0]["steps"]) + times(wide)
+    if wide:
+        text += WIDE.format(steps=wide[0]["steps"]) + times(wide)
+    return text.rstrip("\n") + "\n"
 
 
 class Panel:
