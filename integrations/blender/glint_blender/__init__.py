@@ -114,12 +114,11 @@ class GlintGenerate(bpy.types.Operator):
             settings.progress = 1.0
             self.finish(context)
             return {"FINISHED"}
-        progress = self.job.progress
-        if progress.stage == "denoise":
-            settings.progress = progress.step / max(progress.total, 1)
-        if progress.preview is not None and progress.preview is not self.shown:
-            self.shown = progress.preview
-            fill(self.image, progress.preview)
+        settings.progress = self.job.fraction
+        preview = self.job.progress.preview
+        if preview is not None and preview is not self.shown:
+            self.shown = preview
+            fill(self.image, preview)
         return {"RUNNING_MODAL"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:

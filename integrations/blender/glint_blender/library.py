@@ -209,6 +209,7 @@ class Job(Handle):
     def __init__(self, session: Session, preview_every: int, tell: Callable[[Progress], None] | None) -> None:
         super().__init__(session.library)
         self.progress = Progress()
+        self.fraction = 0.0  # of the run's steps; what a strategy does in one has steps of its own
 
         def on_event(_: object, pointer: object) -> int:
             event = pointer.contents
@@ -217,6 +218,8 @@ class Job(Handle):
                 width, height = event.preview_width, event.preview_height
                 preview = Picture(width, height, ctypes.string_at(event.preview, 4 * width * height))
             self.progress = Progress(event.stage.decode(), event.step, event.total, preview)
+            if self.progress.stage == "denoise":
+                self.fraction = event.step / max(event.total, 1)
             if tell:
                 tell(self.progress)
             return CONTINUE
