@@ -68,8 +68,8 @@ std::vector<std::string> model_names();
 void add_request_options(CLI::App& command, GenerateRequest& request, std::string& solver,
                          std::string& schedule, int& threads);
 
-/// Returns the option of a prompt's field: --prompt-2 for prompt_2.
-std::string prompt_option(const PromptField& field);
+/// Returns the option of a field: --prompt-2 for prompt_2.
+std::string option_of(std::string_view field);
 
 /// Checks the names and options of a solver, a schedule and methods, each as it was given; "" is none.
 void check_choices(const std::string& solver, const std::string& schedule,

@@ -1,7 +1,6 @@
 // The options of glint collect.
 #include "cli/collect.hpp"
 
-#include <algorithm>
 #include <memory>
 
 namespace glint::cli {
@@ -39,12 +38,11 @@ void add_collect_options(CLI::App& command, CollectArguments& args) {
 /// Adds the reflection's options from their descriptions; guidance_inverse becomes --guidance-inverse.
 void add_pair_options(CLI::App& command, CollectArguments& args) {
   for (const OptionDescription& o : describe_options<NoisePairOptions>()) {
-    std::string flag = "--" + o.name;
-    std::replace(flag.begin(), flag.end(), '_', '-');
     const std::string choices = o.choices.empty() ? "" : fmt::format(": {}", joined_text(o.choices, ", "));
     const std::string fallback = o.default_value.empty() ? "" : fmt::format(" [{}]", o.default_value);
     command.add_option_function<std::string>(
-        flag, [&args, name = o.name](const std::string& text) { args.pair_options[name] = text; },
+        option_of(o.name),
+        [&args, name = o.name](const std::string& text) { args.pair_options[name] = text; },
         o.help + choices + fallback);
   }
 }

@@ -96,10 +96,15 @@ int64_t pictures_of(const Arguments& args) {
 }
 
 std::string label_of(const Arguments& args, const Pictures& some) {
-  if (!args.prompt_file.empty())
+  if (!args.prompt_file.empty()) {
+    const Share& share = args.share;
+    const std::string process =
+        share.ranks > 1 ? fmt::format("process {} of {}: ", share.rank + 1, share.ranks) : "";
     return some.end - some.begin == 1
-               ? fmt::format("picture {} of {}", some.end, pictures_of(args))
-               : fmt::format("pictures {} to {} of {}", some.begin + 1, some.end, pictures_of(args));
+               ? fmt::format("{}picture {} of {}", process, some.end, pictures_of(args))
+               : fmt::format("{}pictures {} to {} of {}", process, some.begin + 1, some.end,
+                             pictures_of(args));
+  }
   if (args.prompts.size() > 1) return fmt::format("{} prompts", args.prompts.size());
   return args.prompts.front().empty() ? "glint" : args.prompts.front();
 }

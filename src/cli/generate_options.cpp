@@ -9,9 +9,10 @@ namespace {
 void add_sampling_options(CLI::App& command, GenerateArguments& args) {
   GenerateRequest& r = args.request;
   command.add_option("prompt", args.prompts, "what to draw; several prompts make several pictures");
-  command.add_option("--prompts", args.prompt_file,
-                     "text file or pipe with one prompt per line, after those given; memory does not grow "
-                     "with it, and processes started by torchrun share its pictures");
+  command.add_option(
+      "--prompts", args.prompt_file,
+      "text file or pipe with one prompt per line, after those given; one batch of its pictures "
+      "is in memory at a time, and processes started by torchrun share them");
   add_model_options(command, args.model);
   add_request_options(command, r, args.solver, args.schedule, args.threads);
   command
@@ -48,7 +49,7 @@ void add_sampling_options(CLI::App& command, GenerateArguments& args) {
         "--schedule", "--lora",     "--seed",     "--count",  "--batch",    "--width", "--height",
         "--frames",   "--noise-in", "--cond-in",  "--device", "--dtype",    "--pack"})
     from->excludes(other);
-  for (const PromptField& field : prompt_fields()) from->excludes(prompt_option(field));
+  for (const PromptField& field : prompt_fields()) from->excludes(option_of(field.name));
 }
 
 void add_output_options(CLI::App& command, GenerateArguments& args) {

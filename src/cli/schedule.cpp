@@ -43,8 +43,8 @@ void check_choices(const std::string& solver, const std::string& schedule,
   for (const std::string& method : methods) builtins().check(parse_choice(method));
 }
 
-std::string prompt_option(const PromptField& field) {
-  std::string option = "--" + std::string(field.name);
+std::string option_of(std::string_view field) {
+  std::string option = "--" + std::string(field);
   std::replace(option.begin(), option.end(), '_', '-');
   return option;
 }
@@ -63,7 +63,7 @@ void add_request_options(CLI::App& command, GenerateRequest& request, std::strin
   for (const PromptField& field : prompt_fields()) {
     const std::string name(field.name);
     command.add_option_function<std::string>(
-        prompt_option(field),
+        option_of(field.name),
         [&request, name](const std::string& text) { set_prompt_field(request.text, name, text); },
         std::string(field.help));
   }

@@ -33,7 +33,7 @@ int lock(int descriptor, int operation) {
 }  // namespace
 
 FileLock::FileLock(const fs::path& path, const std::string& busy, LockMode mode)
-    : descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    : path_(path), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
   GLINT_CHECK(descriptor_ >= 0, InvalidArgument, "{}: cannot be opened: {}", path.string(),
               std::generic_category().message(errno));
   const int error = lock(descriptor_, mode == LockMode::Exclusive ? LOCK_EX : LOCK_SH);
@@ -51,7 +51,8 @@ bool FileLock::alone(const std::function<void()>& work) {
   if (alone && work) work();
   // A failed conversion loses the lock.
   const int error = lock(descriptor_, LOCK_SH);
-  GLINT_CHECK(error == 0, Io, "a folder's lock was lost: {}", std::generic_category().message(error));
+  GLINT_CHECK(error == 0, Io, "{}: its lock was lost: {}", path_.string(),
+              std::generic_category().message(error));
   return alone;
 }
 

@@ -23,6 +23,7 @@ class FileLock {
   bool alone(const std::function<void()>& work = {});
 
  private:
+  std::filesystem::path path_;
   int descriptor_ = -1;
 };
 

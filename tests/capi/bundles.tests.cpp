@@ -1,50 +1,12 @@
 // Bundles through the C interface: the options that only they have.
-#include "tests/capi/host.hpp"
-#include "tests/support/catch.hpp"
+#include "tests/capi/bundle_host.hpp"
 
 namespace glint {
 namespace {
 
 using Catch::Matchers::Contains;
+using test::BundleHost;
 using test::last_error;
-
-/// A session of the tiny bundle of a family.
-struct BundleHost {
-  glint_engine* engine = nullptr;
-  glint_session* session = nullptr;
-
-  explicit BundleHost(const std::string& family) {
-    const std::string folder = std::string(GLINT_FAMILIES "/") + family;
-    glint_engine_config config = GLINT_INIT(glint_engine_config);
-    config.bundle = folder.c_str();
-    REQUIRE(glint_engine_create(&config, &engine) == GLINT_OK);
-    REQUIRE(glint_session_create(engine, &session) == GLINT_OK);
-    for (const auto& [key, value] : {std::pair{"prompt", "fox"},
-                                     {"negative", "blurry"},
-                                     {"steps", "2"},
-                                     {"width", "32"},
-                                     {"height", "24"}})
-      REQUIRE(set(key, value) == GLINT_OK);
-  }
-  ~BundleHost() {
-    glint_session_release(session);
-    glint_engine_release(engine);
-  }
-  BundleHost(const BundleHost&) = delete;
-  BundleHost& operator=(const BundleHost&) = delete;
-
-  glint_status set(const char* key, const char* value) const {
-    return glint_session_set(session, key, value);
-  }
-
-  std::vector<float> run() const {
-    glint_job* job = nullptr;
-    std::vector<float> latents;
-    if (glint_job_run(session, nullptr, &job) == GLINT_OK) latents = test::Host::latents_of(job);
-    glint_job_release(job);
-    return latents;
-  }
-};
 
 TEST_CASE("What a bundle's text encoders read, and where attention meets it, are options", "[capi]") {
   const std::vector<float> plain = BundleHost("sdxl").run();

@@ -1,6 +1,5 @@
 // Memory through the C interface: what is in it, a limit, letting go, and running out of it at any point.
-#include "tests/capi/host.hpp"
-#include "tests/support/catch.hpp"
+#include "tests/capi/bundle_host.hpp"
 
 #include <cstddef>
 #include <cstdlib>
@@ -12,36 +11,9 @@ namespace {
 using Catch::Matchers::Contains;
 using test::last_error;
 
-/// A session of the tiny bundle of SDXL, or the status of its creation.
-struct BundleHost {
-  glint_engine* engine = nullptr;
-  glint_session* session = nullptr;
-
-  explicit BundleHost(uint64_t memory_limit = 0) {
-    glint_engine_config config = GLINT_INIT(glint_engine_config);
-    config.bundle = GLINT_FAMILIES "/sdxl";
-    config.memory_limit = memory_limit;
-    REQUIRE(glint_engine_create(&config, &engine) == GLINT_OK);
-    REQUIRE(glint_session_create(engine, &session) == GLINT_OK);
-    for (const auto& [key, value] :
-         {std::pair{"prompt", "fox"}, {"steps", "2"}, {"width", "32"}, {"height", "24"}})
-      REQUIRE(glint_session_set(session, key, value) == GLINT_OK);
-  }
-  ~BundleHost() {
-    glint_session_release(session);
-    glint_engine_release(engine);
-  }
-  BundleHost(const BundleHost&) = delete;
-  BundleHost& operator=(const BundleHost&) = delete;
-
-  /// The status of a run, whose latents replace `latents` if it ends well.
-  glint_status run(std::vector<float>& latents) const {
-    glint_job* job = nullptr;
-    const glint_status status = glint_job_run(session, nullptr, &job);
-    if (status == GLINT_OK) latents = test::Host::latents_of(job);
-    glint_job_release(job);
-    return status;
-  }
+/// A session of the tiny bundle of SDXL, and what the engine has in memory.
+struct MemoryHost : test::BundleHost {
+  explicit MemoryHost(uint64_t memory_limit = 0) : BundleHost("sdxl", memory_limit) {}
 
   /// Bytes by component.
   std::map<std::string, uint64_t> memory() const {
@@ -59,7 +31,7 @@ struct BundleHost {
 };
 
 TEST_CASE("An engine tells its memory by component, and lets go of it", "[capi]") {
-  const BundleHost host;
+  const MemoryHost host;
   CHECK(host.memory().empty());
   CHECK(host.total() == 0);
   std::vector<float> first, second, third;
@@ -89,19 +61,19 @@ TEST_CASE("An engine tells its memory by component, and lets go of it", "[capi]"
 }
 
 TEST_CASE("A limit that a run cannot keep refuses it before anything is loaded", "[capi]") {
-  const BundleHost free;
+  const MemoryHost free;
   std::vector<float> expected, latents;
   REQUIRE(free.run(expected) == GLINT_OK);
   const uint64_t all = free.total();
 
-  const BundleHost tight(1000);
+  const MemoryHost tight(1000);
   glint_job* job = nullptr;
   CHECK(glint_job_start(tight.session, nullptr, &job) == GLINT_OUT_OF_MEMORY);
   CHECK(job == nullptr);
   CHECK_THAT(last_error(), Contains("memory_limit: expected at least"));
   CHECK(tight.total() == 0);
 
-  const BundleHost fits(all * 3 / 4);  // not all at once, but each stage's
+  const MemoryHost fits(all * 3 / 4);  // not all at once, but each stage's
   REQUIRE(fits.run(latents) == GLINT_OK);
   CHECK(latents == expected);
   CHECK(fits.total() <= all * 3 / 4);
@@ -129,7 +101,7 @@ TEST_CASE("A configuration of the first version of the header has no limit", "[c
 TEST_CASE("Whichever allocation fails, the job says so and the session stays usable", "[capi][faults]") {
   const char* preloaded = std::getenv("LD_PRELOAD");
   if (!preloaded || !std::string(preloaded).ends_with("libglint_faults.so")) return;
-  const BundleHost host;
+  const MemoryHost host;
   for (const auto& [key, value] : {std::pair{"width", "128"}, {"height", "96"}})
     REQUIRE(glint_session_set(host.session, key, value) == GLINT_OK);
   std::vector<float> expected, latents;

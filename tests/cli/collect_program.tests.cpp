@@ -110,10 +110,7 @@ TEST_CASE("Processes that share a collection end in the files of one, also if on
   const std::string collect =
       "collect trajectories --prompts prompts.txt -m tiny --steps 2 --count 10 --batch 2 --shard 4 ";
   REQUIRE(glint(collect + "-q -o whole").exit_code == 0);
-  const Outcome both =
-      glint.shell(fmt::format("WORLD_SIZE=2 RANK=1 $GLINT {0} -o two &\n"
-                              "WORLD_SIZE=2 RANK=0 $GLINT {0} -o two; code=$?; wait; exit $code",
-                              collect));
+  const Outcome both = glint.shared(collect + "-o two");
   INFO(both.err);
   CHECK(both.exit_code == 0);
   CHECK_THAT(both.out, Contains("two: 8 of 8 items kept in 2 shards, process 2 of 2\n"));
@@ -121,10 +118,8 @@ TEST_CASE("Processes that share a collection end in the files of one, also if on
   CHECK(glint.content("two") == glint.content("whole"));
 
   // Rank 1 is killed while it writes its second shard; rank 0 waits for it no longer than it is told.
-  const Outcome killed = glint.shell(
-      fmt::format("LD_PRELOAD=$SHIM FAULT=rename:2:kill:shard- WORLD_SIZE=2 RANK=1 $GLINT {0} -q -o left &\n"
-                  "WORLD_SIZE=2 RANK=0 $GLINT {0} -q --patience 1 -o left; code=$?; wait; exit $code",
-                  collect));
+  const Outcome killed =
+      glint.shared(collect + "-q --patience 1 -o left", "LD_PRELOAD=$SHIM FAULT=rename:2:kill:shard-");
   CHECK(killed.exit_code == 1);
   CHECK_THAT(killed.err, Contains("1 of 5 shards are missing and no other process is collecting them"));
   const Outcome rest = glint(collect + "-q --json -o left");

@@ -172,10 +172,8 @@ TEST_CASE("A process that is killed is reported, and its share is done by who go
   const Bundled glint;
   REQUIRE(glint(std::string(kEval) + "-q -o whole").exit_code == 0);
   // Rank 1 is killed while it writes its second line; rank 0 waits for it no longer than it is told.
-  const Outcome both = glint.shell(
-      fmt::format("LD_PRELOAD=$SHIM FAULT=write:2:kill:journal-1 WORLD_SIZE=2 RANK=1 $GLINT {0} -q -o two &\n"
-                  "WORLD_SIZE=2 RANK=0 $GLINT {0} -q --patience 1 -o two; code=$?; wait; exit $code",
-                  kEval));
+  const Outcome both = glint.shared(std::string(kEval) + "-q --patience 1 -o two",
+                                    "LD_PRELOAD=$SHIM FAULT=write:2:kill:journal-1");
   CHECK(both.exit_code == 1);
   CHECK_THAT(both.err, Contains("rank 1 of 2 does not run and its share is not done"));
   const Outcome rest = glint(std::string(kEval) + "-q --json -o two");

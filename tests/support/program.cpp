@@ -37,4 +37,11 @@ Outcome Program::shell(const std::string& script) const {
           read_bytes(folder / "err.txt")};
 }
 
+Outcome Program::shared(const std::string& arguments, const std::string& before) const {
+  return shell(
+      fmt::format("{} WORLD_SIZE=2 RANK=1 $GLINT {} &\n"
+                  "WORLD_SIZE=2 RANK=0 $GLINT {}; code=$?; wait; exit $code",
+                  before, arguments, arguments));
+}
+
 }  // namespace glint::test

@@ -26,6 +26,10 @@ class Program {
   /// standard output and error are caught.
   Outcome shell(const std::string& script) const;
 
+  /// Runs `glint arguments` as two processes that share a job, the second in the background and with `before`
+  /// in front of its command. Returns how the first one ended, with the output of both.
+  Outcome shared(const std::string& arguments, const std::string& before = "") const;
+
   bool exists(const std::string& file) const { return std::filesystem::exists(folder / file); }
 
   TemporaryFolder folder;

@@ -13,7 +13,6 @@ import torch
 from diffusers import (
     AutoencoderKL,
     EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
     StableDiffusionXLPipeline,
@@ -193,16 +192,13 @@ def flux_pipeline(guided: bool) -> FluxPipeline:
         joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 14, 14),
         guidance_embeds=guided,
     )  # fmt: skip
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        shift=3.0 if guided else 1.0, use_dynamic_shifting=guided, base_shift=0.5, max_shift=1.15,
-        base_image_seq_len=256, max_image_seq_len=4096,
-    )  # fmt: skip
     t5 = T5EncoderModel(
         T5Config(vocab_size=len(second), d_model=WIDTH, d_kv=16, d_ff=48, num_layers=2, num_heads=2,
                  relative_attention_num_buckets=8, feed_forward_proj="gated-gelu")
     )  # fmt: skip
     pipe = FluxPipeline(
-        scheduler=scheduler, transformer=network, text_encoder=clip(first, 2, False), tokenizer=first,
+        scheduler=tiny.flux_scheduler(guided),
+        transformer=network, text_encoder=clip(first, 2, False), tokenizer=first,
         text_encoder_2=t5, tokenizer_2=second,
         vae=image_vae(16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False,
                       use_post_quant_conv=False),

@@ -187,6 +187,14 @@ def sd3() -> StableDiffusion3Pipeline:
     return seeded(pipe, 2)
 
 
+def flux_scheduler(guided: bool) -> FlowMatchEulerDiscreteScheduler:
+    """FLUX.1-dev's, or schnell's."""
+    return FlowMatchEulerDiscreteScheduler(
+        shift=3.0 if guided else 1.0, use_dynamic_shifting=guided, base_shift=0.5, max_shift=1.15,
+        base_image_seq_len=256, max_image_seq_len=4096,
+    )  # fmt: skip
+
+
 def flux(guided: bool = True, wide: bool = False) -> FluxPipeline:
     """With the width of FLUX.1 if `wide`: 531 M parameters."""
     tokenizer, second = clip_tokenizer(), t5_tokenizer(512)
@@ -196,12 +204,8 @@ def flux(guided: bool = True, wide: bool = False) -> FluxPipeline:
         num_attention_heads=heads, joint_attention_dim=TEXT, pooled_projection_dim=TEXT, axes_dims_rope=axes,
         guidance_embeds=guided,
     )  # fmt: skip
-    scheduler = FlowMatchEulerDiscreteScheduler(
-        shift=3.0 if guided else 1.0, use_dynamic_shifting=guided, base_shift=0.5, max_shift=1.15,
-        base_image_seq_len=256, max_image_seq_len=4096,
-    )  # fmt: skip
     pipe = FluxPipeline(
-        scheduler=scheduler, transformer=transformer,
+        scheduler=flux_scheduler(guided), transformer=transformer,
         vae=image_vae(
             16, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False,
         ),

@@ -107,22 +107,28 @@ def vae(t: Tensors, config: Config) -> dict[str, Tensor]:
     return ldm.convert_ldm_vae_checkpoint(prefixed(t, "vae."), config)
 
 
-def clip_config(t: Tensors) -> Config:
-    """Of OpenAI's CLIP ViT-L/14, named as transformers names it."""
-    width = t["embeddings.position_embedding.weight"].shape[1]
+def text_config(t: Tensors, component: str, tokens: str, positions: str, fc: str, layer: str) -> Config:
+    """What the two CLIP text encoders of SDXL tell alike, by the names of their tensors."""
+    width = t[positions].shape[1]
     return {
-        "vocab_size": t["embeddings.token_embedding.weight"].shape[0],
-        "max_position_embeddings": t["embeddings.position_embedding.weight"].shape[0],
+        "vocab_size": t[tokens].shape[0],
+        "max_position_embeddings": t[positions].shape[0],
         "hidden_size": width,
-        "intermediate_size": t["encoder.layers.0.mlp.fc1.weight"].shape[0],
-        "num_hidden_layers": len(indices(t, r"encoder\.layers\.(\d+)\.")),
-        "num_attention_heads": heads(width, "text_encoder"),
-        "projection_dim": width,
-        "hidden_act": "quick_gelu",
+        "intermediate_size": t[fc].shape[0],
+        "num_hidden_layers": len(indices(t, layer)),
+        "num_attention_heads": heads(width, component),
         "bos_token_id": 0,
         "eos_token_id": 2,  # which means: the largest id of the prompt
         "pad_token_id": 1,
     }
+
+
+def clip_config(t: Tensors) -> Config:
+    """Of OpenAI's CLIP ViT-L/14, named as transformers names it."""
+    tokens, positions = "embeddings.token_embedding.weight", "embeddings.position_embedding.weight"
+    fc, layer = "encoder.layers.0.mlp.fc1.weight", r"encoder\.layers\.(\d+)\."
+    config = text_config(t, "text_encoder", tokens, positions, fc, layer)
+    return config | {"projection_dim": config["hidden_size"], "hidden_act": "quick_gelu"}
 
 
 def clip(t: Tensors, _: Config) -> dict[str, Tensor]:
@@ -131,20 +137,10 @@ def clip(t: Tensors, _: Config) -> dict[str, Tensor]:
 
 def open_clip_config(t: Tensors) -> Config:
     """Of OpenCLIP's ViT-bigG/14, in its own names."""
-    width = t["positional_embedding"].shape[1]
-    return {
-        "vocab_size": t["token_embedding.weight"].shape[0],
-        "max_position_embeddings": t["positional_embedding"].shape[0],
-        "hidden_size": width,
-        "intermediate_size": t["transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
-        "num_hidden_layers": len(indices(t, r"transformer\.resblocks\.(\d+)\.")),
-        "num_attention_heads": heads(width, "text_encoder_2"),
-        "projection_dim": t["text_projection"].shape[1],
-        "hidden_act": "gelu",
-        "bos_token_id": 0,
-        "eos_token_id": 2,
-        "pad_token_id": 1,
-    }
+    tokens, positions = "token_embedding.weight", "positional_embedding"
+    fc, layer = "transformer.resblocks.0.mlp.c_fc.weight", r"transformer\.resblocks\.(\d+)\."
+    config = text_config(t, "text_encoder_2", tokens, positions, fc, layer)
+    return config | {"projection_dim": t["text_projection"].shape[1], "hidden_act": "gelu"}
 
 
 def open_clip(t: Tensors, _: Config) -> dict[str, Tensor]:
