@@ -56,6 +56,18 @@ bool is_leftover(const std::string& name) {
   return is_unfinished(name) || std::regex_match(name, pattern);
 }
 
+/// Returns a hash of tensors, which a shard holds beside them: so it is known to be whole before it is
+/// listed.
+std::string content_hash(const TensorMap& tensors) {
+  std::string hashes;
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor values = tensor.contiguous();
+    hashes += fmt::format("{} {}\n", name,
+                          sha256({static_cast<const char*>(values.const_data_ptr()), values.nbytes()}));
+  }
+  return sha256(hashes);
+}
+
 /// Returns the number in a shard's name.
 std::optional<int64_t> shard_number(const std::string& name) {
   constexpr std::string_view kBefore = "shard-", kAfter = ".safetensors";
@@ -176,12 +188,17 @@ int64_t CollectionFolder::find_missing(const Json& listed) {
 }
 
 /// Returns a shard's entry if it is on disk and whole: as it is listed, or without a list, as the shard
-/// itself says that it belongs here. How many items it kept is counted in the shard.
-std::optional<Json> CollectionFolder::found(int64_t shard, const Json* listed) const {
+/// itself says what it holds and that it belongs here. How many items it kept is counted in the shard. What
+/// was refused once is not read again until it is written anew.
+std::optional<Json> CollectionFolder::found(int64_t shard, const Json* listed) {
   const std::string name = shard_name(shard);
   const int64_t due = size(shard);
   if (type_of(folder_ / name) != fs::file_type::regular) return std::nullopt;
   if (listed && (!holds(*listed, "file", name) || !holds(*listed, "items", due))) return std::nullopt;
+  const fs::file_time_type written = fs::last_write_time(folder_ / name);
+  const auto [refused, first] = refused_.try_emplace(shard, written);
+  if (!first && refused->second == written) return std::nullopt;
+  refused->second = written;
   const auto content = std::make_shared<const FileBytes>(folder_ / name);
   const std::string hash = sha256(content->text());
   if (listed && !holds(*listed, "sha256", hash)) return std::nullopt;
@@ -190,12 +207,14 @@ std::optional<Json> CollectionFolder::found(int64_t shard, const Json* listed) c
   try {
     const TensorMap tensors = parse_safetensors(content, name, &metadata);
     const auto seeds = tensors.find("seed");
-    if (seeds != tensors.end() && seeds->second.dim() == 1) rows = seeds->second.size(0);
+    const bool whole = listed || metadata["sha256"] == content_hash(tensors);
+    if (whole && seeds != tensors.end() && seeds->second.dim() == 1) rows = seeds->second.size(0);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::BadModel) throw;
   }
   const bool ours = metadata["collection"] == id_ && metadata["shard"] == std::to_string(shard);
   if (rows < 0 || rows > due || (!listed && !ours)) return std::nullopt;
+  refused_.erase(refused);
   return Json{{"file", name}, {"sha256", hash}, {"items", due}, {"kept", rows}};
 }
 
@@ -234,7 +253,9 @@ CollectionFolder::Counts CollectionFolder::counts(int64_t rank, int64_t ranks) c
 
 void CollectionFolder::add(int64_t shard, const TensorMap& tensors, int64_t kept) {
   const std::string name = shard_name(shard);
-  write_safetensors(folder_ / name, tensors, {{"collection", id_}, {"shard", std::to_string(shard)}});
+  write_safetensors(
+      folder_ / name, tensors,
+      {{"collection", id_}, {"shard", std::to_string(shard)}, {"sha256", content_hash(tensors)}});
   shards_[shard] =
       Json{{"file", name}, {"sha256", sha256_file(folder_ / name)}, {"items", size(shard)}, {"kept", kept}};
   if (share_.ranks > 1) return;
@@ -258,7 +279,7 @@ void CollectionFolder::finish(const std::function<bool()>& keep_going) {
                 "{} of {} shards are missing and no other process is collecting them; the same command goes "
                 "on where this one stopped",
                 end() - all().shards, end());
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
   list();
   save();

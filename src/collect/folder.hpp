@@ -64,7 +64,7 @@ class CollectionFolder {
   void check_names(const nlohmann::ordered_json& prompts, bool shards) const;
   void adopt(const nlohmann::ordered_json& found, const nlohmann::ordered_json& identity);
   int64_t find_missing(const nlohmann::ordered_json& listed);
-  std::optional<nlohmann::ordered_json> found(int64_t shard, const nlohmann::ordered_json* listed) const;
+  std::optional<nlohmann::ordered_json> found(int64_t shard, const nlohmann::ordered_json* listed);
   void remove_leftovers() const;
   void list();
   void save() const;
@@ -80,7 +80,8 @@ class CollectionFolder {
   int64_t shard_items_ = 1;  // of a full shard
   std::string id_;           // what the shards belong to: a hash of the identity
   nlohmann::ordered_json manifest_;
-  std::map<int64_t, nlohmann::ordered_json> shards_;  // those that are there, as they are listed
+  std::map<int64_t, nlohmann::ordered_json> shards_;            // those that are there, as they are listed
+  std::map<int64_t, std::filesystem::file_time_type> refused_;  // when those were written that are not whole
 };
 
 }  // namespace glint::detail
