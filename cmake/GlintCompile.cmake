@@ -67,13 +67,13 @@ function(glint_target target)
   endif()
 endfunction()
 
-# glint_unity(<target> <size> [<macro>]): compiles the target's sources in groups of up to <size> neighbours of
-# one folder. What every file costs before its own first line, 2 to 3 CPU seconds for the templates that libtorch's
-# headers leave to be instantiated, is paid once a group. Names in unnamed namespaces have to be unique in a folder,
-# unless the files open `namespace <macro>` instead: it names a namespace for each file, and none (so an unnamed
-# one) where files are compiled alone. Files with settings of their own are compiled alone too: set those first.
-function(glint_unity target size)
-  if(NOT GLINT_UNITY)
+# glint_unity(<target> [<macro>]): compiles the target's sources in groups of up to GLINT_UNITY neighbours of one
+# folder. What every file costs before its own first line, 10 to 15 CPU seconds for templates and inline functions that
+# most of them use, is paid once a group. Names in unnamed namespaces have to be unique in a folder, unless the files
+# open `namespace <macro>` instead: it names a namespace for each file, and none (so an unnamed one) where files are
+# compiled alone; then groups span folders. Files with settings of their own are compiled alone too: set those first.
+function(glint_unity target)
+  if(GLINT_UNITY LESS_EQUAL 1)
     if(ARGN)
       target_compile_definitions(${target} PRIVATE "${ARGN}=")
     endif()
@@ -99,17 +99,21 @@ function(glint_unity target size)
     get_filename_component(folder "${source}" DIRECTORY)
     file(RELATIVE_PATH folder "${CMAKE_CURRENT_SOURCE_DIR}" "${folder}")
     string(MAKE_C_IDENTIFIER "${folder}" folder)
+    get_filename_component(name "${source}" NAME_WE)
+    set(namespace "in_${folder}_${name}")
+    if(ARGN)
+      set(folder all)
+    endif()
     if(NOT DEFINED count_${folder})
       set(count_${folder} 0)
     endif()
-    math(EXPR index "${count_${folder}} / ${size}")
+    math(EXPR index "${count_${folder}} / ${GLINT_UNITY}")
     math(EXPR count_${folder} "${count_${folder}} + 1")
     set(group "${CMAKE_CURRENT_BINARY_DIR}/${target}.groups/${folder}_${index}.cpp")
     list(APPEND groups "${group}")
     file(RELATIVE_PATH included "${CMAKE_CURRENT_BINARY_DIR}/${target}.groups" "${source}")
     foreach(macro IN LISTS ARGN)
-      get_filename_component(name "${source}" NAME_WE)
-      string(APPEND text_${folder}_${index} "#undef ${macro}\n#define ${macro} in_${folder}_${name}\n")
+      string(APPEND text_${folder}_${index} "#undef ${macro}\n#define ${macro} ${namespace}\n")
     endforeach()
     string(APPEND text_${folder}_${index} "#include \"${included}\"\n")
     file(CONFIGURE OUTPUT "${group}" CONTENT "${text_${folder}_${index}}" @ONLY)

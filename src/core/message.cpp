@@ -1,6 +1,9 @@
+#include "core/utf8.hpp"
+
 #include <glint/core/error.hpp>
 #include <glint/core/message.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -62,9 +65,38 @@ std::string detail::filled(std::string_view format, std::initializer_list<Messag
   return text += format;
 }
 
+size_t detail::utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
+  const auto between = [&](size_t i, int low, int high) { return byte(i) >= low && byte(i) <= high; };
+  const auto follows = [&](size_t i) { return between(i, 0x80, 0xBF); };
+  const int first = byte(0);
+  if (first < 0x80) return text.empty() ? 0 : 1;
+  if (between(0, 0xC2, 0xDF)) return follows(1) ? 2 : 0;
+  if (between(0, 0xE0, 0xEF))
+    return between(1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
+  if (between(0, 0xF0, 0xF4))
+    return between(1, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF) && follows(2) && follows(3)
+               ? 4
+               : 0;
+  return 0;
+}
+
 void detail::throw_error(ErrorCode code, std::string_view format,
                          std::initializer_list<MessageArgument> arguments) {
-  throw Error(code, filled(format, arguments));
+  const std::string text = filled(format, arguments);
+  std::string valid;
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t length = utf8_length(rest);
+    if (length > 0) {
+      valid += rest.substr(0, length);
+    } else {
+      constexpr std::string_view kDigits = "0123456789abcdef";
+      const auto byte = static_cast<unsigned char>(rest[0]);
+      valid += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+    rest.remove_prefix(std::max<size_t>(length, 1));
+  }
+  throw Error(code, valid);
 }
 
 }  // namespace glint

@@ -92,11 +92,13 @@ json parse_json(std::string_view text, const std::string& where) {
     fail(ErrorCode::BadModel, "{}: not valid JSON: byte {} is zero", where, zero);
   Builder builder(where);
   if (json::sax_parse(text, &builder)) return builder.take();
-  // Strip the label from "[json.exception.parse_error.101] parse error at line 1, column 2: ...".
+  // Strip the label from "[json.exception.parse_error.101] parse error at line 1, column 2: ...". The end is
+  // what was read last, which may be long, and may end within a character.
+  constexpr size_t kLongest = 200;  // columns
   const std::string_view message = builder.problem();
   const auto label = message.find("] ");
   fail(ErrorCode::BadModel, "{}: not valid JSON: {}", where,
-       label == std::string_view::npos ? message : message.substr(label + 2));
+       shortened(printable(label == std::string_view::npos ? message : message.substr(label + 2)), kLongest));
 }
 
 json parse_json_file(const std::filesystem::path& path) {

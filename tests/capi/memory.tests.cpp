@@ -107,11 +107,13 @@ TEST_CASE("Whichever allocation fails, the job says so and the session stays usa
   std::vector<float> expected, latents;
   REQUIRE(host.run(expected) == GLINT_OK);
   int failed = 0;
-  for (const bool loaded : {true, false}) {
+  for (const auto& [call, loaded] :
+       {std::pair{"posix_memalign", true}, {"posix_memalign", false}, {"malloc", false}}) {
     for (int n = 1; n < 20000; n = loaded ? n + 1 + n / 2 : 3 * n) {  // loading takes longest
-      CAPTURE(loaded, n);
+      CAPTURE(call, loaded, n);
       if (!loaded) REQUIRE(glint_engine_free_params(host.engine) == GLINT_OK);
-      REQUIRE(setenv("FAULT", ("posix_memalign:" + std::to_string(n) + ":12:16384").c_str(), 1) == 0);
+      const std::string fault = std::string(call) + ":" + std::to_string(n) + ":12:16384";
+      REQUIRE(setenv("FAULT", fault.c_str(), 1) == 0);
       const glint_status status = host.run(latents);
       REQUIRE(unsetenv("FAULT") == 0);
       if (status == GLINT_OK) break;  // there are fewer allocations

@@ -1,6 +1,8 @@
 // glint collect, run as a user runs it; and what its data was made for, on the bundled model.
+#include <glint/collect/trajectories.hpp>
 #include <glint/image/png.hpp>
 #include <glint/io/safetensors.hpp>
+#include <glint/pipeline/pipeline.hpp>
 
 #include "tests/support/catch.hpp"
 #include "tests/support/program.hpp"
@@ -103,6 +105,31 @@ TEST_CASE("A collection that is killed or interrupted ends in the files of one t
   CHECK(report["resumed_items"].get<int>() >= 8 * 16);
   CHECK(report["resumed_items"].get<int>() < 512);
   CHECK(glint.content("parts") == glint.content("whole"));
+}
+
+TEST_CASE("A collection killed at any write goes on to the files of one that was not", "[cli]") {
+  const Program glint;
+  const std::string collect = "collect trajectories --prompts prompts.txt -m tiny --steps 1 --shard 1 -q -o ";
+  REQUIRE(glint(collect + "whole").exit_code == 0);
+  const Pipeline pipeline(Bundle::load(glint.folder / "tiny"));
+  for (const std::string call : {"write", "rename"}) {
+    int killed = 0;
+    while (true) {
+      const std::string name = fmt::format("{}-{}", call, killed + 1);
+      const Outcome run =
+          glint.shell(fmt::format("LD_PRELOAD=$SHIM FAULT={}:{}:kill{} $GLINT {}", call, killed + 1,
+                                  call == "write" ? ":.glint-" : "", collect + name));
+      CAPTURE(name, run.err);
+      if (run.exit_code == 0) break;
+      REQUIRE(run.exit_code == 128 + 9);
+      ++killed;
+      collect_trajectories(pipeline, {.folder = glint.folder / name,
+                                      .generate = {.prompts = {"red star", "blue circle"}, .steps = 1},
+                                      .shard = 1});
+      CHECK(glint.content(name) == glint.content("whole"));
+    }
+    CHECK(killed >= 6);  // the prompts, two shards, and the manifest before, between and after them
+  }
 }
 
 TEST_CASE("Processes that share a collection end in the files of one, also if one is killed", "[cli]") {

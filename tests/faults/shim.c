@@ -1,7 +1,8 @@
 // Makes system calls of a program fail, to be named in LD_PRELOAD. FAULT is CALL:N:ERRNO[:PART]: the N-th
-// call of write, fsync, rename, read or posix_memalign fails with that error, counted from where FAULT was
-// set to it; writes and reads count on regular files whose path contains PART, allocations from PART bytes
-// on. "short" as ERRNO cuts a read to one byte, "kill" ends the process. Linux only; for tests.
+// call of write, fsync, rename, read, malloc or posix_memalign fails with that error, counted from where
+// FAULT was set to it; writes and reads count on regular files whose path contains PART, allocations from
+// PART bytes on (of malloc, from 4096). "short" as ERRNO cuts a read to one byte, "kill" ends the process.
+// Linux only; for tests.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -80,13 +81,28 @@ int rename(const char* from, const char* to) {
   return -1;
 }
 
+/// Returns the error of an allocation that is to fail, else 0.
+static int allocation_error(const char* name, size_t size) {
+  const char* wanted = getenv("FAULT");
+  const char* part = wanted ? strrchr(wanted, ':') : NULL;
+  const char* how = part && size >= strtoul(part + 1, NULL, 10) ? fault(name, -1) : NULL;
+  return how ? atoi(how) : 0;
+}
+
 /// Allocates libtorch's tensors.
 int posix_memalign(void** memory, size_t alignment, size_t size) {
   static int (*real)(void**, size_t, size_t);
   if (!real) real = (int (*)(void**, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
-  const char* wanted = getenv("FAULT");
-  const char* part = wanted ? strrchr(wanted, ':') : NULL;
-  if (!part || size < strtoul(part + 1, NULL, 10)) return real(memory, alignment, size);
-  const char* how = fault("posix_memalign", -1);
-  return how ? atoi(how) : real(memory, alignment, size);
+  const int error = allocation_error("posix_memalign", size);
+  return error ? error : real(memory, alignment, size);
+}
+
+extern void* __libc_malloc(size_t);  // dlsym() would call malloc
+
+/// Allocates everything else: files that are read, and what C++ objects hold.
+void* malloc(size_t size) {
+  const int error = size < 4096 ? 0 : allocation_error("malloc", size);
+  if (!error) return __libc_malloc(size);
+  errno = error;
+  return NULL;
 }

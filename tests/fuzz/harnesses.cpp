@@ -1,9 +1,11 @@
 #include "tests/fuzz/harnesses.hpp"
 
+#include "collect/folder.hpp"
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/safetensors_content.hpp"
 #include "lora/adapter_content.hpp"
+#include "text/web_text.hpp"
 
 #include <glint/bundle/manifest.hpp>
 #include <glint/catalog/registry.hpp>
@@ -14,12 +16,15 @@
 #include <glint/io/utf8.hpp>
 #include <glint/text/subword_tokenizers.hpp>
 
+#include <ATen/ops/arange.h>
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <optional>
 
@@ -38,7 +43,7 @@ bool accepted(Function&& function) {
     function();
     return true;
   } catch (const Error& error) {
-    must(!invalid_utf8_offset(printable(error.what())));
+    must(!invalid_utf8_offset(error.what()));
     return false;
   }
 }
@@ -160,20 +165,85 @@ void text(std::string_view input) {
   }
 }
 
-constexpr std::array kHarnesses{Harness{"json", json},
-                                Harness{"manifest", manifest},
-                                Harness{"safetensors", safetensors},
-                                Harness{"adapter", adapter},
-                                Harness{"words", words},
-                                Harness{"clip", clip},
-                                Harness{"sentencepiece", sentencepiece},
-                                Harness{"options", options},
-                                Harness{"png", png},
-                                Harness{"webp", webp},
-                                Harness{"text", text}};
+void prompt(std::string_view input) {
+  if (invalid_utf8_offset(input)) return;  // encoders refuse it before
+  must(!invalid_utf8_offset(detail::clean_web_text(input)));
+}
+
+/// What decides that a folder holds another collection: not the fuzzer's.
+const nlohmann::ordered_json kIdentity{
+    {"format", 1}, {"kind", "fuzz"}, {"options", {{"count", 2}, {"shard", 1}}}};
+const std::vector<std::string> kPrompts{"a red star"};
+
+std::filesystem::path collection_folder() {
+  return std::filesystem::temp_directory_path() / ("glint-fuzz-" + std::to_string(::getpid()));
+}
+
+/// The input is a manifest and, after a zero byte, the first of two shards: no more is believed than fits.
+void collection(std::string_view input) {
+  const std::filesystem::path folder = collection_folder();
+  std::filesystem::create_directory(folder);
+  const size_t cut = std::min(input.find('\0'), input.size());
+  std::ofstream(folder / "collection.json", std::ios::binary) << input.substr(0, cut);
+  if (cut < input.size())
+    std::ofstream(folder / "shard-00000.safetensors", std::ios::binary) << input.substr(cut + 1);
+  accepted([&] {
+    const detail::CollectionFolder opened(folder, kIdentity, kPrompts, {});
+    const auto all = opened.all();
+    must(all.items == all.shards && all.kept >= 0 && all.kept <= all.items && all.shards <= 1);
+    must(opened.missing(0) == all.shards);
+  });
+  std::filesystem::remove_all(folder);
+}
+
+std::string whole_collection() {
+  const std::filesystem::path folder = collection_folder();
+  {
+    detail::CollectionFolder made(folder, kIdentity, kPrompts, {});
+    made.add(0, {{"seed", at::arange(1)}}, 1);
+  }
+  const auto text = [&](const char* name) { return std::string(detail::FileBytes(folder / name).text()); };
+  const std::string seed = text("collection.json") + '\0' + text("shard-00000.safetensors");
+  std::filesystem::remove_all(folder);
+  return seed;
+}
+
+const std::array kHarnesses{
+    Harness{"json", json, {"models/emoji-flow/model.json"}},
+    Harness{"manifest", manifest, {"models/emoji-flow/model.json"}},
+    Harness{"safetensors", safetensors, {"tests/data/families/sdxl/released.safetensors"}},
+    Harness{"adapter",
+            adapter,
+            {"tests/data/families/flux/lora-kohya.safetensors",
+             "tests/data/families/sdxl/kind-lokr-both.safetensors",
+             "tests/data/families/sdxl/kind-loha.safetensors",
+             "tests/data/families/sdxl/kind-dora-columns.safetensors"}},
+    Harness{"words", words, {"tests/data/modules/tokenizer.json"}},
+    Harness{"clip", clip},
+    Harness{"sentencepiece", sentencepiece, {"tests/data/families/wan/tokenizer.model"}},
+    Harness{"prompt", prompt},
+    Harness{"options", options},
+    Harness{"png", png},
+    Harness{"webp", webp},
+    Harness{"text", text},
+    Harness{"collection", collection, {}, whole_collection}};
 
 }  // namespace
 
 std::span<const Harness> harnesses() { return kHarnesses; }
+
+std::vector<std::string> seeds(const Harness& harness, const std::filesystem::path& source) {
+  std::vector<std::string> seeds;
+  const auto add = [&](const std::filesystem::path& file) {
+    seeds.emplace_back(detail::FileBytes(file).text());
+  };
+  std::error_code none;
+  for (const auto& file :
+       std::filesystem::directory_iterator(source / "tests/fuzz/corpus" / harness.name, none))
+    add(file.path());
+  for (const std::string& file : harness.files) add(source / file);
+  if (harness.made) seeds.push_back(harness.made());
+  return seeds;
+}
 
 }  // namespace glint::fuzz

@@ -2,9 +2,11 @@
 // (fuzz.tests.cpp) run the same ones.
 #pragma once
 
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace glint::fuzz {
 
@@ -13,10 +15,14 @@ struct Harness {
   /// Returns if the input was taken or refused with a glint::Error; anything else it throws, reads out of
   /// bounds or never ends is a fault.
   void (*run)(std::string_view input);
+  std::vector<std::string> files = {};  ///< further seeds, in the source folder
+  std::string (*made)() = nullptr;      ///< makes a further seed
 };
 
-/// All harnesses. The seeds of one are the files in tests/fuzz/corpus/NAME, and those it is told from the
-/// tests' own data.
+/// All harnesses.
 std::span<const Harness> harnesses();
+
+/// Returns a harness's seeds: the files in tests/fuzz/corpus/NAME, and those it names or makes itself.
+std::vector<std::string> seeds(const Harness& harness, const std::filesystem::path& source);
 
 }  // namespace glint::fuzz

@@ -48,6 +48,20 @@ TEST_CASE("Numbers are written in the fewest digits, with an exponent where they
   CHECK(message("{}", 0.1f) == "0.1");
 }
 
+TEST_CASE("A failure's message is UTF-8 whatever its arguments are", "[unit]") {
+  const auto said = [](std::string_view text) {
+    return std::string(test::error_of([&] { fail(ErrorCode::NotFound, "{}!", text); })->what());
+  };
+  for (const char* kept :
+       {"star", "\xC3\xA9", "\xE2\x82\xAC", "\xED\x9F\xBF", "\xF0\x9F\x98\x80", "\xF4\x8F\xBF\xBF"})
+    CHECK(said(kept) == std::string(kept) + "!");
+  CHECK(said("a\xFFz") == "a\\xffz!");
+  CHECK(said("\xC0\x80") == "\\xc0\\x80!");                    // overlong
+  CHECK(said("\xED\xA0\x80") == "\\xed\\xa0\\x80!");           // half of a pair
+  CHECK(said("\xF4\x90\x80\x80") == "\\xf4\\x90\\x80\\x80!");  // above U+10FFFF
+  CHECK(said("\xE2\x82") == "\\xe2\\x82!");                    // cut off
+}
+
 TEST_CASE("fail throws an Error with the code and the filled message", "[unit]") {
   CHECK(test::failure([] { fail(ErrorCode::NotFound, "{}: no such {}", "a.png", "file"); }) ==
         "NotFound: a.png: no such file");
