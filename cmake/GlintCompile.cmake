@@ -32,7 +32,7 @@ if(GLINT_SANITIZE)
     -fsanitize=${GLINT_SANITIZE} -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_definitions(glint_flags INTERFACE _GLIBCXX_ASSERTIONS)
   # GCC reports values that its own instrumentation makes look uninitialized, in std::regex among others.
-  target_compile_options(glint_flags INTERFACE -Wno-maybe-uninitialized)
+  target_compile_options(glint_flags INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-maybe-uninitialized>)
   target_link_options(glint_flags INTERFACE -fsanitize=${GLINT_SANITIZE})
 endif()
 

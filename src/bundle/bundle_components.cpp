@@ -73,7 +73,7 @@ std::shared_ptr<const PromptEncoder> Bundle::prompt_encoder(const Adapters& scal
   Adapters used;  // the adapters that change a text encoder
   for (const auto& [adapter, file] : state_->adapter_files()) {
     const auto scale = scales.find(adapter);
-    const auto changed = [&](const std::string& name) { return file.layers.contains(name); };
+    const auto changed = [&layers = file.layers](const std::string& name) { return layers.contains(name); };
     if (scale != scales.end() && scale->second != 0.0 && std::any_of(names.begin(), names.end(), changed))
       used.emplace(*scale);
   }

@@ -112,7 +112,7 @@ void components(FieldReader& v, std::map<std::string, Component>& out) {
     GLINT_CHECK(is_role(name), BadModel, "{}: unknown component{}", v.place(name),
                 did_you_mean(name, kRoles));
     Component component;
-    v.object(name.c_str(), true, [&](FieldReader& inner) { fields(inner, component, name); });
+    v.object(name.c_str(), true, [&, &name = name](FieldReader& inner) { fields(inner, component, name); });
     out.emplace(name, std::move(component));
   }
   GLINT_CHECK(out.contains("denoiser"), BadModel, "{}: missing component", v.place("denoiser"));

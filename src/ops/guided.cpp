@@ -60,7 +60,7 @@ at::Tensor guided(at::Tensor out, const GuidedCall& call, AttentionScope& scope)
     return x.narrow(0, row, guided.samples).narrow(2, image.first, image.count);
   };
   for (const auto& [prompt, negative] : guided.pairs) {
-    const auto of_negative = [&] {
+    const auto of_negative = [&, prompt = prompt, negative = negative] {
       if (!apart) return tokens(plain, negative);
       const auto rows = [&](const at::Tensor& x, int64_t first) {
         return x.narrow(0, first, guided.samples);

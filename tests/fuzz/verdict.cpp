@@ -3,10 +3,12 @@
 // answers, each an object with "error" if the input is refused:
 //   {"json": [HEX...]}                                           the value
 //   {"safetensors": [HEX...]}                                    name -> [dtype, shape, SHA-256 of the bytes]
-//   {"clip" or "sentencepiece": {"models": [HEX...], "prompts": [...]}}    ids without frame, for each prompt
+//   {"clip" or "sentencepiece": {"models": [HEX...], "prompts": [...]}}    each prompt's ids, without padding
+//   {"web_text": [HEX...]}                                       {"text": the text as Wan's prompts are cleaned}
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/safetensors_content.hpp"
+#include "text/web_text.hpp"
 
 #include <glint/core/error.hpp>
 #include <glint/io/sha256.hpp>
@@ -79,6 +81,10 @@ int main() {
     });
   } else if (kind == "safetensors") {
     told = answers(asked, tensors_of);
+  } else if (kind == "web_text") {
+    told = answers(asked, [](const std::string& input) {
+      return json{{"text", glint::detail::clean_web_text(input)}};
+    });
   } else if (kind == "clip") {
     told = answers(asked["models"], [&](const std::string& model) {
       return ids_of(glint::ClipTokenizer::parse(model, "input", frame), asked["prompts"]);

@@ -8,16 +8,9 @@
 namespace glint {
 namespace GLINT_TEST_FILE {
 
-const std::vector<std::string> kPrompts{"red apple",
-                                        "penguin",
-                                        "a red star above a blue circle",
-                                        "blue heart on a yellow background",
-                                        "sunflower",
-                                        "crown",
-                                        "a green book",
-                                        "umbrella",
-                                        "purple heart",
-                                        "guitar"};
+const std::vector<std::string> kPrompts{
+    "red apple",    "penguin", "a red star above a blue circle", "blue heart on a yellow background",
+    "a green book", "guitar"};
 
 /// Mean of paired figures and half its 95 % interval.
 struct Interval95 {
@@ -93,7 +86,7 @@ TEST_CASE("On the bundled models reflections are the guidance they expand to", "
 
   const auto golden = run.latents(2.0, {{"z-sampling", {{"guidance_inverse", 0.0}, {"stop", 0.0834}}}});
   const auto scheduled = run.latents(2.0, {}, Choice{"cfg-schedule", {{"scales", "4+2"}}});
-  // Ten prompts do not tell these two apart for sure, prompt by prompt; on average they do.
+  // So few prompts do not tell these two apart for sure, prompt by prompt; on average they do.
   CHECK(interval(distance("Z(2,0) at step 0 to the schedule 4, 2, 2, ...", golden, scheduled)).mean <
         interval(distance("Z(2,0) at step 0 to CFG(2)", golden, cfg2)).mean);
 }

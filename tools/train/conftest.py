@@ -1,4 +1,4 @@
-"""What the training tests share: stages run as users run them, and the bundle of a first run."""
+"""What the training tests share: stages run as users run them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,3 @@ def run() -> Callable[..., str]:
         return done.stdout
 
     return run_stage
-
-
-@pytest.fixture(scope="session")
-def folder(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle made by all stages."""
-    work = tmp_path_factory.mktemp("train")
-    for stage in ("data", "autoencoder", "denoiser", "verifier"):
-        run(stage, "--work", str(work))
-    run("export", "--work", str(work), "--out", str(work / "emoji-flow"))
-    return work / "emoji-flow"

@@ -14,6 +14,8 @@ from glint_train.render import Renderer
 from glint_train.run import to_images
 from glint_train.scorer import make_verifier, similarity
 
+MODEL = Path(__file__).parents[2] / "models/emoji-flow"
+
 
 def test_pixel_checks_tell_right_from_wrong() -> None:
     grammar = Grammar()
@@ -30,10 +32,10 @@ def test_pixel_checks_tell_right_from_wrong() -> None:
     assert mask_iou(image, renderer.render(Scene((Part("key", "red"),)))) < 0.6
 
 
-def test_judge_reads_the_scorer_of_a_bundle(folder: Path) -> None:
+def test_judge_reads_the_scorer_of_a_bundle() -> None:
     """The scorer's number is the judge's similarity where the network reads the layout from the prompt."""
-    bundle, grammar = Bundle(folder), Grammar()
-    judge = Judge.of_bundle(folder, grammar)
+    bundle, grammar = Bundle(MODEL), Grammar()
+    judge = Judge.of_bundle(MODEL, grammar)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     scenes, ids = [Scene((Part("key"),)), Scene((Part("star"),))], bundle.ids(["key", "star"])
     score = bundle.component("scorer")(to_images(images), ids)

@@ -22,6 +22,16 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
+def folder(run: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle made by all stages."""
+    work = tmp_path_factory.mktemp("train")
+    for stage in ("data", "autoencoder", "denoiser", "verifier"):
+        run(stage, "--work", str(work))
+    run("export", "--work", str(work), "--out", str(work / "emoji-flow"))
+    return work / "emoji-flow"
+
+
+@pytest.fixture(scope="module")
 def continued(run: Callable[..., str], folder: Path) -> Path:
     """A bundle of a run that goes on from the first one and keeps that one's denoiser as the weak variant."""
     work = folder.parent / "continued"
