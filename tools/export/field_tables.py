@@ -17,6 +17,7 @@ from glint_export.scheduler_fields import (
     VP_CLASSES,
     Carried,
     Fields,
+    Computed,
     NoEffect,
     Only,
     Rule,
@@ -41,6 +42,8 @@ def told(rule: Rule) -> str:
             return f"{where_text(where)}; {', '.join(map(value, values))}"
         case NoEffect(reason):
             return f"no effect: {reason}"
+        case Computed():
+            return "the network's file computes it"
         case Only(it):
             return f"only {value(it)}"
         case When(text, _, rule, otherwise):
