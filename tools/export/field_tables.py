@@ -11,13 +11,13 @@ import math
 import sys
 from pathlib import Path
 
-from glint_export.families import PIPELINE_OPTIONS
+from glint_export.families import COMPONENT_FIELDS, PIPELINE_OPTIONS
 from glint_export.scheduler_fields import (
     FLOW_CLASSES,
     VP_CLASSES,
     Carried,
-    Fields,
     Computed,
+    Fields,
     NoEffect,
     Only,
     Rule,
@@ -72,6 +72,8 @@ def tables() -> str:
     return (
         table(" (sdxl)", VP_CLASSES) + table(" (sd3, flux, wan)", FLOW_CLASSES)
         + table(", options in `model_index.json`", PIPELINE_OPTIONS)
+        + "".join(table(f" of {pipeline}, fields of `config.json` that a pipeline reads", fields)
+                  for pipeline, fields in COMPONENT_FIELDS.items())
     )  # fmt: skip
 
 

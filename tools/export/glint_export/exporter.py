@@ -140,13 +140,14 @@ def rehearsed(part: Part, source: Folder, count: int | None = None) -> Inputs:
 
 def check_widths(source: Folder, pipe: DiffusionPipeline, family: Family) -> None:
     """Fails for networks that do not fit together."""
+
     def fits(what: str, found: object, wanted: object) -> None:
         require(found == wanted, f"{source.path}: {what} {found}, but the pipeline needs {wanted}")
 
     denoiser = family.denoiser(getattr(pipe, family.network))
     inputs = dict(zip(denoiser.module.inputs, denoiser.inputs_of(SMALL), strict=True))
     latents = inputs["latents"].shape
-    fits("the denoiser's prediction has the shape", tuple(rehearsed(denoiser, source)[0].shape), tuple(latents))
+    fits("the prediction has the shape", tuple(rehearsed(denoiser, source)[0].shape), tuple(latents))
     channels = family.manifest["latent"]["channels"]
     fits("the VAE's latents have this many channels:", channels, latents[1])
     # Their masks, whose values would be looked at, change no width.

@@ -94,7 +94,7 @@ COMPONENT_FIELDS: dict[str, dict[str, Fields]] = {
             "addition_time_embed_dim": NETWORK,
             "time_cond_proj_dim": Only(None),
             "class_embed_type": Only(None),
-            "encoder_hid_dim_type": Carried("components.denoiser", (None, "text_proj")),
+            "encoder_hid_dim_type": Only(None),
         },
         "text_encoder_2": {"projection_dim": NETWORK},
         "vae": IMAGE_VAE | {"shift_factor": UNREAD, "latents_mean": NETWORK, "latents_std": NETWORK},
@@ -154,6 +154,10 @@ def image_latent(pipe: DiffusionPipeline, side: int, patch: int, multiple: int) 
     config = pipe.vae.config
     # SDXL's pipeline knows statistics of channels and no shift, the others the contrary.
     shifts = not isinstance(pipe, StableDiffusionXLPipeline)
+    require(
+        not shifts or config.shift_factor is not None,
+        "vae AutoencoderKL: shift_factor = None is not supported, only a finite number",
+    )
     plain = not shifts and statistics(config, 4) is not None
     return {
         "channels": config.latent_channels,
@@ -172,6 +176,8 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
         "tokenizer": (write_clip, pipe.tokenizer.model_max_length),
         "tokenizer_2": (write_clip, pipe.tokenizer_2.model_max_length),
     }
+    lengths = [length for _, length in clip.values()]
+    require(lengths[0] == lengths[1], f"tokenizers: model_max_length of {lengths} is not supported, only one")
     multiple = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     taken, given = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
     inpaints = ": an inpainting model" if taken == 2 * given + 1 else ""

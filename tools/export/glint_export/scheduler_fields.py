@@ -381,7 +381,6 @@ def expected_kind(value: object, default: object) -> str | None:
 def check_value(place: str, field: str, config: Config, rule: Rule, default: object = None) -> None:
     """Fails, naming `place`, field and value, if a bundle cannot hold the value of a field."""
     value = config[field]
-    value = tuple(value) if isinstance(value, list) else value
     while isinstance(rule, When):
         rule = rule.rule if rule.holds(config) else rule.otherwise
     told = f"{place}: {field} = {shown(value)} is not supported"
@@ -390,6 +389,7 @@ def check_value(place: str, field: str, config: Config, rule: Rule, default: obj
     if not isinstance(rule, Carried):
         return
     if rule.values is not None:
+        value = tuple(value) if isinstance(value, list) else value
         if not any(value == known and type(value) is type(known) for known in rule.values):
             raise ExportError(f"{told}, only {', '.join(map(repr, rule.values))}")
         return

@@ -60,6 +60,8 @@ def clip_tokenizer(file: Path, pad: str) -> CLIPTokenizer:
 
 
 def common_fields(tokenizer: PreTrainedTokenizerBase, length: int, name: str) -> dict[str, object]:
+    longest = 65536  # what transformers takes for an unknown length is 1e30
+    require(length <= longest, f"{name}: model_max_length = {length:g} is not supported, at most {longest}")
     for token in ("pad_token", "eos_token"):
         require(getattr(tokenizer, token) is not None, f"{name}: {token} is missing")
     return {"max_tokens": length, "pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
