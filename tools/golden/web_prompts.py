@@ -121,9 +121,10 @@ def main() -> int:
     texts = damaged()
     cleaned = [prompt_clean(text) for text in texts]
     rows = t5_tokenizer(512)(cleaned, padding="max_length", max_length=512, truncation=True).input_ids
+    digests = [sha256(np.array(row, dtype="<i4").tobytes()).hexdigest()[:8] for row in rows]
     told = [
-        {"prompt": text, "cleaned": clean, "ids": sha256(np.array(row, dtype="<i4").tobytes()).hexdigest()[:8]}
-        for text, clean, row in zip(texts, cleaned, rows, strict=True)
+        {"prompt": text, "cleaned": clean, "ids": digest}
+        for text, clean, digest in zip(texts, cleaned, digests, strict=True)
     ]
     content = "[\n" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in told) + "\n]\n"
     if check:
