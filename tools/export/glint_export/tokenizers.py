@@ -148,16 +148,14 @@ def write_sentencepiece(tokenizer: PreTrainedTokenizerBase, length: int, path: P
 
 def cut(text: str, literals: dict[str, int]) -> list[str | int]:
     """The ids of literals, leftmost and longest first, and the text between them."""
+    if not literals:
+        return [text]
     parts: list[str | int] = []
-    start = position = 0
+    start = 0
     longest = sorted(literals, key=len, reverse=True)
-    while position < len(text):
-        match = next((literal for literal in longest if text.startswith(literal, position)), None)
-        if match is None:
-            position += 1
-            continue
-        parts += [text[start:position], literals[match]]
-        start = position = position + len(match)
+    for found in regex.finditer("|".join(map(regex.escape, longest)), text):
+        parts += [text[start : found.start()], literals[found[0]]]
+        start = found.end()
     return [*parts, text[start:]]
 
 
