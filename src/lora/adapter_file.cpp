@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <span>
+#include <string_view>
 
 namespace glint {
 namespace {
@@ -46,6 +47,14 @@ Sorted sorted(const TensorMap& tensors, std::vector<std::string> unknown, const 
   return result;
 }
 
+/// Says what the file is if that is known, and that it is not supported.
+std::string told_format(const std::vector<std::string>& keys) {
+  for (const std::string& key : keys)
+    if (const std::string_view format = detail::foreign_format(key); !format.empty())
+      return fmt::format("this is {}, which is not supported; ", format);
+  return "";
+}
+
 }  // namespace
 
 std::string detail::listed(const std::vector<std::string>& keys) {
@@ -70,10 +79,10 @@ AdapterFile detail::parse_adapter(const std::shared_ptr<const FileBytes>& conten
   const TensorMap tensors = parse_safetensors(content, file, &metadata, &unknown);
   const AdapterSettings settings(metadata, options.config, file);
   const Sorted found = sorted(tensors, unknown, file);
-  GLINT_CHECK(
-      found.others.empty() || options.partial, BadModel,
-      "{}: these tensors belong to no layer of a kind that is known: {}; with ':partial' they are left out",
-      file, listed(found.others));
+  GLINT_CHECK(found.others.empty() || options.partial, BadModel,
+              "{}: {}these tensors belong to no layer of a kind that is known: {}; with ':partial' they are "
+              "left out",
+              file, told_format(found.others), listed(found.others));
   if (!found.others.empty() && options.warn)
     options.warn(fmt::format("{}: left out, for they belong to no layer of a known kind: {}", file,
                              listed(found.others)));
@@ -86,7 +95,8 @@ AdapterFile detail::parse_adapter(const std::shared_ptr<const FileBytes>& conten
     std::vector<WeightChange>& all = result.layers[parts.key.component];
     all.insert(all.end(), std::make_move_iterator(changes.begin()), std::make_move_iterator(changes.end()));
   }
-  GLINT_CHECK(!result.layers.empty(), BadModel, "{}: no low-rank layers or differences in it", file);
+  GLINT_CHECK(!result.layers.empty(), BadModel, "{}: {}no low-rank layers or differences in it", file,
+              told_format(found.others));
   if (lacks_alpha && options.warn)
     options.warn(fmt::format(
         "{}: PEFT keeps alpha in {}, which is not beside it; alpha is taken to be the rank, which "

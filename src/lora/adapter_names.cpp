@@ -46,6 +46,37 @@ constexpr KeyEnding norm_values(std::string_view name, std::string_view tail) {
   return {.text = name, .part = Value, .tail = tail, .kept = name, .named = false};
 }
 
+/// What the keys of other formats have in them, and what these are called.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 27> kForeign{{
+    {"boft_", "BOFT"},
+    {".oft_", "OFT"},
+    {"ia3_", "IA3"},
+    {".on_input", "IA3"},
+    {".a1.weight", "GLoRA"},
+    {".a2.weight", "GLoRA"},
+    {".b1.weight", "GLoRA"},
+    {".b2.weight", "GLoRA"},
+    {"vera_lambda_", "VeRA"},
+    {"fourierft_spectrum", "FourierFT"},
+    {"hra_u", "HRA"},
+    {"lllite_", "ControlNet-LLLite"},
+    {"image_proj.", "an IP adapter"},
+    {"ip_adapter.", "an IP adapter"},
+    {"controlnet_", "a ControlNet"},
+    {"control_model.", "a ControlNet"},
+    {"emb_params", "a textual inversion"},
+    {"string_to_param", "a textual inversion"},
+    {"first_stage_model.", "a whole checkpoint"},
+    {"input_blocks.0.0.weight", "a whole checkpoint"},
+    {"double_blocks.0.img_attn.qkv.weight", "a whole checkpoint"},
+    {"joint_blocks.0.x_block.attn.qkv.weight", "a whole checkpoint"},
+    {"blocks.0.self_attn.q.weight", "a whole checkpoint"},
+    {"conv_in.weight", "a whole network"},
+    {"x_embedder.weight", "a whole network"},
+    {"pos_embed.proj.weight", "a whole network"},
+    {"patch_embedding.weight", "a whole network"},
+}};
+
 std::vector<ChangeKind> make_kinds() {
   return {
       {"LoRA, LoCon",
@@ -185,6 +216,13 @@ std::span<const ChangeKind> change_kinds() {
 }
 
 std::span<const ComponentPrefix> component_prefixes() { return kPrefixes; }
+
+std::string_view foreign_format(std::string_view key) {
+  if (key == "clip_l" || key == "clip_g") return "a textual inversion";
+  for (const auto& [mark, name] : kForeign)
+    if (key.find(mark) != std::string_view::npos) return name;
+  return "";
+}
 
 std::optional<AdapterKey> parse_adapter_key(std::string_view key) {
   constexpr std::string_view kWrapper = "base_model.model.";

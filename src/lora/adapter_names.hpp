@@ -66,6 +66,9 @@ struct ComponentPrefix {
 std::span<const ChangeKind> change_kinds();
 std::span<const ComponentPrefix> component_prefixes();
 
+/// Returns what else a file is if its keys tell: "an OFT", "a textual inversion", ...; "" if they do not.
+std::string_view foreign_format(std::string_view key);
+
 /// A parsed key of an adapter file.
 struct AdapterKey {
   std::string component;  ///< the bundle's component: denoiser, text_encoder, ...

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <regex>
 
@@ -11,6 +13,50 @@ namespace glint::detail {
 namespace {
 
 using nlohmann::json;
+
+/// Fields that are read here, that only say which layers there are, or how they were trained.
+constexpr std::string_view kKnownFields =
+    " r lora_alpha alpha rank_pattern alpha_pattern use_rslora use_dora lora_bias peft_type "
+    "peft_version task_type auto_mapping base_model_name_or_path revision inference_mode "
+    "target_modules exclude_modules layers_to_transform layers_pattern modules_to_save bias "
+    "fan_in_fan_out lora_dropout rank_dropout rank_dropout_scale module_dropout init_weights "
+    "decompose_both decompose_factor use_effective_conv2d loftq_config eva_config corda_config "
+    "lora_ga_config "
+    "runtime_config megatron_core qalora_group_size ensure_weight_tying ";
+/// Ways to begin a training that leave the base weights as they are. The others (PiSSA, OLoRA, CorDA, LoftQ,
+/// LoRA-GA) subtract something from them.
+constexpr std::array<std::string_view, 3> kInitializations{"gaussian", "eva", "orthogonal"};
+
+bool is_off(const json& value) {
+  return value.is_null() || value == false || (value.is_structured() && value.empty());
+}
+
+bool leaves_base(const json& initialization) {
+  return initialization.is_boolean() || initialization.is_null() ||
+         std::ranges::any_of(kInitializations, [&](std::string_view name) { return initialization == name; });
+}
+
+/// Fails for settings that no change of a weight can express.
+void check_field(const std::string& key, const json& value, const char* where, const std::string& file) {
+  const size_t dot = key.rfind('.');  // diffusers puts the component before it
+  const std::string field = dot == std::string::npos ? key : key.substr(dot + 1);
+  if (field == "init_lora_weights") {
+    GLINT_CHECK(leaves_base(value), BadModel,
+                "{}: {}: {}: {} changes the base's weights before the training; PEFT converts such a file to "
+                "a plain LoRA when it is saved with path_initial_model_for_weight_conversion",
+                file, where, key, describe(value));
+  } else if (kKnownFields.find(" " + field + " ") == std::string_view::npos) {
+    GLINT_CHECK(is_off(value), BadModel, "{}: {}: {}: expected nothing, since it is not supported, got {}",
+                file, where, key, describe(value));
+  }
+}
+
+/// Returns a number; nullopt for null.
+std::optional<double> number(const json& value, const std::string& place) {
+  if (value.is_null()) return std::nullopt;
+  GLINT_CHECK(value.is_number(), BadModel, "{}: expected a number, got {}", place, describe(value));
+  return value.get<double>();
+}
 
 /// Returns whether a pattern is for this layer, as PEFT says: a regular expression for the end of its name.
 bool matches(const std::string& layer, const std::string& pattern, const char* patterns,
@@ -54,6 +100,8 @@ double AdapterSettings::factor(const AdapterKey& key, std::optional<int64_t> ran
       rank ? std::optional(static_cast<double>(*rank)) : own(key, "r", "rank_pattern", file);
   if (!alpha || !r || !(*r > 0)) return 1.0;
   const json* stabilized = value(prefix, "use_rslora");
+  GLINT_CHECK(!stabilized || stabilized->is_boolean() || stabilized->is_null(), BadModel,
+              "{}: {}use_rslora: expected true or false, got {}", file, prefix, describe(*stabilized));
   return *alpha / (stabilized && *stabilized == true ? std::sqrt(*r) : *r);
 }
 
@@ -62,20 +110,23 @@ std::optional<double> AdapterSettings::own(const AdapterKey& key, const char* na
   const std::string prefix = of_peft_ ? "" : key.name.substr(0, key.name.size() - key.layer.size());
   const json* found = value(prefix, name);
   if (!found) return std::nullopt;
-  if (const json* given = value(prefix, patterns); given && given->is_object()) {
+  if (const json* given = value(prefix, patterns); given && !given->is_null()) {
+    GLINT_CHECK(given->is_object(), BadModel, "{}: {}{}: expected an object, got {}", file, prefix, patterns,
+                describe(*given));
     for (const auto& [pattern, special] : given->items()) {
       if (!matches(key.layer, pattern, patterns, file)) continue;
       found = &special;
       break;
     }
   }
-  return found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
+  return number(*found, fmt::format("{}: {}{}", file, prefix, name));
 }
 
 void AdapterSettings::read(const std::string& text, const char* where, const std::string& file) {
   values_ = parse_json(text, fmt::format("{}: {}", file, where));
   GLINT_CHECK(values_.is_object(), BadModel, "{}: {}: expected an object, got {}", file, where,
               describe(values_));
+  for (const auto& [key, value] : values_.items()) check_field(key, value, where, file);
 }
 
 const json* AdapterSettings::value(const std::string& prefix, const char* name) const {

@@ -11,11 +11,12 @@ import math
 import sys
 from pathlib import Path
 
-from glint_export.families import PIPELINE_OPTIONS
+from glint_export.families import COMPONENT_FIELDS, PIPELINE_OPTIONS
 from glint_export.scheduler_fields import (
     FLOW_CLASSES,
     VP_CLASSES,
     Carried,
+    Computed,
     Fields,
     NoEffect,
     Only,
@@ -41,6 +42,8 @@ def told(rule: Rule) -> str:
             return f"{where_text(where)}; {', '.join(map(value, values))}"
         case NoEffect(reason):
             return f"no effect: {reason}"
+        case Computed():
+            return "the network's file computes it"
         case Only(it):
             return f"only {value(it)}"
         case When(text, _, rule, otherwise):
@@ -69,6 +72,8 @@ def tables() -> str:
     return (
         table(" (sdxl)", VP_CLASSES) + table(" (sd3, flux, wan)", FLOW_CLASSES)
         + table(", options in `model_index.json`", PIPELINE_OPTIONS)
+        + "".join(table(f" of {pipeline}, fields of `config.json` that a pipeline reads", fields)
+                  for pipeline, fields in COMPONENT_FIELDS.items())
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import tracemalloc
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,10 @@ def test_exported_program_of_a_denoiser_equals_the_traced_one(bundles: dict[str,
     torch.testing.assert_close(program(*inputs), traced(*inputs), rtol=1e-5, atol=1e-5)
 
 
-def test_half_precision_is_computed_in(sources: dict[str, Path], tmp_path: Path) -> None:
+def test_half_precision_is_computed_in(
+    sources: dict[str, Path], tmp_path: Path, only: Callable[..., None]
+) -> None:
+    only("denoiser")
     export_pipeline(Options(sources["flux"], tmp_path, dtype="bfloat16"))
     entry = manifest(tmp_path)["components"]["denoiser"]
     assert entry["compute"] == "bfloat16"
@@ -150,7 +154,10 @@ def test_half_precision_is_computed_in(sources: dict[str, Path], tmp_path: Path)
     assert {weight.dtype for weight in weights} == {torch.bfloat16}
 
 
-def test_weak_denoiser_is_of_the_other_pipeline(sources: dict[str, Path], tmp_path: Path) -> None:
+def test_weak_denoiser_is_of_the_other_pipeline(
+    sources: dict[str, Path], tmp_path: Path, only: Callable[..., None]
+) -> None:
+    only("denoiser", "weak_denoiser")
     other = shutil.copytree(sources["sdxl"], tmp_path / "other")
     pipe = load_pipeline(other, torch.float32, "cpu")
     pipe.unet.conv_out.weight.mul_(2)
@@ -188,8 +195,9 @@ def test_refusals_say_what_is_wrong(sources: dict[str, Path], tmp_path: Path) ->
 
 
 def test_a_file_that_differs_is_noticed(
-    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: Callable[..., None]
 ) -> None:
+    only("denoiser")
     load = archives.load
 
     def damaged(path: Path, backend: str) -> torch.nn.Module:

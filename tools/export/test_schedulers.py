@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 import textwrap
 
 import diffusers
@@ -80,6 +81,38 @@ def test_refusals_name_class_field_and_value() -> None:
     )
     told = refusal(diffusers.DPMSolverMultistepScheduler, "sdxl", beta_schedule="linear", solver_order=4)
     assert told == "scheduler DPMSolverMultistepScheduler: solver_order = 4 is not supported, only 1, 2, 3"
+
+
+EULER, FLOW_EULER = "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"
+LEADING = {"timestep_spacing": "leading"}
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "config", "field", "wanted"),
+    [
+        (EULER, "sdxl", LEADING | {"steps_offset": None}, "steps_offset = None", "an integer"),
+        (EULER, "sdxl", LEADING | {"steps_offset": 1.0}, "steps_offset = 1.0", "an integer"),
+        (EULER, "sdxl", {"use_karras_sigmas": "true"}, "use_karras_sigmas = 'true'", "true or false"),
+        (EULER, "sdxl", {"rescale_betas_zero_snr": "no"}, "rescale_betas_zero_snr = 'no'", "true or false"),
+        ("DPMSolverMultistepScheduler", "sdxl", {"solver_order": 2.0}, "solver_order = 2.0", "1, 2, 3"),
+        (FLOW_EULER, "sd3", {"shift": math.nan}, "shift = nan", "a finite number"),
+        (FLOW_EULER, "sd3", {"use_karras_sigmas": True, "sigma_min": "1"}, "sigma_min = '1'",
+         "a finite number"),
+        (FLOW_EULER, "flux", {"shift_terminal": "0.1"}, "shift_terminal = '0.1'", "a finite number"),
+        ("UniPCMultistepScheduler", "wan", {"flow_shift": None}, "flow_shift = None", "a finite number"),
+        ("UniPCMultistepScheduler", "wan", {"disable_corrector": "0"}, "disable_corrector = '0'",
+         "a list of numbers"),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_are_refused(
+    name: str, family: str, config: dict[str, object], field: str, wanted: str
+) -> None:
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"} if family == "wan" else {}
+    scheduler = classes()[name](**flow)
+    scheduler.register_to_config(**({"beta_schedule": "scaled_linear"} if family == "sdxl" else {}) | config)
+    with pytest.raises(ExportError) as caught:
+        noise_fields(scheduler, family)
+    assert str(caught.value) == f"scheduler {name}: {field} is not supported, only {wanted}"
 
 
 def test_fields_of_other_classes_are_not_read() -> None:

@@ -1,9 +1,7 @@
 """What the package ftfy knows of damaged text, as the library has it.
 
-    PYTHONPATH=FOLDER python tools/golden/mojibake_tables.py            writes src/text/mojibake_tables.hpp
-    PYTHONPATH=FOLDER python tools/golden/mojibake_tables.py --check    fails if it is not what ftfy has
-
-FOLDER has ftfy 6.3.1, which is not among the pins: pip install --target FOLDER ftfy==6.3.1
+    python tools/golden/mojibake_tables.py            writes src/text/mojibake_tables.hpp
+    python tools/golden/mojibake_tables.py --check    fails if it is not what ftfy has
 """
 
 from __future__ import annotations

@@ -6,9 +6,11 @@ import json
 
 import html_entities
 import labels
+import mojibake_tables
 import peft_folders
 import pytest
 import torch
+import web_prompts
 
 
 def test_html_entities_are_pythons() -> None:
@@ -16,9 +18,6 @@ def test_html_entities_are_pythons() -> None:
 
 
 def test_mojibake_tables_are_ftfys() -> None:
-    pytest.importorskip("ftfy", reason="ftfy is not among the pins: pip install ftfy==6.3.1")
-    import mojibake_tables
-
     assert mojibake_tables.FILE.read_text() == mojibake_tables.source()
 
 
@@ -30,3 +29,8 @@ def test_labels_are_diffusers() -> None:
 def test_folders_are_pefts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["peft_folders.py", "--check"])
     assert peft_folders.main() == 0
+
+
+def test_damaged_prompts_are_cleaned_as_by_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["web_prompts.py", "--check"])
+    assert web_prompts.main() == 0

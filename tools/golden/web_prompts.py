@@ -1,37 +1,30 @@
 """Five hundred damaged prompts as Wan's pipeline cleans them, and the ids they get.
 
-    PYTHONPATH=FOLDER python tools/golden/web_prompts.py            writes web_prompts.json
-    PYTHONPATH=FOLDER python tools/golden/web_prompts.py --check    fails if it is not what the pipeline gives
+    python tools/golden/web_prompts.py            writes web_prompts.json
+    python tools/golden/web_prompts.py --check    fails if it is not what the pipeline gives
 
-The file is in tests/data/families. FOLDER has ftfy 6.3.1, which is not among the pins:
-pip install --target FOLDER ftfy==6.3.1. The ids of the prompts of families.py are made anew as well, which
-have to be cleaned with ftfy. Of each prompt the file has the first 8 hex digits of the SHA-256 of its ids as
+The file is in tests/data/families. Of each prompt it has the first 8 hex digits of the SHA-256 of its ids as
 little-endian int32.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import html.entities
 import json
 import random
 import sys
-import tempfile
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
-import ftfy
 import numpy as np
-from diffusers import DiffusionPipeline
-from diffusers.pipelines.wan import pipeline_wan
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from ftfy.chardata import CHARMAP_ENCODINGS, HTML_ENTITIES, LIGATURES, WIDTH_MAP
 from prompts import PROMPTS, SENTENCES
-from safetensors.torch import load_file, save_file
-from tiny_pipelines import saved
-from torch import from_numpy
+from tiny_pipelines import t5_tokenizer
 
-DATA = Path(__file__).resolve().parents[2] / "tests/data/families"
+FILE = Path(__file__).resolve().parents[2] / "tests/data/families/web_prompts.json"
 COUNT = 500
 SOURCES = (
     "voilà le travail, à la mode de Café Zoë", "“curly” ‘quotes’ – and — dashes…", "smörgåsbord für Ängste",
@@ -119,39 +112,24 @@ def damaged(seed: int = 20261128) -> list[str]:
     return found[:COUNT]
 
 
-def cleaned(text: str) -> str:
-    if ftfy.__version__ != "6.3.1" or not pipeline_wan.is_ftfy_available():
-        raise SystemExit("web_prompts.py: expected ftfy 6.3.1")
-    return pipeline_wan.prompt_clean(text)
-
-
-def ids(tokenizer: object, texts: list[str]) -> np.ndarray:
-    rows = tokenizer([cleaned(t) for t in texts], padding="max_length", max_length=512, truncation=True)
-    return np.array(rows.input_ids, dtype="<i4")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    with tempfile.TemporaryDirectory() as work:
-        tokenizer = DiffusionPipeline.from_pretrained(str(saved("wan", Path(work)))).tokenizer
     texts = damaged()
+    cleaned = [prompt_clean(text) for text in texts]
+    rows = t5_tokenizer(512)(cleaned, padding="max_length", max_length=512, truncation=True).input_ids
+    digests = [sha256(np.array(row, dtype="<i4").tobytes()).hexdigest()[:8] for row in rows]
     told = [
-        {"prompt": text, "cleaned": cleaned(text), "ids": hashlib.sha256(row.tobytes()).hexdigest()[:8]}
-        for text, row in zip(texts, ids(tokenizer, texts), strict=True)
+        {"prompt": text, "cleaned": clean, "ids": digest}
+        for text, clean, digest in zip(texts, cleaned, digests, strict=True)
     ]
     content = "[\n" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in told) + "\n]\n"
-    stored = load_file(DATA / "ids.safetensors")
-    prompts = from_numpy(ids(tokenizer, PROMPTS))
-    path = DATA / "web_prompts.json"
     if check:
-        same = path.read_text(encoding="utf-8") == content and stored["wan.tokenizer"].equal(prompts)
-        return 0 if same else 1
-    path.write_text(content, encoding="utf-8")
-    save_file(stored | {"wan.tokenizer": prompts}, DATA / "ids.safetensors")
+        return 0 if FILE.read_text(encoding="utf-8") == content else 1
+    FILE.write_text(content, encoding="utf-8")
     return 0
 
 

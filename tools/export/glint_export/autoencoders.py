@@ -31,10 +31,13 @@ class Autoencoder(nn.Module):
 
     unused: tuple[str, ...] = ()
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderKLWan, rank: int = 4) -> None:
+    def __init__(
+        self, vae: AutoencoderKL | AutoencoderKLWan, rank: int = 4, normalises: bool = True
+    ) -> None:
+        """`normalises`: whether the pipeline reads the statistics."""
         super().__init__()
         self.vae = half(vae, self.unused)
-        found = statistics(vae.config, rank)
+        found = statistics(vae.config, rank) if normalises else None
         self.normalised = found is not None
         if found is not None:
             dtype = next(vae.parameters()).dtype

@@ -25,14 +25,6 @@ def sides(largest: int) -> tuple[Dim, Dim]:
 
 def sdxl_denoiser(unet: nn.Module) -> Part:
     config = unet.config
-    require(
-        config.addition_embed_type == "text_time",
-        f"unet: addition_embed_type {config.addition_embed_type!r} is not SDXL's",
-    )
-    require(
-        unet.config.time_cond_proj_dim is None,
-        "unet: guidance embedding (time_cond_proj_dim) is not supported",
-    )
     multiple = 2 ** (len(config.block_out_channels) - 1)
     pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
 
@@ -62,7 +54,6 @@ def shuffled(count: int, device: torch.device) -> Tensor:
 
 def sd3_denoiser(net: nn.Module) -> Part:
     config = net.config
-    require(config.patch_size == 2, f"transformer: patch_size {config.patch_size} is not supported, only 2")
 
     def inputs_of(s: Size) -> Inputs:
         latents = draw(net, s.batch, config.in_channels, s.height * 2, s.width * 2)
@@ -86,7 +77,6 @@ def sd3_denoiser(net: nn.Module) -> Part:
 
 def flux_denoiser(net: nn.Module) -> Part:
     config = net.config
-    require(config.patch_size == 1, f"transformer: patch_size {config.patch_size} is not supported, only 1")
     require(
         config.in_channels == (config.out_channels or config.in_channels),
         "transformer: takes further channels, as fill and control models do",
@@ -118,13 +108,6 @@ def flux_denoiser(net: nn.Module) -> Part:
 
 def wan_denoiser(net: nn.Module) -> Part:
     config = net.config
-    require(
-        tuple(config.patch_size) == (1, 2, 2),
-        f"transformer: patch_size {config.patch_size} is not supported, only (1, 2, 2)",
-    )
-    require(
-        config.image_dim is None, "transformer: conditioned on images (image_dim), only text is supported"
-    )
     require(
         config.in_channels == config.out_channels,
         "transformer: takes further channels, as image-to-video models do",

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import re
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +18,22 @@ from torch import nn
 
 from . import archives
 from .errors import ExportError, require
-from .families import COMPONENTS, FAMILIES, PIPELINE_OPTIONS, Family, family_of
-from .folder import Folder, first_line, hollow, loaded, read_folder
+from .families import COMPONENT_FIELDS, COMPONENTS, FAMILIES, PIPELINE_OPTIONS, Family, family_of
+from .folder import Folder, first_line, hollow, loaded, read_folder, read_json
 from .networks import text_parts
 from .parts import TRACED as SMALL
-from .parts import Part, check, write
+from .parts import Inputs, Part, as_tuple, check, write
 from .perturbed import parse, perturbed
 from .released_parts import core2_entry, npnet_entry
-from .scheduler_fields import NoEffect, check_value
+from .scheduler_fields import FLOW_CLASSES, VP_CLASSES, NoEffect, check_value, defaults
 from .single_file import read_file
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TOKENIZER_SUFFIX = {"clip-bpe": ".json", "sentencepiece": ".model"}
+SCHEDULER_CONFIG = "scheduler_config.json"
+# What some class of schedulers reads; released files keep fields of the classes that they were made for.
+SCHEDULER_FIELDS = {field for fields in (*VP_CLASSES.values(), *FLOW_CLASSES.values()) for field in fields}
+SCHEDULER_FIELDS |= {"skip_prk_steps"}  # of PNDM
 SOLVER = re.compile(r"[a-z0-9+-]+(:[a-z0-9_]+=[^,=]+(,[a-z0-9_]+=[^,=]+)*)?")
 
 
@@ -78,7 +83,7 @@ def check_classes(source: Folder) -> None:
     for name in source.options:
         if name in known:
             require(name in rules, f"{source.path}: {name} of model_index.json is not supported")
-            check_value(source.pipeline, name, source.options, rules[name])
+            check_value(source.pipeline, name, source.options, rules[name], known[name].default)
 
 
 def assembled(source: Folder, components: dict[str, object]) -> DiffusionPipeline:
@@ -95,14 +100,77 @@ def assembled(source: Folder, components: dict[str, object]) -> DiffusionPipelin
         raise ExportError(f"{source.path}: {source.pipeline} cannot be made of its parts: {why}") from error
 
 
+def check_fields(source: Folder, pipe: DiffusionPipeline) -> None:
+    """Fails for a field of a network's configuration that a bundle does not hold."""
+    for name, fields in COMPONENT_FIELDS[source.pipeline].items():
+        network = getattr(pipe, name)
+        config, known = dict(vars_of(network)), defaults(type(network))
+        for field, rule in fields.items():
+            if field in config:
+                check_value(f"{name} {type(network).__name__}", field, config, rule, known.get(field))
+
+
+def check_entries(source: Folder) -> None:
+    """Keeps what a file says that diffusers passes over: a word that no class knows may be a misspelt one."""
+    source.ignored = []
+    taken = inspect.signature(getattr(diffusers, source.pipeline).__init__).parameters
+    unknown = {"model_index.json": source.options.keys() - taken.keys()}
+    for name, part in source.components.items():
+        file = part.folder / (SCHEDULER_CONFIG if name == "scheduler" else "config.json")
+        if part.made or part.library != "diffusers" or not file.is_file():
+            continue
+        known = defaults(part.kind).keys() | (SCHEDULER_FIELDS if name == "scheduler" else set())
+        unknown[name] = {key for key in read_json(file) if not key.startswith("_")} - known
+    source.ignored = [f"{key} of {place}" for place, keys in unknown.items() for key in sorted(keys)]
+
+
+def vars_of(network: nn.Module) -> dict[str, object]:
+    return network.config if isinstance(network.config, dict) else network.config.to_dict()
+
+
+def rehearsed(part: Part, source: Folder, count: int | None = None) -> Inputs:
+    """What a network without weights gives for its first `count` inputs: shapes without values."""
+    try:
+        return as_tuple(part.reference(*part.inputs_of(SMALL)[:count]))
+    except Exception as error:
+        raise ExportError(
+            f"{source.path}: {part.name} cannot be called as {source.pipeline} calls it: {first_line(error)}"
+        ) from error
+
+
+def check_widths(source: Folder, pipe: DiffusionPipeline, family: Family) -> None:
+    """Fails for networks that do not fit together."""
+
+    def fits(what: str, found: object, wanted: object) -> None:
+        require(found == wanted, f"{source.path}: {what} {found}, but the pipeline needs {wanted}")
+
+    denoiser = family.denoiser(getattr(pipe, family.network))
+    inputs = dict(zip(denoiser.module.inputs, denoiser.inputs_of(SMALL), strict=True))
+    latents = inputs["latents"].shape
+    fits("the prediction has the shape", tuple(rehearsed(denoiser, source)[0].shape), tuple(latents))
+    channels = family.manifest["latent"]["channels"]
+    fits("the VAE's latents have this many channels:", channels, latents[1])
+    # Their masks, whose values would be looked at, change no width.
+    texts = [rehearsed(part, source, 1) for part in text_parts(pipe, family.encoders)]
+    for name, width in family.widths([[x.shape[-1] for x in outputs] for outputs in texts]).items():
+        fits(f"the text encoders' {name} have a width of", width, inputs[name].shape[-1])
+    for part in family.vae(pipe.vae):
+        given = 3 if part.name.startswith("vae_decoder") else channels
+        fits(f"{part.name} gives this many channels:", rehearsed(part, source)[0].shape[1], given)
+
+
+@torch.no_grad()
 def plan(source: Folder) -> DiffusionPipeline:
     """The pipeline without weights, after everything has been refused that can be without them."""
     check_classes(source)
+    check_entries(source)
     pipe = assembled(source, {name: hollow(part) for name, part in source.components.items()})
+    check_fields(source, pipe)
     family = family_of(pipe)
-    text_parts(pipe, family.encoders)
-    family.denoiser(getattr(pipe, family.network))
-    family.vae(pipe.vae)
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer_entries(pipe, family, Path(folder))
+    with torch.device("meta"):
+        check_widths(source, pipe, family)
     return pipe
 
 
@@ -215,9 +283,10 @@ def describe(options: Options) -> str:
 
 
 def unused(source: Folder) -> list[str]:
-    """A line about the tensors of a single file that nothing reads."""
+    """Lines about the tensors of a single file, and the entries of configurations, that nothing reads."""
     names = source.unused
-    return [f"  not read: {len(names)} tensors, such as {', '.join(names[:3])}"] if names else []
+    lines = [f"  not read: {len(names)} tensors, such as {', '.join(names[:3])}"] if names else []
+    return lines + ([f"  not known to diffusers: {', '.join(source.ignored)}"] if source.ignored else [])
 
 
 def chosen(manifest: dict[str, object], options: Options) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from diffusers import (
     AutoencoderKL,
@@ -30,9 +30,9 @@ from transformers import (
 from .autoencoders import statistics
 from .denoiser_parts import flux_denoiser, sd3_denoiser, sdxl_denoiser, wan_denoiser
 from .errors import require
-from .networks import image_vae_parts, video_vae_parts
+from .networks import image_vae_parts, plain_vae_parts, video_vae_parts
 from .parts import Part
-from .scheduler_fields import Carried, Fields, NoEffect, Only
+from .scheduler_fields import Carried, Computed, Fields, NoEffect, Only
 from .schedules import noise_fields
 from .text_encoders import ClipEncoder, MaskedT5Encoder, SkippingClipEncoder, T5Encoder
 from .tokenizers import write_clip, write_sentencepiece
@@ -70,6 +70,70 @@ PIPELINE_OPTIONS: dict[str, Fields] = {
     },
     "WanPipeline": {"boundary_ratio": Only(None), "expand_timesteps": Only(False)},
 }
+# The fields of config.json that a pipeline reads, or that say how a network is to be called. All the others
+# are in the networks' own files, which compute what the configuration says.
+LATENT = Carried("latent.channels")
+NETWORK = Computed()
+IMAGE_VAE: Fields = {
+    "block_out_channels": Carried("latent.spatial_scale"),
+    "latent_channels": LATENT,
+    "scaling_factor": Carried("latent.scaling_factor"),
+    "force_upcast": Carried("components.vae_*.compute"),
+}
+UNREAD = NoEffect("the pipeline does not read it")
+FLOW_VAE: Fields = IMAGE_VAE | {
+    "shift_factor": Carried("latent.shift_factor"), "latents_mean": UNREAD, "latents_std": UNREAD,
+}  # fmt: skip
+SIDES = Carried("latent.height, width")
+COMPONENT_FIELDS: dict[str, dict[str, Fields]] = {
+    "StableDiffusionXLPipeline": {
+        "unet": {
+            "in_channels": LATENT,
+            "sample_size": SIDES,
+            "addition_embed_type": Only("text_time"),
+            "addition_time_embed_dim": NETWORK,
+            "time_cond_proj_dim": Only(None),
+            "class_embed_type": Only(None),
+            "encoder_hid_dim_type": Only(None),
+        },
+        "text_encoder_2": {"projection_dim": NETWORK},
+        "vae": IMAGE_VAE | {"shift_factor": UNREAD, "latents_mean": NETWORK, "latents_std": NETWORK},
+    },
+    "StableDiffusion3Pipeline": {
+        "transformer": {
+            "in_channels": LATENT,
+            "sample_size": SIDES,
+            "patch_size": Carried("latent.patch", (2,)),
+            "pos_embed_max_size": Carried("latent.largest"),
+            "joint_attention_dim": Carried("absent_text"),
+        },
+        "vae": FLOW_VAE,
+    },
+    "FluxPipeline": {
+        "transformer": {
+            "in_channels": LATENT,
+            "patch_size": Carried("latent.patch", (1,)),
+            "guidance_embeds": Carried("guidance.embedded"),
+        },
+        "vae": FLOW_VAE,
+    },
+    "WanPipeline": {
+        "transformer": {
+            "in_channels": LATENT,
+            "patch_size": Carried("latent.patch", ((1, 2, 2),)),
+            "image_dim": Only(None),
+        },
+        "vae": {
+            "z_dim": LATENT,
+            "scale_factor_spatial": Carried("latent.spatial_scale"),
+            "scale_factor_temporal": Carried("latent.frame_scale", (4,)),
+            "latents_mean": NETWORK,
+            "latents_std": NETWORK,
+            "is_residual": Only(False),
+            "patch_size": Only(None),
+        },
+    },
+}
 
 
 @dataclass
@@ -81,17 +145,25 @@ class Family:
     encoders: dict[str, tuple[type[nn.Module], int]]
     vae: Callable[[nn.Module], list[Part]]
     manifest: dict[str, object]
-    tokenizer_fields: dict[str, object]
+    # from the widths of the text encoders' outputs: those of the denoiser's inputs
+    widths: Callable[[list[list[int]]], dict[str, int]]
+    tokenizer_fields: dict[str, object] = field(default_factory=dict)
 
 
 def image_latent(pipe: DiffusionPipeline, side: int, patch: int, multiple: int) -> dict[str, object]:
     config = pipe.vae.config
-    plain = statistics(config, 4) is not None
+    # SDXL's pipeline knows statistics of channels and no shift, the others the contrary.
+    shifts = not isinstance(pipe, StableDiffusionXLPipeline)
+    require(
+        not shifts or config.shift_factor is not None,
+        "vae AutoencoderKL: shift_factor = None is not supported, only a finite number",
+    )
+    plain = not shifts and statistics(config, 4) is not None
     return {
         "channels": config.latent_channels,
         "spatial_scale": 2 ** (len(config.block_out_channels) - 1),
         "scaling_factor": 1.0 if plain else config.scaling_factor,
-        "shift_factor": 0.0 if plain else (config.shift_factor or 0.0),
+        "shift_factor": config.shift_factor if shifts else 0.0,
         "height": side,
         "width": side,
         "patch": patch,
@@ -104,6 +176,8 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
         "tokenizer": (write_clip, pipe.tokenizer.model_max_length),
         "tokenizer_2": (write_clip, pipe.tokenizer_2.model_max_length),
     }
+    lengths = [length for _, length in clip.values()]
+    require(lengths[0] == lengths[1], f"tokenizers: model_max_length of {lengths} is not supported, only one")
     multiple = 2 ** (len(pipe.unet.config.block_out_channels) - 1)
     taken, given = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
     inpaints = ": an inpainting model" if taken == 2 * given + 1 else ""
@@ -114,7 +188,7 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
     manifest = {
         "family": "sdxl",
         **noise_fields(pipe.scheduler, "sdxl"),
-        "latent": image_latent(pipe, pipe.unet.config.sample_size, 1, multiple),
+        "latent": image_latent(pipe, pipe.default_sample_size, 1, multiple),
         "guidance": {"null_branch": True, "embedded": False, "default": 5.0,
                      "zero_null": bool(pipe.config.force_zeros_for_empty_prompt)},
         "default_steps": 50,
@@ -123,7 +197,12 @@ def sdxl(pipe: StableDiffusionXLPipeline) -> Family:
         name.replace("tokenizer", "text_encoder"): (SkippingClipEncoder, length)
         for name, (_, length) in clip.items()
     }
-    return Family("sdxl", sdxl_denoiser, "unet", clip, encoders, image_vae_parts, manifest, {})
+
+    def widths(texts: list[list[int]]) -> dict[str, int]:
+        (first, _), (second, pooled) = texts
+        return {"tokens": first + second, "pooled": pooled}
+
+    return Family("sdxl", sdxl_denoiser, "unet", clip, encoders, image_vae_parts, manifest, widths)
 
 
 def sd3(pipe: StableDiffusion3Pipeline) -> Family:
@@ -151,7 +230,16 @@ def sd3(pipe: StableDiffusion3Pipeline) -> Family:
         manifest["absent_text"] = [256, config.joint_attention_dim]
     else:
         require(pipe.tokenizer_3 is not None, "tokenizer_3: missing beside text_encoder_3")
-    return Family("sd3", sd3_denoiser, "transformer", tokenizers, encoders, image_vae_parts, manifest, {})
+
+    def widths(texts: list[list[int]]) -> dict[str, int]:
+        # CLIP's tokens are padded with zeros to the width of T5's.
+        (first, one), (second, two), *third = texts
+        wide = third[0][0] if third else config.joint_attention_dim
+        return {"tokens": max(first + second, wide), "pooled": one + two}
+
+    return Family(
+        "sd3", sd3_denoiser, "transformer", tokenizers, encoders, plain_vae_parts, manifest, widths
+    )
 
 
 def flux(pipe: FluxPipeline) -> Family:
@@ -170,20 +258,19 @@ def flux(pipe: FluxPipeline) -> Family:
         "guidance": {"null_branch": True, "embedded": guided, "default": 3.5 if guided else 1.0},
         "default_steps": 28 if guided else 4,
     }
-    return Family("flux", flux_denoiser, "transformer", tokenizers, encoders, image_vae_parts, manifest, {})
+
+    def widths(texts: list[list[int]]) -> dict[str, int]:
+        (_, pooled), (tokens,) = texts
+        return {"tokens": tokens, "pooled": pooled}
+
+    return Family(
+        "flux", flux_denoiser, "transformer", tokenizers, encoders, plain_vae_parts, manifest, widths
+    )
 
 
 def wan(pipe: WanPipeline) -> Family:
     require(pipe.transformer_2 is None, "transformer_2: two-stage models (Wan 2.2 A14B) are not supported")
-    require(
-        not pipe.config.expand_timesteps,
-        "expand_timesteps: per-token timesteps (Wan 2.2 TI2V) are not supported",
-    )
     vae = pipe.vae.config
-    require(
-        not vae.is_residual and vae.patch_size is None,
-        "vae: residual and patched autoencoders (Wan 2.2) are not supported",
-    )
     latent = {
         "channels": vae.z_dim,
         "spatial_scale": vae.scale_factor_spatial,
@@ -206,8 +293,9 @@ def wan(pipe: WanPipeline) -> Family:
     tokenizers = {"tokenizer": (write_sentencepiece, 512)}
     encoders = {"text_encoder": (MaskedT5Encoder, 512)}
     return Family(
-        "wan", wan_denoiser, "transformer", tokenizers, encoders, video_vae_parts, manifest, {"clean": "web"}
-    )
+        "wan", wan_denoiser, "transformer", tokenizers, encoders, video_vae_parts, manifest,
+        lambda texts: {"tokens": texts[0][0]}, {"clean": "web"},
+    )  # fmt: skip
 
 
 FAMILIES: dict[str, Callable[[DiffusionPipeline], Family]] = {

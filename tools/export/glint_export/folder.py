@@ -61,6 +61,7 @@ class Folder:
     options: dict[str, object]  # of model_index.json that are no components
     components: dict[str, Component]
     unused: list[str] = field(default_factory=list)  # tensors of a single file that no component has
+    ignored: list[str] = field(default_factory=list)  # entries of configurations that no class knows
 
 
 def described(folder: Path) -> dict[str, object]:
@@ -150,7 +151,19 @@ def check_tokenizer(component: Component) -> None:
     )
 
 
+def check_quantization(component: Component) -> None:
+    """Fails for weights that only a library of its own can read."""
+    path = component.folder / "config.json"
+    found = read_json(path).get("quantization_config") if path.is_file() else None
+    method = found.get("quant_method") if isinstance(found, dict) else found
+    require(
+        not found,
+        f"{path}: quantization_config of {method} is not supported; export the weights as they were before",
+    )
+
+
 def find_weights(component: Component, variant: str | None) -> None:
+    check_quantization(component)
     found = variants(component)
     names = ", ".join(sorted(name or "without a variant" for name in found)) or "none"
     if variant is not None and variant not in found and None in found:

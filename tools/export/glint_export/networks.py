@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from .autoencoders import ImageDecoder, ImageEncoder, VideoDecoder, VideoEncoder
+from .errors import require
 from .parts import Inputs, Part, Size, dtype_of
 from .text_encoders import ClipEncoder, MaskedT5Encoder, SkippingClipEncoder
 
@@ -23,6 +24,11 @@ def times(module: nn.Module, batch: int) -> Tensor:
 
 def text_part(name: str, network: nn.Module, kind: type[nn.Module], length: int, tokenizer: object) -> Part:
     """A text encoder; its reference is the network itself."""
+    most = getattr(network.config, "max_position_embeddings", None)
+    require(
+        most is None or length <= most,
+        f"{name}: max_position_embeddings = {most} is not supported beside a tokenizer of {length} tokens",
+    )
     wrapper = kind(name, network)
     device = next(network.parameters()).device
     end = getattr(network.config, "eos_token_id", 1)
@@ -56,8 +62,13 @@ def text_part(name: str, network: nn.Module, kind: type[nn.Module], length: int,
     return Part(name, wrapper, inputs_of, reference, shapes, fields)
 
 
-def image_vae_parts(vae: nn.Module) -> list[Part]:
-    decoder, encoder = ImageDecoder(vae).eval(), ImageEncoder(vae).eval()
+def plain_vae_parts(vae: nn.Module) -> list[Part]:
+    """Of a pipeline that knows no statistics of channels."""
+    return image_vae_parts(vae, normalises=False)
+
+
+def image_vae_parts(vae: nn.Module, normalises: bool = True) -> list[Part]:
+    decoder, encoder = (kind(vae, normalises=normalises).eval() for kind in (ImageDecoder, ImageEncoder))
     scale = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def decode(latents: Tensor) -> Tensor:

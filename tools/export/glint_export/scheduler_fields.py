@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+
+import diffusers
 
 from .errors import ExportError
 
@@ -28,6 +32,11 @@ class NoEffect:
 
 
 @dataclass(frozen=True)
+class Computed:
+    """Any value: the network's own file computes what it says."""
+
+
+@dataclass(frozen=True)
 class Only:
     """A bundle holds no other value than this one."""
 
@@ -44,7 +53,7 @@ class When:
     otherwise: Rule
 
 
-Rule = Carried | NoEffect | Only | When
+Rule = Carried | NoEffect | Computed | Only | When
 Fields = dict[str, Rule]
 
 SPREADS = {"use_karras_sigmas": "karras", "use_exponential_sigmas": "exponential",
@@ -331,9 +340,17 @@ def own_fields(name: str, config: Config, classes: dict[str, Fields]) -> Config:
             f"scheduler {name}: not supported for this kind of model; supported are {', '.join(classes)}"
         )
     config = {field: config[field] for field in classes[name] if field in config}
+    known = defaults(getattr(diffusers, name))
     for field in config:
-        check_value(name, field, config, classes[name][field])
+        check_value(f"scheduler {name}", field, config, classes[name][field], known.get(field))
     return config
+
+
+@lru_cache(maxsize=None)
+def defaults(kind: type) -> dict[str, object]:
+    """What a class takes for the fields that its file lacks."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return {p.name: None if p.default is p.empty else p.default for p in parameters if p.name != "self"}
 
 
 def shown(value: object) -> str:
@@ -341,12 +358,41 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def check_value(name: str, field: str, config: Config, rule: Rule) -> None:
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def expected_kind(value: object, default: object) -> str | None:
+    """What a value should be if it is not of the kind of the class's default."""
+    if isinstance(default, bool):
+        return None if value is None or value in (True, False) else "true or false"
+    if isinstance(default, int):
+        return None if is_number(value) and isinstance(value, int) else "an integer"
+    if isinstance(default, float):
+        return None if is_number(value) else "a finite number"
+    if isinstance(default, str):
+        return None if isinstance(value, str) else "a string"
+    if isinstance(default, (list, tuple)):
+        whole = isinstance(value, (list, tuple)) and all(map(is_number, value))
+        return None if whole else "a list of numbers"
+    return None if value is None or is_number(value) else "a finite number"
+
+
+def check_value(place: str, field: str, config: Config, rule: Rule, default: object = None) -> None:
+    """Fails, naming `place`, field and value, if a bundle cannot hold the value of a field."""
     value = config[field]
     while isinstance(rule, When):
         rule = rule.rule if rule.holds(config) else rule.otherwise
+    told = f"{place}: {field} = {shown(value)} is not supported"
     if isinstance(rule, Only) and not (value == rule.value or not value and not rule.value):
-        raise ExportError(f"scheduler {name}: {field} = {shown(value)} is not supported, only {rule.value!r}")
-    if isinstance(rule, Carried) and rule.values is not None and value not in rule.values:
-        known = ", ".join(map(repr, rule.values))
-        raise ExportError(f"scheduler {name}: {field} = {shown(value)} is not supported, only {known}")
+        raise ExportError(f"{told}, only {rule.value!r}")
+    if not isinstance(rule, Carried):
+        return
+    if rule.values is not None:
+        value = tuple(value) if isinstance(value, list) else value
+        if not any(value == known and type(value) is type(known) for known in rule.values):
+            raise ExportError(f"{told}, only {', '.join(map(repr, rule.values))}")
+        return
+    kind = expected_kind(value, default)
+    if kind is not None:
+        raise ExportError(f"{told}, only {kind}")

@@ -17,6 +17,8 @@ from diffusers import ModelMixin
 from diffusers.loaders import single_file_utils as ldm
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 from transformers import CLIPTokenizer, T5Tokenizer
 
 from . import layouts
@@ -166,20 +168,20 @@ def read_tensors(path: Path, names: list[str]) -> dict[str, Tensor]:
         return {name: file.get_tensor(name) for name in names}
 
 
-def unread_of(
-    names: list[str], shapes: Shapes, state: Callable[[Shapes], Shapes], layout: Shapes
-) -> list[str]:
-    """The tensors of a piece that its conversion passes over."""
-    kept = {id(tensor) for tensor in layout.values()}
-    unread = []
-    for name in (name for name in names if id(shapes[name]) not in kept):
-        try:
-            rest = state({other: shapes[other] for other in names if other != name})
-        except (KeyError, IndexError, ValueError):
-            continue
-        if rest.keys() == layout.keys():
-            unread.append(name)
-    return unread
+class Reading(TorchFunctionMode):
+    """Remembers the tensors that others are made of. To look at a shape is not to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[int] = set()
+
+    def __torch_function__(
+        self, function: Callable, _: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        result = function(*args, **(kwargs or {}))
+        if any(isinstance(leaf, Tensor) for leaf in tree_leaves(result)):
+            self.read |= {id(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        return result
 
 
 def part_of_file(
@@ -194,7 +196,8 @@ def part_of_file(
 
     try:
         config = piece.configured({name.removeprefix(piece.prefix): shapes[name] for name in names})
-        layout = state({name: shapes[name] for name in names})
+        with Reading() as reading:
+            layout = state({name: shapes[name] for name in names})
     except (KeyError, IndexError, ValueError) as error:
         raise ExportError(f"{path}: {name}: a tensor is missing or of another shape: {error}") from error
     part = Component(name, path, kind.__module__.split(".")[0], kind, [path])
@@ -202,7 +205,8 @@ def part_of_file(
     part.made = lambda: empty_network(kind, config)
     part.state = lambda: state(read_tensors(path, names))
     check_layout(part, layout)
-    return part, unread_of(names, shapes, state, layout)
+    read = reading.read | {id(tensor) for tensor in layout.values()}
+    return part, [name for name in names if id(shapes[name]) not in read]
 
 
 def empty_network(kind: type, config: dict[str, object]) -> nn.Module:

@@ -6,8 +6,10 @@ import base64
 import gzip
 import importlib.util
 import json
+import unicodedata
 from pathlib import Path
 
+import regex
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as proto
 from transformers import CLIPTokenizer, PreTrainedTokenizerBase
@@ -15,6 +17,9 @@ from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 from .errors import require
 
 CLIP_WORDS = 49408
+CLIP_PATTERN = regex.compile(
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+)
 PROMPTS = (
     "",
     "a photo of an astronaut riding a horse",
@@ -54,7 +59,11 @@ def clip_tokenizer(file: Path, pad: str) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=pad, model_max_length=77)
 
 
-def common_fields(tokenizer: PreTrainedTokenizerBase, length: int) -> dict[str, object]:
+def common_fields(tokenizer: PreTrainedTokenizerBase, length: int, name: str) -> dict[str, object]:
+    longest = 65536  # what transformers takes for an unknown length is 1e30
+    require(length <= longest, f"{name}: model_max_length = {length:g} is not supported, at most {longest}")
+    for token in ("pad_token", "eos_token"):
+        require(getattr(tokenizer, token) is not None, f"{name}: {token} is missing")
     return {"max_tokens": length, "pad": tokenizer.pad_token_id, "eos": tokenizer.eos_token_id}
 
 
@@ -83,7 +92,10 @@ def write_clip(tokenizer: PreTrainedTokenizerBase, length: int, path: Path) -> d
         "added": added_texts(state),
     }
     path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
-    return {"backend": "clip-bpe", **common_fields(tokenizer, length), "bos": tokenizer.bos_token_id}
+    require(tokenizer.bos_token_id is not None, f"{path.stem}: bos_token is missing")
+    fields = common_fields(tokenizer, length, path.stem) | {"bos": tokenizer.bos_token_id}
+    check_ids(tokenizer, ClipFile(content, fields), path.stem, length)
+    return {"backend": "clip-bpe", **fields}
 
 
 def precompiled(normalizer: dict | None) -> bytes:
@@ -106,6 +118,7 @@ def write_sentencepiece(tokenizer: PreTrainedTokenizerBase, length: int, path: P
         state["model"]["type"] == "Unigram",
         f"tokenizer: expected a unigram model, got {state['model']['type']}",
     )
+    fields = common_fields(tokenizer, length, path.stem)
     kinds = proto.ModelProto.SentencePiece
     model = proto.ModelProto()
     pieces = [(text, score) for text, score in state["model"]["vocab"]]
@@ -129,49 +142,104 @@ def write_sentencepiece(tokenizer: PreTrainedTokenizerBase, length: int, path: P
     trainer.eos_piece, trainer.pad_piece = pieces[trainer.eos_id][0], pieces[trainer.pad_id][0]
     model.normalizer_spec.precompiled_charsmap = precompiled(state["normalizer"])
     path.write_bytes(model.SerializeToString())
-    check_sentencepiece(tokenizer, path, length)
-    return {"backend": "sentencepiece", **common_fields(tokenizer, length)}
+    check_ids(tokenizer, SentencePieceFile(path.read_bytes(), length), path.stem, length)
+    return {"backend": "sentencepiece", **fields}
 
 
 def cut(text: str, literals: dict[str, int]) -> list[str | int]:
     """The ids of literals, leftmost and longest first, and the text between them."""
+    if not literals:
+        return [text]
     parts: list[str | int] = []
-    start = position = 0
+    start = 0
     longest = sorted(literals, key=len, reverse=True)
-    while position < len(text):
-        match = next((literal for literal in longest if text.startswith(literal, position)), None)
-        if match is None:
-            position += 1
-            continue
-        parts += [text[start:position], literals[match]]
-        start = position = position + len(match)
+    for found in regex.finditer("|".join(map(regex.escape, longest)), text):
+        parts += [text[start : found.start()], literals[found[0]]]
+        start = found.end()
     return [*parts, text[start:]]
 
 
 class SentencePieceFile:
     """What docs/exporting.md says a sentencepiece component does, for the check of the file written."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, length: int) -> None:
+        self.length = length
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=content)
         kinds = proto.ModelProto.SentencePiece
         special = (kinds.CONTROL, kinds.UNKNOWN, kinds.USER_DEFINED)
         pieces = proto.ModelProto.FromString(content).pieces
         self.literals = {piece.piece: i for i, piece in enumerate(pieces) if piece.type in special}
 
-    def ids(self, text: str, length: int) -> list[int]:
+    def ids(self, text: str) -> list[int]:
         ids: list[int] = []
         for part in cut(text, self.literals):
             ids += [part] if isinstance(part, int) else self.processor.EncodeAsIds(part)
-        ids = [*ids[: length - 1], self.processor.eos_id()]
-        return ids + [self.processor.pad_id()] * (length - len(ids))
+        ids = [*ids[: self.length - 1], self.processor.eos_id()]
+        return ids + [self.processor.pad_id()] * (self.length - len(ids))
 
 
-def check_sentencepiece(tokenizer: PreTrainedTokenizerBase, path: Path, length: int) -> None:
-    stored = SentencePieceFile(path.read_bytes())
+class ClipFile:
+    """What docs/exporting.md says a clip-bpe component does, for the check of the file written."""
+
+    def __init__(self, content: dict, fields: dict) -> None:
+        self.content, self.fields = content, fields
+        self.ranks = {tuple(pair): rank for rank, pair in enumerate(content["merges"])}
+        printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = [byte for byte in range(256) if byte not in printable]
+        self.symbols = dict(zip(printable + others, byte_symbols(), strict=True))
+
+    def added(self, normalized: bool) -> dict[str, int]:
+        chosen = [token for token in self.content["added"] if token["normalized"] == normalized]
+        return {self.normalise(t["text"]) if normalized else t["text"]: t["id"] for t in chosen}
+
+    @staticmethod
+    def normalise(text: str) -> str:
+        spaced = regex.sub(r"\s+", " ", unicodedata.normalize("NFC", text))
+        return "".join(character.lower() for character in spaced)
+
+    @staticmethod
+    def words(text: str) -> list[str]:
+        matches = CLIP_PATTERN.findall(text)
+        return [
+            w
+            for m in matches
+            for w in (["<|", m[2:-2], "|>"] if m[:2] == "<|" and m[2:].endswith("text|>") else [m])
+        ]
+
+    def merged(self, word: str) -> list[str]:
+        parts = [self.symbols[byte] for byte in word.encode()]
+        parts[-1] += self.content["suffix"]
+        while pairs := [(self.ranks[p], i) for i, p in enumerate(zip(parts, parts[1:])) if p in self.ranks]:
+            _, i = min(pairs)
+            parts[i : i + 2] = [parts[i] + parts[i + 1]]
+        return parts
+
+    def ids(self, prompt: str) -> list[int]:
+        vocabulary, ids = self.content["vocabulary"], []
+        for piece in cut(prompt, self.added(normalized=False)):
+            parts = (
+                [piece]
+                if isinstance(piece, int)
+                else cut(self.normalise(piece), self.added(normalized=True))
+            )
+            for part in parts:
+                words = [] if isinstance(part, int) else self.words(part)
+                ids += [part] if isinstance(part, int) else []
+                ids += [
+                    vocabulary.get(s, self.content["unknown"]) for word in words for s in self.merged(word)
+                ]
+        length = self.fields["max_tokens"]
+        ids = [self.fields["bos"], *ids[: length - 2], self.fields["eos"]]
+        return ids + [self.fields["pad"]] * (length - len(ids))
+
+
+def check_ids(
+    tokenizer: PreTrainedTokenizerBase, stored: ClipFile | SentencePieceFile, name: str, length: int
+) -> None:
     for prompt in PROMPTS:
         expected = tokenizer(prompt, padding="max_length", max_length=length, truncation=True).input_ids
-        ids = stored.ids(prompt, length)
+        ids = stored.ids(prompt)
         require(
             ids == expected,
-            f"{path.name}: the prompt {prompt[:40]!r} becomes {ids[:12]}, not {expected[:12]}",
+            f"{name}: the prompt {prompt[:40]!r} becomes {ids[:12]}, not {expected[:12]}",
         )
