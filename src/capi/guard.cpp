@@ -12,6 +12,35 @@ namespace {
 // Fixed room, so that running out of memory can be told without needing any.
 thread_local std::array<char, 1024> last_error{};
 
+bool continues(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+/// Returns the bytes of the character at the front, 0 if they are not UTF-8.
+/// Source:  The Unicode Standard 15.0, table 3-7.
+size_t character_size(std::string_view text) {
+  const auto first = static_cast<unsigned char>(text[0]);
+  if (first < 0x80) return 1;
+  const size_t size = first >= 0xC2 && first <= 0xDF ? 2 : (first & 0xF0) == 0xE0 ? 3 : 4;
+  if (first < 0xC2 || first > 0xF4 || text.size() < size) return 0;
+  const auto second = static_cast<unsigned char>(text[1]);
+  const unsigned least = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+  const unsigned most = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+  if (second < least || second > most) return 0;
+  for (size_t i = 2; i < size; ++i)
+    if (!continues(text[i])) return 0;
+  return size;
+}
+
+/// Returns the text with a question mark for each byte that is not UTF-8.
+std::string told(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const size_t size = character_size(text);
+    result += size > 0 ? text.substr(0, size) : "?";
+    text.remove_prefix((std::max)(size, size_t{1}));
+  }
+  return result;
+}
+
 }  // namespace
 
 Failure failure_in_flight() noexcept {
@@ -19,19 +48,19 @@ Failure failure_in_flight() noexcept {
     try {
       throw;
     } catch (const Refused& refused) {
-      return {refused.status(), refused.what()};
+      return {refused.status(), told(refused.what())};
     } catch (const Error& error) {
       try {
         std::rethrow_if_nested(error);  // what a callback refused, in the run it ended
       } catch (const Refused& refused) {
-        return {refused.status(), refused.what()};
+        return {refused.status(), told(refused.what())};
       } catch (...) {  // the Error says it
       }
-      return {static_cast<glint_status>(error.code()), error.what()};
+      return {static_cast<glint_status>(error.code()), told(error.what())};
     } catch (const std::bad_alloc&) {
       return {GLINT_OUT_OF_MEMORY, "out of memory"};
     } catch (const std::exception& error) {
-      return {GLINT_INTERNAL, error.what()};
+      return {GLINT_INTERNAL, told(error.what())};
     } catch (...) {
       return {GLINT_INTERNAL, "an exception of unknown type"};
     }
@@ -41,7 +70,8 @@ Failure failure_in_flight() noexcept {
 }
 
 void remember(const Failure& failure) noexcept {
-  const size_t size = (std::min)(failure.message.size(), last_error.size() - 1);
+  size_t size = (std::min)(failure.message.size(), last_error.size() - 1);
+  while (size < failure.message.size() && size > 0 && continues(failure.message[size])) --size;
   std::memcpy(last_error.data(), failure.message.data(), size);
   last_error[size] = '\0';
 }
