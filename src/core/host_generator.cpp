@@ -2,7 +2,6 @@
 #include "core/host_loops.hpp"
 
 #include <array>
-#include <bit>
 #include <cmath>
 #include <numbers>
 #include <optional>
@@ -90,13 +89,19 @@ class Twister {
 
 constexpr int kHalf = 8;  // half a block of Box and Muller's transform: radii, then angles
 
+/// std::bit_cast, which not every standard library of C++20 has.
+template <typename To, typename From>
+GLINT_INLINE To bits_as(From from) {
+  return __builtin_bit_cast(To, from);
+}
+
 /// a b + c rounded once, as torch's compiler joined the two operations.
 GLINT_INLINE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
 /// log(x) of a normal x > 0.   Source: Cephes logf, as in torch's avx_mathfun.h.
 GLINT_INLINE float log_of(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  const float fraction = std::bit_cast<float>((bits & 0x807fffffU) | 0x3f000000U);  // in [0.5, 1)
+  const auto bits = bits_as<uint32_t>(x);
+  const float fraction = bits_as<float>((bits & 0x807fffffU) | 0x3f000000U);  // in [0.5, 1)
   const bool low = fraction < 0.707106781186547524f;
   const float e = static_cast<float>(static_cast<int32_t>(bits >> 23) - 127) + 1.0f - (low ? 1.0f : 0.0f);
   const float m = (fraction - 1.0f) + (low ? fraction : 0.0f);
@@ -136,8 +141,8 @@ GLINT_INLINE SineCosine sine_cosine(float angle) {
   const bool direct = (octant & 2) == 0;
   const uint32_t flip_sine = static_cast<uint32_t>(octant & 4) << 29;
   const uint32_t flip_cosine = (~static_cast<uint32_t>(octant - 2) & 4U) << 29;
-  return {std::bit_cast<float>(std::bit_cast<uint32_t>(direct ? s : c) ^ flip_sine),
-          std::bit_cast<float>(std::bit_cast<uint32_t>(direct ? c : s) ^ flip_cosine)};
+  return {bits_as<float>(bits_as<uint32_t>(direct ? s : c) ^ flip_sine),
+          bits_as<float>(bits_as<uint32_t>(direct ? c : s) ^ flip_cosine)};
 }
 
 /// Turns blocks of 16 uniforms in [0, 1) into normals.

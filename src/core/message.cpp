@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 
 namespace glint {
 namespace {
@@ -14,23 +16,43 @@ void append_integer(std::string& text, T value) {
   text.append(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr);
 }
 
+using Buffer = std::array<char, 64>;
+
+#ifdef __cpp_lib_to_chars
+template <typename T>
+std::string_view digits_of(T value, bool fixed, Buffer& buffer) {
+  const auto format = fixed ? std::chars_format::fixed : std::chars_format::scientific;
+  const char* end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format).ptr;
+  return {buffer.data(), static_cast<size_t>(end - buffer.data())};
+}
+#else
+/// For standard libraries that write only whole numbers: the fewest digits of the C library that come back.
+template <typename T>
+std::string_view digits_of(T value, bool fixed, Buffer& buffer) {
+  const char* format = fixed ? "%.*f" : "%.*e";
+  int size = 0;
+  for (int precision = 0; precision <= 24; ++precision) {
+    size = std::snprintf(buffer.data(), buffer.size(), format, precision, static_cast<double>(value));
+    const double back = std::strtod(buffer.data(), nullptr);
+    if (!std::isfinite(value) || static_cast<T>(back) == value) break;
+  }
+  return {buffer.data(), static_cast<size_t>(size)};
+}
+#endif
+
 /// Appends the shortest digits that give `value` back, as 0.0001 to 9999999999999999 or else with an
 /// exponent.
 template <typename T>
 void append_real(std::string& text, T value) {
-  std::array<char, 64> buffer;
-  char* const begin = buffer.data();
-  char* const limit = begin + buffer.size();
-  char* end = std::to_chars(begin, limit, value, std::chars_format::scientific).ptr;
+  Buffer buffer;
+  std::string_view digits = digits_of(value, false, buffer);
   if (std::isfinite(value)) {
-    const std::string_view digits(begin, static_cast<size_t>(end - begin));
-    const size_t mark = digits.find('e');
+    const size_t mark = digits.find('e') + (digits[digits.find('e') + 1] == '+' ? 2 : 1);
     int exponent = 0;
-    std::from_chars(begin + mark + (digits[mark + 1] == '+' ? 2 : 1), end, exponent);
-    if (exponent >= -4 && exponent < 16)
-      end = std::to_chars(begin, limit, value, std::chars_format::fixed).ptr;
+    std::from_chars(digits.data() + mark, digits.data() + digits.size(), exponent);
+    if (exponent >= -4 && exponent < 16) digits = digits_of(value, true, buffer);
   }
-  text.append(begin, end);
+  text += digits;
 }
 
 }  // namespace
