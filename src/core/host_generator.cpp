@@ -14,8 +14,14 @@ namespace glint::host {
 namespace {
 
 #ifdef __x86_64__
+#ifdef _WIN32  // where GCC does not align the stack as wider vectors need it (its bug 54412)
+#define GLINT_WIDEST "avx2,fma,prefer-vector-width=128"
+#else
+#define GLINT_WIDEST "avx2,fma"
+#endif
+
 template <typename Function>
-__attribute__((target("avx2,fma"))) void with_fma(const Function& function) {
+__attribute__((target(GLINT_WIDEST))) void with_fma(const Function& function) {
   function();
 }
 #endif
