@@ -12,6 +12,7 @@
 #include <glint/core/level.hpp>
 #include <glint/core/message.hpp>
 #include <glint/core/nearest.hpp>
+#include <glint/core/number.hpp>
 #include <glint/core/number_list.hpp>
 #include <glint/core/options.hpp>
 #include <glint/core/parameterization.hpp>

@@ -1,5 +1,7 @@
 #include "capi/guard.hpp"
 
+#include "core/utf8.hpp"
+
 #include <glint/version.hpp>
 
 #include <array>
@@ -19,19 +21,19 @@ Failure failure_in_flight() noexcept {
     try {
       throw;
     } catch (const Refused& refused) {
-      return {refused.status(), refused.what()};
+      return {refused.status(), detail::valid_utf8(refused.what())};
     } catch (const Error& error) {
       try {
         std::rethrow_if_nested(error);  // what a callback refused, in the run it ended
       } catch (const Refused& refused) {
-        return {refused.status(), refused.what()};
+        return {refused.status(), detail::valid_utf8(refused.what())};
       } catch (...) {  // the Error says it
       }
-      return {static_cast<glint_status>(error.code()), error.what()};
+      return {static_cast<glint_status>(error.code()), detail::valid_utf8(error.what())};
     } catch (const std::bad_alloc&) {
       return {GLINT_OUT_OF_MEMORY, "out of memory"};
     } catch (const std::exception& error) {
-      return {GLINT_INTERNAL, error.what()};
+      return {GLINT_INTERNAL, detail::valid_utf8(error.what())};
     } catch (...) {
       return {GLINT_INTERNAL, "an exception of unknown type"};
     }
@@ -41,8 +43,14 @@ Failure failure_in_flight() noexcept {
 }
 
 void remember(const Failure& failure) noexcept {
-  const size_t size = (std::min)(failure.message.size(), last_error.size() - 1);
-  std::memcpy(last_error.data(), failure.message.data(), size);
+  const std::string_view message = failure.message;
+  size_t size = 0;  // of the characters that fit
+  while (size < message.size()) {
+    const size_t next = size + (std::max)(detail::utf8_length(message.substr(size)), size_t{1});
+    if (next >= last_error.size()) break;
+    size = next;
+  }
+  std::memcpy(last_error.data(), message.data(), size);
   last_error[size] = '\0';
 }
 

@@ -5,6 +5,7 @@
 #include <glint/core/error.hpp>
 
 #include <algorithm>
+#include <cfenv>
 #include <cstddef>
 #include <cstring>
 #include <new>
@@ -24,7 +25,7 @@ class Refused : public std::runtime_error {
   glint_status status_;
 };
 
-/// A status and its message.
+/// A status and its message, which is UTF-8 whatever it quotes.
 struct Failure {
   glint_status status = GLINT_OK;
   std::string message = {};
@@ -36,9 +37,26 @@ Failure failure_in_flight() noexcept;
 /// Keeps the message of this thread's last failure.
 void remember(const Failure& failure) noexcept;
 
+/// Puts the thread's floating-point state aside for its own lifetime. A host's rounding, its flushing of
+/// small numbers or its traps would change results, or end the process where a schedule takes log(0).
+class DefaultFloats {
+ public:
+  DefaultFloats() {
+    std::fegetenv(&host_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloats() { std::fesetenv(&host_); }
+  DefaultFloats(const DefaultFloats&) = delete;
+  DefaultFloats& operator=(const DefaultFloats&) = delete;
+
+ private:
+  std::fenv_t host_;
+};
+
 /// Runs `function` and returns its status, whatever it throws.
 template <typename Function>
 glint_status guarded(Function&& function) noexcept {
+  const DefaultFloats floats;
   try {
     function();
     return GLINT_OK;
@@ -46,6 +64,14 @@ glint_status guarded(Function&& function) noexcept {
     const Failure failure = failure_in_flight();
     remember(failure);
     return failure.status;
+  }
+}
+
+/// Ends data of the host by the function it gave, if any. What that throws has nowhere to go.
+inline void end_host_data(void (*destroy)(void*), void* user) noexcept {
+  try {
+    if (destroy) destroy(user);
+  } catch (...) {  // a destructor is on its way
   }
 }
 

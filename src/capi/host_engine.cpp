@@ -48,7 +48,7 @@ class HostModel final : public Model {
     owned_ = true;  // what was refused above stays the caller's
   }
   ~HostModel() override {
-    if (owned_ && model_.destroy) model_.destroy(model_.user);
+    if (owned_) end_host_data(model_.destroy, model_.user);
   }
   HostModel(const HostModel&) = delete;
   HostModel& operator=(const HostModel&) = delete;

@@ -14,7 +14,7 @@ class HostStrategy final : public StepStrategy {
     owned_ = true;
   }
   ~HostStrategy() override {
-    if (owned_ && strategy_.destroy) strategy_.destroy(strategy_.user);
+    if (owned_) end_host_data(strategy_.destroy, strategy_.user);
   }
   HostStrategy(const HostStrategy&) = delete;
   HostStrategy& operator=(const HostStrategy&) = delete;

@@ -75,6 +75,7 @@ class Teller final : public Observer {
 
 /// Runs the job to its end, whatever happens.
 void carry_out(Run& run) noexcept {
+  const DefaultFloats floats;
   run.thread = std::this_thread::get_id();
   Outcome outcome;
   Failure end;
@@ -120,11 +121,7 @@ std::unique_ptr<glint_job> make_job(glint_session* session, const glint_job_conf
   if (config) taken_config = taken(config, "config");
   GLINT_CHECK(taken_config.preview_every >= 0, InvalidArgument,
               "config.preview_every: expected 0 or more, got {}", taken_config.preview_every);
-  Options options;
-  {
-    const std::lock_guard lock(own.mutex);
-    options = own.options;
-  }
+  const Options options = snapshot(own);
   auto run = std::make_shared<Run>();
   run->engine = own.engine;
   run->config = taken_config;
@@ -179,25 +176,25 @@ GLINT_C_API glint_status glint_job_start(glint_session* session, const glint_job
 
 GLINT_C_API glint_status glint_job_run(glint_session* session, const glint_job_config* config,
                                        glint_job** job) {
-  glint_job* made = nullptr;
+  std::shared_ptr<Run> run;  // a callback may release the job
   const glint_status refused = guarded([&] {
     check_given(job, "job");
     *job = nullptr;
-    made = make_job(session, config).release();
-    *job = made;
+    std::unique_ptr<glint_job> made = make_job(session, config);
+    run = made->run;
+    *job = made.release();
   });
   if (refused != GLINT_OK) return refused;
-  Run& run = *made->run;
-  carry_out(run);
-  return standing(run);
+  carry_out(*run);
+  return standing(*run);
 }
 
 GLINT_C_API glint_status glint_job_retain(glint_job* job) { return retain(job, "job"); }
 
 GLINT_C_API glint_status glint_job_release(glint_job* job) {
   return release(job, "job", [](glint_job& own) {
-    if (!own.thread.joinable()) return;
     own.run->cancelled = true;
+    if (!own.thread.joinable()) return;
     // From its own callback a job cannot be waited for; its thread holds what it needs until it ends.
     if (own.thread.get_id() == std::this_thread::get_id())
       own.thread.detach();

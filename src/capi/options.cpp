@@ -11,11 +11,9 @@ constexpr std::array<std::string_view, 9> kCommon{"steps",    "seed", "count",  
                                                   "schedule", "with", "adapters", "size"};
 
 double parse_number(std::string_view text, std::string_view name) {
-  double value = 0.0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  GLINT_CHECK(error == std::errc() && end == text.data() + text.size() && std::isfinite(value),
-              InvalidArgument, "{}: expected a number, got '{}'", name, text);
-  return value;
+  const std::optional<double> value = number_from(text);
+  GLINT_CHECK(value && std::isfinite(*value), InvalidArgument, "{}: expected a number, got '{}'", name, text);
+  return *value;
 }
 
 uint64_t parse_seed(std::string_view text) {

@@ -83,17 +83,19 @@ GLINT_C_API glint_status glint_session_set(glint_session* session, const char* k
   return guarded([&] {
     glint_session& own = object(session, "session");
     check_given(key, "key");
-    const std::lock_guard lock(own.mutex);
-    Options changed = own.options;
-    if (value)
+    if (value) {
+      // Checked without the lock: what an engine logs meanwhile may make the host ask this session.
+      Options changed = snapshot(own);
       changed.text.insert_or_assign(key, value);
-    else
-      changed.text.erase(key);
-    if (value)
       own.engine->check(changed, key);
-    else
+    } else {
       own.engine->check_key(key);
-    own.options = std::move(changed);
+    }
+    const std::lock_guard lock(own.mutex);
+    if (value)
+      own.options.text.insert_or_assign(key, value);
+    else
+      own.options.text.erase(key);
   });
 }
 
@@ -134,11 +136,12 @@ GLINT_C_API glint_status glint_session_add_strategy(glint_session* session,
   return guarded([&] {
     glint_session& own = object(session, "session");
     const auto made = strategy ? make_host_strategy(taken(strategy, "strategy")) : nullptr;
+    decltype(own.options.strategies) ended;  // after the lock: the host's destroy may ask this session
     const std::lock_guard lock(own.mutex);
     if (made)
       own.options.strategies.push_back(made);
     else
-      own.options.strategies.clear();
+      ended.swap(own.options.strategies);
   });
 }
 

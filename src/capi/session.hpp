@@ -31,6 +31,12 @@ struct glint_session : glint_handle {
 
 namespace glint::capi {
 
+/// Returns a session's options as they are now.
+inline Options snapshot(glint_session& session) {
+  const std::lock_guard lock(session.mutex);
+  return session.options;
+}
+
 /// Returns the object behind a handle.   Errors: InvalidArgument for null or a pointer to something else.
 template <typename Handle>
 Handle& object(Handle* handle, std::string_view name) {

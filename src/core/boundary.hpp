@@ -53,8 +53,10 @@ auto at_boundary(ErrorCode code, const std::string& what, Function&& function) {
     const std::string message = without_backtrace(error.what());
     std::throw_with_nested(
         Error(tells_of_memory(message) ? ErrorCode::OutOfMemory : code, what + ": " + message));
+#ifdef __GLIBCXX__
   } catch (abi::__forced_unwind&) {
     throw;  // the thread is being ended
+#endif
   } catch (...) {
     std::throw_with_nested(Error(code, what + ": an exception that is no std::exception"));
   }

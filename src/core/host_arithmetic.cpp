@@ -211,8 +211,9 @@ Tensor conv2d(const Tensor& planes, const Tensor& kernel) {
     for (int64_t n = 0; n < planes.size(0); ++n) {
       const Eigen::Map<const Plane> in(planes[n].data_ptr<T>(), planes.size(-2), planes.size(-1));
       Eigen::Map<Plane> result(out[n].data_ptr<T>(), height, width);
-      for (int64_t i = 0; i < k * k; ++i)
-        result += kernel.data_ptr<T>()[i] * in.block(i / k, i % k, height, width);
+      for (int64_t y = 0; y < height; ++y)  // a row stays in the nearest cache
+        for (int64_t i = 0; i < k * k; ++i)
+          result.row(y) += kernel.data_ptr<T>()[i] * in.row(y + i / k).segment(i % k, width);
     }
   });
   return out;

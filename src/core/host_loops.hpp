@@ -72,16 +72,54 @@ Tensor elementwise(const Tensor& x, F f) {
   return out;
 }
 
-/// f of two tensors brought to one shape and dtype.
+/// The number of equal parts of `sizes` in each of which a tensor that broadcasts to them is one value, as
+/// [B,1,1] is to [B,C,W]; 0 if there are none.
+inline int64_t constant_parts(IntArrayRef own, IntArrayRef sizes) {
+  const size_t missing = sizes.size() - own.size();
+  size_t i = 0;
+  while (i < own.size() && own[i] == sizes[missing + i]) ++i;
+  const bool led = product(own) == 1 || product({sizes.begin(), missing}) == 1;
+  return led && product(own.slice(i)) == 1 ? product(own) : 0;
+}
+
+/// out = f(x, y) for operands of out's sizes, or of one value for each of some equal parts.
+template <typename T, typename X, typename Y, typename F>
+void fill_parts(const Tensor& out, const Tensor& x, const Tensor& y, F f) {
+  const auto a = flat<X>(x).template cast<T>();
+  const auto b = flat<Y>(y).template cast<T>();
+  using Constant = Eigen::Array<T, Eigen::Dynamic, 1>;
+  auto result = flat<T>(out);
+  if (x.numel() == y.numel()) {
+    result = f(a, b);
+    return;
+  }
+  const int64_t parts = (std::min)(x.numel(), y.numel()), size = out.numel() / parts;
+  for (int64_t p = 0; p < parts; ++p)
+    if (x.numel() < y.numel())
+      result.segment(p * size, size) = f(Constant::Constant(size, a(p)), b.segment(p * size, size));
+    else
+      result.segment(p * size, size) = f(a.segment(p * size, size), Constant::Constant(size, b(p)));
+}
+
+/// f of two tensors of any shapes that broadcast, and any dtypes.
 template <typename F>
 Tensor elementwise(const Tensor& x, const Tensor& y, F f) {
   const ScalarType type = promoted(x, y);
   const std::vector<int64_t> sizes = broadcast_sizes(x.sizes(), y.sizes());
-  const Tensor a = x.to(type).expand(sizes), b = y.to(type).expand(sizes);
-  Tensor out = empty(sizes, type);
-  visit(type, [&](auto zero) {
-    using T = decltype(zero);
-    flat<T>(out) = f(flat<T>(a), flat<T>(b));
+  const Tensor out = empty(sizes, type);
+  if (out.numel() == 0) return out;
+  const auto fits = [&](const Tensor& t) { return t.numel() == out.numel(); };
+  const auto operand = [&](const Tensor& t, const Tensor& other) {
+    return fits(t) || (fits(other) && constant_parts(t.sizes(), sizes) > 0) ? t : t.expand(sizes);
+  };
+  const Tensor a = operand(x, y), b = operand(y, x);
+  if (type == kFloat) {
+    fill_parts<float, float, float>(out, a.to(kFloat), b.to(kFloat), f);
+    return out;
+  }
+  visit(a.scalar_type(), [&](auto of_a) {
+    visit(b.scalar_type(),
+          [&](auto of_b) { fill_parts<double, decltype(of_a), decltype(of_b)>(out, a, b, f); });
   });
   return out;
 }
@@ -105,11 +143,20 @@ Tensor reduced(const Tensor& x, int64_t d, F f) {
   Tensor out = empty(sizes, x.scalar_type() == kFloat ? kFloat : kDouble);
   visit(x.scalar_type(), [&](auto zero) {
     using T = decltype(zero);
+    using Line = Eigen::Array<T, Eigen::Dynamic, 1>;
+    const T* const values = x.data_ptr<T>();
+    T* const results = out.data_ptr<T>();
+    if (a.inner == 1) {  // known at compile time, so that it is vectorized
+      for (int64_t o = 0; o < a.outer; ++o)
+        results[o] =
+            static_cast<T>(f(Eigen::Map<const Line>(values + o * a.count, a.count).template cast<double>()));
+      return;
+    }
     for (int64_t o = 0; o < a.outer; ++o)
       for (int64_t i = 0; i < a.inner; ++i) {
-        const Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>, 0, Eigen::InnerStride<>> line(
-            x.data_ptr<T>() + o * a.count * a.inner + i, a.count, Eigen::InnerStride<>(a.inner));
-        out.data_ptr<T>()[o * a.inner + i] = static_cast<T>(f(line.template cast<double>()));
+        const Eigen::Map<const Line, 0, Eigen::InnerStride<>> line(values + o * a.count * a.inner + i,
+                                                                   a.count, Eigen::InnerStride<>(a.inner));
+        results[o * a.inner + i] = static_cast<T>(f(line.template cast<double>()));
       }
   });
   return out;

@@ -205,12 +205,28 @@ Tensor Tensor::slice(int64_t d, int64_t begin, int64_t end) const {
 }
 
 Tensor Tensor::index_select(int64_t d, const Tensor& index) const {
-  std::vector<Tensor> chosen;
+  const Around a(*this, d);
+  std::vector<int64_t> sizes = this->sizes().vec();
+  sizes[position(d)] = index.numel();
+  std::vector<int64_t> places;
   for (int64_t i = 0; i < index.numel(); ++i) {
-    const auto at = static_cast<int64_t>(index.data_ptr<double>()[i]);
-    chosen.push_back(slice(d, at, at + 1));
+    places.push_back(static_cast<int64_t>(index.data_ptr<double>()[i]));
+    GLINT_CHECK(places.back() >= 0 && places.back() < a.count, ShapeMismatch,
+                "index_select: expected indices from 0 to {}, got {}", a.count - 1, places.back());
   }
-  return chosen.empty() ? slice(d, 0, 0) : cat(chosen, d);
+  Tensor out = empty(sizes, options());
+  visit(scalar_type(), [&](auto zero) {
+    using T = decltype(zero);
+    const T* from = data_ptr<T>();
+    T* into = out.data_ptr<T>();
+    for (int64_t o = 0; o < a.outer; ++o, from += a.count * a.inner)
+      for (const int64_t place : places)
+        if (a.inner == 1)
+          *into++ = from[place];
+        else
+          into = std::copy_n(from + place * a.inner, a.inner, into);
+  });
+  return out;
 }
 
 Tensor Tensor::index_copy(int64_t d, const Tensor& index, const Tensor& source) const {

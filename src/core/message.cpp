@@ -3,10 +3,11 @@
 #include <glint/core/error.hpp>
 #include <glint/core/message.hpp>
 
-#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 
 namespace glint {
 namespace {
@@ -17,23 +18,43 @@ void append_integer(std::string& text, T value) {
   text.append(buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr);
 }
 
+using Buffer = std::array<char, 64>;
+
+#ifdef __cpp_lib_to_chars
+template <typename T>
+std::string_view digits_of(T value, bool fixed, Buffer& buffer) {
+  const auto format = fixed ? std::chars_format::fixed : std::chars_format::scientific;
+  const char* end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format).ptr;
+  return {buffer.data(), static_cast<size_t>(end - buffer.data())};
+}
+#else
+/// For standard libraries that write only whole numbers: the fewest digits of the C library that come back.
+template <typename T>
+std::string_view digits_of(T value, bool fixed, Buffer& buffer) {
+  const char* format = fixed ? "%.*f" : "%.*e";
+  int size = 0;
+  for (int precision = 0; precision <= 24; ++precision) {
+    size = std::snprintf(buffer.data(), buffer.size(), format, precision, static_cast<double>(value));
+    const double back = std::strtod(buffer.data(), nullptr);
+    if (!std::isfinite(value) || static_cast<T>(back) == value) break;
+  }
+  return {buffer.data(), static_cast<size_t>(size)};
+}
+#endif
+
 /// Appends the shortest digits that give `value` back, as 0.0001 to 9999999999999999 or else with an
 /// exponent.
 template <typename T>
 void append_real(std::string& text, T value) {
-  std::array<char, 64> buffer;
-  char* const begin = buffer.data();
-  char* const limit = begin + buffer.size();
-  char* end = std::to_chars(begin, limit, value, std::chars_format::scientific).ptr;
+  Buffer buffer;
+  std::string_view digits = digits_of(value, false, buffer);
   if (std::isfinite(value)) {
-    const std::string_view digits(begin, static_cast<size_t>(end - begin));
-    const size_t mark = digits.find('e');
+    const size_t mark = digits.find('e') + (digits[digits.find('e') + 1] == '+' ? 2 : 1);
     int exponent = 0;
-    std::from_chars(begin + mark + (digits[mark + 1] == '+' ? 2 : 1), end, exponent);
-    if (exponent >= -4 && exponent < 16)
-      end = std::to_chars(begin, limit, value, std::chars_format::fixed).ptr;
+    std::from_chars(digits.data() + mark, digits.data() + digits.size(), exponent);
+    if (exponent >= -4 && exponent < 16) digits = digits_of(value, true, buffer);
   }
-  text.append(begin, end);
+  text += digits;
 }
 
 }  // namespace
@@ -65,38 +86,9 @@ std::string detail::filled(std::string_view format, std::initializer_list<Messag
   return text += format;
 }
 
-size_t detail::utf8_length(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
-  const auto between = [&](size_t i, int low, int high) { return byte(i) >= low && byte(i) <= high; };
-  const auto follows = [&](size_t i) { return between(i, 0x80, 0xBF); };
-  const int first = byte(0);
-  if (first < 0x80) return text.empty() ? 0 : 1;
-  if (between(0, 0xC2, 0xDF)) return follows(1) ? 2 : 0;
-  if (between(0, 0xE0, 0xEF))
-    return between(1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
-  if (between(0, 0xF0, 0xF4))
-    return between(1, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF) && follows(2) && follows(3)
-               ? 4
-               : 0;
-  return 0;
-}
-
 void detail::throw_error(ErrorCode code, std::string_view format,
                          std::initializer_list<MessageArgument> arguments) {
-  const std::string text = filled(format, arguments);
-  std::string valid;
-  for (std::string_view rest = text; !rest.empty();) {
-    const size_t length = utf8_length(rest);
-    if (length > 0) {
-      valid += rest.substr(0, length);
-    } else {
-      constexpr std::string_view kDigits = "0123456789abcdef";
-      const auto byte = static_cast<unsigned char>(rest[0]);
-      valid += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
-    }
-    rest.remove_prefix(std::max<size_t>(length, 1));
-  }
-  throw Error(code, valid);
+  throw Error(code, valid_utf8(filled(format, arguments)));
 }
 
 }  // namespace glint

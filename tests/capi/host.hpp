@@ -19,9 +19,8 @@ struct Network {
   std::chrono::microseconds nap{0};
   int32_t answer = 0;
   bool throws = false;
-  double token = -1.0;  // the first token it was last shown
-  size_t adapters = 0;
-  size_t branches = 0;
+  std::atomic<double> token = -1.0;  // the first token it was last shown
+  std::atomic<size_t> adapters = 0, branches = 0;
 
   static int32_t predict(void* user, const glint_predict_call* call) {
     auto& own = *static_cast<Network*>(user);
@@ -35,7 +34,10 @@ struct Network {
     for (size_t b = 0; b < call->branch_count; ++b) {
       const glint_branch& branch = call->branches[b];
       double token = 0.1 * static_cast<double>(b);
-      if (branch.tokens.data) own.token = token = *static_cast<const float*>(branch.tokens.data);
+      if (branch.tokens.data) {
+        token = *static_cast<const float*>(branch.tokens.data);
+        own.token = token;
+      }
       const auto* x = static_cast<const float*>(call->latents.data);
       auto* out = static_cast<float*>(branch.output.data);
       for (int64_t i = 0; i < count; ++i) out[i] = 0.3f * x[i] + static_cast<float>(token);

@@ -223,6 +223,135 @@ TEST_CASE("A job cannot be waited for from its own callback, but may be asked, c
   glint_job_release(job);
 }
 
+TEST_CASE("A job may be released by its own callback, which cancels it", "[capi]") {
+  Network network;
+  const Host host(network);
+  REQUIRE(glint_session_set(host.session, "steps", "200") == GLINT_OK);
+  struct Releasing {
+    std::atomic<glint_job*> job = nullptr;
+    std::atomic<int> released = -1;
+    static glint_next on_event(void* user, const glint_event* event) {
+      auto& own = *static_cast<Releasing*>(user);
+      if (event->step != 3) return GLINT_CONTINUE;
+      while (!own.job) std::this_thread::yield();  // the thread that starts the job tells it
+      own.released = glint_job_release(own.job);
+      return GLINT_CONTINUE;
+    }
+  } here, there;
+  glint_job_config config = GLINT_INIT(glint_job_config);
+  glint_job* job = nullptr;
+  struct Synchronous {
+    Releasing* releasing;
+    glint_job** job;
+  } synchronous{&here, &job};
+  config.user = &synchronous;
+  config.on_event = [](void* user, const glint_event* event) {
+    const auto& own = *static_cast<Synchronous*>(user);
+    if (event->step == 3) own.releasing->job = *own.job;
+    return Releasing::on_event(own.releasing, event);
+  };
+  CHECK(glint_job_run(host.session, &config, &job) == GLINT_CANCELLED);
+  CHECK(here.released == GLINT_OK);
+  CHECK(network.calls == 3);
+
+  config.user = &there;
+  config.on_event = Releasing::on_event;
+  REQUIRE(glint_job_start(host.session, &config, &job) == GLINT_OK);
+  there.job = job;
+  while (there.released == -1) std::this_thread::yield();
+  CHECK(there.released == GLINT_OK);
+}
+
+TEST_CASE("What a host's destroy throws goes no further", "[capi]") {
+  Network network;
+  glint_model model = test::model_of(network);
+  model.destroy = [](void* user) {
+    Network::destroy(user);
+    throw std::string("no");
+  };
+  glint_engine_config config = GLINT_INIT(glint_engine_config);
+  config.model = &model;
+  glint_engine* engine = nullptr;
+  glint_session* session = nullptr;
+  REQUIRE(glint_engine_create(&config, &engine) == GLINT_OK);
+  REQUIRE(glint_session_create(engine, &session) == GLINT_OK);
+  glint_step_strategy strategy = GLINT_INIT(glint_step_strategy);
+  strategy.name = "throwing";
+  strategy.refine = [](void*, const glint_tensor*, double, double, int32_t, int32_t) -> int32_t { return 0; };
+  strategy.user = &network;
+  strategy.destroy = model.destroy;
+  REQUIRE(glint_session_add_strategy(session, &strategy) == GLINT_OK);
+  CHECK(glint_session_release(session) == GLINT_OK);
+  CHECK(network.destroyed == 1);
+  CHECK(glint_engine_release(engine) == GLINT_OK);
+  CHECK(network.destroyed == 2);
+}
+
+TEST_CASE("Callbacks may use the session they are called for", "[capi]") {
+  Network network;
+  const Host host(network);
+  const std::vector<float> plain = host.run();
+  struct Inside {
+    const Host* host;
+    std::vector<float> latents = {};
+    int get = -1, set = -1;
+  } inside{&host};
+  glint_job_config config = GLINT_INIT(glint_job_config);
+  config.user = &inside;
+  config.on_event = [](void* user, const glint_event* event) {
+    auto& own = *static_cast<Inside*>(user);
+    char text[8] = "";
+    own.get = glint_session_get(own.host->session, "steps", text, sizeof text, nullptr);
+    own.set = glint_session_set(own.host->session, "steps", text);
+    if (event->step == 2) own.latents = own.host->run();  // a job within a job
+    return GLINT_CONTINUE;
+  };
+  glint_job* job = nullptr;
+  REQUIRE(glint_job_run(host.session, &config, &job) == GLINT_OK);
+  CHECK(Host::latents_of(job) == plain);
+  CHECK(inside.latents == plain);
+  CHECK(inside.get == GLINT_OK);
+  CHECK(inside.set == GLINT_OK);
+  glint_job_release(job);
+
+  glint_step_strategy strategy = GLINT_INIT(glint_step_strategy);
+  strategy.name = "asking";
+  strategy.refine = [](void*, const glint_tensor*, double, double, int32_t, int32_t) -> int32_t { return 0; };
+  strategy.user = &inside;
+  strategy.destroy = [](void* user) {
+    auto& own = *static_cast<Inside*>(user);
+    own.get = 100 + glint_session_get(own.host->session, "steps", nullptr, 0, nullptr);
+  };
+  REQUIRE(glint_session_add_strategy(host.session, &strategy) == GLINT_OK);
+  REQUIRE(glint_session_add_strategy(host.session, nullptr) == GLINT_OK);
+  CHECK(inside.get == 100 + GLINT_INVALID_ARGUMENT);  // no buffer, and no deadlock
+}
+
+TEST_CASE("Messages are UTF-8, whatever they quote and wherever they are cut", "[capi]") {
+  Network network;
+  const Host host(network);
+  // Bytes that no character has, halves of characters, overlong forms and surrogates; then whole characters.
+  for (const auto& [quoted, told] : {std::pair<std::string, std::string>{"st\xff", R"(st\xff)"},
+                                     {"\xc3", R"(\xc3)"},
+                                     {"\xc0\xaf", R"(\xc0\xaf)"},
+                                     {"\xed\xa0\x80", R"(\xed\xa0\x80)"},
+                                     {"\xf4\x90\x80\x80", R"(\xf4\x90\x80\x80)"},
+                                     {"\xe2\x82", R"(\xe2\x82)"},
+                                     {"\xc3\xa4", "\xc3\xa4"},
+                                     {"\xe2\x82\xac", "\xe2\x82\xac"},
+                                     {"\xf0\x9f\x8e\x88", "\xf0\x9f\x8e\x88"}}) {
+    CHECK(glint_session_set(host.session, quoted.c_str(), "3") == GLINT_INVALID_ARGUMENT);
+    CHECK(last_error().starts_with("key: unknown option '" + told + "'"));
+  }
+  for (const char* filling : {"", "a"}) {
+    std::string key = filling;
+    for (int i = 0; i < 600; ++i) key += "\xc3\xa4";
+    CHECK(glint_session_set(host.session, key.c_str(), "3") == GLINT_INVALID_ARGUMENT);
+    CHECK(last_error().size() >= 1022);
+    CHECK(last_error().ends_with("\xc3\xa4"));
+  }
+}
+
 TEST_CASE("Every status has a name, and the versions are those of the header", "[capi]") {
   CHECK(glint_c_version() == GLINT_C_VERSION);
   CHECK(std::string(glint_version_string()).size() >= 5);

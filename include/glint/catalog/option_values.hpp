@@ -3,11 +3,11 @@
 #pragma once
 
 #include <glint/core/nearest.hpp>
+#include <glint/core/number.hpp>
 #include <glint/core/options.hpp>
 #include <glint/core/schedule_options.hpp>
 #include <glint/export.hpp>
 
-#include <charconv>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -70,11 +70,7 @@ inline std::string text_of(const OptionValue& value) {
 /// Returns the number in `value`, or nullopt if it is not one.
 inline std::optional<double> number_in(const OptionValue& value) {
   if (const auto* given = std::get_if<double>(&value)) return *given;
-  const std::string text = text_of(value);
-  double result = 0.0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return result;
+  return number_from(text_of(value));
 }
 
 /// Fills fields from values, then reports values that match no field.

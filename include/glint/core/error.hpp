@@ -50,7 +50,7 @@ namespace detail {
                                         std::initializer_list<MessageArgument> arguments);
 }  // namespace detail
 
-/// Throws `Error(code, message(format, args...))`.
+/// Throws `Error(code, message(format, args...))`, in which bytes that are not UTF-8 read `\xff`.
 template <typename... Args>
 [[noreturn]] void fail(ErrorCode code, MessageFormat<std::type_identity_t<Args>...> format,
                        const Args&... args) {

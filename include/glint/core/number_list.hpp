@@ -2,8 +2,8 @@
 #pragma once
 
 #include <glint/core/error.hpp>
+#include <glint/core/number.hpp>
 
-#include <charconv>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -16,12 +16,10 @@ namespace glint {
 ///         outside [1, 100000].
 inline std::vector<double> parse_numbers(std::string_view argument, std::string_view text) {
   const auto number = [&](std::string_view part) {
-    double value = 0.0;
-    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-    GLINT_CHECK(error == std::errc() && end == part.data() + part.size() && std::isfinite(value),
-                InvalidArgument, "{}: expected VALUE[xCOUNT]+..., as in 7.5x10+4x18, got '{}'", argument,
-                text);
-    return value;
+    const std::optional<double> value = number_from(part);
+    GLINT_CHECK(value && std::isfinite(*value), InvalidArgument,
+                "{}: expected VALUE[xCOUNT]+..., as in 7.5x10+4x18, got '{}'", argument, text);
+    return *value;
   };
   std::vector<double> numbers;
   for (std::string_view rest = text;;) {
