@@ -41,7 +41,12 @@ class LayerReader {
                   "{}: '{}': expected floating point, got {}", file_, name(),
                   at::toString(tensor.scalar_type()));
     std::vector<WeightChange> all;
-    if (has({Up, Down, Core})) all.push_back(low_rank());
+    if (has({Up, Down, Core})) {
+      GLINT_CHECK(has({Magnitude, MagnitudeVector}) || !settings_.flag(parts_.key, "use_dora", file_),
+                  BadModel, "{}: '{}': use_dora is true, but the layer has no lora_magnitude_vector", file_,
+                  name());
+      all.push_back(low_rank());
+    }
     if (has({HadamardUp1, HadamardDown1, HadamardCore1, HadamardUp2, HadamardDown2, HadamardCore2}))
       all.push_back(hadamard());
     if (has({Kronecker1, KroneckerUp1, KroneckerDown1, Kronecker2, KroneckerUp2, KroneckerDown2,

@@ -91,35 +91,42 @@ AdapterSettings::AdapterSettings(const Metadata& metadata, const std::string& co
   }
 }
 
+std::string AdapterSettings::prefix_of(const AdapterKey& key) const {
+  return of_peft_ ? "" : key.name.substr(0, key.name.size() - key.layer.size());
+}
+
+bool AdapterSettings::flag(const AdapterKey& key, const char* name, const std::string& file) const {
+  const json* given = value(prefix_of(key), name);
+  if (!given || given->is_null()) return false;
+  GLINT_CHECK(given->is_boolean(), BadModel, "{}: {}{}: expected true or false, got {}", file, prefix_of(key),
+              name, describe(*given));
+  return given->get<bool>();
+}
+
 double AdapterSettings::factor(const AdapterKey& key, std::optional<int64_t> rank,
                                const std::string& file) const {
-  const std::string prefix = of_peft_ ? "" : key.name.substr(0, key.name.size() - key.layer.size());
   std::optional<double> alpha = own(key, "lora_alpha", "alpha_pattern", file);
   if (!alpha) alpha = own(key, "alpha", "alpha_pattern", file);  // LoHa's and LoKr's name for it
   const std::optional<double> r =
       rank ? std::optional(static_cast<double>(*rank)) : own(key, "r", "rank_pattern", file);
   if (!alpha || !r || !(*r > 0)) return 1.0;
-  const json* stabilized = value(prefix, "use_rslora");
-  GLINT_CHECK(!stabilized || stabilized->is_boolean() || stabilized->is_null(), BadModel,
-              "{}: {}use_rslora: expected true or false, got {}", file, prefix, describe(*stabilized));
-  return *alpha / (stabilized && *stabilized == true ? std::sqrt(*r) : *r);
+  return *alpha / (flag(key, "use_rslora", file) ? std::sqrt(*r) : *r);
 }
 
 std::optional<double> AdapterSettings::own(const AdapterKey& key, const char* name, const char* patterns,
                                            const std::string& file) const {
-  const std::string prefix = of_peft_ ? "" : key.name.substr(0, key.name.size() - key.layer.size());
-  const json* found = value(prefix, name);
+  const json* found = value(prefix_of(key), name);
   if (!found) return std::nullopt;
-  if (const json* given = value(prefix, patterns); given && !given->is_null()) {
-    GLINT_CHECK(given->is_object(), BadModel, "{}: {}{}: expected an object, got {}", file, prefix, patterns,
-                describe(*given));
+  if (const json* given = value(prefix_of(key), patterns); given && !given->is_null()) {
+    GLINT_CHECK(given->is_object(), BadModel, "{}: {}{}: expected an object, got {}", file, prefix_of(key),
+                patterns, describe(*given));
     for (const auto& [pattern, special] : given->items()) {
       if (!matches(key.layer, pattern, patterns, file)) continue;
       found = &special;
       break;
     }
   }
-  return number(*found, fmt::format("{}: {}{}", file, prefix, name));
+  return number(*found, fmt::format("{}: {}{}", file, prefix_of(key), name));
 }
 
 void AdapterSettings::read(const std::string& text, const char* where, const std::string& file) {

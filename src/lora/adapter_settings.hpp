@@ -28,7 +28,11 @@ class AdapterSettings {
   /// that of PEFT's configuration.
   double factor(const AdapterKey& key, std::optional<int64_t> rank, const std::string& file) const;
 
+  /// Returns whether a setting of the layer's component is on.
+  bool flag(const AdapterKey& key, const char* name, const std::string& file) const;
+
  private:
+  std::string prefix_of(const AdapterKey& key) const;
   void read(const std::string& text, const char* where, const std::string& file);
   const nlohmann::json* value(const std::string& prefix, const char* name) const;
 

@@ -1,10 +1,10 @@
 // Says what glint's readers make of given inputs, for tools/golden/test_differential.py, which asks the
 // readers that others use the same. Standard input is {KIND: REQUEST}, standard output a JSON array of
 // answers, each an object with "error" if the input is refused:
-//   {"json": [HEX...]}                                           the value
-//   {"safetensors": [HEX...]}                                    name -> [dtype, shape, SHA-256 of the bytes]
-//   {"clip" or "sentencepiece": {"models": [HEX...], "prompts": [...]}}    each prompt's ids, without padding
-//   {"web_text": [HEX...]}                                       {"text": the text as Wan's prompts are cleaned}
+//   {"json": [HEX...]}           the value
+//   {"safetensors": [HEX...]}    name -> [dtype, shape, SHA-256 of the bytes]
+//   {"web_text": [HEX...]}       the text as Wan's prompts are cleaned
+//   {"clip" or "sentencepiece": {"models": [HEX...], "prompts": [...]}}    ids, without padding
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/safetensors_content.hpp"

@@ -38,12 +38,14 @@ TEST_CASE("Settings that no change of a weight can express are refused by name",
   CHECK_THAT(said(R"("unet.use_qalora": true)"), Contains("unet.use_qalora: expected nothing"));
   CHECK_THAT(said(R"("unet.layer_replication": [[0, 4]])"), Contains("unet.layer_replication: expected"));
   CHECK_THAT(said(R"("unet.use_rslora": "yes")"), Contains("use_rslora: expected true or false, got string"));
+  CHECK_THAT(said(R"("unet.use_dora": true)"),
+             Contains("use_dora is true, but the layer has no lora_magnitude_vector"));
   CHECK_THAT(said(R"("unet.alpha_pattern": [1])"), Contains("alpha_pattern: expected an object, got"));
   CHECK_THAT(said(R"("unet.alpha_pattern": {"to_q": "2"})"), Contains("lora_alpha: expected a number, got"));
   CHECK_THAT(refusal(layer, {{"lora_adapter_metadata", R"({"unet.lora_alpha": "8"})"}}),
              Contains("unet.lora_alpha: expected a number, got string"));
   const Metadata plain{{"lora_adapter_metadata", R"({
-      "unet.lora_alpha": 8, "unet.init_lora_weights": "gaussian", "unet.use_qalora": false,
+      "unet.lora_alpha": 8, "unet.init_lora_weights": "gaussian", "unet.use_qalora": false, "unet.use_dora": false,
       "unet.layer_replication": null, "unet.rank_pattern": {}, "unet.alpha_pattern": null,
       "unet.target_modules": ["to_q"], "unet.some_later_option": []})"}};
   CHECK(read(layer, plain).layers.at("denoiser").front().factor == 2.0);

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
+import web_prompts
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from tiny_pipelines import clip_tokenizer
@@ -145,3 +147,10 @@ def test_clip_as_transformers() -> None:
     (told,) = ask("clip", {"models": [model.hex()], "prompts": texts})
     for text, ids in zip(texts, told, strict=True):
         assert ids == [0, *reference(text, add_special_tokens=False)["input_ids"], 1], repr(text)
+
+
+def test_web_text_as_wans_pipeline() -> None:
+    texts = prompts(2000, random.Random(5)) + web_prompts.damaged(seed=5, count=4000)
+    told = ask("web_text", [text.encode().hex() for text in texts])
+    for text, answer in zip(texts, told, strict=True):
+        assert answer["text"] == prompt_clean(text), repr(text)

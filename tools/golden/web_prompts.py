@@ -97,19 +97,19 @@ KINDS: tuple[Callable[[random.Random, str], str], ...] = (
 )  # fmt: skip
 
 
-def damaged(seed: int = 20261128) -> list[str]:
+def damaged(seed: int = 20261128, count: int = COUNT) -> list[str]:
     draw = random.Random(seed)
     named = sorted(f"&{name}" for name in html.entities.html5)
     capitals = sorted(name for name in HTML_ENTITIES if name[1:-1] == name[1:-1].upper())
     found = [" ".join(names[i::20]) for names in (named, capitals) for i in range(20)]
     found += [*SOURCES, *PROMPTS[:60]]
-    while len(found) < COUNT:
+    while len(found) < count:
         text = draw.choice((*SOURCES, *SOURCES, draw.choice(SENTENCES)))
         try:
             found.append(draw.choice(KINDS)(draw, text))
         except UnicodeDecodeError:  # an encoding that has not all bytes
             continue
-    return found[:COUNT]
+    return found[:count]
 
 
 def main() -> int:
