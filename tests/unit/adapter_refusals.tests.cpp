@@ -45,7 +45,8 @@ TEST_CASE("Settings that no change of a weight can express are refused by name",
   CHECK_THAT(refusal(layer, {{"lora_adapter_metadata", R"({"unet.lora_alpha": "8"})"}}),
              Contains("unet.lora_alpha: expected a number, got string"));
   const Metadata plain{{"lora_adapter_metadata", R"({
-      "unet.lora_alpha": 8, "unet.init_lora_weights": "gaussian", "unet.use_qalora": false, "unet.use_dora": false,
+      "unet.lora_alpha": 8, "unet.init_lora_weights": "gaussian", "unet.use_qalora": false,
+      "unet.use_dora": false,
       "unet.layer_replication": null, "unet.rank_pattern": {}, "unet.alpha_pattern": null,
       "unet.target_modules": ["to_q"], "unet.some_later_option": []})"}};
   CHECK(read(layer, plain).layers.at("denoiser").front().factor == 2.0);
