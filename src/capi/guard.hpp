@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace glint::capi {
 
@@ -97,6 +98,16 @@ T taken(const T* given, std::string_view name) {
   T copy{};
   std::memcpy(&copy, given, (std::min)(size, sizeof(T)));
   return copy;
+}
+
+/// Returns the number in an enum that a host filled in, which may be none of its values: to read it as the
+/// enum would be undefined.
+template <typename Enum>
+int number_in(const Enum& value) {
+  static_assert(std::is_enum_v<Enum> && sizeof value == sizeof(int));
+  int number = 0;
+  std::memcpy(&number, &value, sizeof number);
+  return number;
 }
 
 /// Writes text and its size as the interface's functions do.

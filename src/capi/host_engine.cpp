@@ -20,10 +20,11 @@ class HostModel final : public Model {
  public:
   explicit HostModel(const glint_model& model) : model_(model) {
     GLINT_CHECK(model.predict, InvalidArgument, "model.predict: expected a function, got null");
-    GLINT_CHECK(model.prediction >= GLINT_EPSILON && model.prediction <= GLINT_VELOCITY, InvalidArgument,
-                "model.prediction: expected 1 to 4, got {}", static_cast<int>(model.prediction));
-    GLINT_CHECK(model.noise_kind == GLINT_VP || model.noise_kind == GLINT_FLOW, InvalidArgument,
-                "model.noise_kind: expected 1 or 2, got {}", static_cast<int>(model.noise_kind));
+    const int prediction = number_in(model.prediction), noise_kind = number_in(model.noise_kind);
+    GLINT_CHECK(prediction >= GLINT_EPSILON && prediction <= GLINT_VELOCITY, InvalidArgument,
+                "model.prediction: expected 1 to 4, got {}", prediction);
+    GLINT_CHECK(noise_kind == GLINT_VP || noise_kind == GLINT_FLOW, InvalidArgument,
+                "model.noise_kind: expected 1 or 2, got {}", noise_kind);
     GLINT_CHECK(model.latent_rank >= 0 && model.latent_rank <= 8, InvalidArgument,
                 "model.latent_rank: expected 0 to 8, got {}", model.latent_rank);
     GLINT_CHECK(model.latent_rank == 0 || model.latent_sizes, InvalidArgument,
@@ -110,8 +111,8 @@ class HostEngine final : public Engine {
     if (model.beta_end != 0.0) vp_.beta_end = model.beta_end;
     flow_.spacing = FlowSpacing::Training;
     // Refuses training values that cannot be, before the model takes the host's data over.
-    model.noise_kind == GLINT_FLOW ? Euler().schedule(flow_, {.steps = 1})
-                                   : Euler().schedule(vp_, {.steps = 1});
+    number_in(model.noise_kind) == GLINT_FLOW ? Euler().schedule(flow_, {.steps = 1})
+                                              : Euler().schedule(vp_, {.steps = 1});
     model_ = std::make_shared<const HostModel>(model);
   }
 

@@ -65,8 +65,9 @@ glint_tensor view_of(const Tensor& tensor) {
 }
 
 Tensor copied(const glint_tensor& view, std::string_view name) {
-  GLINT_CHECK(view.dtype == GLINT_FLOAT32 || view.dtype == GLINT_FLOAT64, UnsupportedDtype,
-              "{}.dtype: expected 1 (float32) or 2 (float64), got {}", name, static_cast<int>(view.dtype));
+  const int dtype = number_in(view.dtype);
+  GLINT_CHECK(dtype == GLINT_FLOAT32 || dtype == GLINT_FLOAT64, UnsupportedDtype,
+              "{}.dtype: expected 1 (float32) or 2 (float64), got {}", name, dtype);
   GLINT_CHECK(view.rank >= 1 && view.rank <= 8, ShapeMismatch, "{}.rank: expected 1 to 8, got {}", name,
               view.rank);
   GLINT_CHECK(view.sizes, InvalidArgument, "{}.sizes: expected {} sizes, got null", name, view.rank);
