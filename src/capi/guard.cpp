@@ -76,7 +76,7 @@ GLINT_C_API const char* glint_version_string(void) { return glint::version(); }
 GLINT_C_API const char* glint_last_error(void) { return glint::capi::last_error.data(); }
 
 GLINT_C_API const char* glint_status_name(glint_status status) {
-  switch (glint::capi::number_in(status)) {
+  switch (glint::capi::enum_number(status)) {
     case GLINT_OK: return "ok";
     case GLINT_INVALID_ARGUMENT: return "invalid argument";
     case GLINT_SHAPE_MISMATCH: return "shape mismatch";

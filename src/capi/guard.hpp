@@ -103,7 +103,7 @@ T taken(const T* given, std::string_view name) {
 /// Returns the number in an enum that a host filled in, which may be none of its values: to read it as the
 /// enum would be undefined.
 template <typename Enum>
-int number_in(const Enum& value) {
+int enum_number(const Enum& value) {
   static_assert(std::is_enum_v<Enum> && sizeof value == sizeof(int));
   int number = 0;
   std::memcpy(&number, &value, sizeof number);

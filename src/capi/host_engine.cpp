@@ -20,7 +20,7 @@ class HostModel final : public Model {
  public:
   explicit HostModel(const glint_model& model) : model_(model) {
     GLINT_CHECK(model.predict, InvalidArgument, "model.predict: expected a function, got null");
-    const int prediction = number_in(model.prediction), noise_kind = number_in(model.noise_kind);
+    const int prediction = enum_number(model.prediction), noise_kind = enum_number(model.noise_kind);
     GLINT_CHECK(prediction >= GLINT_EPSILON && prediction <= GLINT_VELOCITY, InvalidArgument,
                 "model.prediction: expected 1 to 4, got {}", prediction);
     GLINT_CHECK(noise_kind == GLINT_VP || noise_kind == GLINT_FLOW, InvalidArgument,
@@ -111,8 +111,8 @@ class HostEngine final : public Engine {
     if (model.beta_end != 0.0) vp_.beta_end = model.beta_end;
     flow_.spacing = FlowSpacing::Training;
     // Refuses training values that cannot be, before the model takes the host's data over.
-    number_in(model.noise_kind) == GLINT_FLOW ? Euler().schedule(flow_, {.steps = 1})
-                                              : Euler().schedule(vp_, {.steps = 1});
+    enum_number(model.noise_kind) == GLINT_FLOW ? Euler().schedule(flow_, {.steps = 1})
+                                                : Euler().schedule(vp_, {.steps = 1});
     model_ = std::make_shared<const HostModel>(model);
   }
 

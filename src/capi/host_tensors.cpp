@@ -65,7 +65,7 @@ glint_tensor view_of(const Tensor& tensor) {
 }
 
 Tensor copied(const glint_tensor& view, std::string_view name) {
-  const int dtype = number_in(view.dtype);
+  const int dtype = enum_number(view.dtype);
   GLINT_CHECK(dtype == GLINT_FLOAT32 || dtype == GLINT_FLOAT64, UnsupportedDtype,
               "{}.dtype: expected 1 (float32) or 2 (float64), got {}", name, dtype);
   GLINT_CHECK(view.rank >= 1 && view.rank <= 8, ShapeMismatch, "{}.rank: expected 1 to 8, got {}", name,

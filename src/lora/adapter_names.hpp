@@ -66,7 +66,8 @@ struct ComponentPrefix {
 std::span<const ChangeKind> change_kinds();
 std::span<const ComponentPrefix> component_prefixes();
 
-/// Returns what else a file is if its keys tell: "an OFT", "a textual inversion", ...; "" if they do not.
+/// Returns the format that a key is of, if it is one that is known but not supported: "OFT", "a textual
+/// inversion", ...; else "".
 std::string_view foreign_format(std::string_view key);
 
 /// A parsed key of an adapter file.

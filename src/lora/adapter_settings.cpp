@@ -15,14 +15,45 @@ namespace {
 using nlohmann::json;
 
 /// Fields that are read here, that only say which layers there are, or how they were trained.
-constexpr std::string_view kKnownFields =
-    " r lora_alpha alpha rank_pattern alpha_pattern use_rslora use_dora lora_bias peft_type "
-    "peft_version task_type auto_mapping base_model_name_or_path revision inference_mode "
-    "target_modules exclude_modules layers_to_transform layers_pattern modules_to_save bias "
-    "fan_in_fan_out lora_dropout rank_dropout rank_dropout_scale module_dropout init_weights "
-    "decompose_both decompose_factor use_effective_conv2d loftq_config eva_config corda_config "
-    "lora_ga_config "
-    "runtime_config megatron_core qalora_group_size ensure_weight_tying ";
+constexpr std::array<std::string_view, 38> kKnownFields{"r",
+                                                        "lora_alpha",
+                                                        "alpha",
+                                                        "rank_pattern",
+                                                        "alpha_pattern",
+                                                        "use_rslora",
+                                                        "use_dora",
+                                                        "lora_bias",
+                                                        "peft_type",
+                                                        "peft_version",
+                                                        "task_type",
+                                                        "auto_mapping",
+                                                        "base_model_name_or_path",
+                                                        "revision",
+                                                        "inference_mode",
+                                                        "target_modules",
+                                                        "exclude_modules",
+                                                        "layers_to_transform",
+                                                        "layers_pattern",
+                                                        "modules_to_save",
+                                                        "bias",
+                                                        "fan_in_fan_out",
+                                                        "lora_dropout",
+                                                        "rank_dropout",
+                                                        "rank_dropout_scale",
+                                                        "module_dropout",
+                                                        "init_weights",
+                                                        "decompose_both",
+                                                        "decompose_factor",
+                                                        "use_effective_conv2d",
+                                                        "loftq_config",
+                                                        "eva_config",
+                                                        "corda_config",
+                                                        "lora_ga_config",
+                                                        "runtime_config",
+                                                        "megatron_core",
+                                                        "qalora_group_size",
+                                                        "ensure_weight_tying"};
+
 /// Ways to begin a training that leave the base weights as they are. The others (PiSSA, OLoRA, CorDA, LoftQ,
 /// LoRA-GA) subtract something from them.
 constexpr std::array<std::string_view, 3> kInitializations{"gaussian", "eva", "orthogonal"};
@@ -45,7 +76,7 @@ void check_field(const std::string& key, const json& value, const char* where, c
                 "{}: {}: {}: {} changes the base's weights before the training; PEFT converts such a file to "
                 "a plain LoRA when it is saved with path_initial_model_for_weight_conversion",
                 file, where, key, describe(value));
-  } else if (kKnownFields.find(" " + field + " ") == std::string_view::npos) {
+  } else if (std::ranges::find(kKnownFields, field) == kKnownFields.end()) {
     GLINT_CHECK(is_off(value), BadModel, "{}: {}: {}: expected nothing, since it is not supported, got {}",
                 file, where, key, describe(value));
   }

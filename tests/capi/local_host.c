@@ -2,28 +2,9 @@
  * brings is seen by others. Arguments: the library, a bundle without a text encoder, then the numbers of its
  * conditioning and noise: L, D, P, C, H, W. Tokens, pooled embedding and noise are ramps; prints the latents.
  */
-#include <glint/glint.h>
+#include "loaded.h"
 
-#include <dlfcn.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#define LOAD(name)                                                     \
-  do {                                                                 \
-    *(void**)&name##_ = dlsym(library, #name);                         \
-    if (!name##_) return fprintf(stderr, "%s is missing\n", #name), 1; \
-  } while (0)
-
-static const char* (*glint_last_error_)(void);
-static glint_status (*glint_engine_create_)(const glint_engine_config*, glint_engine**);
-static glint_status (*glint_engine_release_)(glint_engine*);
-static glint_status (*glint_session_create_)(glint_engine*, glint_session**);
-static glint_status (*glint_session_release_)(glint_session*);
-static glint_status (*glint_session_set_)(glint_session*, const char*, const char*);
-static glint_status (*glint_session_set_tensor_)(glint_session*, const char*, const glint_tensor*);
-static glint_status (*glint_job_run_)(glint_session*, const glint_job_config*, glint_job**);
-static glint_status (*glint_job_latents_)(glint_job*, float*, size_t, size_t*);
-static glint_status (*glint_job_release_)(glint_job*);
 
 static void check(glint_status status) {
   if (status == GLINT_OK) return;
@@ -48,19 +29,7 @@ static void set_ramp(glint_session* session, const char* name, int32_t rank, con
 
 int main(int argc, char** argv) {
   if (argc != 9) return 2;
-  void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-  if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
-  LOAD(glint_last_error);
-  LOAD(glint_engine_create);
-  LOAD(glint_engine_release);
-  LOAD(glint_session_create);
-  LOAD(glint_session_release);
-  LOAD(glint_session_set);
-  LOAD(glint_session_set_tensor);
-  LOAD(glint_job_run);
-  LOAD(glint_job_latents);
-  LOAD(glint_job_release);
-
+  if (!load(argv[1])) return 1;
   int64_t n[6];
   for (int i = 0; i < 6; ++i) n[i] = strtoll(argv[3 + i], NULL, 10);
   const int64_t tokens[] = {1, n[0], n[1]}, pooled[] = {1, n[2]}, noise[] = {1, n[3], n[4], n[5]};

@@ -3,12 +3,10 @@
  * library, and "unloads" if nothing of it may stay in memory. Prints the decimal point of its locale.
  */
 #define _GNU_SOURCE
-#include <glint/glint.h>
+#include "loaded.h"
 
-#include <dlfcn.h>
 #include <locale.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -19,19 +17,6 @@
   do {                                                                                                \
     if (!(condition)) return fprintf(stderr, "line %d: %s does not hold\n", __LINE__, #condition), 1; \
   } while (0)
-#define LOAD(name)                           \
-  *(void**)&name##_ = dlsym(library, #name); \
-  REQUIRE(name##_)
-
-static glint_status (*glint_engine_create_)(const glint_engine_config*, glint_engine**);
-static glint_status (*glint_engine_release_)(glint_engine*);
-static glint_status (*glint_session_create_)(glint_engine*, glint_session**);
-static glint_status (*glint_session_release_)(glint_session*);
-static glint_status (*glint_session_set_)(glint_session*, const char*, const char*);
-static glint_status (*glint_job_start_)(glint_session*, const glint_job_config*, glint_job**);
-static glint_status (*glint_job_wait_)(glint_job*, int64_t);
-static glint_status (*glint_job_latents_)(glint_job*, float*, size_t, size_t*);
-static glint_status (*glint_job_release_)(glint_job*);
 
 static int32_t predict(void* user, const glint_predict_call* call) {
   (void)user;
@@ -41,16 +26,7 @@ static int32_t predict(void* user, const glint_predict_call* call) {
   return 0;
 }
 
-static int run(void* library, float* latents) {
-  LOAD(glint_engine_create);
-  LOAD(glint_engine_release);
-  LOAD(glint_session_create);
-  LOAD(glint_session_release);
-  LOAD(glint_session_set);
-  LOAD(glint_job_start);
-  LOAD(glint_job_wait);
-  LOAD(glint_job_latents);
-  LOAD(glint_job_release);
+static int run(float* latents) {
   const int64_t sizes[] = {4, 8, 8};
   glint_model model = GLINT_INIT(glint_model);
   model.prediction = GLINT_VELOCITY;
@@ -89,12 +65,12 @@ int main(int argc, char** argv) {
     if (round == 1) setlocale(LC_ALL, "de_DE.UTF-8");
     char locale[256];
     snprintf(locale, sizeof locale, "%s", setlocale(LC_ALL, NULL));
-    void* library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-    if (!library) return fprintf(stderr, "%s\n", dlerror()), 1;
-    if (run(library, round == 0 ? first : again)) return 1;
+    void* library = load(argv[1]);
+    if (!library) return 1;
+    if (run(round == 0 ? first : again)) return 1;
     REQUIRE(round == 0 || memcmp(first, again, sizeof first) == 0);
     const pid_t child = fork();
-    if (child == 0) _exit(run(library, again) || memcmp(first, again, sizeof first) != 0);
+    if (child == 0) _exit(run(again) || memcmp(first, again, sizeof first) != 0);
     int status = 0;
     REQUIRE(waitpid(child, &status, 0) == child && status == 0);
     REQUIRE(dlclose(library) == 0);

@@ -5,6 +5,7 @@
 #include "io/json.hpp"
 #include "io/safetensors_content.hpp"
 #include "lora/adapter_content.hpp"
+#include "tests/fuzz/input.hpp"
 #include "text/web_text.hpp"
 
 #include <glint/bundle/manifest.hpp>
@@ -18,8 +19,6 @@
 
 #include <ATen/ops/arange.h>
 
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <array>
@@ -46,16 +45,6 @@ bool accepted(Function&& function) {
     must(!invalid_utf8_offset(error.what()));
     return false;
   }
-}
-
-/// The input as a file's content: readers take files.
-std::shared_ptr<const detail::FileBytes> content(std::string_view input) {
-  const int descriptor = ::memfd_create("fuzz", MFD_CLOEXEC);
-  must(descriptor >= 0 &&
-       ::write(descriptor, input.data(), input.size()) == static_cast<ssize_t>(input.size()));
-  auto file = std::make_shared<const detail::FileBytes>("/proc/self/fd/" + std::to_string(descriptor));
-  ::close(descriptor);
-  return file;
 }
 
 void json(std::string_view input) {

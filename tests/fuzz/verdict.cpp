@@ -5,9 +5,9 @@
 //   {"safetensors": [HEX...]}    name -> [dtype, shape, SHA-256 of the bytes]
 //   {"web_text": [HEX...]}       the text as Wan's prompts are cleaned
 //   {"clip" or "sentencepiece": {"models": [HEX...], "prompts": [...]}}    ids, without padding
-#include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/safetensors_content.hpp"
+#include "tests/fuzz/input.hpp"
 #include "text/web_text.hpp"
 
 #include <glint/core/error.hpp>
@@ -16,8 +16,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <cstdio>
-#include <fstream>
 #include <iostream>
 
 namespace {
@@ -33,12 +31,8 @@ std::string bytes_of(const json& hex) {
 }
 
 json tensors_of(const std::string& bytes) {
-  const std::filesystem::path path = std::filesystem::temp_directory_path() / "glint-verdict.safetensors";
-  std::ofstream(path, std::ios::binary) << bytes;
-  const auto content = std::make_shared<const glint::detail::FileBytes>(path);
-  std::filesystem::remove(path);
   json told = json::object();
-  for (const auto& [name, tensor] : glint::detail::parse_safetensors(content, "input")) {
+  for (const auto& [name, tensor] : glint::detail::parse_safetensors(glint::fuzz::content(bytes), "input")) {
     const std::string_view values{static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()};
     told[name] = {c10::toString(tensor.scalar_type()), tensor.sizes().vec(), glint::sha256(values)};
   }

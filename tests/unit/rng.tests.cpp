@@ -58,7 +58,10 @@ TEST_CASE("The bits of the noise, with libtorch and without", "[unit]") {
   // builds for x86 make these.
   NoiseStream stream(42, 2);
   CHECK(hash_of<float>(stream.normal({4, 64, 64})) == 14318964808993733652uLL);
-  CHECK(hash_of<double>(stream.normal({3, 5, 7}, at::kDouble)) == 134816390357291032uLL);
+  [[maybe_unused]] const uint64_t wide = hash_of<double>(stream.normal({3, 5, 7}, at::kDouble));
+#ifndef __EMSCRIPTEN__  // whose C library rounds some float64 functions differently
+  CHECK(wide == 134816390357291032uLL);
+#endif
   CHECK(hash_of<float>(stream.normal({5})) == 14610908272402156174uLL);
   CHECK(hash_of<double>(stream.normal({3}, at::kDouble)) == 16289432914642226325uLL);
   CHECK(hash_of<float>(stream.normal({1, 1000003})) == 7235938514963354788uLL);
